@@ -1,0 +1,1 @@
+//! longshore-catalog

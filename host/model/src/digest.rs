@@ -1,0 +1,115 @@
+//! A 32-byte digest, written as 64 lower-case hexadecimal characters.
+//!
+//! The type only carries and prints bytes; whoever hashes says with what (BLAKE3 everywhere in Longshore).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::ModelError;
+
+/// 32 bytes that name content. Ordered as bytes, which is the order of the hexadecimal text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Wraps the 32 bytes of a hash.
+    #[must_use]
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for Digest {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0_u8; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            for (character, nibble) in pair.iter_mut().zip([byte >> 4, byte & 15]) {
+                *character = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+            }
+        }
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = ModelError;
+
+    fn from_str(text: &str) -> Result<Self, ModelError> {
+        let wrong = || ModelError::malformed("digest", text, "64 lower-case hexadecimal characters");
+        if text.len() != 64 {
+            return Err(wrong());
+        }
+        let mut bytes = [0_u8; 32];
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let mut value = 0_u8;
+            for character in pair {
+                let nibble = match character {
+                    b'0'..=b'9' => character - b'0',
+                    b'a'..=b'f' => character - b'a' + 10,
+                    _ => return Err(wrong()),
+                };
+                value = value << 4 | nibble;
+            }
+            *byte = value;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::Digest;
+
+    #[test]
+    fn a_digest_survives_its_text() {
+        let mut bytes = [0_u8; 32];
+        for (index, byte) in (0_u8..).zip(bytes.iter_mut()) {
+            *byte = index.wrapping_mul(37).wrapping_add(9);
+        }
+        let digest = Digest::new(bytes);
+        assert_eq!(digest.to_string().len(), 64);
+        assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
+        assert!(digest.to_string().starts_with("092e5378"));
+    }
+
+    #[test]
+    fn text_of_another_form_is_refused() {
+        for text in ["", "00", &"g".repeat(64), &"A".repeat(64), &"é".repeat(32)] {
+            assert!(text.parse::<Digest>().is_err(), "{text}");
+        }
+    }
+}
