@@ -1,0 +1,144 @@
+//! The one error of this crate. Messages are sentences that say what is wrong, where, and what to do.
+
+use longshore_model::{CollectionName, ModelError};
+use thiserror::Error;
+
+/// Reading a source or restoring into a target failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// The path does not exist.
+    #[error("`{path}` does not exist: give the path of a Milvus Lite 3 data directory")]
+    NotFound {
+        /// What was given.
+        path: String,
+    },
+    /// The path is there but is no Milvus Lite 3 data directory.
+    #[error("`{path}` is not a Milvus Lite 3 data directory: {reason}")]
+    NotMilvusLite {
+        /// What was given.
+        path: String,
+        /// What was looked for and what was found, and what to do.
+        reason: String,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} `{path}`: {error}")]
+    Io {
+        /// What was tried, as a verb, for example `read`.
+        action: &'static str,
+        /// On which file.
+        path: String,
+        /// The system's own word.
+        error: std::io::Error,
+    },
+    /// A file is not what its place says, or was damaged.
+    #[error("`{path}` is damaged: {reason}")]
+    Damaged {
+        /// Which file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file that the collection's manifest names is not there.
+    #[error(
+        "collection {collection} is damaged: its manifest names `{path}`, which is missing; a backup would silently lack those rows, so none is made; repair the collection or leave it out"
+    )]
+    MissingFile {
+        /// Which collection.
+        collection: CollectionName,
+        /// The missing file, relative to the collection.
+        path: String,
+    },
+    /// No such collection.
+    #[error("there is no collection {collection} in `{path}`: list the collections to see their names")]
+    UnknownCollection {
+        /// The wanted name.
+        collection: CollectionName,
+        /// The source.
+        path: String,
+    },
+    /// The collection changed during every attempt to open it at one point.
+    #[error(
+        "collection {collection} kept changing: {attempts} attempts to open it at one point failed, the last because {reason}; try again when fewer collections are dropped, flushed or compacted"
+    )]
+    KeepsChanging {
+        /// Which collection.
+        collection: CollectionName,
+        /// How often it was tried.
+        attempts: u32,
+        /// What changed during the last attempt.
+        reason: String,
+    },
+    /// An immutable file became shorter while it was read.
+    #[error("`{path}` was changed while it was read: {reason}; run the backup again")]
+    FileChanged {
+        /// Which file.
+        path: String,
+        /// What was seen.
+        reason: String,
+    },
+    /// A range outside the file was asked for.
+    #[error("bytes {offset} to {end} are outside of `{path}`, which has {size_bytes} bytes")]
+    OutOfRange {
+        /// Which file.
+        path: String,
+        /// First byte.
+        offset: u64,
+        /// One past the last byte.
+        end: u64,
+        /// Its size.
+        size_bytes: u64,
+    },
+    /// A limit of this crate was hit.
+    #[error("`{path}` exceeds a limit: {what} is {used}, the limit is {limit}")]
+    LimitExceeded {
+        /// Which file or folder.
+        path: String,
+        /// What was counted, with its unit.
+        what: &'static str,
+        /// How much it is.
+        used: u64,
+        /// How much is allowed.
+        limit: u64,
+    },
+    /// A program has the target database open.
+    #[error("`{path}` is in use: a program holds its LOCK; close the database there, then restore again")]
+    TargetInUse {
+        /// The target.
+        path: String,
+    },
+    /// The target already has a collection of that name.
+    #[error(
+        "`{path}` already has a collection {collection}: restore under another name, or drop that collection first"
+    )]
+    CollectionExists {
+        /// The target.
+        path: String,
+        /// The name that is taken.
+        collection: CollectionName,
+    },
+    /// The target's disk is too full.
+    #[error(
+        "not enough space for `{path}`: {needed_bytes} bytes are needed, {available_bytes} are free; free some space or restore elsewhere"
+    )]
+    NoSpace {
+        /// The target.
+        path: String,
+        /// What the restore needs.
+        needed_bytes: u64,
+        /// What the file system has.
+        available_bytes: u64,
+    },
+    /// A plan cannot be carried out.
+    #[error("this cannot be restored: {reason}")]
+    BadPlan {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A name that cannot be used.
+    #[error(transparent)]
+    Name(#[from] ModelError),
+    /// A task of this process was cancelled.
+    #[error("work was cut off because the program is shutting down")]
+    Cancelled,
+}

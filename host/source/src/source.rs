@@ -1,0 +1,203 @@
+//! The contract between the engine and a kind of cluster: what can be read, at which point, and how.
+//!
+//! A [`Source`] never changes what it reads and takes no lock on it. There is one consistent point per collection and
+//! none across collections. Every failure is a [`SourceError`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use longshore_model::{ClassBytes, CollectionName, Digest, FileClass, IndexFacts, LoadState, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::SourceError;
+
+/// Which kind of cluster a source reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum SourceKind {
+    /// A Milvus Lite 3 data directory.
+    MilvusLite,
+}
+
+impl SourceKind {
+    /// The spelling used in configuration and manifests.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MilvusLite => "milvus-lite",
+        }
+    }
+}
+
+/// A cluster that can be backed up.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Which kind of cluster this is.
+    fn kind(&self) -> SourceKind;
+
+    /// Lists databases and collections with what can be known cheaply: no row is read.
+    ///
+    /// # Errors
+    /// When the cluster cannot be read, or a description in it is damaged.
+    async fn inventory(&self) -> Result<Inventory, SourceError>;
+
+    /// Opens one collection at one consistent point. The point holds every row acknowledged before this call began.
+    ///
+    /// # Errors
+    /// [`SourceError::UnknownCollection`], [`SourceError::KeepsChanging`] when the collection did not hold still within
+    /// the limits, and whatever reading can fail with.
+    async fn open_point(
+        &self,
+        name: &CollectionName,
+        options: PointOptions,
+    ) -> Result<Arc<dyn CollectionPoint>, SourceError>;
+}
+
+/// What to include in a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PointOptions {
+    /// Take index files too, where they are whole and stable. They can be rebuilt and are left out otherwise.
+    pub include_index_files: bool,
+}
+
+/// What a cluster holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inventory {
+    /// Version of the cluster's software or of its format, for example `milvus-lite format 2`.
+    pub source_version: String,
+    /// Databases in order of name; the default one is always there.
+    pub databases: Vec<DatabaseEntry>,
+    /// Collections in order of (database, name).
+    pub collections: Vec<CollectionEntry>,
+}
+
+/// One database.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DatabaseEntry {
+    /// Its name.
+    pub name: String,
+    /// Its properties as the source keeps them; `{}` when there are none.
+    pub properties: Value,
+    /// Aliases and the collections they stand for.
+    pub aliases: BTreeMap<String, String>,
+}
+
+/// One collection, without its rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CollectionEntry {
+    /// Its name.
+    pub name: CollectionName,
+    /// Its schema as the source keeps it.
+    pub schema: Value,
+    /// Its properties, in order of key.
+    pub properties: Vec<(String, String)>,
+    /// Its indexes, in order of field.
+    pub indexes: Vec<IndexFacts>,
+    /// Its partitions, in order of name.
+    pub partitions: Vec<String>,
+    /// Bytes by class of file.
+    pub size_bytes: ClassBytes,
+    /// Physical rows: rows of the data files, deleted ones included, and inserted rows of the write-ahead log.
+    /// A row that was flushed a moment ago may be counted twice while its log file is still there.
+    pub rows: u64,
+    /// Newest modification time of its files.
+    pub last_write: Option<Timestamp>,
+    /// When it was created, where the source tells.
+    pub created: Option<Timestamp>,
+    /// Whether it is held in memory.
+    pub load_state: LoadState,
+    /// Changes when the collection is altered (schema, properties, partitions, indexes) or dropped and created again,
+    /// even with the same content; does not change with inserts, deletes, flushes and compactions.
+    pub fingerprint: Digest,
+}
+
+/// One collection at one consistent point. Its files are held open: they can be read to the end even when the source
+/// deletes them meanwhile.
+#[async_trait]
+pub trait CollectionPoint: Send + Sync {
+    /// Which collection.
+    fn name(&self) -> &CollectionName;
+
+    /// The files, in order of path. What does not belong to the point is not listed.
+    fn files(&self) -> &[PointFile];
+
+    /// The schema at this point, as the source keeps it.
+    fn schema(&self) -> &Value;
+
+    /// What the point is (manifest version, last sequence number, where the log was cut, what was left out): goes into
+    /// the backup's manifest and back into [`TargetCollection::description`](crate::TargetCollection).
+    fn description(&self) -> &Value;
+
+    /// Rows in the files of this point, deleted ones included; every row is counted once per file it is in.
+    fn physical_rows(&self) -> u64;
+
+    /// Rows a client sees at this point, or `None` when counting them would take more than `memory_bytes`.
+    ///
+    /// # Errors
+    /// When a file of the point cannot be read or decoded.
+    async fn live_rows(&self, memory_bytes: u64) -> Result<Option<u64>, SourceError>;
+
+    /// Reads exactly `length` bytes at `offset` of the file at place `file` of [`CollectionPoint::files`].
+    ///
+    /// # Errors
+    /// [`SourceError::FileChanged`] when fewer bytes are there than the point says; [`SourceError::OutOfRange`] for a
+    /// range outside the file.
+    async fn read(&self, file: usize, offset: u64, length: usize) -> Result<Bytes, SourceError>;
+
+    /// Looks again at the collection this point was taken from.
+    ///
+    /// # Errors
+    /// When the collection is there but cannot be read.
+    async fn recheck(&self) -> Result<PointState, SourceError>;
+}
+
+/// What became of a collection after a point of it was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PointState {
+    /// The same collection with the same schema, properties, partitions and indexes; rows may have changed.
+    Unaltered,
+    /// The same name, but altered, or dropped and created again.
+    Altered,
+    /// Gone.
+    Dropped,
+}
+
+/// One file of a point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PointFile {
+    /// Path relative to the collection, `/` between components.
+    pub path: String,
+    /// Its class.
+    pub class: FileClass,
+    /// The partition it belongs to, if it belongs to one.
+    pub partition: Option<String>,
+    /// Its size at the point.
+    pub size_bytes: u64,
+    /// What makes it the same file in a later backup; `None` for files that are written in place and for files that
+    /// were changed less than two seconds before the point was taken.
+    pub identity: Option<FileIdentity>,
+}
+
+/// What makes an immutable file the same file without reading it (DESIGN §7). Taken from the open descriptor.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FileIdentity {
+    /// Kind of source and, for a directory, its absolute path.
+    pub source: String,
+    /// Path within the source.
+    pub path: String,
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// Modification time, nanoseconds since 1970.
+    pub modified_ns: i64,
+    /// Time of the last change of the inode, nanoseconds since 1970.
+    pub changed_ns: i64,
+}

@@ -1,0 +1,101 @@
+//! The contract between the engine and a place to restore into.
+//!
+//! A target checks everything it can before it writes a byte. Until [`RestoreRun::commit`] nothing in the target is
+//! changed: a run that fails, is aborted or is killed leaves at most a staging folder beside the target, which the next
+//! run removes.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use longshore_model::{CollectionMapping, Digest, FileClass};
+use serde_json::Value;
+
+use crate::{DatabaseEntry, SourceError};
+
+/// Everything a restore will write, known before it begins.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetPlan {
+    /// The backup's databases; those that a restored collection goes to, or all of them for a whole cluster.
+    pub databases: Vec<DatabaseEntry>,
+    /// True for a restore of a whole cluster: all databases are made, and aliases follow renamed collections.
+    /// False for chosen collections: an alias comes along only with a collection that keeps its name, and only when it
+    /// is free in the target.
+    pub whole_cluster: bool,
+    /// The collections to restore.
+    pub collections: Vec<TargetCollection>,
+}
+
+/// One collection to restore.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetCollection {
+    /// From which name to which name.
+    pub mapping: CollectionMapping,
+    /// Its schema, as [`CollectionPoint::schema`](crate::CollectionPoint::schema) gave it.
+    pub schema: Value,
+    /// Its files, as [`CollectionPoint::files`](crate::CollectionPoint::files) gave them.
+    pub files: Vec<TargetFile>,
+    /// Its point, as [`CollectionPoint::description`](crate::CollectionPoint::description) gave it.
+    pub description: Value,
+}
+
+/// One file to restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetFile {
+    /// Path relative to the collection.
+    pub path: String,
+    /// Its class.
+    pub class: FileClass,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+/// A place that collections can be restored into.
+#[async_trait]
+pub trait RestoreTarget: Send + Sync {
+    /// Checks the plan against the target and makes the staging folder.
+    ///
+    /// # Errors
+    /// [`SourceError::TargetInUse`], [`SourceError::CollectionExists`], [`SourceError::NoSpace`],
+    /// [`SourceError::BadPlan`] and whatever looking at the target can fail with. Nothing has been written then.
+    async fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn RestoreRun>, SourceError>;
+}
+
+/// A restore under way.
+#[async_trait]
+pub trait RestoreRun: Send + Sync {
+    /// Writes bytes at `offset` of a file, both given by their place in the plan. Pieces may come in any order and from
+    /// several tasks at once.
+    ///
+    /// # Errors
+    /// [`SourceError::OutOfRange`] for bytes outside the file; failures of writing.
+    async fn write(&self, collection: usize, file: usize, offset: u64, bytes: Bytes) -> Result<(), SourceError>;
+
+    /// Makes one collection durable in the staging folder, reads it back and counts it.
+    ///
+    /// # Errors
+    /// When a file cannot be read back, is incomplete, or does not parse.
+    async fn finish_collection(&self, collection: usize) -> Result<RestoredCollection, SourceError>;
+
+    /// Moves everything into place. All collections must be finished.
+    ///
+    /// # Errors
+    /// When something cannot be moved; what was already moved is taken back.
+    async fn commit(self: Box<Self>) -> Result<(), SourceError>;
+
+    /// Gives up and removes the staging folder.
+    ///
+    /// # Errors
+    /// When the staging folder cannot be removed.
+    async fn abort(self: Box<Self>) -> Result<(), SourceError>;
+}
+
+/// What was read back from a restored collection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoredCollection {
+    /// Rows in its files, deleted ones included.
+    pub physical_rows: u64,
+    /// Rows a client will see; `None` when there are too many to count within the limits.
+    pub live_rows: Option<u64>,
+    /// BLAKE3 of each file, read back from disk, in the order of the plan. For `schema.json` it is taken before name
+    /// and TTL are adapted to the target.
+    pub file_digests: Vec<Digest>,
+}
