@@ -1,0 +1,48 @@
+# The one place for commands. `make` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+BINARY := target/debug/longshore
+
+.PHONY: help build release install demo test test-full lint format guests completions clean
+
+help: ## List the commands
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build the longshore binary (target/debug/longshore)
+	$(CARGO) build --locked --package longshore
+
+release: ## Build the optimised binary (target/release/longshore)
+	$(CARGO) build --locked --release --package longshore
+
+install: ## Install the longshore binary into cargo's bin folder
+	$(CARGO) install --locked --path host/cli
+
+demo: build ## Back up and restore the sample cluster through real policies, over the REST API
+	@$(BINARY) demo
+
+test: ## Install what is missing, then formatter, lints and all tests (short forms of the long suites)
+	@bash tests/run.sh
+
+test-full: ## The same with the long forms
+	@LONGSHORE_LONG=1 bash tests/run.sh
+
+lint: ## Formatter check and clippy, warnings as errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+format: ## Format everything
+	$(CARGO) fmt --all
+	cd plugins && $(CARGO) fmt --all
+
+guests: ## Rebuild the plugins and their digests (needs a wasm toolchain; plugins/toolchain.sh gets one)
+	bash plugins/toolchain.sh build
+
+completions: build ## Write shell completions to target/completions
+	@mkdir -p target/completions
+	@for shell in bash zsh fish; do $(BINARY) completions $$shell > target/completions/longshore.$$shell; done
+	@ls target/completions
+
+clean: ## Remove everything that was built
+	$(CARGO) clean
+	rm -rf plugins/target

@@ -1,0 +1,357 @@
+//! The host's configuration: what `longshore.toml` may say.
+//!
+//! Contract: reading checks everything that can be checked without touching a vault, a cluster or a plugin; unknown
+//! keys are errors, so a typing mistake never silently means the default. Relative paths are relative to the folder of
+//! the file. Failure: [`EngineError::Config`] with file, line and key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use longshore_model::{ClusterId, CollectionName, ProjectId, Region, RegionId};
+use longshore_policy::OnFailure;
+use longshore_sandbox::Budget;
+use serde::Deserialize;
+
+use crate::{EngineError, Limits};
+
+/// Name that means the policy shipped inside the binary.
+pub const STANDARD_PLUGIN: &str = "standard";
+
+/// A whole configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostConfig {
+    /// Folder of the catalog and of clusters that restores make.
+    pub data_directory: PathBuf,
+    /// Where the REST API listens.
+    #[serde(default)]
+    pub server: ServerConfig,
+    /// The project all clusters and vaults belong to.
+    pub project: ProjectConfig,
+    /// Regions and their vaults.
+    #[serde(rename = "region")]
+    pub regions: Vec<RegionConfig>,
+    /// Clusters to back up.
+    #[serde(default, rename = "cluster")]
+    pub clusters: Vec<ClusterConfig>,
+    /// The chains of policies.
+    #[serde(default)]
+    pub policy: PolicyConfig,
+    /// What no policy may override.
+    #[serde(default)]
+    pub guardrails: GuardrailConfig,
+    /// Limits of the engine.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Limits of the sandbox that no plugin's budget may exceed.
+    #[serde(default)]
+    pub plugin_ceiling: Budget,
+}
+
+/// The REST API.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Address and port; port 0 takes a free one.
+    pub listen: String,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8642".to_owned() }
+    }
+}
+
+/// The project.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectConfig {
+    /// Its id, `proj-…`.
+    pub id: ProjectId,
+    /// Its name.
+    pub name: String,
+}
+
+/// A region and the folder of its vault.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegionConfig {
+    /// Its name, for example `aws-us-west-2`.
+    pub id: RegionId,
+    /// Who runs it.
+    #[serde(default = "local_provider")]
+    pub provider: String,
+    /// Legal area, for example `eu`.
+    #[serde(default)]
+    pub jurisdiction: String,
+    /// Price of keeping a gigabyte for a month, in millionths of the currency unit.
+    #[serde(default)]
+    pub storage_price_micros_per_gb_month: u64,
+    /// Price of moving a gigabyte there, in millionths of the currency unit.
+    #[serde(default)]
+    pub transfer_price_micros_per_gb: u64,
+    /// Folder of the vault; made when it does not exist.
+    pub vault: PathBuf,
+}
+
+fn local_provider() -> String {
+    "local".to_owned()
+}
+
+impl RegionConfig {
+    /// The region without its vault.
+    #[must_use]
+    pub fn region(&self) -> Region {
+        Region {
+            id: self.id.clone(),
+            provider: self.provider.clone(),
+            jurisdiction: self.jurisdiction.clone(),
+            storage_price_micros_per_gb_month: self.storage_price_micros_per_gb_month,
+            transfer_price_micros_per_gb: self.transfer_price_micros_per_gb,
+        }
+    }
+}
+
+/// A cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// Its id, `in01-…`.
+    pub id: ClusterId,
+    /// Its name: letters, digits and hyphens.
+    pub name: String,
+    /// Its home region.
+    pub region: RegionId,
+    /// Folder of its Milvus Lite data.
+    pub milvus_lite: PathBuf,
+    /// Labels by collection (`database.collection`), for policies.
+    #[serde(default)]
+    pub labels: BTreeMap<CollectionKey, BTreeMap<String, String>>,
+}
+
+/// A collection's name as a key of a table: `collection` or `database.collection`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CollectionKey(pub CollectionName);
+
+impl<'de> Deserialize<'de> for CollectionKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The chains, one list per kind. An empty list means the standard policy alone.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicyConfig {
+    /// Which collections.
+    pub selection: Vec<MemberConfig>,
+    /// How compressed.
+    pub compression: Vec<MemberConfig>,
+    /// In which regions.
+    pub placement: Vec<MemberConfig>,
+}
+
+/// One member of a chain.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberConfig {
+    /// `standard`, or the path of a `.wasm` file.
+    pub plugin: String,
+    /// Name shown in decisions; the plugin's own name when left out.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Settings, checked against the plugin's JSON Schema.
+    #[serde(default)]
+    pub settings: serde_json::Map<String, serde_json::Value>,
+    /// What to do when the plugin fails.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// A required member may never be skipped.
+    #[serde(default)]
+    pub required: bool,
+    /// Budget of one call.
+    #[serde(default)]
+    pub budget: Option<Budget>,
+}
+
+/// What no policy may override.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GuardrailConfig {
+    /// Collections that stay in every cluster backup: patterns over `database.collection`, `*` and `?`.
+    pub protected: Vec<String>,
+    /// A collection with this property set to `true` stays in every cluster backup.
+    pub protected_property: Option<String>,
+    /// Regions that may be used; all configured ones when empty.
+    pub allowed_regions: Vec<RegionId>,
+    /// Automatic backups are kept at least so many days.
+    pub minimum_retention_days: Option<u32>,
+}
+
+impl HostConfig {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// [`EngineError::Config`] for anything that is not a good configuration, [`EngineError::File`] when it cannot be
+    /// read.
+    pub fn read(path: &Path) -> Result<Self, EngineError> {
+        let limit = Limits::default().config_file_bytes;
+        let size = std::fs::metadata(path).map_err(|error| EngineError::file(path, error))?.len();
+        let place = || path.display().to_string();
+        if size > limit {
+            let what = format!("is {size} bytes; a configuration has at most {limit}");
+            return Err(EngineError::Config { place: place(), what });
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| EngineError::file(path, error))?;
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
+        Self::parse(&text, folder).map_err(|error| match error {
+            EngineError::Config { place: inner, what } => {
+                let place = if inner.is_empty() { place() } else { format!("{}, {inner}", place()) };
+                EngineError::Config { place, what }
+            }
+            other => other,
+        })
+    }
+
+    /// Parses a configuration; `folder` is what relative paths are relative to.
+    ///
+    /// # Errors
+    /// [`EngineError::Config`].
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, EngineError> {
+        let mut config: Self = toml::from_str(text)
+            .map_err(|error| EngineError::Config { place: String::new(), what: error.to_string().trim_end().to_owned() })?;
+        config.data_directory = folder.join(&config.data_directory);
+        for region in &mut config.regions {
+            region.vault = folder.join(&region.vault);
+        }
+        for cluster in &mut config.clusters {
+            cluster.milvus_lite = folder.join(&cluster.milvus_lite);
+        }
+        let chains = [&mut config.policy.selection, &mut config.policy.compression, &mut config.policy.placement];
+        for member in chains.into_iter().flatten() {
+            if member.plugin != STANDARD_PLUGIN {
+                member.plugin = folder.join(&member.plugin).display().to_string();
+            }
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), EngineError> {
+        let wrong = |place: &str, what: String| Err(EngineError::Config { place: place.to_owned(), what });
+        if self.regions.is_empty() {
+            return wrong("[[region]]", "there must be at least one region with a vault".to_owned());
+        }
+        let mut seen = BTreeSet::new();
+        let mut vaults = BTreeSet::new();
+        for region in &self.regions {
+            if !seen.insert(region.id.as_str()) {
+                return wrong("[[region]]", format!("region `{}` stands there twice", region.id));
+            }
+            if !vaults.insert(&region.vault) {
+                let what = format!("vault {} belongs to two regions; each needs its own", region.vault.display());
+                return wrong("[[region]]", what);
+            }
+        }
+        let mut clusters = BTreeSet::new();
+        for cluster in &self.clusters {
+            if !clusters.insert(cluster.id.as_str()) {
+                return wrong("[[cluster]]", format!("cluster `{}` stands there twice", cluster.id));
+            }
+            check_cluster_name(&cluster.name)
+                .map_err(|what| EngineError::Config { place: format!("[[cluster]] {}", cluster.id), what })?;
+            if !seen.contains(cluster.region.as_str()) {
+                let what = format!("cluster `{}` is in region `{}`, which has no [[region]]", cluster.id, cluster.region);
+                return wrong("[[cluster]]", what);
+            }
+        }
+        for region in &self.guardrails.allowed_regions {
+            if !seen.contains(region.as_str()) {
+                return wrong("[guardrails]", format!("allowed region `{region}` has no [[region]]"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The configured region of this name.
+    #[must_use]
+    pub fn region(&self, id: &RegionId) -> Option<&RegionConfig> {
+        self.regions.iter().find(|region| region.id == *id)
+    }
+}
+
+/// Accepts a cluster name: 1 to 64 letters, digits and hyphens (Zilliz error 96010).
+///
+/// # Errors
+/// A sentence that says what a name may be.
+pub fn check_cluster_name(name: &str) -> Result<(), String> {
+    let fits = !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if fits {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(80).flat_map(char::escape_debug).collect();
+    Err(format!("`{shown}` is not a cluster name: use 1 to 64 letters, digits and hyphens"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const GOOD: &str = r#"
+        data_directory = "data"
+        [project]
+        id = "proj-a"
+        name = "A"
+        [[region]]
+        id = "local-eu"
+        jurisdiction = "eu"
+        vault = "vaults/eu"
+        [[cluster]]
+        id = "in01-aa"
+        name = "Dedicated-01"
+        region = "local-eu"
+        milvus_lite = "lite"
+        [cluster.labels."docs"]
+        "data.region" = "eu"
+        [[policy.placement]]
+        plugin = "residency.wasm"
+        settings = { second_region = true }
+        [[policy.placement]]
+        plugin = "standard"
+    "#;
+
+    #[test]
+    fn paths_are_relative_to_the_folder_of_the_file() {
+        let config = HostConfig::parse(GOOD, Path::new("/etc/longshore")).unwrap();
+        assert_eq!(config.data_directory, Path::new("/etc/longshore/data"));
+        assert_eq!(config.regions[0].vault, Path::new("/etc/longshore/vaults/eu"));
+        assert_eq!(config.policy.placement[0].plugin, "/etc/longshore/residency.wasm");
+        assert_eq!(config.policy.placement[1].plugin, "standard");
+        assert_eq!(config.clusters[0].labels.len(), 1);
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place() {
+        let cases = [
+            ("vault = \"vaults/eu\"", "vualt = \"x\"", "vualt"),
+            ("region = \"local-eu\"", "region = \"local-us\"", "local-us"),
+            ("name = \"Dedicated-01\"", "name = \"a b\"", "not a cluster name"),
+            ("id = \"in01-aa\"", "id = \"aa\"", "cluster id"),
+            ("[cluster.labels.\"docs\"]", "[cluster.labels.\"a/b\"]", "collection name"),
+            ("[project]", "[[project]]", "project"),
+        ];
+        for (good, bad, expected) in cases {
+            let error = HostConfig::parse(&GOOD.replacen(good, bad, 1), Path::new("")).unwrap_err().to_string();
+            assert!(error.contains(expected), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn one_vault_cannot_serve_two_regions() {
+        let two = format!("{GOOD}\n[[region]]\nid = \"b\"\nvault = \"vaults/eu\"");
+        let error = HostConfig::parse(&two, Path::new("")).unwrap_err().to_string();
+        assert!(error.contains("two regions"), "{error}");
+    }
+}

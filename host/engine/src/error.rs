@@ -1,0 +1,162 @@
+//! Everything that can go wrong in the engine, as sentences that say what to do next.
+
+use longshore_model::{ModelError, Refusal, RegionId};
+use thiserror::Error;
+
+/// Why a plan, a job or a request failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// A value has the wrong form.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The cluster could not be read or written.
+    #[error(transparent)]
+    Source(#[from] longshore_source::SourceError),
+    /// A vault could not be read or written.
+    #[error("vault of region {region}: {source}")]
+    Vault {
+        /// Which region's vault.
+        region: RegionId,
+        /// What the vault said.
+        source: longshore_vault::VaultError,
+    },
+    /// A policy failed or refused.
+    #[error(transparent)]
+    Policy(#[from] longshore_policy::PolicyError),
+    /// A plugin could not be loaded.
+    #[error("plugin {plugin}: {source}")]
+    Plugin {
+        /// File or built-in name.
+        plugin: String,
+        /// What the sandbox said.
+        source: longshore_sandbox::SandboxError,
+    },
+    /// The catalog could not be read or written, or a job rule was broken.
+    #[error(transparent)]
+    Catalog(#[from] longshore_catalog::CatalogError),
+    /// The configuration is wrong.
+    #[error("configuration {place}: {what}")]
+    Config {
+        /// File, and key or line where known.
+        place: String,
+        /// What is wrong and what to write instead.
+        what: String,
+    },
+    /// The request names collections that the cluster or the backup does not have.
+    #[error("no such collection: {}; there {}", names.join(", "), available_sentence(available))]
+    UnknownCollections {
+        /// The names that were not found.
+        names: Vec<String>,
+        /// What there is, at most a few.
+        available: Vec<String>,
+    },
+    /// Something named in a request does not exist.
+    #[error("no {what} `{id}`")]
+    NotFound {
+        /// `cluster`, `backup`, `job`, `region`, `project`.
+        what: &'static str,
+        /// The name that was given.
+        id: String,
+    },
+    /// The request cannot be carried out as it is.
+    #[error("{what}")]
+    BadRequest {
+        /// What is wrong and what to do instead.
+        what: String,
+    },
+    /// The request collides with something that is there or running.
+    #[error("{what}")]
+    Conflict {
+        /// What is in the way and what to do about it.
+        what: String,
+    },
+    /// The caller's key does not allow this.
+    #[error("API key `{key}` has role {role}, which may not {action}")]
+    Forbidden {
+        /// Name of the key.
+        key: String,
+        /// Its role.
+        role: &'static str,
+        /// What was tried.
+        action: &'static str,
+    },
+    /// The caller gave no key, or one that is unknown, revoked or expired.
+    #[error("the API key is illegal: unknown, revoked or expired")]
+    Unauthenticated,
+    /// A policy left every collection out.
+    #[error("nothing to back up: {why}")]
+    NothingToBackUp {
+        /// Why, naming the member of the chain where one decided.
+        why: String,
+    },
+    /// What was restored is not what was backed up.
+    #[error("restored collection {collection} is not what was backed up: {what}; the target was left as it was")]
+    ProofFailed {
+        /// Which collection.
+        collection: String,
+        /// The difference, with numbers.
+        what: String,
+    },
+    /// A manifest says something that does not hold together.
+    #[error("backup {backup} is damaged: {what}")]
+    DamagedBackup {
+        /// Which backup.
+        backup: String,
+        /// What does not hold.
+        what: String,
+    },
+    /// Another worker took the job over, or the host is stopping.
+    #[error("the job was stopped: {why}")]
+    Stopped {
+        /// Why.
+        why: String,
+    },
+    /// The operating system gave no random bytes.
+    #[error("the operating system gave no random bytes: {why}")]
+    NoRandomness {
+        /// What it said.
+        why: String,
+    },
+    /// A file could not be read or written.
+    #[error("{path}: {why}")]
+    File {
+        /// Which file.
+        path: String,
+        /// What the operating system said and what to do.
+        why: String,
+    },
+    /// A thread that did blocking work ended without an answer.
+    #[error("internal error: {what}; please report this")]
+    Internal {
+        /// What was being done.
+        what: String,
+    },
+}
+
+fn available_sentence(available: &[String]) -> String {
+    if available.is_empty() { "are none".to_owned() } else { format!("are {}", available.join(", ")) }
+}
+
+impl EngineError {
+    /// Names the region whose vault failed; meant for `map_err`.
+    pub fn vault(region: &RegionId) -> impl FnOnce(longshore_vault::VaultError) -> Self + use<> {
+        let region = region.clone();
+        move |source| Self::Vault { region, source }
+    }
+
+    /// The refusal of a policy, if that is what this is.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Policy(error) => error.refusal(),
+            _ => None,
+        }
+    }
+
+    /// Builds [`EngineError::File`].
+    #[must_use]
+    pub fn file(path: &std::path::Path, why: impl std::fmt::Display) -> Self {
+        Self::File { path: path.display().to_string(), why: why.to_string() }
+    }
+}
