@@ -1,0 +1,210 @@
+//! What a policy answers: a decision with its reason per item, or a refusal of the whole run.
+
+use crate::facts::ItemId;
+
+/// Longest message of a [`Reason`] in bytes.
+pub const REASON_MESSAGE_MAX_BYTES: usize = 512;
+/// Longest code of a [`Reason`] in bytes.
+pub const REASON_CODE_MAX_BYTES: usize = 64;
+/// Longest [`Answer::carry`] in bytes.
+pub const CARRY_MAX_BYTES: usize = 64 * 1024;
+
+/// Why something was decided. Shown to people and kept with the backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// Short, stable, machine-readable: lower case letters, digits and hyphens, at most [`REASON_CODE_MAX_BYTES`].
+    pub code: String,
+    /// One sentence for a person, at most [`REASON_MESSAGE_MAX_BYTES`].
+    pub message: String,
+}
+
+impl Reason {
+    /// A reason. A message that is too long is cut and ends in `…`.
+    ///
+    /// ```
+    /// # use longshore_plugin::Reason;
+    /// let reason = Reason::new("too-old", "x".repeat(1000));
+    /// assert_eq!(reason.message.len(), 512);
+    /// assert!(reason.message.ends_with('…'));
+    /// ```
+    #[must_use]
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: cut(message.into()) }
+    }
+}
+
+fn cut(mut message: String) -> String {
+    const ELLIPSIS: &str = "…";
+    if message.len() > REASON_MESSAGE_MAX_BYTES {
+        let end = message.floor_char_boundary(REASON_MESSAGE_MAX_BYTES - ELLIPSIS.len());
+        message.truncate(end);
+        message.push_str(ELLIPSIS);
+    }
+    message
+}
+
+/// The policy refuses the whole run. The job fails with this reason and nothing is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// The items it is about; empty when it is about the run as a whole.
+    pub items: Vec<ItemId>,
+}
+
+impl Refusal {
+    /// A refusal that is about the run as a whole.
+    #[must_use]
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { reason: Reason::new(code, message), items: Vec::new() }
+    }
+
+    /// The same refusal, about these items.
+    #[must_use]
+    pub fn about(mut self, items: impl IntoIterator<Item = ItemId>) -> Self {
+        self.items.extend(items);
+        self
+    }
+}
+
+/// The decisions about one page. An item without a decision means "no opinion": the next policy is asked.
+///
+/// It collects from pairs, also fallibly:
+///
+/// ```
+/// # use longshore_plugin::{Answer, Collection, Reason, Refusal, Selected};
+/// fn select(page: &[Collection]) -> Result<Answer<Selected>, Refusal> {
+///     page.iter().map(|c| Ok((c.id, Selected::included(Reason::new("all", "Everything is backed up."))))).collect()
+/// }
+/// let answer = select(&[Collection::named(3, "default", "docs")]).unwrap();
+/// assert!(answer.get(3).unwrap().include_collection);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer<Decision> {
+    /// At most one decision per item of the page.
+    pub decisions: Vec<(ItemId, Decision)>,
+    /// Handed to the next page as `run.carry`, at most [`CARRY_MAX_BYTES`].
+    pub carry: Vec<u8>,
+}
+
+impl<Decision> Answer<Decision> {
+    /// No opinion about anything, nothing carried.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { decisions: Vec::new(), carry: Vec::new() }
+    }
+
+    /// The same answer, with bytes for the next page.
+    #[must_use]
+    pub fn with_carry(mut self, carry: impl Into<Vec<u8>>) -> Self {
+        self.carry = carry.into();
+        self
+    }
+
+    /// The decision about an item.
+    #[must_use]
+    pub fn get(&self, id: ItemId) -> Option<&Decision> {
+        self.decisions.iter().find(|(item, _)| *item == id).map(|(_, decision)| decision)
+    }
+}
+
+impl<Decision> Default for Answer<Decision> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<Decision> FromIterator<(ItemId, Decision)> for Answer<Decision> {
+    fn from_iter<Pairs: IntoIterator<Item = (ItemId, Decision)>>(pairs: Pairs) -> Self {
+        Self { decisions: pairs.into_iter().collect(), carry: Vec::new() }
+    }
+}
+
+/// Whether a collection goes into the backup, and with what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selected {
+    /// False leaves the collection out. It is in only if nobody in the chain says no.
+    pub include_collection: bool,
+    /// Take index files too: a faster restore for more bytes.
+    pub include_index_files: bool,
+    /// Higher goes first. 0 is ordinary.
+    pub priority: i32,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Selected {
+    /// In, without index files, at ordinary priority.
+    #[must_use]
+    pub fn included(reason: Reason) -> Self {
+        Self { include_collection: true, include_index_files: false, priority: 0, reason }
+    }
+
+    /// Left out.
+    #[must_use]
+    pub fn excluded(reason: Reason) -> Self {
+        Self { include_collection: false, include_index_files: false, priority: 0, reason }
+    }
+}
+
+/// How a stream is compressed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodecChoice {
+    /// One of the codecs offered for this stream.
+    pub codec: String,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// A further copy of a collection's backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegionCopy {
+    /// Where it is kept.
+    pub region: String,
+    /// Days to keep it; absent means as long as the main one.
+    pub retention_days: Option<u32>,
+}
+
+/// Where a collection's backup is kept, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// Region of the main backup.
+    pub region: String,
+    /// Copies beside it.
+    pub copies: Vec<RegionCopy>,
+    /// Days to keep an automatic backup; absent means the schedule's own. The host only ever lengthens.
+    pub retention_days: Option<u32>,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Placed {
+    /// In one region, without copies, kept as long as the schedule says.
+    #[must_use]
+    pub fn in_region(region: impl Into<String>, reason: Reason) -> Self {
+        Self { region: region.into(), copies: Vec::new(), retention_days: None, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn a_message_of_exactly_the_limit_is_left_alone_and_one_byte_more_is_cut() {
+        let fits = "x".repeat(REASON_MESSAGE_MAX_BYTES);
+        assert_eq!(Reason::new("code", fits.clone()).message, fits);
+        let long = Reason::new("code", fits + "y").message;
+        assert_eq!(long.len(), REASON_MESSAGE_MAX_BYTES);
+        assert!(long.ends_with("x…"), "{long}");
+    }
+
+    #[test]
+    fn a_message_is_never_cut_inside_a_character() {
+        for shift in 0..4 {
+            let message = Reason::new("code", "a".repeat(shift) + &"🌊".repeat(200)).message;
+            assert!(message.len() <= REASON_MESSAGE_MAX_BYTES && message.ends_with("🌊…"), "{}", message.len());
+        }
+    }
+}

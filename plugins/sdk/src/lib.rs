@@ -1,0 +1,28 @@
+//! Write backup policies for Longshore in Rust.
+//!
+//! A policy decides which collections go into a backup ([`SelectionPolicy`]), how their bytes are compressed
+//! ([`CompressionPolicy`]) and in which regions they are kept ([`PlacementPolicy`]). Implement [`Plugin`] and one or more
+//! of these, name the kinds in [`export!`], and build the crate for `wasm32-wasip2`. In a native build everything is
+//! plain Rust, so a policy is tested with `cargo test`.
+//!
+//! A policy is a pure function of what it is given: the same run, page and settings give the same answer on every
+//! machine. It has no clock but [`Run::time_ms`], no randomness but [`Run::seed`], no network and no environment. If it
+//! panics, loops or asks for too much memory the host stops it and fails the job with the plugin's name.
+
+pub mod answer;
+#[doc(hidden)]
+pub mod bindings;
+mod export;
+pub mod facts;
+#[doc(hidden)]
+pub mod glue;
+pub mod log;
+pub mod policy;
+pub mod settings;
+
+pub use answer::{Answer, CodecChoice, Placed, Reason, Refusal, RegionCopy, Selected};
+pub use facts::{
+    ClassBytes, CodecOffer, Collection, ExtraFacts, FactValue, IndexFacts, ItemId, LastBackup, LoadState, Region,
+    RegionHealth, Run, RunKind, RunTrigger, Stream, Totals,
+};
+pub use policy::{About, CompressionPolicy, NO_SETTINGS, PlacementPolicy, Plugin, SelectionPolicy};
