@@ -1,0 +1,68 @@
+//! Patterns that name collections.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+/// A pattern such as `tmp_*` or `scratch.*`: `*` stands for any characters, `?` for one. With a dot it means
+/// `database.collection`, without one the collection's name in every database. Neither databases nor collections can
+/// have a dot in their names, so the first dot divides. Letters of different case are different.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub struct CollectionPattern {
+    database: Option<Vec<char>>,
+    name: Vec<char>,
+}
+
+impl From<String> for CollectionPattern {
+    fn from(pattern: String) -> Self {
+        match pattern.split_once('.') {
+            Some((database, name)) => Self { database: Some(database.chars().collect()), name: name.chars().collect() },
+            None => Self { database: None, name: pattern.chars().collect() },
+        }
+    }
+}
+
+impl fmt::Display for CollectionPattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(database) = &self.database {
+            write!(formatter, "{}.", database.iter().collect::<String>())?;
+        }
+        write!(formatter, "{}", self.name.iter().collect::<String>())
+    }
+}
+
+impl CollectionPattern {
+    /// Whether the pattern means this collection.
+    #[must_use]
+    pub fn matches(&self, database: &str, name: &str) -> bool {
+        self.database.as_ref().is_none_or(|pattern| glob(pattern, database)) && glob(&self.name, name)
+    }
+}
+
+/// Matches from left to right. After a mismatch only the last `*` has to be tried again, one character further on, so
+/// the work is bounded by pattern length × text length whatever the pattern.
+fn glob(pattern: &[char], text: &str) -> bool {
+    let text: Vec<char> = text.chars().collect();
+    let (mut at_pattern, mut at_text) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while let Some(character) = text.get(at_text) {
+        match pattern.get(at_pattern) {
+            Some('*') => {
+                at_pattern += 1;
+                retry = Some((at_pattern, at_text));
+            }
+            Some(expected) if *expected == '?' || expected == character => {
+                at_pattern += 1;
+                at_text += 1;
+            }
+            _ => {
+                let Some((after_star, from)) = retry else { return false };
+                retry = Some((after_star, from + 1));
+                at_pattern = after_star;
+                at_text = from + 1;
+            }
+        }
+    }
+    pattern.iter().skip(at_pattern).all(|rest| *rest == '*')
+}
