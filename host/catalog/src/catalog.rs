@@ -1,0 +1,233 @@
+//! The trait every catalog implements.
+
+use longshore_model::{BackupId, ClusterId, Digest, JobId, JobStatus, Progress, ProjectId, Timestamp};
+use serde_json::Value;
+
+use crate::{
+    ApiKeyRow, AuditEntry, AuditRow, BackupFilter, BackupRecord, BackupRow, CatalogError, ClusterFilter, ClusterRow,
+    DroppedCluster, JobEnd, JobFilter, JobRow, Listed, NewApiKey, NewBackup, NewBackupJob, NewCluster, NewJob, Page,
+    ProjectRow,
+};
+
+/// Durable control state.
+///
+/// Each call is one transaction that has reached the disk when the call returns `Ok`. Any call can fail with
+/// [`CatalogError::Unavailable`], [`CatalogError::Busy`], [`CatalogError::Corrupt`] and, if it writes,
+/// [`CatalogError::DiskFull`] and [`CatalogError::TooLarge`]; only further errors are named at each call. A call that
+/// fails has changed nothing.
+pub trait Catalog: Send + Sync {
+    /// Registers a project, or renames it if it exists.
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn put_project(&self, id: &ProjectId, name: &str, now: Timestamp) -> Result<ProjectRow, CatalogError>;
+
+    /// A project.
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn get_project(&self, id: &ProjectId) -> Result<Option<ProjectRow>, CatalogError>;
+
+    /// All projects in order of id.
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn list_projects(&self) -> Result<Vec<ProjectRow>, CatalogError>;
+
+    /// Registers a cluster, or brings what is known about it up to date. Its counter of backups and the time of its
+    /// first registration stay; one that was dropped is registered again.
+    ///
+    /// # Errors
+    /// [`CatalogError::ProjectNotFound`].
+    fn put_cluster(&self, cluster: &NewCluster, now: Timestamp) -> Result<ClusterRow, CatalogError>;
+
+    /// A cluster, dropped or not.
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn get_cluster(&self, id: &ClusterId) -> Result<Option<ClusterRow>, CatalogError>;
+
+    /// Clusters in order of name, then id.
+    ///
+    /// # Errors
+    /// [`CatalogError::Invalid`] for a page outside the limits.
+    fn list_clusters(&self, filter: &ClusterFilter, page: Page) -> Result<Listed<ClusterRow>, CatalogError>;
+
+    /// Unregisters a cluster. Its manual backups stay; its automatic ones are named in the answer and are for the
+    /// caller to delete.
+    ///
+    /// # Errors
+    /// [`CatalogError::ClusterNotFound`] (also if dropped before), [`CatalogError::ClusterBusy`] while it has a job
+    /// that has not ended.
+    fn drop_cluster(&self, id: &ClusterId, now: Timestamp) -> Result<DroppedCluster, CatalogError>;
+
+    /// Accepts a backup: its row (CREATING, with the next name of its cluster) and its job (PENDING), under the job
+    /// rules. One manual backup of a cluster may be pending, running or canceling; a manual one is refused while an
+    /// automatic one is; an automatic one is accepted beside a manual one but not beside an automatic one. Only the
+    /// job that makes the backup counts, not later copies of it.
+    ///
+    /// # Errors
+    /// [`CatalogError::ClusterNotFound`] (also if dropped), [`CatalogError::ManualBackupActive`],
+    /// [`CatalogError::AutomaticBackupActive`], [`CatalogError::Exists`], [`CatalogError::Invalid`] for a manual backup
+    /// with an expiry.
+    fn create_backup(
+        &self,
+        backup: &NewBackup,
+        job: &NewBackupJob,
+        now: Timestamp,
+    ) -> Result<(BackupRow, JobRow), CatalogError>;
+
+    /// Inserts a backup that was made elsewhere (found in a vault, made by the command line). `true` if it was new; one
+    /// that is known already, even as deleted, stays as it is. Numbers in its cluster's names are not used again.
+    ///
+    /// # Errors
+    /// [`CatalogError::ProjectNotFound`], [`CatalogError::Invalid`] for one that is still CREATING.
+    fn record_backup(&self, record: &BackupRecord) -> Result<bool, CatalogError>;
+
+    /// A backup with everything known about it, whatever its state.
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn get_backup(&self, id: &BackupId) -> Result<Option<BackupRecord>, CatalogError>;
+
+    /// Backups, newest first.
+    ///
+    /// # Errors
+    /// [`CatalogError::Invalid`] for a page outside the limits.
+    fn list_backups(&self, filter: &BackupFilter, page: Page) -> Result<Listed<BackupRow>, CatalogError>;
+
+    /// Marks an AVAILABLE or FAILED backup as deleted: from here on no job can start that uses it. The caller then
+    /// removes its manifests from the vaults and calls [`Catalog::mark_backup_purged`]; in this order a crash leaves a
+    /// deleted backup to be purged later, never an available one without data.
+    ///
+    /// # Errors
+    /// [`CatalogError::BackupNotFound`], [`CatalogError::BackupAlreadyDeleted`], [`CatalogError::BackupBusy`] while a
+    /// job makes or uses it.
+    fn mark_backup_deleted(&self, id: &BackupId, now: Timestamp) -> Result<BackupRow, CatalogError>;
+
+    /// Notes that nothing of a deleted backup is left in the vaults. Calling it again changes nothing.
+    ///
+    /// # Errors
+    /// [`CatalogError::BackupNotFound`], [`CatalogError::Invalid`] for one that is not deleted.
+    fn mark_backup_purged(&self, id: &BackupId, now: Timestamp) -> Result<(), CatalogError>;
+
+    /// Accepts a restore, copy or check.
+    ///
+    /// # Errors
+    /// [`CatalogError::ProjectNotFound`], [`CatalogError::BackupNotFound`], [`CatalogError::BackupNotAvailable`],
+    /// [`CatalogError::Exists`], [`CatalogError::Invalid`] for a backup job, which is made by
+    /// [`Catalog::create_backup`].
+    fn create_job(&self, job: &NewJob, now: Timestamp) -> Result<JobRow, CatalogError>;
+
+    /// Takes the oldest job that is PENDING, or that is running with a lapsed lease, for `owner` until `now` +
+    /// `lease_ms`. Its fencing token and attempt grow by one; a PENDING one becomes IN_PROGRESS, a CANCELING one stays
+    /// so and is for its new owner to end. `None` if there is nothing to do.
+    ///
+    /// # Errors
+    /// [`CatalogError::Invalid`] for a lease that is not 1 ms to [`crate::Limits::lease_ms`] long.
+    fn claim_job(&self, owner: &str, now: Timestamp, lease_ms: i64) -> Result<Option<JobRow>, CatalogError>;
+
+    /// Like [`Catalog::claim_job`] for one job.
+    ///
+    /// # Errors
+    /// [`CatalogError::JobNotFound`], [`CatalogError::JobEnded`], [`CatalogError::JobLeased`],
+    /// [`CatalogError::Invalid`] for a lease out of bounds.
+    fn claim(&self, id: &JobId, owner: &str, now: Timestamp, lease_ms: i64) -> Result<JobRow, CatalogError>;
+
+    /// Prolongs the lease to `now` + `lease_ms`. The answer tells whether the job is to stop: IN_PROGRESS or CANCELING.
+    ///
+    /// # Errors
+    /// [`CatalogError::JobNotFound`], [`CatalogError::JobEnded`], [`CatalogError::Fenced`],
+    /// [`CatalogError::Invalid`] for a lease out of bounds.
+    fn renew_lease(&self, id: &JobId, token: u64, now: Timestamp, lease_ms: i64) -> Result<JobStatus, CatalogError>;
+
+    /// Keeps how far a job is. The answer tells whether it is to stop: IN_PROGRESS or CANCELING.
+    ///
+    /// # Errors
+    /// [`CatalogError::JobNotFound`], [`CatalogError::JobEnded`], [`CatalogError::Fenced`].
+    fn set_progress(&self, id: &JobId, token: u64, progress: &Progress) -> Result<JobStatus, CatalogError>;
+
+    /// Ends a job together with its backup and starts what follows from it. A successful job's phase becomes Done.
+    /// Of two workers that both think they hold the job only the one with the current token can end it.
+    ///
+    /// # Errors
+    /// [`CatalogError::JobNotFound`], [`CatalogError::JobEnded`], [`CatalogError::Fenced`],
+    /// [`CatalogError::Invalid`] for a state that is no end, an end without the reason or outcome it needs, too many
+    /// follow-ups; and those of [`Catalog::create_job`] for follow-ups.
+    fn finish_job(&self, id: &JobId, token: u64, end: &JobEnd, now: Timestamp) -> Result<JobRow, CatalogError>;
+
+    /// Asks a job to stop. A PENDING one is CANCELED at once and its backup FAILED; a running one becomes CANCELING
+    /// and is ended by its worker; asking again changes nothing.
+    ///
+    /// # Errors
+    /// [`CatalogError::JobNotFound`], [`CatalogError::JobEnded`].
+    fn cancel_job(&self, id: &JobId, now: Timestamp) -> Result<JobRow, CatalogError>;
+
+    /// A job.
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn get_job(&self, id: &JobId) -> Result<Option<JobRow>, CatalogError>;
+
+    /// Jobs, newest first.
+    ///
+    /// # Errors
+    /// [`CatalogError::Invalid`] for a page outside the limits.
+    fn list_jobs(&self, filter: &JobFilter, page: Page) -> Result<Listed<JobRow>, CatalogError>;
+
+    /// Lets all leases of an owner lapse, so that its jobs can be claimed at once: a host calls it at its start for
+    /// what it left behind. Tokens stay until the claim, so a worker of it that still lives is fenced then. How many
+    /// jobs there were.
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn release_leases_of(&self, owner: &str) -> Result<u64, CatalogError>;
+
+    /// Keeps a new API key.
+    ///
+    /// # Errors
+    /// [`CatalogError::Exists`] if the id or the key is known.
+    fn add_key(&self, key: &NewApiKey, now: Timestamp) -> Result<ApiKeyRow, CatalogError>;
+
+    /// The key with this hash, if it works at `now`: neither revoked nor expired.
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn find_key(&self, hash: &Digest, now: Timestamp) -> Result<Option<ApiKeyRow>, CatalogError>;
+
+    /// All keys, oldest first, with those that no longer work.
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn list_keys(&self) -> Result<Vec<ApiKeyRow>, CatalogError>;
+
+    /// Makes a key stop working. One that was revoked before keeps its time.
+    ///
+    /// # Errors
+    /// [`CatalogError::KeyNotFound`].
+    fn revoke_key(&self, id: &str, now: Timestamp) -> Result<ApiKeyRow, CatalogError>;
+
+    /// Appends to the audit log; its number.
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn append_audit(&self, entry: &AuditEntry) -> Result<u64, CatalogError>;
+
+    /// The audit log, newest first.
+    ///
+    /// # Errors
+    /// [`CatalogError::Invalid`] for a page outside the limits.
+    fn list_audit(&self, page: Page) -> Result<Listed<AuditRow>, CatalogError>;
+
+    /// A setting.
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn get_setting(&self, key: &str) -> Result<Option<Value>, CatalogError>;
+
+    /// Keeps a setting in place of what was there.
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn put_setting(&self, key: &str, value: &Value) -> Result<(), CatalogError>;
+}

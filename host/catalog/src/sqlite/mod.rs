@@ -1,0 +1,224 @@
+//! The catalog in one SQLite file (write-ahead log, every commit on disk before the call returns).
+//!
+//! One connection writes, one reads; each behind a mutex. Several processes may use one file: every writing transaction
+//! takes SQLite's write lock at its start, so what it checked still holds when it commits.
+
+mod backups;
+mod clusters;
+mod convert;
+mod fail;
+
+mod jobs;
+mod keys;
+mod leases;
+mod new_jobs;
+mod open;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use longshore_model::{BackupId, ClusterId, Digest, JobId, JobStatus, Progress, ProjectId, Timestamp};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use serde_json::Value;
+
+use self::fail::Fail;
+use crate::{
+    ApiKeyRow, AuditEntry, AuditRow, BackupFilter, BackupRecord, BackupRow, Catalog, CatalogError, ClusterFilter,
+    ClusterRow, DroppedCluster, JobEnd, JobFilter, JobRow, Limits, Listed, NewApiKey, NewBackup, NewBackupJob,
+    NewCluster, NewJob, Page, ProjectRow,
+};
+
+/// A catalog in one SQLite file.
+pub struct SqliteCatalog {
+    name: String,
+    limits: Limits,
+    writer: Mutex<Connection>,
+    reader: Mutex<Connection>,
+}
+
+impl fmt::Debug for SqliteCatalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteCatalog").field("path", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl SqliteCatalog {
+    /// Opens the catalog in the file `path`, or makes a new one there (mode 0600; the folder must exist), with the
+    /// default limits. Older versions are brought up to date.
+    ///
+    /// # Errors
+    /// [`CatalogError::Corrupt`], [`CatalogError::NotACatalog`], [`CatalogError::TooNew`] (the file is left as it is),
+    /// [`CatalogError::DiskFull`], [`CatalogError::Busy`], [`CatalogError::Unavailable`].
+    pub fn open(path: &Path) -> Result<Self, CatalogError> {
+        Self::open_with(path, Limits::DEFAULT)
+    }
+
+    /// Like [`SqliteCatalog::open`] with other limits.
+    ///
+    /// # Errors
+    /// As [`SqliteCatalog::open`].
+    pub fn open_with(path: &Path, limits: Limits) -> Result<Self, CatalogError> {
+        let name = path.display().to_string();
+        let writer = open::writer(path, &name, &limits)?;
+        let reader = open::reader(path, &name, &limits)?;
+        Ok(Self { name, limits, writer: Mutex::new(writer), reader: Mutex::new(reader) })
+    }
+
+    /// Runs `work` in one transaction and commits it; rolls everything back if `work` or the commit fails.
+    fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fail>) -> Result<T, CatalogError> {
+        // A panic inside `work` rolled its transaction back, so the connection behind a poisoned lock is sound.
+        let mut connection = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = || -> Result<T, Fail> {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        run().map_err(|fail| fail.at(&self.name))
+    }
+
+    /// Runs `work` on one snapshot of the data.
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fail>) -> Result<T, CatalogError> {
+        let mut connection = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = || -> Result<T, Fail> {
+            // A transaction although nothing is written: count and rows of a list must be of one moment.
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        run().map_err(|fail| fail.at(&self.name))
+    }
+}
+
+impl Catalog for SqliteCatalog {
+    fn put_project(&self, id: &ProjectId, name: &str, now: Timestamp) -> Result<ProjectRow, CatalogError> {
+        self.write(|tx| clusters::put_project(tx, &self.limits, id, name, now))
+    }
+
+    fn get_project(&self, id: &ProjectId) -> Result<Option<ProjectRow>, CatalogError> {
+        self.read(|connection| clusters::project(connection, id))
+    }
+
+    fn list_projects(&self) -> Result<Vec<ProjectRow>, CatalogError> {
+        self.read(clusters::projects)
+    }
+
+    fn put_cluster(&self, cluster: &NewCluster, now: Timestamp) -> Result<ClusterRow, CatalogError> {
+        self.write(|tx| clusters::put(tx, &self.limits, cluster, now))
+    }
+
+    fn get_cluster(&self, id: &ClusterId) -> Result<Option<ClusterRow>, CatalogError> {
+        self.read(|connection| clusters::get(connection, id))
+    }
+
+    fn list_clusters(&self, filter: &ClusterFilter, page: Page) -> Result<Listed<ClusterRow>, CatalogError> {
+        self.read(|connection| clusters::list(connection, &self.limits, filter, page))
+    }
+
+    fn drop_cluster(&self, id: &ClusterId, now: Timestamp) -> Result<DroppedCluster, CatalogError> {
+        self.write(|tx| clusters::unregister(tx, id, now))
+    }
+
+    fn create_backup(
+        &self,
+        backup: &NewBackup,
+        job: &NewBackupJob,
+        now: Timestamp,
+    ) -> Result<(BackupRow, JobRow), CatalogError> {
+        self.write(|tx| backups::create(tx, &self.limits, backup, job, now))
+    }
+
+    fn record_backup(&self, record: &BackupRecord) -> Result<bool, CatalogError> {
+        self.write(|tx| backups::record(tx, &self.limits, record))
+    }
+
+    fn get_backup(&self, id: &BackupId) -> Result<Option<BackupRecord>, CatalogError> {
+        self.read(|connection| backups::get(connection, id))
+    }
+
+    fn list_backups(&self, filter: &BackupFilter, page: Page) -> Result<Listed<BackupRow>, CatalogError> {
+        self.read(|connection| backups::list(connection, &self.limits, filter, page))
+    }
+
+    fn mark_backup_deleted(&self, id: &BackupId, now: Timestamp) -> Result<BackupRow, CatalogError> {
+        self.write(|tx| backups::mark_deleted(tx, id, now))
+    }
+
+    fn mark_backup_purged(&self, id: &BackupId, now: Timestamp) -> Result<(), CatalogError> {
+        self.write(|tx| backups::mark_purged(tx, id, now))
+    }
+
+    fn create_job(&self, job: &NewJob, now: Timestamp) -> Result<JobRow, CatalogError> {
+        self.write(|tx| new_jobs::create(tx, &self.limits, job, now))
+    }
+
+    fn claim_job(&self, owner: &str, now: Timestamp, lease_ms: i64) -> Result<Option<JobRow>, CatalogError> {
+        self.write(|tx| leases::claim_next(tx, &self.limits, owner, now, lease_ms))
+    }
+
+    fn claim(&self, id: &JobId, owner: &str, now: Timestamp, lease_ms: i64) -> Result<JobRow, CatalogError> {
+        self.write(|tx| leases::claim(tx, &self.limits, id, owner, now, lease_ms))
+    }
+
+    fn renew_lease(&self, id: &JobId, token: u64, now: Timestamp, lease_ms: i64) -> Result<JobStatus, CatalogError> {
+        self.write(|tx| leases::renew(tx, &self.limits, id, token, now, lease_ms))
+    }
+
+    fn set_progress(&self, id: &JobId, token: u64, progress: &Progress) -> Result<JobStatus, CatalogError> {
+        self.write(|tx| jobs::set_progress(tx, &self.limits, id, token, progress))
+    }
+
+    fn finish_job(&self, id: &JobId, token: u64, end: &JobEnd, now: Timestamp) -> Result<JobRow, CatalogError> {
+        self.write(|tx| jobs::finish(tx, &self.limits, id, token, end, now))
+    }
+
+    fn cancel_job(&self, id: &JobId, now: Timestamp) -> Result<JobRow, CatalogError> {
+        self.write(|tx| jobs::cancel(tx, &self.limits, id, now))
+    }
+
+    fn get_job(&self, id: &JobId) -> Result<Option<JobRow>, CatalogError> {
+        self.read(|connection| jobs::get(connection, id))
+    }
+
+    fn list_jobs(&self, filter: &JobFilter, page: Page) -> Result<Listed<JobRow>, CatalogError> {
+        self.read(|connection| jobs::list(connection, &self.limits, filter, page))
+    }
+
+    fn release_leases_of(&self, owner: &str) -> Result<u64, CatalogError> {
+        self.write(|tx| leases::release(tx, owner))
+    }
+
+    fn add_key(&self, key: &NewApiKey, now: Timestamp) -> Result<ApiKeyRow, CatalogError> {
+        self.write(|tx| keys::add(tx, &self.limits, key, now))
+    }
+
+    fn find_key(&self, hash: &Digest, now: Timestamp) -> Result<Option<ApiKeyRow>, CatalogError> {
+        self.read(|connection| keys::find(connection, hash, now))
+    }
+
+    fn list_keys(&self) -> Result<Vec<ApiKeyRow>, CatalogError> {
+        self.read(keys::list)
+    }
+
+    fn revoke_key(&self, id: &str, now: Timestamp) -> Result<ApiKeyRow, CatalogError> {
+        self.write(|tx| keys::revoke(tx, id, now))
+    }
+
+    fn append_audit(&self, entry: &AuditEntry) -> Result<u64, CatalogError> {
+        self.write(|tx| keys::append_audit(tx, &self.limits, entry))
+    }
+
+    fn list_audit(&self, page: Page) -> Result<Listed<AuditRow>, CatalogError> {
+        self.read(|connection| keys::list_audit(connection, &self.limits, page))
+    }
+
+    fn get_setting(&self, key: &str) -> Result<Option<Value>, CatalogError> {
+        self.read(|connection| keys::setting(connection, key))
+    }
+
+    fn put_setting(&self, key: &str, value: &Value) -> Result<(), CatalogError> {
+        self.write(|tx| keys::put_setting(tx, &self.limits, key, value))
+    }
+}
