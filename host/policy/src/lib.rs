@@ -1,1 +1,47 @@
-//! longshore-policy
+//! Chains of policy plugins, the guardrails around them, and the record of what was asked and answered.
+//!
+//! Contract: [`PolicySet`] asks its members about a run and gives exactly one [`Decision`] per item. It never reads a
+//! file, a clock or a random source, and never names the runtime that plugins run on: a plugin is an [`Oracle`].
+//! A run keeps the `Arc<PolicySet>` it started with; [`PolicyHandle::replace`] changes the next run.
+//!
+//! Rules, in this order (a later one can only make a backup safer, never smaller):
+//! 1. A selection chain leaves a collection out if any member says no; for compression and placement the first opinion
+//!    counts. An item that nobody has an opinion on is an error that names it.
+//! 2. A plugin that refuses fails the run. A plugin that fails (traps, runs out of budget, answers outside what was
+//!    offered) fails the run, or is left out of it as a whole if the operator said `skip`.
+//! 3. [`Guardrails`] are the host's: what they change is said in [`Decision::overridden`].
+//!
+//! Failure: every function returns [`PolicyError`]; nothing is half decided, because decisions are only returned whole.
+
+mod chain;
+mod decision;
+mod error;
+mod explain;
+mod glob;
+mod guardrails;
+mod json;
+mod ledger;
+mod limits;
+mod member;
+mod oracle;
+mod question;
+mod record;
+mod replay;
+mod schema_shape;
+mod set;
+mod settings;
+
+pub use decision::{
+    CompressionPlan, DecidedBy, Decision, OtherOpinion, Override, PlacementPlan, Plan, SelectionPlan, Skipped, Usage,
+};
+pub use error::PolicyError;
+pub use explain::{Choice, ExplainRow, explain};
+pub use glob::CollectionPattern;
+pub use guardrails::Guardrails;
+pub use limits::Limits;
+pub use member::{Member, OnFailure};
+pub use oracle::{About, Budget, Call, Oracle, Outcome, SandboxError};
+pub use record::{Answered, Answers, DecisionRecord, Failure, Question, RecordedOutcome, WORLD_VERSION};
+pub use replay::{Difference, ReplayOutcome, replay};
+pub use set::{PolicyHandle, PolicySet, PolicySetBuilder};
+pub use settings::SettingsSchema;

@@ -1,0 +1,212 @@
+//! How the opinions of a chain become one decision per item.
+
+use std::sync::Arc;
+
+use longshore_model::{CollectionFacts, Placed, RunFacts, Selected};
+
+use crate::ledger::{Ledger, Opinions};
+use crate::member::AcceptedMember;
+use crate::question::{Asking, Compressing, Placing, Selecting};
+use crate::{
+    CompressionPlan, DecidedBy, Decision, Guardrails, Limits, OtherOpinion, PlacementPlan, Plan, PolicyError,
+    SelectionPlan,
+};
+
+/// Items in the order of the contract, with the places they came from.
+struct Sorted<T> {
+    items: Vec<T>,
+    places: Vec<usize>,
+}
+
+/// Sorts items by (database, collection, class). Two items of one name are a mistake of the caller: their decisions
+/// could not be told apart.
+fn sorted<Q: Asking>(
+    items: impl ExactSizeIterator<Item = Q::Item>,
+    limits: &Limits,
+) -> Result<Sorted<Q::Item>, PolicyError> {
+    if items.len() > limits.run_items {
+        return Err(PolicyError::TooManyItems { kind: Q::KIND, found: items.len(), limit: limits.run_items });
+    }
+    let mut numbered: Vec<(usize, Q::Item)> = items.enumerate().collect();
+    numbered.sort_by(|(_, one), (_, two)| Q::key(one).cmp(&Q::key(two)));
+    let (places, items): (Vec<usize>, Vec<Q::Item>) = numbered.into_iter().unzip();
+    for pair in items.windows(2) {
+        if let [one, two] = pair
+            && Q::key(one) == Q::key(two)
+        {
+            return Err(PolicyError::DuplicateItem { kind: Q::KIND, item: Q::name(two) });
+        }
+    }
+    Ok(Sorted { items, places })
+}
+
+/// Cuts items into pages.
+fn pages<T: Clone>(items: &[T], limits: &Limits) -> Vec<Arc<[T]>> {
+    let page_items = limits.page_items.clamp(1, longshore_model::Limits::DEFAULT.page_items);
+    items.chunks(page_items).map(Arc::from).collect()
+}
+
+/// Puts decisions back into the order of the request and closes the ledger.
+fn plan<T>(
+    kind: longshore_model::PolicyKind,
+    places: Vec<usize>,
+    decisions: Vec<Decision<T>>,
+    ledger: Ledger<'_>,
+) -> Plan<T> {
+    let mut numbered: Vec<(usize, Decision<T>)> = places.into_iter().zip(decisions).collect();
+    numbered.sort_by_key(|(place, _)| *place);
+    let decisions = numbered.into_iter().map(|(_, decision)| decision).collect();
+    Plan { kind, decisions, records: ledger.records, skipped: ledger.skipped, usage: ledger.usage }
+}
+
+fn no_opinion<Q: Asking>(chain: &[AcceptedMember], item: &Q::Item) -> PolicyError {
+    let asked = chain.iter().map(|member| member.member.name.clone()).collect();
+    PolicyError::NoOpinion { kind: Q::KIND, item: Q::name(item), asked }
+}
+
+/// Asks one member after the other, each only about what nobody before had an opinion on.
+fn first_opinions<Q: Asking>(
+    asking: &Q,
+    chain: &[AcceptedMember],
+    items: &[Q::Item],
+    limits: &Limits,
+    ledger: &mut Ledger<'_>,
+) -> Result<Vec<(DecidedBy, Q::Answer)>, PolicyError> {
+    let mut decided: Vec<Option<(DecidedBy, Q::Answer)>> = vec![None; items.len()];
+    for member in chain {
+        let open = || decided.iter().zip(items).filter(|(slot, _)| slot.is_none());
+        let left: Vec<Q::Item> = open().map(|(_, item)| item.clone()).collect();
+        if left.is_empty() {
+            break;
+        }
+        let Some(opinions) = ledger.ask_member(asking, member, &pages(&left, limits))? else { continue };
+        let by = member.identity();
+        // `left` was taken from the open slots in order, so opinions go back to them in the same order.
+        for (slot, opinion) in decided.iter_mut().filter(|slot| slot.is_none()).zip(opinions) {
+            *slot = opinion.map(|answer| (by.clone(), answer));
+        }
+    }
+    let whole = decided.into_iter().zip(items).map(|(slot, item)| slot.ok_or_else(|| no_opinion::<Q>(chain, item)));
+    whole.collect()
+}
+
+/// Decides which collections go in.
+pub(crate) fn select(
+    chain: &[AcceptedMember],
+    run: &RunFacts,
+    collections: &[CollectionFacts],
+    guardrails: &Guardrails,
+    limits: &Limits,
+) -> Result<SelectionPlan, PolicyError> {
+    if run.kind == longshore_model::RunKind::Collection
+        && let Some(stranger) = collections.iter().find(|collection| !collection.requested)
+    {
+        return Err(PolicyError::NotRequested { collection: stranger.name.clone() });
+    }
+    let Sorted { items, places } = sorted::<Selecting>(flagged(collections, guardrails), limits)?;
+    let cut = pages(&items, limits);
+    let mut ledger = Ledger::new(run);
+    let mut voices: Vec<(DecidedBy, Opinions<Selected>)> = Vec::new();
+    for member in chain {
+        if let Some(opinions) = ledger.ask_member(&Selecting, member, &cut)? {
+            voices.push((member.identity(), opinions));
+        }
+    }
+    let mut decisions = Vec::with_capacity(items.len());
+    for (at, item) in items.iter().enumerate() {
+        let heard = voices.iter().filter_map(|(by, opinions)| Some((by, opinions.get(at)?.as_ref()?)));
+        let decision = combine(run, item, &heard.collect::<Vec<_>>(), guardrails);
+        decisions.push(decision.ok_or_else(|| no_opinion::<Selecting>(chain, item))?);
+    }
+    Ok(plan(Selecting::KIND, places, decisions, ledger))
+}
+
+/// In only if nobody says no, unless a guardrail keeps it in. Index files and priority come from the first who wants it.
+fn combine(
+    run: &RunFacts,
+    item: &CollectionFacts,
+    heard: &[(&DecidedBy, &Selected)],
+    guardrails: &Guardrails,
+) -> Option<Decision<Selected>> {
+    let (first_by, first) = *heard.first()?;
+    let no = heard.iter().find(|(_, answer)| !answer.include_collection);
+    let (by, answer) = no.copied().unwrap_or((first_by, first));
+    let wanted = answer.include_collection;
+    let (value, overridden) = match guardrails.keep_in(run, item) {
+        Some(rule) if !wanted => {
+            let yes = heard.iter().find(|(_, answer)| answer.include_collection);
+            let flags = yes.map_or(answer, |(_, answer)| *answer);
+            let (value, overridden) = Guardrails::put_back(rule, answer.clone(), flags);
+            (value, Some(overridden))
+        }
+        _ => (answer.clone(), None),
+    };
+    let others = heard.iter().filter(|(other, _)| other.member != by.member).map(|(other, answer)| OtherOpinion {
+        member: other.member.clone(),
+        agrees: answer.include_collection == wanted,
+        reason: answer.reason.clone(),
+    });
+    Some(Decision {
+        collection: item.name.clone(),
+        class: None,
+        value,
+        decided_by: by.clone(),
+        overridden,
+        others: others.collect(),
+    })
+}
+
+/// Facts as a policy sees them: `protected` says what the guardrails would say.
+fn flagged<'a>(
+    collections: &'a [CollectionFacts],
+    guardrails: &'a Guardrails,
+) -> impl ExactSizeIterator<Item = CollectionFacts> + 'a {
+    collections.iter().map(|collection| {
+        let protected = guardrails.protects(collection);
+        CollectionFacts { protected, ..collection.clone() }
+    })
+}
+
+/// Decides how streams are compressed. Every codec that exists is lossless, so there is no guardrail beyond the offers.
+pub(crate) fn choose(
+    chain: &[AcceptedMember],
+    run: &RunFacts,
+    streams: &[longshore_model::StreamFacts],
+    limits: &Limits,
+) -> Result<CompressionPlan, PolicyError> {
+    if let Some(stream) = streams.iter().find(|stream| stream.offers.is_empty()) {
+        return Err(PolicyError::NoOffers { item: Compressing::name(stream) });
+    }
+    let Sorted { items, places } = sorted::<Compressing>(streams.iter().cloned(), limits)?;
+    let mut ledger = Ledger::new(run);
+    let decided = first_opinions(&Compressing, chain, &items, limits, &mut ledger)?;
+    let decisions = items.into_iter().zip(decided).map(|(item, (decided_by, value))| Decision {
+        collection: item.collection,
+        class: Some(item.class),
+        value,
+        decided_by,
+        overridden: None,
+        others: Vec::new(),
+    });
+    Ok(plan(Compressing::KIND, places, decisions.collect(), ledger))
+}
+
+/// Decides where collections are kept.
+pub(crate) fn place(
+    chain: &[AcceptedMember],
+    run: &RunFacts,
+    collections: &[CollectionFacts],
+    regions: &[longshore_model::RegionOffer],
+    guardrails: &Guardrails,
+    limits: &Limits,
+) -> Result<PlacementPlan, PolicyError> {
+    let Sorted { items, places } = sorted::<Placing>(flagged(collections, guardrails), limits)?;
+    let asking = Placing { regions: guardrails.offer(regions)?.into() };
+    let mut ledger = Ledger::new(run);
+    let decided = first_opinions(&asking, chain, &items, limits, &mut ledger)?;
+    let decisions = items.into_iter().zip(decided).map(|(item, (decided_by, answer))| {
+        let (value, overridden): (Placed, _) = guardrails.retain(run, answer);
+        Decision { collection: item.name, class: None, value, decided_by, overridden, others: Vec::new() }
+    });
+    Ok(plan(Placing::KIND, places, decisions.collect(), ledger))
+}

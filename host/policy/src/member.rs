@@ -1,0 +1,115 @@
+//! One plugin's place in a chain.
+
+use std::fmt;
+use std::sync::Arc;
+
+use longshore_model::{Digest, PolicyKind};
+use serde::{Deserialize, Serialize};
+
+use crate::decision::DecidedBy;
+use crate::settings::{Settings, SettingsSchema};
+use crate::{Budget, Limits, Oracle, PolicyError};
+
+/// What happens to a run when a plugin fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// The run fails.
+    #[default]
+    Fail,
+    /// The run goes on as if the plugin had no opinion about anything. Not allowed for placement and required members.
+    Skip,
+}
+
+/// A plugin in a chain, as the operator configured it.
+#[derive(Clone)]
+pub struct Member {
+    /// Its name in the configuration; unique in the chain.
+    pub name: String,
+    /// The plugin.
+    pub plugin: Arc<dyn Oracle>,
+    /// Its settings: a JSON object valid under the schema that the plugin exports; `null` means `{}`. Settings are
+    /// kept in decision records: they are no place for secrets.
+    pub settings: serde_json::Value,
+    /// What happens if it fails.
+    pub on_failure: OnFailure,
+    /// It must answer: it can never be skipped.
+    pub required: bool,
+    /// What one call may use.
+    pub budget: Budget,
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let about = self.plugin.about();
+        f.debug_struct("Member")
+            .field("name", &self.name)
+            .field("plugin", &format_args!("{} {}", about.name, about.version))
+            .field("on_failure", &self.on_failure)
+            .field("required", &self.required)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A member whose settings were accepted.
+#[derive(Debug, Clone)]
+pub(crate) struct AcceptedMember {
+    pub(crate) member: Member,
+    pub(crate) settings: Settings,
+}
+
+impl AcceptedMember {
+    /// Checks a member against the rules of a chain and its plugin's schema.
+    pub(crate) fn accept(kind: PolicyKind, member: Member, limits: &Limits) -> Result<Self, PolicyError> {
+        check_name(kind, &member.name, limits)?;
+        let plugin = &member.plugin.about().name;
+        if !member.plugin.serves(kind) {
+            return Err(PolicyError::NotServed { kind, member: member.name.clone(), plugin: plugin.clone() });
+        }
+        if member.on_failure == OnFailure::Skip {
+            let why = match kind {
+                PolicyKind::Placement => "data could end up in a region that the skipped policy rules out",
+                _ if member.required => "it is marked required",
+                _ => "",
+            };
+            if !why.is_empty() {
+                return Err(PolicyError::SkipNotAllowed { kind, member: member.name, why });
+            }
+        }
+        let schema = SettingsSchema::parse(plugin, &member.plugin.about().settings_schema, limits)?;
+        let settings = schema.accept(&member.name, &member.settings, limits)?;
+        Ok(Self { member, settings })
+    }
+
+    /// Who the member is, as kept with its decisions.
+    pub(crate) fn identity(&self) -> DecidedBy {
+        let about = self.member.plugin.about();
+        DecidedBy {
+            member: self.member.name.clone(),
+            plugin: about.name.clone(),
+            version: about.version.clone(),
+            digest: self.member.plugin.digest(),
+        }
+    }
+
+    /// Digest of the settings in canonical form.
+    pub(crate) const fn settings_digest(&self) -> Digest {
+        self.settings.digest
+    }
+}
+
+/// A member's name is a word that can stand in a path, a log line and a table.
+fn check_name(kind: PolicyKind, name: &str, limits: &Limits) -> Result<(), PolicyError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let bad = |problem: String| {
+        let member = name.chars().take(80).flat_map(char::escape_debug).collect();
+        Err(PolicyError::BadMemberName { kind, member, problem })
+    };
+    if name.is_empty() || name.len() > limits.member_name_bytes {
+        return bad(format!("a name has 1 to {} bytes", limits.member_name_bytes));
+    }
+    if !name.bytes().all(plain) {
+        return bad("a name has ASCII letters, digits, hyphens and underscores only".to_owned());
+    }
+    Ok(())
+}

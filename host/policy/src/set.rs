@@ -1,0 +1,163 @@
+//! Policy sets: the chains of all three kinds, and the handle through which they are swapped.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use longshore_model::{CollectionFacts, PolicyKind, RegionOffer, RunFacts, StreamFacts};
+
+use crate::member::AcceptedMember;
+use crate::{CompressionPlan, DecidedBy, Guardrails, Limits, Member, PlacementPlan, PolicyError, SelectionPlan, chain};
+
+/// The chains of a project or cluster, all accepted. Immutable: a run keeps the one it started with.
+#[derive(Debug, Clone)]
+pub struct PolicySet {
+    selection: Vec<AcceptedMember>,
+    compression: Vec<AcceptedMember>,
+    placement: Vec<AcceptedMember>,
+    limits: Limits,
+}
+
+impl PolicySet {
+    /// An empty set to be filled.
+    #[must_use]
+    pub fn builder() -> PolicySetBuilder {
+        let limits = Limits::DEFAULT;
+        PolicySetBuilder { set: Self { selection: Vec::new(), compression: Vec::new(), placement: Vec::new(), limits } }
+    }
+
+    /// The chain of a kind, in order.
+    pub fn members(&self, kind: PolicyKind) -> impl Iterator<Item = &Member> {
+        self.chain(kind).iter().map(|accepted| &accepted.member)
+    }
+
+    /// Who stands in the chain of a kind, in order.
+    #[must_use]
+    pub fn identities(&self, kind: PolicyKind) -> Vec<DecidedBy> {
+        self.chain(kind).iter().map(AcceptedMember::identity).collect()
+    }
+
+    fn chain(&self, kind: PolicyKind) -> &[AcceptedMember] {
+        match kind {
+            PolicyKind::Selection => &self.selection,
+            PolicyKind::Compression => &self.compression,
+            PolicyKind::Placement => &self.placement,
+        }
+    }
+
+    /// Decides which collections go into a backup: one decision per collection, in the order given. A run of kind
+    /// [`longshore_model::RunKind::Collection`] is given only the collections that its request names.
+    ///
+    /// # Errors
+    /// [`PolicyError`] if a plugin refuses or fails, if nobody has an opinion on a collection, or if the same
+    /// collection is given twice.
+    pub fn select(
+        &self,
+        run: &RunFacts,
+        collections: &[CollectionFacts],
+        guardrails: &Guardrails,
+    ) -> Result<SelectionPlan, PolicyError> {
+        chain::select(&self.selection, run, collections, guardrails, &self.limits)
+    }
+
+    /// Decides how streams are compressed: one decision per stream, in the order given, each one of its offers.
+    ///
+    /// # Errors
+    /// As [`PolicySet::select`], and [`PolicyError::NoOffers`].
+    pub fn choose(&self, run: &RunFacts, streams: &[StreamFacts]) -> Result<CompressionPlan, PolicyError> {
+        chain::choose(&self.compression, run, streams, &self.limits)
+    }
+
+    /// Decides where collections are kept: one decision per collection, in the order given, in regions that are
+    /// offered and allowed.
+    ///
+    /// # Errors
+    /// As [`PolicySet::select`], and [`PolicyError::NoAllowedRegion`].
+    pub fn place(
+        &self,
+        run: &RunFacts,
+        collections: &[CollectionFacts],
+        regions: &[RegionOffer],
+        guardrails: &Guardrails,
+    ) -> Result<PlacementPlan, PolicyError> {
+        chain::place(&self.placement, run, collections, regions, guardrails, &self.limits)
+    }
+}
+
+/// A policy set in the making.
+#[derive(Debug, Clone)]
+pub struct PolicySetBuilder {
+    set: PolicySet,
+}
+
+impl PolicySetBuilder {
+    /// Other limits than [`Limits::DEFAULT`]; they hold for members added afterwards. Pages never have more items than
+    /// the contract allows.
+    #[must_use]
+    pub const fn limits(mut self, limits: Limits) -> Self {
+        self.set.limits = limits;
+        self
+    }
+
+    /// Puts a member at the end of the chain of a kind. A plugin that serves several kinds is added to each chain it
+    /// should stand in.
+    ///
+    /// # Errors
+    /// [`PolicyError`] if the name is unusable or taken, the plugin does not serve the kind, it could be skipped where
+    /// that is not allowed, its schema is unusable, or its settings are not valid under it.
+    pub fn member(mut self, kind: PolicyKind, member: Member) -> Result<Self, PolicyError> {
+        let limit = self.set.limits.chain_members;
+        if self.set.chain(kind).len() >= limit {
+            return Err(PolicyError::TooManyMembers { kind, limit });
+        }
+        if self.set.members(kind).any(|other| other.name == member.name) {
+            let problem = "the chain has another member of that name".to_owned();
+            return Err(PolicyError::BadMemberName { kind, member: member.name, problem });
+        }
+        let accepted = AcceptedMember::accept(kind, member, &self.set.limits)?;
+        match kind {
+            PolicyKind::Selection => self.set.selection.push(accepted),
+            PolicyKind::Compression => self.set.compression.push(accepted),
+            PolicyKind::Placement => self.set.placement.push(accepted),
+        }
+        Ok(self)
+    }
+
+    /// The finished set.
+    ///
+    /// # Errors
+    /// [`PolicyError::EmptyChain`] if a kind has no member.
+    pub fn build(self) -> Result<PolicySet, PolicyError> {
+        for kind in [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement] {
+            if self.set.chain(kind).is_empty() {
+                return Err(PolicyError::EmptyChain { kind });
+            }
+        }
+        Ok(self.set)
+    }
+}
+
+/// Where runs get their policy set from, and where an operator puts a new one.
+#[derive(Debug)]
+pub struct PolicyHandle {
+    current: RwLock<Arc<PolicySet>>,
+}
+
+impl PolicyHandle {
+    /// A handle that gives out `set`.
+    #[must_use]
+    pub fn new(set: PolicySet) -> Self {
+        Self { current: RwLock::new(Arc::new(set)) }
+    }
+
+    /// The set that a run starting now uses until it ends.
+    #[must_use]
+    pub fn current(&self) -> Arc<PolicySet> {
+        // Nothing panics while the lock is held, and a whole Arc is all that could be there.
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Gives out `set` from now on and returns the one before, for a rollback. Runs under way keep theirs.
+    pub fn replace(&self, set: PolicySet) -> Arc<PolicySet> {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *current, Arc::new(set))
+    }
+}
