@@ -1,5 +1,0 @@
-//! A well-formed WASI command: a component, but no policy.
-
-fn main() {
-    std::process::exit(3);
-}
