@@ -1,0 +1,180 @@
+//! Whether an answer is one the contract allows.
+//!
+//! Contract: what comes out of here names only items, codecs and regions of its own call, each item at most once, and
+//! its texts are short and safe to show. Anything else fails the whole call with a sentence that names the item: a
+//! half-understood answer must not decide what is backed up. Items without an answer are fine.
+
+use longshore_model::{
+    CodecChoice, CollectionFacts, Copy, Placed, Reason, Refusal, RegionId, RegionOffer, Selected, StreamFacts,
+};
+
+use crate::Limits;
+use crate::text::{is_unsafe, quoted};
+
+/// What came back from a plugin: a page of answers, or its refusal.
+pub(crate) type Reply<A> = Result<Page<A>, Refusal>;
+
+/// Answers to one page as the plugin gave them.
+#[derive(Debug)]
+pub(crate) struct Page<A> {
+    /// Answers by number of item.
+    pub(crate) decisions: Vec<(u32, A)>,
+    /// What it wants to be told on the next page.
+    pub(crate) carry: Vec<u8>,
+}
+
+/// A codec by the name the plugin gave.
+#[derive(Debug)]
+pub(crate) struct GivenCodec {
+    pub(crate) codec: String,
+    pub(crate) reason: Reason,
+}
+
+/// A placement by the names the plugin gave.
+#[derive(Debug)]
+pub(crate) struct GivenPlaced {
+    pub(crate) region: String,
+    pub(crate) copies: Vec<(String, Option<u32>)>,
+    pub(crate) retention_days: Option<u32>,
+    pub(crate) reason: Reason,
+}
+
+/// What is wrong with an answer, as part of a sentence.
+type Wrong = String;
+
+/// A checked page: decisions in order of item, and the carry.
+type Checked<T> = Result<(Vec<(u32, T)>, Vec<u8>), Wrong>;
+
+/// Checks a selection.
+pub(crate) fn selection(page: Page<Selected>, asked: &[CollectionFacts], limits: &Limits) -> Checked<Selected> {
+    each(
+        page,
+        asked,
+        |facts| facts.name.to_string(),
+        limits,
+        |_, selected: Selected| {
+            reason(&selected.reason, limits)?;
+            Ok(selected)
+        },
+    )
+}
+
+/// Checks choices of codecs against what was offered for each stream.
+pub(crate) fn compression(page: Page<GivenCodec>, asked: &[StreamFacts], limits: &Limits) -> Checked<CodecChoice> {
+    let name = |facts: &StreamFacts| format!("{} of {}", facts.class, facts.collection);
+    each(page, asked, name, limits, |facts, given: GivenCodec| {
+        reason(&given.reason, limits)?;
+        let offer = facts.offers.iter().find(|offer| offer.codec.to_string() == given.codec);
+        let Some(offer) = offer else {
+            let offered: Vec<String> = facts.offers.iter().map(|offer| offer.codec.to_string()).collect();
+            return Err(format!("codec {} was not offered, only {}", quoted(&given.codec), offered.join(", ")));
+        };
+        Ok(CodecChoice { codec: offer.codec, reason: given.reason })
+    })
+}
+
+/// Checks placements against the regions that were offered.
+pub(crate) fn placement(
+    page: Page<GivenPlaced>,
+    asked: &[CollectionFacts],
+    regions: &[RegionOffer],
+    limits: &Limits,
+) -> Checked<Placed> {
+    each(
+        page,
+        asked,
+        |facts| facts.name.to_string(),
+        limits,
+        |_, given: GivenPlaced| {
+            reason(&given.reason, limits)?;
+            let region = offered(&given.region, regions)?;
+            retention(given.retention_days)?;
+            if given.copies.len() > limits.copies {
+                return Err(format!("it asks for {} copies, and {} are allowed", given.copies.len(), limits.copies));
+            }
+            let mut copies: Vec<Copy> = Vec::with_capacity(given.copies.len());
+            for (name, retention_days) in given.copies {
+                let copy = offered(&name, regions)?;
+                retention(retention_days)?;
+                if copy == region || copies.iter().any(|other| other.region == copy) {
+                    return Err(format!("region {} is named twice for it", quoted(&name)));
+                }
+                copies.push(Copy { region: copy, retention_days });
+            }
+            Ok(Placed { region, copies, retention_days: given.retention_days, reason: given.reason })
+        },
+    )
+}
+
+/// Checks a refusal: its reason, and that its items are of the call.
+pub(crate) fn refusal(refusal: Refusal, asked: usize, limits: &Limits) -> Result<Refusal, Wrong> {
+    reason(&refusal.reason, limits).map_err(|wrong| format!("in its refusal, {wrong}"))?;
+    if refusal.items.len() > asked {
+        return Err(format!("its refusal names {} items, and it was asked about {asked}", refusal.items.len()));
+    }
+    match refusal.items.iter().find(|id| usize::try_from(**id).map_or(true, |place| place >= asked)) {
+        Some(id) => Err(format!("its refusal names item {id}, which it was not asked about")),
+        None => Ok(refusal),
+    }
+}
+
+/// Checks ids, carry and every decision of a page; gives the decisions in order of item.
+fn each<Item, Given, Decision>(
+    page: Page<Given>,
+    asked: &[Item],
+    name: impl Fn(&Item) -> String,
+    limits: &Limits,
+    check: impl Fn(&Item, Given) -> Result<Decision, Wrong>,
+) -> Checked<Decision> {
+    if page.carry.len() > limits.carry_bytes {
+        return Err(format!("its carry has {} bytes, and {} are allowed", page.carry.len(), limits.carry_bytes));
+    }
+    let mut decisions: Vec<Option<Decision>> = asked.iter().map(|_| None).collect();
+    for (id, given) in page.decisions {
+        let place = usize::try_from(id).unwrap_or(usize::MAX);
+        let (Some(item), Some(slot)) = (asked.get(place), decisions.get_mut(place)) else {
+            return Err(format!("it answers about item {id}, which it was not asked about"));
+        };
+        if slot.is_some() {
+            return Err(format!("it answers twice about item {id} ({})", name(item)));
+        }
+        *slot = Some(check(item, given).map_err(|wrong| format!("about item {id} ({}), {wrong}", name(item)))?);
+    }
+    let decided = (0_u32..).zip(decisions).filter_map(|(id, decision)| decision.map(|decision| (id, decision)));
+    Ok((decided.collect(), page.carry))
+}
+
+fn offered(name: &str, regions: &[RegionOffer]) -> Result<RegionId, Wrong> {
+    regions.iter().find(|offer| offer.id.as_str() == name).map(|offer| offer.id.clone()).ok_or_else(|| {
+        let offered: Vec<&str> = regions.iter().map(|offer| offer.id.as_str()).take(10).collect();
+        format!("region {} was not offered, only {}", quoted(name), offered.join(", "))
+    })
+}
+
+fn retention(days: Option<u32>) -> Result<(), Wrong> {
+    match days {
+        Some(0) => Err("a retention of 0 days would keep nothing".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// Checks the form of a reason.
+fn reason(reason: &Reason, limits: &Limits) -> Result<(), Wrong> {
+    let Reason { code, message } = reason;
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if code.is_empty() || code.len() > limits.reason_code_bytes || !code.bytes().all(plain) {
+        let (most, code) = (limits.reason_code_bytes, quoted(code));
+        return Err(format!("the reason code {code} is not 1 to {most} lower case letters, digits and hyphens"));
+    }
+    if message.trim().is_empty() {
+        return Err(format!("the reason {} has no message", quoted(code)));
+    }
+    if message.len() > limits.reason_message_bytes {
+        let (bytes, most) = (message.len(), limits.reason_message_bytes);
+        return Err(format!("the message of reason {} has {bytes} bytes, and {most} are allowed", quoted(code)));
+    }
+    if message.chars().any(is_unsafe) {
+        return Err(format!("the message of reason {} holds control characters: {}", quoted(code), quoted(message)));
+    }
+    Ok(())
+}

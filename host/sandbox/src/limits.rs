@@ -1,0 +1,73 @@
+//! Limits of the sandbox that are the same for every plugin. What an operator may tune per plugin is a
+//! [`Budget`](crate::Budget).
+
+/// Upper bounds on what crosses the border between host and plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most collections in one call (`wit/v0.1.0/policy.wit`). More would make one call too long to be judged.
+    pub page_collections: usize,
+    /// Most streams in one call: five classes of files for each collection of a page.
+    pub page_streams: usize,
+    /// Most regions offered in one call.
+    pub page_regions: usize,
+    /// Longest settings of a plugin, in bytes of JSON.
+    pub settings_bytes: usize,
+    /// Longest carry from page to page, in bytes.
+    pub carry_bytes: usize,
+    /// Longest reason code, in bytes.
+    pub reason_code_bytes: usize,
+    /// Longest reason message, in bytes.
+    pub reason_message_bytes: usize,
+    /// Most further copies of one collection that a placement may ask for.
+    pub copies: usize,
+    /// Longest name of a plugin, in bytes.
+    pub about_name_bytes: usize,
+    /// Longest version, author or description of a plugin, in bytes.
+    pub about_text_bytes: usize,
+    /// Longest settings schema of a plugin, in bytes of JSON.
+    pub settings_schema_bytes: usize,
+    /// Deepest nesting of a settings schema.
+    pub settings_schema_levels: usize,
+    /// Longest line of a plugin's log, in bytes; longer ones are cut.
+    pub log_line_bytes: usize,
+    /// Most handles (streams, pollables) a plugin may hold at a time.
+    pub handles: usize,
+    /// Most random bytes a plugin may ask for at a time.
+    pub random_bytes: u64,
+    /// Stack of a plugin's own calls, in bytes. It lies on the caller's thread, which needs as much again for the host.
+    pub wasm_stack_bytes: usize,
+    /// Length of a tick of the clock that stops a plugin at its wall time, in milliseconds.
+    pub tick_ms: u64,
+    /// Most compilations that took too long and are still running by themselves; until one ends, no plugin is loaded.
+    pub abandoned_compilations: usize,
+}
+
+impl Limits {
+    /// The limits every part of Longshore uses.
+    pub const DEFAULT: Self = Self {
+        page_collections: 1_000,
+        page_streams: 5_000,
+        page_regions: 1_000,
+        settings_bytes: 256 * 1024,
+        carry_bytes: 64 * 1024,
+        reason_code_bytes: 64,
+        reason_message_bytes: 512,
+        copies: 64,
+        about_name_bytes: 64,
+        about_text_bytes: 512,
+        settings_schema_bytes: 64 * 1024,
+        settings_schema_levels: 32,
+        log_line_bytes: 4 * 1024,
+        handles: 1_000,
+        random_bytes: 1024 * 1024,
+        wasm_stack_bytes: 512 * 1024,
+        tick_ms: 10,
+        abandoned_compilations: 2,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}

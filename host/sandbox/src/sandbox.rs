@@ -1,0 +1,105 @@
+//! The sandbox: one engine, one linker, and the way from a file to a [`Plugin`].
+
+use std::sync::Arc;
+
+use longshore_model::Digest;
+use wasmtime::Engine;
+use wasmtime::component::Linker;
+
+use crate::call::{self, Guest, Terms};
+use crate::load::{self, Abandoned, Failure, Loaded};
+use crate::plugin::{Inner, Plugin};
+use crate::text::escaped;
+use crate::{About, Budget, Limits, SandboxError, engine, v0_1_0, wasi};
+
+/// How a sandbox is set up.
+#[derive(Debug, Clone)]
+pub struct SandboxConfig {
+    /// What is the same for every plugin.
+    pub limits: Limits,
+    /// The operator's ceiling: no plugin's budget may be above it.
+    pub ceiling: Budget,
+}
+
+impl Default for SandboxConfig {
+    fn default() -> Self {
+        Self { limits: Limits::DEFAULT, ceiling: Budget::CEILING }
+    }
+}
+
+/// Loads policy plugins. Cheap to clone; clones share the engine. One per process is enough.
+#[derive(Clone)]
+pub struct Sandbox {
+    engine: Engine,
+    linker: Arc<Linker<Guest>>,
+    config: SandboxConfig,
+    abandoned: Abandoned,
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sandbox").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Sandbox {
+    /// Sets up the engine and its clock.
+    ///
+    /// # Errors
+    /// [`SandboxError::BadBudget`] for a ceiling with a zero in it, [`SandboxError::Host`] if this machine cannot run
+    /// compiled WebAssembly.
+    pub fn new(config: SandboxConfig) -> Result<Self, SandboxError> {
+        config.ceiling.within(&config.ceiling)?;
+        let engine = engine::engine(&config.limits)?;
+        let mut linker = Linker::new(&engine);
+        wasi::add_to_linker(&mut linker)
+            .and_then(|()| v0_1_0::add_to_linker(&mut linker))
+            .map_err(|error| SandboxError::host(format!("the host's own functions cannot be linked: {error:#}")))?;
+        Ok(Self { engine, linker: Arc::new(linker), config, abandoned: Abandoned::default() })
+    }
+
+    /// Checks, compiles and links a plugin and asks it who it is, all within its budget. Blocks while it compiles.
+    ///
+    /// A component, a core module of wasm32-wasip1 with bindings, and a plain core module with bindings are accepted.
+    ///
+    /// # Errors
+    /// [`SandboxError::BadPlugin`] for a file that does not fit, with what is wrong and the command that builds it
+    /// right; [`SandboxError::BadBudget`] for a budget above the ceiling; and whatever a call can end with, because
+    /// the plugin is called once to describe itself.
+    pub fn load(&self, bytes: &[u8], budget: &Budget) -> Result<Plugin, SandboxError> {
+        budget.within(&self.config.ceiling)?;
+        let digest = Digest::new(*blake3::hash(bytes).as_bytes());
+        let file = format!("file {}", digest.to_string().chars().take(12).collect::<String>());
+        let limits = self.config.limits;
+        let loaded = load::load(&self.engine, &self.linker, &self.abandoned, bytes, budget, &limits);
+        let Loaded { speaker, kinds } = loaded.map_err(|failure| match failure {
+            Failure::Misfit(misfit) => {
+                SandboxError::BadPlugin { plugin: file.clone(), what: misfit.what, help: misfit.help }
+            }
+            Failure::Host(what) => SandboxError::Host { what },
+        })?;
+        let about = self.describe(&speaker, &file, budget)?;
+        let title = format!("{} {}", about.name, about.version);
+        let (engine, ceiling) = (self.engine.clone(), self.config.ceiling);
+        Ok(Plugin::new(Inner { engine, speaker, limits, ceiling, digest, about, kinds, title }))
+    }
+
+    /// Asks a plugin who it is: at time 0, with seed 0, as there is no run yet.
+    fn describe(&self, speaker: &v0_1_0::Speaker, file: &str, budget: &Budget) -> Result<About, SandboxError> {
+        let limits = &self.config.limits;
+        let terms = Terms { plugin: file, time_ms: 0, seed: 0, budget, limits };
+        // Checked in a store of its own, so that it takes nothing from the budget of the description.
+        let (fits, _) = call::in_fresh_store(&self.engine, terms, |store| speaker.check(store))?;
+        if let Err(error) = fits {
+            let misfit = crate::explain::wrong_types(&error);
+            return Err(SandboxError::BadPlugin { plugin: file.to_owned(), what: misfit.what, help: misfit.help });
+        }
+        let (about, used) = call::in_fresh_store(&self.engine, terms, |store| speaker.describe(store))?;
+        about.check(limits).map_err(|wrong| SandboxError::BadAnswer {
+            plugin: file.to_owned(),
+            what: format!("about itself, {}", escaped(&wrong, 512)),
+            log: used.log.into_boxed_slice(),
+        })?;
+        Ok(about)
+    }
+}

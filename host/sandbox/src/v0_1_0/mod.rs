@@ -1,0 +1,157 @@
+//! Adapter for version 0.1.0 of the contract (`wit/v0.1.0`): turns the model's values into the version's own and back.
+//!
+//! Contract: thin. It changes shapes, never meanings; whether an answer is allowed is judged in `answer`, the same for
+//! every version. A new version of the contract gets a folder like this one beside it.
+
+mod bindings;
+mod from_guest;
+mod placement;
+mod to_guest;
+
+use longshore_model::{CollectionFacts, LogLevel, PolicyKind, RegionOffer, Selected, StreamFacts};
+use wasmtime::Store;
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
+
+use self::bindings::about::HostAboutPre;
+use self::bindings::about::longshore::policy::host;
+use self::bindings::compression::HostCompressionPre;
+use self::bindings::selection::HostSelectionPre;
+use self::placement::PlacementPre;
+use crate::About;
+use crate::answer::{GivenCodec, GivenPlaced, Reply};
+use crate::call::Guest;
+use crate::plugin::Question;
+
+/// The version, as it stands after `@`.
+pub(crate) const VERSION: &str = "0.1.0";
+
+/// The interface every plugin exports.
+pub(crate) const ABOUT: &str = "longshore:policy/about@0.1.0";
+
+/// The interfaces a plugin may import from the contract itself.
+pub(crate) const IMPORTS: [&str; 2] = ["longshore:policy/host@0.1.0", "longshore:policy/types@0.1.0"];
+
+/// The interface of a kind.
+pub(crate) const fn interface(kind: PolicyKind) -> &'static str {
+    match kind {
+        PolicyKind::Selection => "longshore:policy/selection@0.1.0",
+        PolicyKind::Compression => "longshore:policy/compression@0.1.0",
+        PolicyKind::Placement => "longshore:policy/placement@0.1.0",
+    }
+}
+
+impl host::Host for Guest {
+    fn log(&mut self, level: host::Level, message: String) -> wasmtime::Result<()> {
+        let level = match level {
+            host::Level::Debug => LogLevel::Debug,
+            host::Level::Info => LogLevel::Info,
+            host::Level::Warn => LogLevel::Warn,
+            host::Level::Error => LogLevel::Error,
+        };
+        self.log.line(level, &message);
+        Ok(())
+    }
+}
+
+/// Links what the contract offers a plugin.
+pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    host::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
+}
+
+/// A plugin of this version: compiled, linked, and its exports checked against the contract.
+pub(crate) struct Speaker {
+    about: HostAboutPre<Guest>,
+    selection: Option<HostSelectionPre<Guest>>,
+    compression: Option<HostCompressionPre<Guest>>,
+    placement: Option<PlacementPre>,
+}
+
+impl Speaker {
+    /// Checks that the plugin's exports have the types of the contract, for `about` and for these kinds.
+    ///
+    /// # Errors
+    /// What differs from the contract, as wasmtime says it.
+    pub(crate) fn new(pre: &InstancePre<Guest>, component: &Component, kinds: &[PolicyKind]) -> wasmtime::Result<Self> {
+        let mut speaker =
+            Self { about: HostAboutPre::new(pre.clone())?, selection: None, compression: None, placement: None };
+        for kind in kinds {
+            match kind {
+                PolicyKind::Selection => speaker.selection = Some(HostSelectionPre::new(pre.clone())?),
+                PolicyKind::Compression => speaker.compression = Some(HostCompressionPre::new(pre.clone())?),
+                PolicyKind::Placement => speaker.placement = Some(PlacementPre::new(pre.clone(), component)?),
+            }
+        }
+        Ok(speaker)
+    }
+
+    /// Checks what can be checked of a plugin only once it is instantiated: the inner error says what differs from the
+    /// contract, the outer one that it could not be instantiated.
+    pub(crate) fn check(&self, store: &mut Store<Guest>) -> wasmtime::Result<wasmtime::Result<()>> {
+        self.placement.as_ref().map_or(Ok(Ok(())), |placement| placement.check(store))
+    }
+
+    /// What the plugin says about itself.
+    pub(crate) fn describe(&self, store: &mut Store<Guest>) -> wasmtime::Result<About> {
+        let plugin = self.about.instantiate(&mut *store)?;
+        let info = plugin.longshore_policy_about().call_describe(&mut *store)?;
+        Ok(About {
+            name: info.name,
+            version: info.version,
+            author: info.author,
+            description: info.description,
+            settings_schema: info.settings_schema,
+        })
+    }
+
+    /// Asks which collections; `None` if the plugin does not serve the kind.
+    pub(crate) fn select(
+        &self,
+        store: &mut Store<Guest>,
+        question: &Question<'_>,
+        page: &[CollectionFacts],
+    ) -> Option<wasmtime::Result<Reply<Selected>>> {
+        let pre = self.selection.as_ref()?;
+        let mut ask = || {
+            let plugin = pre.instantiate(&mut *store)?;
+            let (run, page) = (to_guest::run(question), to_guest::collections(page));
+            let answer = plugin.longshore_policy_selection().call_select(&mut *store, &run, &page)?;
+            Ok(from_guest::selection(answer))
+        };
+        Some(ask())
+    }
+
+    /// Asks which codecs; `None` if the plugin does not serve the kind.
+    pub(crate) fn choose(
+        &self,
+        store: &mut Store<Guest>,
+        question: &Question<'_>,
+        streams: &[StreamFacts],
+    ) -> Option<wasmtime::Result<Reply<GivenCodec>>> {
+        let pre = self.compression.as_ref()?;
+        let mut ask = || {
+            let plugin = pre.instantiate(&mut *store)?;
+            let (run, streams) = (to_guest::run(question), to_guest::streams(streams));
+            let answer = plugin.longshore_policy_compression().call_choose(&mut *store, &run, &streams)?;
+            Ok(from_guest::compression(answer))
+        };
+        Some(ask())
+    }
+
+    /// Asks which regions; `None` if the plugin does not serve the kind.
+    pub(crate) fn place(
+        &self,
+        store: &mut Store<Guest>,
+        question: &Question<'_>,
+        collections: &[CollectionFacts],
+        regions: &[RegionOffer],
+    ) -> Option<wasmtime::Result<Reply<GivenPlaced>>> {
+        let pre = self.placement.as_ref()?;
+        let mut ask = || {
+            let run = to_guest::run(question);
+            let (collections, regions) = (to_guest::collections(collections), to_guest::regions(regions));
+            let answer = pre.call_place(&mut *store, &run, &collections, &regions)?;
+            Ok(from_guest::placement(answer))
+        };
+        Some(ask())
+    }
+}
