@@ -9,8 +9,11 @@
 //! Failure: [`CatalogError`]. A worker that lost its job to another one (lapsed lease) gets [`CatalogError::Fenced`] at
 //! its next write and has to stop; nothing it writes afterwards counts. A file that is damaged, made by something else
 //! or written by a newer version is refused when it is opened and left as it is.
+//!
+//! A second implementation is right when [`conformance::run`] finds nothing to object to.
 
 mod catalog;
+pub mod conformance;
 mod error;
 mod limits;
 mod rows;

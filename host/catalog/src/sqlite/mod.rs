@@ -13,6 +13,8 @@ mod keys;
 mod leases;
 mod new_jobs;
 mod open;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::Path;

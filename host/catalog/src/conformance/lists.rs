@@ -1,0 +1,126 @@
+//! Lists: filters, order, pages.
+
+use longshore_model::{BackupStatus, BackupType, CreationMethod, JobStatus, JobType};
+
+use super::sample::*;
+use super::{Check, Verdict, holds, invalid, same};
+use crate::{BackupFilter, Catalog, ClusterFilter, JobFilter, Page};
+use CreationMethod::{Auto, Manual};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check { name: "backups are listed newest first, failed and deleted ones on request", run: backups },
+    Check { name: "each filter of backups leaves out what it must", run: backup_filters },
+    Check { name: "jobs are listed newest first and filtered", run: jobs },
+    Check { name: "pages cover a list without gap or overlap", run: pages },
+    Check { name: "clusters and projects are listed in order", run: clusters },
+];
+
+/// 1 failed, 2 deleted, 3 available of cluster 1; 4 automatic of cluster 3 in project 2; 5 being made of cluster 2;
+/// 6 found elsewhere (a COLLECTION backup).
+fn fill(catalog: &dyn Catalog) -> Verdict {
+    settle(catalog)?;
+    failed(catalog, 1, 1, 100)?;
+    available(catalog, 2, 1, 200)?;
+    catalog.mark_backup_deleted(&backup(2), at(210))?;
+    available(catalog, 3, 1, 300)?;
+    made(catalog, 4, 3, Auto, 400)?;
+    create(catalog, 5, 2, Manual, 500)?;
+    catalog.record_backup(&found(6, 9, "old")?)?;
+    Ok(())
+}
+
+fn listed(catalog: &dyn Catalog, filter: &BackupFilter, expected: &[u16]) -> Verdict {
+    let list = catalog.list_backups(filter, Page::default())?;
+    let ids: Vec<_> = list.items.iter().map(|row| row.id.clone()).collect();
+    let expected: Vec<_> = expected.iter().map(|number| backup(*number)).collect();
+    same("count", list.count, expected.len() as u64)?;
+    same(&format!("{filter:?}"), ids, expected)
+}
+
+fn backups(catalog: &dyn Catalog) -> Verdict {
+    fill(catalog)?;
+    listed(catalog, &BackupFilter::default(), &[5, 4, 3, 6])?;
+    let with = |statuses: &[BackupStatus]| BackupFilter { statuses: Some(statuses.to_vec()), ..Default::default() };
+    listed(catalog, &with(&[BackupStatus::Failed]), &[1])?;
+    listed(catalog, &with(&[BackupStatus::Deleted, BackupStatus::Failed]), &[2, 1])?;
+    listed(catalog, &with(&[]), &[])
+}
+
+fn backup_filters(catalog: &dyn Catalog) -> Verdict {
+    fill(catalog)?;
+    let all = BackupFilter::default();
+    listed(catalog, &BackupFilter { project: Some(project(2)?), ..all.clone() }, &[4])?;
+    listed(catalog, &BackupFilter { cluster: Some(cluster(1)), ..all.clone() }, &[3])?;
+    listed(catalog, &BackupFilter { creation_method: Some(Auto), ..all.clone() }, &[4])?;
+    listed(catalog, &BackupFilter { backup_type: Some(BackupType::Collection), ..all.clone() }, &[6])?;
+    listed(catalog, &BackupFilter { start: Some(at(300)), end: Some(at(400)), ..all.clone() }, &[4, 3])?;
+    listed(catalog, &BackupFilter { start: Some(at(301)), end: Some(at(399)), ..all.clone() }, &[])?;
+    listed(catalog, &BackupFilter { expired_at: Some(at(999_999)), ..all.clone() }, &[])?;
+    listed(catalog, &BackupFilter { expired_at: Some(at(1_000_000)), ..all.clone() }, &[4])?;
+    listed(catalog, &BackupFilter { of_dropped_clusters: true, ..all.clone() }, &[])?;
+    catalog.drop_cluster(&cluster(1), at(600))?;
+    listed(catalog, &BackupFilter { of_dropped_clusters: true, ..all.clone() }, &[3])?;
+    listed(catalog, &BackupFilter { project: Some(project(1)?), creation_method: Some(Auto), ..all }, &[])
+}
+
+fn jobs(catalog: &dyn Catalog) -> Verdict {
+    fill(catalog)?;
+    catalog.create_job(&new_job(7, JobType::Restore, 1, 3)?, at(500))?;
+    let listed = |filter: JobFilter, expected: &[u16]| -> Verdict {
+        let list = catalog.list_jobs(&filter, Page::default())?;
+        let ids: Vec<_> = list.items.iter().map(|row| row.id.clone()).collect();
+        let expected: Vec<_> = expected.iter().map(|number| job(*number)).collect();
+        same("count", list.count, expected.len() as u64)?;
+        same(&format!("{filter:?}"), ids, expected)
+    };
+    let all = JobFilter::default();
+    listed(all.clone(), &[7, 5, 4, 3, 2, 1])?;
+    listed(JobFilter { project: Some(project(2)?), ..all.clone() }, &[4])?;
+    listed(JobFilter { cluster: Some(cluster(1)), ..all.clone() }, &[7, 3, 2, 1])?;
+    listed(JobFilter { backup: Some(backup(3)), ..all.clone() }, &[7, 3])?;
+    listed(JobFilter { job_type: Some(JobType::Restore), ..all.clone() }, &[7])?;
+    listed(JobFilter { statuses: Some(vec![JobStatus::Pending, JobStatus::InProgress]), ..all.clone() }, &[7, 5])?;
+    listed(JobFilter { statuses: Some(Vec::new()), ..all }, &[])
+}
+
+fn pages(catalog: &dyn Catalog) -> Verdict {
+    settle(catalog)?;
+    for number in 1..=7 {
+        // All at the same moment: the order must not depend on the page.
+        catalog.record_backup(&found(number, 1, "x")?)?;
+    }
+    let mut seen = Vec::new();
+    for current in 1..=4 {
+        let list = catalog.list_backups(&BackupFilter::default(), Page { size: 3, current })?;
+        same("count", list.count, 7)?;
+        holds(list.items.len() <= 3, "a page has at most its size")?;
+        seen.extend(list.items.into_iter().map(|row| row.id));
+    }
+    seen.sort();
+    same("all pages", seen, (1..=7).map(backup).collect())?;
+    let far = Page { size: 1, current: u32::MAX };
+    same("far beyond the end", catalog.list_backups(&BackupFilter::default(), far)?.items.len(), 0)?;
+    for page in [Page { size: 0, current: 1 }, Page { size: 1, current: 0 }, Page { size: u32::MAX, current: 1 }] {
+        invalid("backups", catalog.list_backups(&BackupFilter::default(), page))?;
+        invalid("jobs", catalog.list_jobs(&JobFilter::default(), page))?;
+        invalid("clusters", catalog.list_clusters(&ClusterFilter::default(), page))?;
+        invalid("audit log", catalog.list_audit(page))?;
+    }
+    Ok(())
+}
+
+fn clusters(catalog: &dyn Catalog) -> Verdict {
+    settle(catalog)?;
+    catalog.drop_cluster(&cluster(1), at(9))?;
+    let listed = |filter: &ClusterFilter, expected: &[u8]| -> Verdict {
+        let list = catalog.list_clusters(filter, Page::default())?;
+        same("count", list.count, expected.len() as u64)?;
+        let ids: Vec<_> = list.items.into_iter().map(|row| row.cluster.id).collect();
+        same(&format!("{filter:?}"), ids, expected.iter().map(|number| cluster(*number)).collect())
+    };
+    listed(&ClusterFilter::default(), &[2, 3])?;
+    listed(&ClusterFilter { include_dropped: true, ..ClusterFilter::default() }, &[1, 2, 3])?;
+    listed(&ClusterFilter { project: Some(project(2)?), include_dropped: false }, &[3])?;
+    let ids: Vec<_> = catalog.list_projects()?.into_iter().map(|row| row.id).collect();
+    same("projects", ids, vec![project(1)?, project(2)?])
+}
