@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use longshore_catalog::conformance::{self, Step, model};
-use longshore_catalog::{Catalog, SqliteCatalog};
+use longshore_catalog::{Catalog, CatalogError, NewBackup, NewBackupJob, NewCluster, SqliteCatalog};
+use longshore_model::{BackupId, BackupType, ClusterId, CreationMethod, JobId, Timestamp};
 use proptest::prelude::*;
+use serde_json::Value;
 
 #[test]
 fn the_sqlite_catalog_keeps_every_rule() {
@@ -17,6 +19,53 @@ fn the_sqlite_catalog_keeps_every_rule() {
     let broken = conformance::run(&mut make);
     assert!(broken.is_empty(), "{broken:#?}");
     assert!(conformance::checks().len() >= 35, "checks went missing");
+}
+
+#[test]
+fn two_hosts_on_one_file_cannot_both_take_the_slot() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    let hosts = [SqliteCatalog::open(&path).unwrap(), SqliteCatalog::open(&path).unwrap()];
+    let now = Timestamp::from_millis(1_700_000_000_000);
+    hosts[0].put_project(&"proj-1".parse().unwrap(), "one", now).unwrap();
+    for round in 1..=20_u8 {
+        let cluster = NewCluster {
+            id: ClusterId::from_random([round; 8]),
+            name: format!("Dedicated-{round}"),
+            project: "proj-1".parse().unwrap(),
+            region: "local".parse().unwrap(),
+            source_kind: "milvus-lite".to_owned(),
+            location: "/data".to_owned(),
+            cu_size: 1,
+            status: "RUNNING".to_owned(),
+        };
+        hosts[0].put_cluster(&cluster, now).unwrap();
+        let ask = |host: u8| {
+            let backup = NewBackup {
+                id: BackupId::from_random([round, host, 0, 0, 0, 0, 0, 0, 0, 0]),
+                cluster: cluster.id.clone(),
+                backup_type: BackupType::Cluster,
+                creation_method: CreationMethod::Manual,
+                expires: None,
+                collections: Value::Null,
+                detail: Value::Null,
+            };
+            let job = NewBackupJob {
+                id: JobId::from_random([round, host, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+                request: Value::Null,
+            };
+            hosts[usize::from(host)].create_backup(&backup, &job, now)
+        };
+        let answers = std::thread::scope(|scope| {
+            let threads = [scope.spawn(|| ask(0)), scope.spawn(|| ask(1))];
+            threads.map(|thread| thread.join().unwrap())
+        });
+        let won = answers.iter().filter(|answer| answer.is_ok()).count();
+        assert_eq!(won, 1, "round {round}: {answers:?}");
+        // The other one waited and was then refused by the rule; it was not turned away by a lock.
+        let refused = answers.iter().any(|answer| matches!(answer, Err(CatalogError::ManualBackupActive { .. })));
+        assert!(refused, "round {round}: {answers:?}");
+    }
 }
 
 proptest! {
