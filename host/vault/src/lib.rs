@@ -1,1 +1,83 @@
-//! longshore-vault
+//! The storage core: blobs in packs, an index, manifests, pins, verification.
+//!
+//! Contract: whatever a committed backup names is durable before the backup exists, and whatever is read back is
+//! byte for byte what was stored, or an error. The format is documented in `FORMAT.md` beside this crate. This crate
+//! never learns what a plugin is: decisions pass through as JSON values.
+//!
+//! Failure: every failure is a [`VaultError`], a sentence that says what to do next. Damaged or hostile vaults give
+//! errors, never a panic, an endless loop or a large allocation.
+//!
+//! # Writing
+//! ```
+//! # use std::sync::Arc;
+//! # use longshore_model::{Codec, FixedClock, JobType, RegionId, ProjectId, Timestamp, BackupId};
+//! # use longshore_vault::*;
+//! # async fn write(store: Arc<dyn object_store::ObjectStore>, project: ProjectId, region: RegionId, backup: BackupId,
+//! #     collections: Vec<CollectionFiles>, sealed: PartSealed, root: impl Fn(&PartRef) -> Root)
+//! # -> Result<(), VaultError> {
+//! let vault = Vault::init(store, VaultOptions::random(project, region, None)?).await?;
+//! let clock = Arc::new(longshore_model::SystemClock);
+//! let request = PinRequest {
+//!     job_id: "job-1".parse().expect("a job id"),
+//!     job_type: JobType::Backup,
+//!     token: 1,
+//!     random: [7; 8],
+//!     relies_on: ReliesOn { everything: true, ..ReliesOn::default() },
+//!     state: serde_json::Value::Null,
+//! };
+//! let pin = vault.pin(request, clock).await?;
+//! let session = Arc::new(vault.begin(&pin, SessionOptions::default()).await?);
+//! let blob = session.put(bytes::Bytes::from_static(b"rows"), Codec::Zstd { level: 1 }).await?;
+//! assert!(blob.new);
+//! let created = Timestamp::from_millis(0);
+//! let part = session.finish(PartDraft { backup_id: backup, token: 1, created, collections, sealed }).await?;
+//! let root = vault.commit_root(&root(&part.reference), &pin).await?; // in the home vault: now the backup exists
+//! // other_vault.put_receipt(&root, &part_there.reference).await?;
+//! pin.release().await?;
+//! # drop(root);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Reading
+//! [`Vault::list_backups`], [`Vault::load_backup`], [`Vault::load_part_of`], then [`Vault::open_reader`],
+//! [`Reader::file_pieces`] and [`Reader::read_blob`]. [`Vault::verify`] looks whether all is there.
+
+mod backups;
+mod codec;
+mod error;
+mod file_digest;
+mod header;
+mod ids;
+mod index;
+mod layout;
+mod limits;
+mod local;
+mod manifest;
+mod objects;
+mod pack;
+mod pin;
+mod reader;
+mod session;
+pub mod testing;
+mod vault;
+mod verify;
+
+pub use backups::{BackupListing, BackupSummary, CommittedRoot, LoadedBackup, Origin};
+pub use codec::{CodecError, Transcoder};
+pub use error::VaultError;
+pub use ids::{BlobId, IdKey, PackId, digest_of};
+pub use layout::{FORMAT_VERSION, HEADER_KEY, ManifestKind};
+pub use limits::Limits;
+pub use local::{create_local_store, local_store};
+pub use manifest::{
+    CollectionFiles, CollectionFinding, CollectionSealed, DatabaseSealed, DdlChange, Excluded, FileEntry, FileSealed,
+    PackRef, Part, PartOpen, PartRef, PartSealed, Receipt, ReceiptOpen, Root, RootOpen, RootSealed, Sealed, Sizes,
+    content_digest,
+};
+pub use pack::BlobEntry;
+pub use pin::{Pin, PinRecord, PinRequest, ReliesOn};
+pub use reader::{FilePiece, Reader};
+pub use session::{BlobInfo, FinishedPart, PartDraft, PieceSource, Session, SessionOptions, StoredBlob, StoredFile};
+pub use vault::{Vault, VaultOptions};
+pub use verify::{BlobDamage, CollectionReport, ObjectDamage, VerifyLevel, VerifyOptions, VerifyReport};

@@ -1,0 +1,357 @@
+//! Backups as a whole: committing, listing, loading and deleting them.
+//!
+//! A backup exists exactly if a root or a receipt of it exists. So committing ends with one put, and deleting begins
+//! with removing what makes it exist; what is left then means nothing.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use longshore_model::{BackupId, Digest};
+
+use crate::layout::{ManifestKey, ManifestKind};
+use crate::manifest::{bad, check_digest, check_names};
+use crate::{Part, PartRef, Pin, Receipt, ReceiptOpen, Root, RootOpen, Vault, VaultError, digest_of};
+
+/// A root that is durable: the backup exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommittedRoot {
+    /// The backup.
+    pub backup_id: BackupId,
+    /// The root's token.
+    pub token: u64,
+    /// Its key in the home vault.
+    pub key: String,
+    /// BLAKE3 of its bytes.
+    pub digest: Digest,
+    /// Its exact bytes, which receipts repeat.
+    pub bytes: Bytes,
+}
+
+/// By which manifest a vault knows a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// This is the home vault.
+    Root,
+    /// This vault has a receipt.
+    Receipt,
+}
+
+/// A backup as one vault knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadedBackup {
+    /// The root.
+    pub root: Root,
+    /// Its exact bytes.
+    pub root_bytes: Bytes,
+    /// How this vault knows it.
+    pub origin: Origin,
+    /// The part in this vault; `None` when all collections are elsewhere.
+    pub part: Option<PartRef>,
+}
+
+/// One line of a list of backups.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BackupSummary {
+    /// What the root says to everybody.
+    pub root: RootOpen,
+    /// How this vault knows it.
+    pub origin: Origin,
+    /// The part in this vault.
+    pub part: Option<PartRef>,
+}
+
+/// What a vault holds.
+#[derive(Debug, Default)]
+pub struct BackupListing {
+    /// Backups, oldest first.
+    pub backups: Vec<BackupSummary>,
+    /// Backups whose root or receipt is there but cannot be read, and why.
+    pub damaged: Vec<(BackupId, VaultError)>,
+}
+
+impl Vault {
+    /// Commits a backup: writes its root into this vault, which must be the one of the home region. When this returns,
+    /// the backup exists. All parts must have been finished before.
+    ///
+    /// # Errors
+    /// [`VaultError::PinLapsed`], [`VaultError::BadManifest`], [`VaultError::Store`]: the backup does not exist.
+    /// [`VaultError::Uncertain`]: it is not known whether it does; if it does, it is whole.
+    pub async fn commit_root(&self, root: &Root, pin: &Pin) -> Result<CommittedRoot, VaultError> {
+        let RootOpen { backup_id, token, home_region, project_id, .. } = &root.open;
+        if home_region != self.region_id() || project_id != self.project_id() {
+            let (region, project) = (self.region_id(), self.project_id());
+            let reason = format!(
+                "it belongs to {project_id} in {home_region}, this vault to {project} in {region}: commit it there"
+            );
+            return Err(bad("root", reason));
+        }
+        let bytes = root.to_bytes(self.limits())?;
+        for part in root.open.parts.iter().filter(|part| part.vault_id == *self.id()) {
+            self.load_part(part).await?;
+        }
+        pin.check().await?;
+        let key = ManifestKey { backup_id: backup_id.clone(), token: *token, digest: digest_of(&bytes) };
+        let path = key.path(ManifestKind::Root);
+        self.objects().put_manifest(&path, bytes.clone()).await?;
+        let ManifestKey { backup_id, token, digest } = key;
+        Ok(CommittedRoot { backup_id, token, key: path.to_string(), digest, bytes })
+    }
+
+    /// Writes the receipt of a committed backup into this vault, which holds `part` of it. Repeating it is harmless.
+    ///
+    /// # Errors
+    /// [`VaultError::BadManifest`] when `part` is not in this vault; otherwise as [`Vault::commit_root`]. The backup
+    /// exists in any case; only this vault does not know it yet.
+    pub async fn put_receipt(&self, root: &CommittedRoot, part: &PartRef) -> Result<(), VaultError> {
+        if part.vault_id != *self.id() {
+            return Err(bad("receipt", format!("its part is in {}, this is {}", part.vault_id, self.id())));
+        }
+        self.load_part(part).await?;
+        let text = std::str::from_utf8(&root.bytes).map_err(|error| bad("receipt", error.to_string()))?;
+        let open = ReceiptOpen {
+            backup_id: root.backup_id.clone(),
+            token: root.token,
+            root: text.to_owned(),
+            root_digest: root.digest,
+            part: part.clone(),
+        };
+        let bytes = Receipt { open }.to_bytes(self.limits())?;
+        let key = ManifestKey { backup_id: root.backup_id.clone(), token: root.token, digest: digest_of(&bytes) };
+        self.objects().put_manifest(&key.path(ManifestKind::Receipt), bytes).await
+    }
+
+    /// Lists the backups this vault knows, oldest first. One that is damaged does not hide the others.
+    ///
+    /// # Errors
+    /// [`VaultError::TooMany`] beyond the limits; [`VaultError::Store`] when listing or reading fails.
+    pub async fn list_backups(&self) -> Result<BackupListing, VaultError> {
+        let mut listing = BackupListing::default();
+        let newest = newest_per_backup(self.visible_manifests(None).await?);
+        let mut loads = stream::iter(newest)
+            .map(|(kind, key)| async move { (key.backup_id.clone(), self.load_manifest(kind, &key).await) })
+            .buffered(self.limits().requests_in_flight.max(1));
+        while let Some((backup_id, loaded)) = loads.next().await {
+            match loaded {
+                Ok(LoadedBackup { root, origin, part, .. }) => {
+                    listing.backups.push(BackupSummary { root: root.open, origin, part });
+                }
+                // A vault that does not answer is not a vault with damaged backups.
+                Err(error @ (VaultError::Store { .. } | VaultError::StorageFull { .. })) => return Err(error),
+                // Deleted between listing and reading.
+                Err(VaultError::MissingObject { .. }) => {}
+                Err(error) => listing.damaged.push((backup_id, error)),
+            }
+        }
+        listing.backups.sort_by(|one, other| {
+            (one.root.created, &one.root.backup_id).cmp(&(other.root.created, &other.root.backup_id))
+        });
+        Ok(listing)
+    }
+
+    /// Loads one backup by its root or receipt; of several, the one with the highest token.
+    ///
+    /// # Errors
+    /// [`VaultError::NoSuchBackup`], [`VaultError::Damaged`], [`VaultError::BadManifest`], failures of the store.
+    pub async fn load_backup(&self, backup_id: &BackupId) -> Result<LoadedBackup, VaultError> {
+        let newest = newest_per_backup(self.visible_manifests(Some(backup_id)).await?).pop();
+        match newest {
+            Some((kind, key)) => self.load_manifest(kind, &key).await,
+            None => Err(VaultError::NoSuchBackup { backup_id: backup_id.clone(), place: self.place() }),
+        }
+    }
+
+    /// All parts of one commit of a backup that this vault holds: the one the root names, and copies that came later,
+    /// each named by a receipt of its own. Empty when this vault does not know the backup under this token.
+    ///
+    /// # Errors
+    /// As [`Vault::load_backup`]; one receipt that is damaged fails the call, because a copy would silently be missing.
+    pub async fn parts_here(&self, backup_id: &BackupId, token: u64) -> Result<Vec<PartRef>, VaultError> {
+        let mut parts = Vec::new();
+        for (kind, key) in self.visible_manifests(Some(backup_id)).await? {
+            if key.token == token
+                && let Some(part) = self.load_manifest(kind, &key).await?.part
+                && !parts.contains(&part)
+            {
+                parts.push(part);
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Loads the part of a backup that is in this vault.
+    ///
+    /// # Errors
+    /// [`VaultError::NoPartHere`], otherwise as [`Vault::load_part`].
+    pub async fn load_part_of(&self, backup: &LoadedBackup) -> Result<Part, VaultError> {
+        let Some(part) = &backup.part else {
+            let RootOpen { backup_id, parts, .. } = &backup.root.open;
+            let elsewhere: Vec<String> =
+                parts.iter().map(|part| format!("{} ({})", part.region_id, part.vault_id)).collect();
+            return Err(VaultError::NoPartHere {
+                backup_id: backup_id.clone(),
+                place: self.place(),
+                elsewhere: elsewhere.join(", "),
+            });
+        };
+        self.load_part(part).await
+    }
+
+    /// Loads a part by its reference.
+    ///
+    /// # Errors
+    /// [`VaultError::MissingObject`], [`VaultError::Damaged`], [`VaultError::BadManifest`], failures of the store.
+    pub async fn load_part(&self, reference: &PartRef) -> Result<Part, VaultError> {
+        let key = ManifestKey::parse(ManifestKind::Part, &reference.key)
+            .filter(|key| key.digest == reference.digest && reference.vault_id == *self.id());
+        let Some(key) = key else {
+            let named = reference.key.escape_debug();
+            return Err(bad("root", format!("its part `{named}` is not the name of a part in this vault")));
+        };
+        let object = key.path(ManifestKind::Part).to_string();
+        let part = Part::parse(&object, &self.read_manifest(ManifestKind::Part, &key).await?)?;
+        check_names(&key, &object, &part.open.backup_id, part.open.token)?;
+        Ok(part)
+    }
+
+    /// Removes what makes a backup exist in this vault: its root and receipts. Its bytes stay until a prune.
+    ///
+    /// A backup that lives in several vaults is deleted so: this, in every vault with a receipt; then this, in the home
+    /// vault; then [`Vault::remove_parts`] in each. Until the last root or receipt is gone, all parts are there and the
+    /// backup is whole; the root goes last, because it is what a repeated deletion finds the other vaults by.
+    ///
+    /// # Errors
+    /// [`VaultError::Store`]: repeat it. What remains listed is still whole.
+    pub async fn withdraw_backup(&self, backup_id: &BackupId) -> Result<(), VaultError> {
+        let mut manifests = self.visible_manifests(Some(backup_id)).await?;
+        // Lowest token first: while any is left, the highest is, and readers go on seeing the newest commit.
+        manifests.sort_by_key(|(_, key)| key.token);
+        for (kind, key) in manifests {
+            self.objects().delete(&key.path(kind)).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the parts of a backup that no longer exists here.
+    ///
+    /// # Errors
+    /// [`VaultError::BadManifest`] when a root or receipt is still here: withdraw the backup first.
+    /// [`VaultError::Store`]: repeat it.
+    pub async fn remove_parts(&self, backup_id: &BackupId) -> Result<(), VaultError> {
+        if !self.visible_manifests(Some(backup_id)).await?.is_empty() {
+            return Err(bad("part", format!("{backup_id} still exists in {}: withdraw it first", self.place())));
+        }
+        for key in self.manifests(ManifestKind::Part, Some(backup_id)).await? {
+            self.objects().delete(&key.path(ManifestKind::Part)).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a backup that is in this vault alone: [`Vault::withdraw_backup`], then [`Vault::remove_parts`].
+    ///
+    /// # Errors
+    /// [`VaultError::NoSuchBackup`]; otherwise as those two.
+    pub async fn delete_backup(&self, backup_id: &BackupId) -> Result<(), VaultError> {
+        let visible = !self.visible_manifests(Some(backup_id)).await?.is_empty();
+        self.withdraw_backup(backup_id).await?;
+        self.remove_parts(backup_id).await?;
+        if visible {
+            return Ok(());
+        }
+        Err(VaultError::NoSuchBackup { backup_id: backup_id.clone(), place: self.place() })
+    }
+
+    /// Roots and receipts of one backup or of all.
+    async fn visible_manifests(
+        &self,
+        backup_id: Option<&BackupId>,
+    ) -> Result<Vec<(ManifestKind, ManifestKey)>, VaultError> {
+        let mut found = Vec::new();
+        for kind in [ManifestKind::Root, ManifestKind::Receipt] {
+            found.extend(self.manifests(kind, backup_id).await?.into_iter().map(|key| (kind, key)));
+        }
+        Ok(found)
+    }
+
+    /// Keys of one kind of manifest.
+    async fn manifests(
+        &self,
+        kind: ManifestKind,
+        backup_id: Option<&BackupId>,
+    ) -> Result<Vec<ManifestKey>, VaultError> {
+        let folder = match backup_id {
+            Some(backup_id) => format!("{}/{backup_id}", kind.folder()),
+            None => kind.folder().to_owned(),
+        };
+        let listed = self.objects().list(Some(&folder)).await?;
+        let (count, limit) = (listed.len() as u64, self.limits().manifests as u64);
+        if count > limit {
+            return Err(VaultError::TooMany { what: "manifests in this vault", count, limit });
+        }
+        Ok(listed.iter().filter_map(|meta| ManifestKey::parse(kind, meta.location.as_ref())).collect())
+    }
+
+    async fn read_manifest(&self, kind: ManifestKind, key: &ManifestKey) -> Result<Bytes, VaultError> {
+        let path = key.path(kind);
+        let bytes = self.objects().get(&path, self.limits().manifest_bytes).await?;
+        let bytes = bytes.ok_or_else(|| VaultError::MissingObject {
+            what: format!("the backup {}", key.backup_id),
+            object: path.to_string(),
+        })?;
+        check_digest(kind, key, &bytes)?;
+        Ok(bytes)
+    }
+
+    async fn load_manifest(&self, kind: ManifestKind, key: &ManifestKey) -> Result<LoadedBackup, VaultError> {
+        let object = key.path(kind).to_string();
+        let bytes = self.read_manifest(kind, key).await?;
+        let loaded = if kind == ManifestKind::Receipt {
+            let (receipt, root) = Receipt::parse(&object, &bytes)?;
+            let root_bytes = Bytes::from(receipt.open.root);
+            LoadedBackup { root, root_bytes, origin: Origin::Receipt, part: Some(receipt.open.part) }
+        } else {
+            let root = Root::parse(&object, &bytes)?;
+            let part = root.open.parts.iter().find(|part| part.vault_id == *self.id()).cloned();
+            LoadedBackup { root, root_bytes: bytes, origin: Origin::Root, part }
+        };
+        check_names(key, &object, &loaded.root.open.backup_id, loaded.root.open.token)?;
+        Ok(loaded)
+    }
+}
+
+impl LoadedBackup {
+    /// The root as [`Vault::put_receipt`] takes it, for copies made later and for receipts that a crash left out.
+    #[must_use]
+    pub fn committed(&self) -> CommittedRoot {
+        let RootOpen { backup_id, token, .. } = &self.root.open;
+        let digest = digest_of(&self.root_bytes);
+        let key = ManifestKey { backup_id: backup_id.clone(), token: *token, digest };
+        CommittedRoot {
+            backup_id: backup_id.clone(),
+            token: *token,
+            key: key.path(ManifestKind::Root).to_string(),
+            digest,
+            bytes: self.root_bytes.clone(),
+        }
+    }
+}
+
+/// Of each backup the manifest with the highest token; of two with the same token, a root before a receipt and then the
+/// larger digest, so that every reader takes the same one.
+fn newest_per_backup(manifests: Vec<(ManifestKind, ManifestKey)>) -> Vec<(ManifestKind, ManifestKey)> {
+    let mut newest: BTreeMap<BackupId, (ManifestKind, ManifestKey)> = BTreeMap::new();
+    let rank = |(kind, key): &(ManifestKind, ManifestKey)| (key.token, *kind == ManifestKind::Root, key.digest);
+    for manifest in manifests {
+        match newest.entry(manifest.1.backup_id.clone()) {
+            std::collections::btree_map::Entry::Vacant(place) => {
+                place.insert(manifest);
+            }
+            std::collections::btree_map::Entry::Occupied(mut place) => {
+                if rank(&manifest) > rank(place.get()) {
+                    place.insert(manifest);
+                }
+            }
+        }
+    }
+    newest.into_values().collect()
+}

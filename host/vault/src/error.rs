@@ -1,0 +1,262 @@
+//! The one error of this crate. Messages are sentences that say what is wrong, where, and what to do next.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use longshore_model::{BackupId, JobId, VaultId};
+use thiserror::Error;
+
+use crate::BlobId;
+
+/// Why an operation on a vault failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum VaultError {
+    /// There is no vault, and nothing else either.
+    #[error("there is no vault at {place}: it is empty. Create one there, or check the address")]
+    Empty {
+        /// Where.
+        place: String,
+    },
+    /// There is no vault, but something else.
+    #[error("{place} is not a vault: it holds {found}. Choose an empty folder, or check the address")]
+    Foreign {
+        /// Where.
+        place: String,
+        /// The first few names found there.
+        found: String,
+    },
+    /// A vault was to be created where one is.
+    #[error("{place} already holds the vault {vault_id}. Open it, or choose another place")]
+    AlreadyAVault {
+        /// Where.
+        place: String,
+        /// Its id.
+        vault_id: VaultId,
+    },
+    /// Written by a newer Longshore.
+    #[error("`{object}` has format {found}, this Longshore reads up to {supported}. Install a newer Longshore")]
+    NewerFormat {
+        /// Which object.
+        object: String,
+        /// Its format.
+        found: u32,
+        /// The newest format known here.
+        supported: u32,
+    },
+    /// Uses something this version cannot do.
+    #[error("`{object}` uses {what}, which this Longshore cannot read. Install a newer Longshore")]
+    Unsupported {
+        /// Which object.
+        object: String,
+        /// What it uses.
+        what: String,
+    },
+    /// The header is there, but cannot be read.
+    #[error(
+        "the header `longshore-vault.json` of {place} is damaged: {reason}. Restore this one file from a copy; the \
+         backups themselves are not touched by this"
+    )]
+    DamagedHeader {
+        /// Where.
+        place: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store refused or failed.
+    #[error("could not {action} `{key}`: {source}")]
+    Store {
+        /// What was tried, for example `write`.
+        action: &'static str,
+        /// The object.
+        key: String,
+        /// What the store said.
+        source: object_store::Error,
+    },
+    /// The store is full.
+    #[error(
+        "no space is left in the vault: could not write `{key}`. Free some space or use another place, then run it \
+         again; nothing of this backup counts, and what was already stored is reused"
+    )]
+    StorageFull {
+        /// The object that did not fit.
+        key: String,
+        /// What the store said.
+        source: object_store::Error,
+    },
+    /// A local folder could not be used.
+    #[error("could not {action} `{}`: {source}", path.display())]
+    Folder {
+        /// What was tried.
+        action: &'static str,
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The writing of a manifest ended in an error, and so did looking whether it was written.
+    #[error(
+        "it is not known whether `{key}` was written: {source}. List the backups once the vault answers again; if this \
+         one is listed it is whole"
+    )]
+    Uncertain {
+        /// The manifest.
+        key: String,
+        /// What the store said first.
+        source: object_store::Error,
+    },
+    /// No such backup here.
+    #[error("there is no backup {backup_id} in {place}. List the backups to see which there are")]
+    NoSuchBackup {
+        /// Which.
+        backup_id: BackupId,
+        /// Where.
+        place: String,
+    },
+    /// The backup exists, but none of it is in this vault.
+    #[error("the backup {backup_id} has no part in {place}: its collections are in {elsewhere}")]
+    NoPartHere {
+        /// Which.
+        backup_id: BackupId,
+        /// Where it was looked for.
+        place: String,
+        /// Vaults that hold parts.
+        elsewhere: String,
+    },
+    /// An object that must be there is not.
+    #[error("`{object}` is missing: {what} cannot be read without it. Run verify to see what else is hit")]
+    MissingObject {
+        /// What needs it.
+        what: String,
+        /// Its key.
+        object: String,
+    },
+    /// Bytes are not what they were when they were stored.
+    #[error("{what} is damaged in `{object}`: expected {expected}, found {found}. Run verify to see what else is hit")]
+    Damaged {
+        /// What cannot be trusted.
+        what: String,
+        /// Where it lies.
+        object: String,
+        /// What should be there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A blob that a manifest names is in no pack.
+    #[error("the blob {blob} is in no pack of {place}. Run verify to see which collections are hit")]
+    UnknownBlob {
+        /// Which.
+        blob: BlobId,
+        /// Where.
+        place: String,
+    },
+    /// A manifest contradicts itself.
+    #[error("the manifest `{object}` is not valid: {reason}")]
+    BadManifest {
+        /// Which, or what it would have become.
+        object: String,
+        /// What contradicts what.
+        reason: String,
+    },
+    /// Something is larger than the limit says.
+    #[error("{what} has {size_bytes} bytes; the limit is {limit_bytes}")]
+    TooLarge {
+        /// What.
+        what: String,
+        /// Its size.
+        size_bytes: u64,
+        /// The most there may be.
+        limit_bytes: u64,
+    },
+    /// More of something than the limit says.
+    #[error("{what}: {count} is more than the limit of {limit}")]
+    TooMany {
+        /// What.
+        what: &'static str,
+        /// How many.
+        count: u64,
+        /// The most there may be.
+        limit: u64,
+    },
+    /// An encoder failed, or what it made does not decode to what went in.
+    #[error("the codec {codec} failed on a piece of {plain_bytes} bytes: {reason}. Nothing of it was stored")]
+    Codec {
+        /// Which.
+        codec: String,
+        /// Length of what went in.
+        plain_bytes: usize,
+        /// What happened.
+        reason: String,
+    },
+    /// Reading what was to be stored failed.
+    #[error("{source}")]
+    Input {
+        /// What the source said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An earlier step of the session failed; nothing more is stored in it.
+    #[error("{cause}")]
+    SessionFailed {
+        /// What failed first.
+        cause: Arc<VaultError>,
+    },
+    /// The session ended; nothing more can be put into it.
+    #[error("this backup session has ended: begin a new one")]
+    SessionEnded,
+    /// A task of the session ended without a result.
+    #[error("a task that {task} stopped before it was done: {reason}. Nothing of this backup counts; run it again")]
+    TaskStopped {
+        /// What it did.
+        task: &'static str,
+        /// Why, as far as known.
+        reason: String,
+    },
+    /// The job's pin is gone or was not refreshed in time, so a prune may have removed what the job relies on.
+    #[error("the pin of {job_id} has lapsed ({reason}): nothing was committed. Run the job again")]
+    PinLapsed {
+        /// Which job.
+        job_id: JobId,
+        /// Gone, or how old.
+        reason: String,
+    },
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes: {reason}")]
+    NoRandomness {
+        /// What it said.
+        reason: String,
+    },
+}
+
+impl VaultError {
+    /// Wraps what a store said while `key` was written, read, listed or deleted; a full disk gets its own sentence.
+    pub(crate) fn store(action: &'static str, key: impl std::fmt::Display, source: object_store::Error) -> Self {
+        let key = key.to_string();
+        if is_storage_full(&source) { Self::StorageFull { key, source } } else { Self::Store { action, key, source } }
+    }
+
+    /// True when the vault has no space left.
+    #[must_use]
+    pub fn is_storage_full(&self) -> bool {
+        match self {
+            Self::StorageFull { .. } => true,
+            Self::SessionFailed { cause } => cause.is_storage_full(),
+            _ => false,
+        }
+    }
+}
+
+/// Looks for "no space left" anywhere below a store's error.
+fn is_storage_full(error: &object_store::Error) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+            if matches!(io.kind(), StorageFull | QuotaExceeded) {
+                return true;
+            }
+        }
+        next = error.source();
+    }
+    false
+}

@@ -1,0 +1,122 @@
+//! Names of blobs and packs, and the key that blob names are made with.
+
+use std::fmt;
+use std::str::FromStr;
+
+use longshore_model::{Digest, ModelError};
+use serde::{Deserialize, Serialize};
+
+macro_rules! digest_name {
+    ($(#[$meta:meta])* $name:ident) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Digest);
+
+        impl $name {
+            /// Wraps a digest.
+            #[must_use]
+            pub const fn new(digest: Digest) -> Self {
+                Self(digest)
+            }
+
+            /// The 32 bytes.
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; 32] {
+                self.0.as_bytes()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ModelError;
+
+            fn from_str(text: &str) -> Result<Self, ModelError> {
+                text.parse().map(Self)
+            }
+        }
+    };
+}
+
+digest_name!(
+    /// Name of a blob: BLAKE3 of its plain bytes, keyed with the project's [`IdKey`].
+    BlobId
+);
+digest_name!(
+    /// Name of a pack: BLAKE3 of its stored bytes, without a key, so that anyone can check it.
+    PackId
+);
+
+/// BLAKE3 of bytes, without a key: what packs, index objects and manifests are named by.
+#[must_use]
+pub fn digest_of(bytes: &[u8]) -> Digest {
+    Digest::new(*blake3::hash(bytes).as_bytes())
+}
+
+/// The key of a project that blob ids and file identities are made with. All vaults of a project share it, so that they
+/// can exchange packs byte for byte; vaults of different projects do not, so that nobody can ask one project's vault
+/// whether it holds another project's bytes. Never printed by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IdKey {
+    blob: [u8; 32],
+    identity: [u8; 32],
+}
+
+impl IdKey {
+    /// What the key for file identities is derived with (BLAKE3 derive-key mode).
+    const IDENTITY_CONTEXT: &'static str = "longshore vault 1 file identity";
+
+    /// A key from 32 random bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self { blob: bytes, identity: blake3::derive_key(Self::IDENTITY_CONTEXT, &bytes) }
+    }
+
+    /// Names plain bytes.
+    #[must_use]
+    pub fn blob_id(&self, plain: &[u8]) -> BlobId {
+        BlobId(Digest::new(*blake3::keyed_hash(&self.blob, plain).as_bytes()))
+    }
+
+    /// Hides a file identity (path, device, inode, times) in a digest that a later backup can compare.
+    #[must_use]
+    pub fn identity(&self, identity: &[u8]) -> Digest {
+        Digest::new(*blake3::keyed_hash(&self.identity, identity).as_bytes())
+    }
+
+    /// The 32 bytes as they stand in an unencrypted header.
+    pub(crate) fn expose(&self) -> Digest {
+        Digest::new(self.blob)
+    }
+}
+
+impl fmt::Debug for IdKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IdKey(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn keys_separate_projects_and_purposes() {
+        let (one, other) = (IdKey::new([1; 32]), IdKey::new([2; 32]));
+        assert_ne!(one.blob_id(b"x"), other.blob_id(b"x"));
+        assert_ne!(one.identity(b"x"), other.identity(b"x"));
+        assert_ne!(one.blob_id(b"x").to_string(), one.identity(b"x").to_string());
+        assert_eq!(one.blob_id(b"x"), IdKey::new([1; 32]).blob_id(b"x"));
+    }
+
+    #[test]
+    fn debug_does_not_show_the_key() {
+        assert_eq!(format!("{:?}", IdKey::new([0xab; 32])), "IdKey(..)");
+    }
+}

@@ -1,0 +1,149 @@
+//! Where objects lie in a vault (FORMAT.md, "Objects"). Every key is made and taken apart here and nowhere else.
+
+use longshore_model::{BackupId, Digest, JobId};
+use object_store::path::Path;
+
+use crate::PackId;
+
+/// The format this version writes, and the newest it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Key of the header.
+pub const HEADER_KEY: &str = "longshore-vault.json";
+
+/// Folder of packs.
+pub(crate) const PACKS: &str = "packs";
+/// Folder of index objects.
+pub(crate) const INDEX: &str = "index";
+/// Folder of pins.
+pub(crate) const PINS: &str = "pins";
+
+/// The three kinds of manifest, each with a folder of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ManifestKind {
+    /// What of a backup is in this vault; means nothing alone.
+    Part,
+    /// Names all parts; its existence is the backup's existence. In the home region's vault.
+    Root,
+    /// A copy of the root and the part of this vault; in every other vault.
+    Receipt,
+}
+
+impl ManifestKind {
+    /// Its folder.
+    #[must_use]
+    pub const fn folder(self) -> &'static str {
+        match self {
+            Self::Part => "parts",
+            Self::Root => "roots",
+            Self::Receipt => "receipts",
+        }
+    }
+
+    /// The word for `kind` in the object.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Part => "part",
+            Self::Root => "root",
+            Self::Receipt => "receipt",
+        }
+    }
+}
+
+/// Name of one manifest: whose, by which token, and the BLAKE3 of its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ManifestKey {
+    pub(crate) backup_id: BackupId,
+    pub(crate) token: u64,
+    pub(crate) digest: Digest,
+}
+
+impl ManifestKey {
+    /// The key in its folder.
+    pub(crate) fn path(&self, kind: ManifestKind) -> Path {
+        Path::from(format!("{}/{}/{:016x}-{}.json", kind.folder(), self.backup_id, self.token, self.digest))
+    }
+
+    /// Takes a key apart; `None` for anything that is not a manifest of this kind.
+    pub(crate) fn parse(kind: ManifestKind, key: &str) -> Option<Self> {
+        let rest = key.strip_prefix(kind.folder())?.strip_prefix('/')?;
+        let (backup_id, name) = rest.split_once('/')?;
+        let (token, digest) = name.strip_suffix(".json")?.split_once('-')?;
+        let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if token.len() != 16 || !token.bytes().all(lower_hex) {
+            return None;
+        }
+        Some(Self {
+            backup_id: backup_id.parse().ok()?,
+            token: u64::from_str_radix(token, 16).ok()?,
+            digest: digest.parse().ok()?,
+        })
+    }
+}
+
+/// Key of a pack: `packs/<first 2 characters>/<64 characters>`.
+pub(crate) fn pack_path(pack: &PackId) -> Path {
+    let name = pack.to_string();
+    Path::from(format!("{PACKS}/{}/{name}", name.get(..2).unwrap_or_default()))
+}
+
+/// Takes the key of a pack apart; `None` for anything else under `packs/`.
+pub(crate) fn parse_pack_path(key: &str) -> Option<PackId> {
+    let (folder, name) = key.strip_prefix(PACKS)?.strip_prefix('/')?.split_once('/')?;
+    if name.get(..2) != Some(folder) {
+        return None;
+    }
+    name.parse().ok()
+}
+
+/// Key of an index object.
+pub(crate) fn index_path(digest: &Digest) -> Path {
+    Path::from(format!("{INDEX}/{digest}"))
+}
+
+/// Takes the key of an index object apart.
+pub(crate) fn parse_index_path(key: &str) -> Option<Digest> {
+    key.strip_prefix(INDEX)?.strip_prefix('/')?.parse().ok()
+}
+
+/// Key of a pin.
+pub(crate) fn pin_path(job_id: &JobId, token: u64, random: [u8; 8]) -> Path {
+    Path::from(format!("{PINS}/{job_id}/{token:016x}-{:016x}.json", u64::from_be_bytes(random)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::digest_of;
+
+    #[test]
+    fn every_key_can_be_taken_apart_again() {
+        let pack = PackId::new(digest_of(b"p"));
+        assert_eq!(parse_pack_path(pack_path(&pack).as_ref()), Some(pack));
+        assert_eq!(parse_index_path(index_path(&digest_of(b"i")).as_ref()), Some(digest_of(b"i")));
+        let key = ManifestKey { backup_id: "backup0_ab12".parse().unwrap(), token: 0xfe, digest: digest_of(b"m") };
+        for kind in [ManifestKind::Part, ManifestKind::Root, ManifestKind::Receipt] {
+            assert_eq!(ManifestKey::parse(kind, key.path(kind).as_ref()), Some(key.clone()));
+        }
+        assert_eq!(ManifestKey::parse(ManifestKind::Root, key.path(ManifestKind::Part).as_ref()), None);
+    }
+
+    #[test]
+    fn keys_that_are_not_ours_are_not_taken_for_ours() {
+        let digest = digest_of(b"x").to_string();
+        for key in [
+            format!("packs/zz/{digest}"),
+            format!("packs/{digest}"),
+            format!("packs/{}/{}", &digest[..2], &digest[..63]),
+            format!("index/{digest}.tmp"),
+        ] {
+            assert_eq!((parse_pack_path(&key), parse_index_path(&key)), (None, None), "{key}");
+        }
+        for name in ["1-{}.json", "000000000000000G-{}.json", "+00000000000000a-{}.json", "0000000000000001-{}"] {
+            let key = format!("roots/backup0_a/{}", name.replace("{}", &digest));
+            assert_eq!(ManifestKey::parse(ManifestKind::Root, &key), None, "{key}");
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! The pack: blobs one after the other between a header and an index (FORMAT.md, "Packs").
+//!
+//! Pure: bytes in, values out. Contract: whatever [`PackBuilder`] makes, [`read_index`] reads; whatever [`read_index`]
+//! accepts, lies within the pack and does not overlap. Failure: a [`PackDamage`] sentence; no input panics.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use longshore_model::Codec;
+
+use crate::codec::{codec_from_bytes, codec_to_bytes};
+use crate::layout::FORMAT_VERSION;
+use crate::{BlobId, Limits, PackId, digest_of};
+
+/// Bytes before the first blob.
+pub(crate) const HEADER_BYTES: usize = 96;
+/// Bytes of one entry of the index.
+pub(crate) const ENTRY_BYTES: usize = 64;
+/// Bytes after the index.
+pub(crate) const TRAILER_BYTES: usize = 64;
+
+const HEADER_MAGIC: &[u8; 8] = b"LSHOREPK";
+const TRAILER_MAGIC: &[u8; 8] = b"LSHOREPE";
+
+/// Where a blob lies in a pack, and how to read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobEntry {
+    /// Which blob.
+    pub id: BlobId,
+    /// First byte, counted from the start of the pack.
+    pub offset: u64,
+    /// Bytes it takes in the pack.
+    pub stored_bytes: u32,
+    /// Bytes it has when decoded.
+    pub plain_bytes: u32,
+    /// CRC-32 (ISO-HDLC) of the stored bytes: tells which blobs of a damaged pack are hit, without decoding.
+    pub checksum: u32,
+    /// How it is encoded.
+    pub codec: Codec,
+}
+
+/// Why bytes are not a pack or an index. A sentence part that fits after "the pack is damaged: ".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PackDamage(pub(crate) String);
+
+impl std::fmt::Display for PackDamage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn damage<T>(reason: impl Into<String>) -> Result<T, PackDamage> {
+    Err(PackDamage(reason.into()))
+}
+
+impl BlobEntry {
+    /// One past its last byte.
+    pub(crate) fn end(&self) -> u64 {
+        self.offset.saturating_add(u64::from(self.stored_bytes))
+    }
+
+    /// Appends the fixed layout.
+    pub(crate) fn write(&self, out: &mut impl BufMut) {
+        out.put_slice(self.id.as_bytes());
+        out.put_u64_le(self.offset);
+        out.put_u32_le(self.stored_bytes);
+        out.put_u32_le(self.plain_bytes);
+        out.put_u32_le(self.checksum);
+        out.put_slice(&codec_to_bytes(self.codec));
+        out.put_bytes(0, 9);
+    }
+
+    /// Reads the fixed layout and checks the lengths against the limits.
+    pub(crate) fn read(bytes: &[u8; ENTRY_BYTES], limits: &Limits) -> Result<Self, PackDamage> {
+        let mut fields = Fields(bytes);
+        let id = BlobId::new(fields.take::<32>().into());
+        let offset = u64::from_le_bytes(fields.take());
+        let stored_bytes = u32::from_le_bytes(fields.take());
+        let plain_bytes = u32::from_le_bytes(fields.take());
+        let checksum = u32::from_le_bytes(fields.take());
+        let codec = codec_from_bytes(fields.take()).map_err(|error| PackDamage(error.to_string()))?;
+        if stored_bytes > plain_bytes || plain_bytes as usize > limits.blob_bytes {
+            return damage(format!("a blob of {plain_bytes} bytes stored in {stored_bytes} is beyond the limits"));
+        }
+        Ok(Self { id, offset, stored_bytes, plain_bytes, checksum, codec })
+    }
+}
+
+/// Takes fixed fields from the front of a slice; zeros once it is used up.
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
+
+impl Fields<'_> {
+    pub(crate) fn take<const LENGTH: usize>(&mut self) -> [u8; LENGTH] {
+        match self.0.split_first_chunk::<LENGTH>() {
+            Some((field, rest)) => {
+                self.0 = rest;
+                *field
+            }
+            None => [0; LENGTH],
+        }
+    }
+}
+
+/// The trailer: where the index is and what it hashes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trailer {
+    pub(crate) index_offset: u64,
+    pub(crate) entries: u64,
+    index_digest: [u8; 32],
+}
+
+impl Trailer {
+    /// Reads the last [`TRAILER_BYTES`] of a pack of `pack_bytes` bytes.
+    pub(crate) fn read(bytes: &[u8], pack_bytes: u64, limits: &Limits) -> Result<Self, PackDamage> {
+        let Ok(bytes) = <&[u8; TRAILER_BYTES]>::try_from(bytes) else {
+            return damage("it is too short");
+        };
+        let mut fields = Fields(bytes);
+        let trailer = Self {
+            index_offset: u64::from_le_bytes(fields.take()),
+            entries: u64::from(u32::from_le_bytes(fields.take())),
+            index_digest: {
+                let version = u32::from_le_bytes(fields.take());
+                if version != FORMAT_VERSION {
+                    return damage(format!("its trailer has format {version}"));
+                }
+                fields.take()
+            },
+        };
+        let _reserved: [u8; 8] = fields.take();
+        if &fields.take::<8>() != TRAILER_MAGIC {
+            return damage("it does not end like a pack");
+        }
+        let expected = trailer.index_offset.checked_add(trailer.entries * ENTRY_BYTES as u64 + TRAILER_BYTES as u64);
+        if expected != Some(pack_bytes)
+            || trailer.index_offset < HEADER_BYTES as u64
+            || trailer.entries > limits.pack_blobs as u64
+        {
+            return damage("its index does not fit its length");
+        }
+        Ok(trailer)
+    }
+
+    /// Reads the bytes between [`Trailer::index_offset`] and the trailer.
+    pub(crate) fn read_entries(&self, index: &[u8], limits: &Limits) -> Result<Vec<BlobEntry>, PackDamage> {
+        if digest_of(index).as_bytes() != &self.index_digest {
+            return damage("its index does not match its digest");
+        }
+        read_entries(index, self.entries, self.index_offset, limits)
+    }
+}
+
+/// Reads entries and checks that they lie one after the other between the header and `end`.
+pub(crate) fn read_entries(
+    bytes: &[u8],
+    entries: u64,
+    end: u64,
+    limits: &Limits,
+) -> Result<Vec<BlobEntry>, PackDamage> {
+    let (chunks, rest) = bytes.as_chunks::<ENTRY_BYTES>();
+    if !rest.is_empty() || chunks.len() as u64 != entries {
+        return damage("its index has another length than it says");
+    }
+    let mut list = Vec::with_capacity(chunks.len());
+    let mut next = HEADER_BYTES as u64;
+    for chunk in chunks {
+        let entry = BlobEntry::read(chunk, limits)?;
+        if entry.offset < next || entry.end() > end {
+            return damage(format!("the blob {} does not lie within it", entry.id));
+        }
+        next = entry.end();
+        list.push(entry);
+    }
+    Ok(list)
+}
+
+/// Reads the index of a whole pack in memory.
+pub(crate) fn read_index(pack: &[u8], limits: &Limits) -> Result<Vec<BlobEntry>, PackDamage> {
+    let Some((rest, trailer)) = pack.split_last_chunk::<TRAILER_BYTES>() else {
+        return damage("it is too short");
+    };
+    if pack.first_chunk::<8>() != Some(HEADER_MAGIC) {
+        return damage("it does not begin like a pack");
+    }
+    let trailer = Trailer::read(trailer, pack.len() as u64, limits)?;
+    let index = usize::try_from(trailer.index_offset).ok().and_then(|offset| rest.get(offset..));
+    trailer.read_entries(index.unwrap_or_default(), limits)
+}
+
+/// A pack that is ready to be written.
+#[derive(Debug, Clone)]
+pub(crate) struct SealedPack {
+    pub(crate) id: PackId,
+    pub(crate) size_bytes: u64,
+    pub(crate) entries: Vec<BlobEntry>,
+    /// The bytes, in pieces: large blobs are never copied together.
+    pub(crate) pieces: Vec<Bytes>,
+}
+
+/// Collects blobs. Large ones are kept as they came, small ones are copied together.
+#[derive(Debug)]
+pub(crate) struct PackBuilder {
+    pieces: Vec<Bytes>,
+    tail: BytesMut,
+    entries: Vec<BlobEntry>,
+    size_bytes: u64,
+}
+
+/// Blobs below this many bytes are copied together: one write per piece would cost more than the copy.
+const COPIED_BYTES: usize = 64 * 1024;
+
+impl PackBuilder {
+    /// An empty pack. The header names no session and no salt: those belong to encryption.
+    pub(crate) fn new() -> Self {
+        let mut tail = BytesMut::with_capacity(HEADER_BYTES);
+        tail.put_slice(HEADER_MAGIC);
+        tail.put_u32_le(FORMAT_VERSION);
+        tail.put_bytes(0, HEADER_BYTES - 12);
+        Self { pieces: Vec::new(), tail, entries: Vec::new(), size_bytes: HEADER_BYTES as u64 }
+    }
+
+    /// Appends one blob. `stored` has been checked against the limits, which are far below 4 GiB.
+    pub(crate) fn push(&mut self, id: BlobId, codec: Codec, plain_bytes: u32, stored: Bytes, checksum: u32) {
+        let stored_bytes = u32::try_from(stored.len()).unwrap_or(u32::MAX);
+        self.entries.push(BlobEntry { id, offset: self.size_bytes, stored_bytes, plain_bytes, checksum, codec });
+        self.size_bytes += stored.len() as u64;
+        if stored.len() < COPIED_BYTES {
+            self.tail.extend_from_slice(&stored);
+        } else {
+            self.cut_tail();
+            self.pieces.push(stored);
+        }
+    }
+
+    fn cut_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.pieces.push(std::mem::take(&mut self.tail).freeze());
+        }
+    }
+
+    /// Bytes so far, header included.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// Blobs so far.
+    pub(crate) fn blobs(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Appends index and trailer and hashes everything. CPU work: one pass over the bytes.
+    pub(crate) fn seal(mut self) -> SealedPack {
+        let mut index = BytesMut::with_capacity(self.entries.len() * ENTRY_BYTES + TRAILER_BYTES);
+        for entry in &self.entries {
+            entry.write(&mut index);
+        }
+        let digest = digest_of(&index);
+        index.put_u64_le(self.size_bytes);
+        index.put_u32_le(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+        index.put_u32_le(FORMAT_VERSION);
+        index.put_slice(digest.as_bytes());
+        index.put_bytes(0, 8);
+        index.put_slice(TRAILER_MAGIC);
+        self.size_bytes += index.len() as u64;
+        self.tail.unsplit(index);
+        self.cut_tail();
+        let mut hasher = blake3::Hasher::new();
+        for piece in &self.pieces {
+            hasher.update(piece);
+        }
+        let id = PackId::new((*hasher.finalize().as_bytes()).into());
+        SealedPack { id, size_bytes: self.size_bytes, entries: self.entries, pieces: self.pieces }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::IdKey;
+    use proptest::prelude::*;
+
+    fn pack_of(blobs: &[Vec<u8>]) -> (SealedPack, Vec<u8>) {
+        let key = IdKey::new([3; 32]);
+        let mut builder = PackBuilder::new();
+        for blob in blobs {
+            let checksum = crc32fast::hash(blob);
+            builder.push(key.blob_id(blob), Codec::Store, blob.len() as u32, Bytes::from(blob.clone()), checksum);
+        }
+        let sealed = builder.seal();
+        let bytes = sealed.pieces.concat();
+        (sealed, bytes)
+    }
+
+    proptest! {
+        #[test]
+        fn a_pack_is_read_as_it_was_built(lengths in prop::collection::vec(prop_oneof![0_usize..50, 65_000_usize..66_000], 0..12)) {
+            let blobs: Vec<Vec<u8>> = lengths.iter().enumerate().map(|(i, length)| vec![i as u8; *length]).collect();
+            let (sealed, bytes) = pack_of(&blobs);
+            prop_assert_eq!(bytes.len() as u64, sealed.size_bytes);
+            prop_assert_eq!(PackId::new(digest_of(&bytes)), sealed.id);
+            let entries = read_index(&bytes, &Limits::DEFAULT).unwrap();
+            prop_assert_eq!(&entries, &sealed.entries);
+            for (entry, blob) in entries.iter().zip(&blobs) {
+                prop_assert_eq!(&bytes[entry.offset as usize..entry.end() as usize], blob.as_slice());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert!(read_index(&bytes, &Limits::DEFAULT).is_err());
+        }
+
+        #[test]
+        fn a_changed_index_or_trailer_is_noticed(place in 0_usize..(2 * ENTRY_BYTES + TRAILER_BYTES), bit in 0_u8..8) {
+            let (_, mut bytes) = pack_of(&[vec![1; 100], vec![2; 100]]);
+            let start = bytes.len() - 2 * ENTRY_BYTES - TRAILER_BYTES;
+            bytes[start + place] ^= 1 << bit;
+            let reserved = start + 2 * ENTRY_BYTES + 48..start + 2 * ENTRY_BYTES + 56;
+            prop_assert_eq!(read_index(&bytes, &Limits::DEFAULT).is_err(), !reserved.contains(&(start + place)));
+        }
+    }
+
+    #[test]
+    fn entries_that_overlap_or_reach_outside_are_refused() {
+        let (sealed, _) = pack_of(&[vec![1; 100], vec![2; 100]]);
+        let limits = Limits::DEFAULT;
+        let bytes_of = |entries: &[BlobEntry]| {
+            let mut bytes = BytesMut::new();
+            entries.iter().for_each(|entry| entry.write(&mut bytes));
+            bytes
+        };
+        let good = sealed.entries.clone();
+        assert!(read_entries(&bytes_of(&good), 2, 296, &limits).is_ok());
+        assert!(read_entries(&bytes_of(&good), 2, 295, &limits).is_err());
+        assert!(read_entries(&bytes_of(&good), 3, 296, &limits).is_err());
+        let mut overlap = good.clone();
+        overlap[1].offset -= 1;
+        assert!(read_entries(&bytes_of(&overlap), 2, 296, &limits).is_err());
+        let mut bomb = good;
+        bomb[1].plain_bytes = u32::MAX;
+        assert!(read_entries(&bytes_of(&bomb), 2, 296, &limits).is_err());
+    }
+}

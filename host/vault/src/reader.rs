@@ -1,0 +1,194 @@
+//! Reading blobs back.
+//!
+//! Every blob is checked against its id after decoding, so what comes out is what went in or an error. A blob that lies
+//! in several packs is read from the next one when the first is missing or damaged.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use longshore_model::Codec;
+use tokio::sync::Semaphore;
+
+use crate::codec::Transcoder;
+use crate::index::{self, Index, Location};
+use crate::layout;
+use crate::verify::ObjectDamage;
+use crate::{BlobEntry, BlobId, FileEntry, Vault, VaultError};
+
+/// Reads blobs of one vault. Cheap to clone; share it between tasks.
+#[derive(Clone)]
+pub struct Reader {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    vault: Vault,
+    index: Index,
+    damages: Vec<ObjectDamage>,
+    cpu: Semaphore,
+    transcoders: Mutex<Vec<Transcoder>>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("vault", self.inner.vault.id()).finish_non_exhaustive()
+    }
+}
+
+/// A run of bytes of a file that is one blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FilePiece {
+    /// The blob.
+    pub blob: BlobId,
+    /// Where it belongs in the file.
+    pub offset: u64,
+    /// Its length.
+    pub length: u64,
+}
+
+impl Vault {
+    /// Loads the index for reading. A lost or damaged index object is made up for from the packs themselves.
+    ///
+    /// # Errors
+    /// [`VaultError::TooMany`] for a vault beyond the limits, failures of the store.
+    pub async fn open_reader(&self) -> Result<Reader, VaultError> {
+        let loaded = index::load(self.objects()).await?;
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let inner = Inner {
+            vault: self.clone(),
+            index: loaded.index,
+            damages: loaded.damages,
+            cpu: Semaphore::new(threads),
+            transcoders: Mutex::default(),
+        };
+        Ok(Reader { inner: Arc::new(inner) })
+    }
+}
+
+impl Reader {
+    /// The vault it reads.
+    #[must_use]
+    pub fn vault(&self) -> &Vault {
+        &self.inner.vault
+    }
+
+    /// Length of a blob, if it is in a pack that is there.
+    #[must_use]
+    pub fn blob_bytes(&self, id: &BlobId) -> Option<u64> {
+        self.inner.index.first(id).map(|location| u64::from(location.entry.plain_bytes))
+    }
+
+    /// How a blob is encoded, if it is in a pack that is there.
+    #[must_use]
+    pub fn codec(&self, id: &BlobId) -> Option<Codec> {
+        self.index().first(id).map(|location| location.entry.codec)
+    }
+
+    /// Number of blobs in the vault.
+    #[must_use]
+    pub fn blob_count(&self) -> usize {
+        self.inner.index.len()
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.inner.index
+    }
+
+    pub(crate) fn index_damages(&self) -> &[ObjectDamage] {
+        &self.inner.damages
+    }
+
+    /// Where each blob of a file belongs. They can then be read in any order.
+    ///
+    /// # Errors
+    /// [`VaultError::UnknownBlob`]; [`VaultError::BadManifest`] when the lengths do not add up to the file's.
+    pub fn file_pieces(&self, file: &FileEntry) -> Result<Vec<FilePiece>, VaultError> {
+        let mut offset = 0_u64;
+        let mut pieces = Vec::with_capacity(file.blobs.len());
+        for blob in &file.blobs {
+            let length = self.blob_bytes(blob).ok_or_else(|| self.unknown(blob))?;
+            pieces.push(FilePiece { blob: *blob, offset, length });
+            offset = offset.saturating_add(length);
+        }
+        if offset == file.size_bytes {
+            return Ok(pieces);
+        }
+        let reason = format!("a file of {} bytes has blobs of {offset} bytes", file.size_bytes);
+        Err(VaultError::BadManifest { object: "part".to_owned(), reason })
+    }
+
+    fn unknown(&self, blob: &BlobId) -> VaultError {
+        VaultError::UnknownBlob { blob: *blob, place: self.inner.vault.place() }
+    }
+
+    /// Reads a blob and proves that it is the one asked for.
+    ///
+    /// # Errors
+    /// [`VaultError::UnknownBlob`] when no pack holds it; [`VaultError::MissingObject`] or [`VaultError::Damaged`] when
+    /// every pack that should is missing or damaged; failures of the store.
+    pub async fn read_blob(&self, id: &BlobId) -> Result<Bytes, VaultError> {
+        let mut first_error = None;
+        for location in self.inner.index.all(id) {
+            match self.read_from(&location).await {
+                Ok(plain) => return Ok(plain),
+                Err(error) => {
+                    tracing::warn!(blob = %id, pack = %location.pack, %error, "could not be read here");
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        Err(first_error.unwrap_or_else(|| self.unknown(id)))
+    }
+
+    async fn read_from(&self, location: &Location) -> Result<Bytes, VaultError> {
+        let Location { pack, entry } = *location;
+        let path = layout::pack_path(&pack);
+        let stored = self.inner.vault.objects().get_range(&path, entry.offset..entry.end()).await?;
+        let stored = stored.ok_or_else(|| VaultError::MissingObject {
+            what: format!("the blob {}", entry.id),
+            object: path.to_string(),
+        })?;
+        let decoded = if stored.len() <= self.inner.vault.limits().inline_bytes {
+            self.decode(&entry, &stored)
+        } else {
+            // The semaphore is never closed.
+            let _permit = self.inner.cpu.acquire().await;
+            let reader = self.clone();
+            let task = tokio::task::spawn_blocking(move || reader.decode(&entry, &stored));
+            task.await.unwrap_or_else(|error| Err(format!("a decoder that stopped: {error}")))
+        };
+        decoded.map_err(|found| VaultError::Damaged {
+            what: format!("the blob {}", entry.id),
+            object: path.to_string(),
+            expected: format!("{} bytes with this id", entry.plain_bytes),
+            found,
+        })
+    }
+
+    /// Decodes a blob and compares its id; the error says what was found instead. CPU work.
+    pub(crate) fn decode(&self, entry: &BlobEntry, stored: &Bytes) -> Result<Bytes, String> {
+        if stored.len() as u64 != u64::from(entry.stored_bytes) {
+            return Err(format!("{} of {} stored bytes", stored.len(), entry.stored_bytes));
+        }
+        let take = || self.inner.transcoders.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut transcoder = take().unwrap_or_default();
+        let plain = transcoder.decode(entry.codec, stored, entry.plain_bytes as usize);
+        self.inner.transcoders.lock().unwrap_or_else(PoisonError::into_inner).push(transcoder);
+        let plain = plain.map_err(|error| error.to_string())?;
+        let id = self.inner.vault.id_key().blob_id(&plain);
+        if id == entry.id { Ok(plain) } else { Err(format!("bytes with the id {id}")) }
+    }
+
+    /// The packs that hold these blobs, each with the blobs to be read from it, by the blobs' first places.
+    pub(crate) fn by_pack<'a>(
+        &self,
+        blobs: impl Iterator<Item = &'a BlobId>,
+    ) -> HashMap<crate::PackId, Vec<BlobEntry>> {
+        let mut packs: HashMap<_, Vec<_>> = HashMap::new();
+        for location in blobs.filter_map(|id| self.inner.index.first(id)) {
+            packs.entry(location.pack).or_default().push(location.entry);
+        }
+        packs
+    }
+}

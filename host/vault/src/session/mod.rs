@@ -1,0 +1,341 @@
+//! Writing: pieces go in, a part manifest comes out.
+//!
+//! ```text
+//! put / put_file ─► budget ─► CPU thread: hash ─ known? ─ encode ─ check ─► open pack ─► upload (several at once)
+//! finish: last pack ─► uploads durable ─► index objects ─► pin still held? ─► part manifest
+//! then:   Vault::commit_root in the home vault ─► Vault::put_receipt in every other vault
+//! ```
+//!
+//! # Why a crash can never leave a backup that only looks whole
+//!
+//! Each step starts after the one before was acknowledged as durable by the store:
+//! 1. packs before the index objects that name them: an index object never names a pack that is not there;
+//! 2. index objects before the part: whoever can read the part can find every blob of it (even without index objects,
+//!    from the ends of the packs);
+//! 3. parts of all vaults before the root: the root is the commit, and all it names is there;
+//! 4. the root before any receipt: a receipt means a committed backup.
+//!
+//! Whatever a crash or an error leaves before step 4's root are packs, index objects and parts that nothing names. They
+//! are found again and reused by the next session, or removed by a prune. [`Session::finish`] refuses a part that names
+//! a blob which is not in a durable, indexed pack, or files whose blobs do not add up.
+
+mod budget;
+mod shared;
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use longshore_model::{BackupId, Codec, Digest, Timestamp};
+
+use self::budget::{Budget, work_bytes};
+use self::shared::{Piece, Shared};
+use crate::file_digest::{PieceDigest, join_pieces};
+use crate::layout::{ManifestKey, ManifestKind};
+use crate::manifest::bad;
+use crate::{
+    BlobId, CollectionFiles, PackId, PackRef, Part, PartOpen, PartRef, PartSealed, Pin, Sealed, Sizes, Vault,
+    VaultError, digest_of, index,
+};
+
+/// How a session uses the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Bytes it may hold: pieces being read, encoded, packed and uploaded.
+    pub memory_budget_bytes: usize,
+    /// Threads that hash and encode.
+    pub cpu_threads: usize,
+}
+
+impl Default for SessionOptions {
+    /// The budget of [`Limits::DEFAULT`](crate::Limits::DEFAULT) and as many threads as the machine has.
+    fn default() -> Self {
+        Self {
+            memory_budget_bytes: crate::Limits::DEFAULT.memory_budget_bytes,
+            cpu_threads: std::thread::available_parallelism().map_or(2, usize::from),
+        }
+    }
+}
+
+/// A file as [`Session::put_file`] reads it.
+#[async_trait]
+pub trait PieceSource: Send + Sync {
+    /// Reads exactly `length` bytes at `offset`. Several calls run at the same time.
+    ///
+    /// # Errors
+    /// Whatever reading can fail with; comes back as [`VaultError::Input`].
+    async fn read(&self, offset: u64, length: usize) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// What became of one piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredBlob {
+    /// Its name.
+    pub id: BlobId,
+    /// Its length.
+    pub plain_bytes: u64,
+    /// True when the vault did not have it.
+    pub new: bool,
+    /// Bytes it adds to the vault; 0 when it is not new.
+    pub added_bytes: u64,
+}
+
+/// What became of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Its length.
+    pub size_bytes: u64,
+    /// Its blobs, in order.
+    pub blobs: Vec<BlobId>,
+    /// BLAKE3 of its bytes, without a key.
+    pub digest: Digest,
+    /// Bytes of it that the vault did not have.
+    pub new_plain_bytes: u64,
+    /// Bytes it adds to the vault.
+    pub added_bytes: u64,
+}
+
+/// A blob an earlier session stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobInfo {
+    /// Its length.
+    pub plain_bytes: u64,
+    /// Bytes it takes in its pack.
+    pub stored_bytes: u64,
+    /// How it is encoded.
+    pub codec: Codec,
+}
+
+/// The content of a part, without what the session knows itself (packs and sizes).
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartDraft {
+    /// The backup it belongs to.
+    pub backup_id: BackupId,
+    /// The job's fencing token.
+    pub token: u64,
+    /// When the backup was made.
+    pub created: Timestamp,
+    /// Collections by number.
+    pub collections: Vec<CollectionFiles>,
+    /// Their names and everything else about them.
+    pub sealed: PartSealed,
+}
+
+/// A part that is durable in its vault. Means nothing until a root names it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FinishedPart {
+    /// What the root names it by.
+    pub reference: PartRef,
+    /// Its content.
+    pub part: Part,
+}
+
+/// Stores pieces and files in one vault. Share it in an `Arc`: any number of tasks may put at the same time.
+///
+/// Dropping it without [`Session::finish`] leaves no backup; packs that were uploaded are reused by the next session.
+pub struct Session {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("vault", self.shared.vault.id()).finish_non_exhaustive()
+    }
+}
+
+impl Vault {
+    /// Begins to write. Loads the index; everything the vault holds is deduplicated against. Must be called within a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// [`VaultError::PinLapsed`], [`VaultError::TooMany`] for a vault beyond the limits, failures of the store.
+    pub async fn begin(&self, pin: &Pin, options: SessionOptions) -> Result<Session, VaultError> {
+        pin.check().await?;
+        let known = index::load(self.objects()).await?.index;
+        let limits = self.limits();
+        let budget_bytes = options.memory_budget_bytes.max(limits.memory_budget_min_bytes);
+        // A quarter at most for the open pack: the rest is for pieces at work and packs on their way.
+        let pack_bytes = limits.pack_target_bytes.min(budget_bytes / 4);
+        // A pack may go over its target by one blob.
+        let budget = Budget::new(budget_bytes, pack_bytes);
+        let threads = u32::try_from(options.cpu_threads.max(1)).unwrap_or(u32::MAX);
+        let shared = Shared::new(self.clone(), pin.clone(), known, budget, threads, pack_bytes as u64);
+        Ok(Session { shared: Arc::new(shared) })
+    }
+}
+
+impl Session {
+    /// What an earlier session stored under this name.
+    #[must_use]
+    pub fn lookup(&self, id: &BlobId) -> Option<BlobInfo> {
+        self.shared.known.first(id).map(|location| BlobInfo {
+            plain_bytes: u64::from(location.entry.plain_bytes),
+            stored_bytes: u64::from(location.entry.stored_bytes),
+            codec: location.entry.codec,
+        })
+    }
+
+    /// Stores one piece, or finds that the vault has it. Waits while the memory budget is used up. The bytes are not
+    /// copied when they are stored as they are, so they should not be a small part of a large buffer.
+    ///
+    /// The piece is durable only after [`Session::checkpoint`] or [`Session::finish`].
+    ///
+    /// # Errors
+    /// [`VaultError::TooLarge`]; [`VaultError::SessionFailed`] with what failed first in this session: after it nothing
+    /// can be stored, and nothing counts.
+    pub async fn put(&self, plain: Bytes, codec: Codec) -> Result<StoredBlob, VaultError> {
+        self.shared.check()?;
+        self.check_length(plain.len())?;
+        let reservation = self.shared.budget.reserve(work_bytes(codec, plain.len())).await?;
+        let (blob, _) = self.shared.store(Piece { plain, codec, place: None }, reservation).await?;
+        Ok(blob)
+    }
+
+    /// Stores a file of known length, several pieces at the same time. `on_bytes` is told the length of each piece that
+    /// is done. Memory for a piece is reserved before it is read.
+    ///
+    /// # Errors
+    /// [`VaultError::Input`] when reading fails or gives another length: the session goes on, only this file is not
+    /// stored. Otherwise as [`Session::put`].
+    pub async fn put_file(
+        &self,
+        source: &dyn PieceSource,
+        size_bytes: u64,
+        codec: Codec,
+        on_bytes: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<StoredFile, VaultError> {
+        self.shared.check()?;
+        // A power of two, so that the digest of the file can be put together from its pieces.
+        let most = self.shared.vault.limits().blob_bytes as u64;
+        let split_bytes = 1_u64 << (self.shared.vault.limits().split_bytes as u64).min(most).max(1024).ilog2();
+        let pieces = (0..size_bytes.div_ceil(split_bytes)).map(|number| number * split_bytes);
+        let done: Vec<(StoredBlob, PieceDigest)> = stream::iter(pieces)
+            .map(|offset| async move {
+                let length = split_bytes.min(size_bytes - offset);
+                let done = self.put_piece(source, offset, length, size_bytes, codec).await?;
+                on_bytes(length);
+                Ok::<_, VaultError>(done)
+            })
+            .buffered(self.shared.vault.limits().pieces_in_flight.max(1))
+            .try_collect()
+            .await?;
+        let digests: Vec<PieceDigest> = done.iter().map(|(_, digest)| *digest).collect();
+        let digest = if size_bytes == 0 { Some(digest_of(&[])) } else { join_pieces(&digests) };
+        let digest = digest.ok_or_else(|| bad("part", "the pieces of a file do not fit together"))?;
+        let new = done.iter().map(|(blob, _)| blob).filter(|blob| blob.new);
+        let (new_plain_bytes, added_bytes) =
+            new.fold((0, 0), |(plain, added), blob| (plain + blob.plain_bytes, added + blob.added_bytes));
+        let blobs = done.iter().map(|(blob, _)| blob.id).collect();
+        Ok(StoredFile { size_bytes, blobs, digest, new_plain_bytes, added_bytes })
+    }
+
+    async fn put_piece(
+        &self,
+        source: &dyn PieceSource,
+        offset: u64,
+        length: u64,
+        file_bytes: u64,
+        codec: Codec,
+    ) -> Result<(StoredBlob, PieceDigest), VaultError> {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        self.check_length(length)?;
+        let reservation = self.shared.budget.reserve(work_bytes(codec, length)).await?;
+        let plain = source.read(offset, length).await.map_err(|source| VaultError::Input { source })?;
+        if plain.len() != length {
+            let found = plain.len();
+            let source = format!("{length} bytes at {offset} were asked for, {found} came: the file changed").into();
+            return Err(VaultError::Input { source });
+        }
+        let piece = Piece { plain, codec, place: Some((offset, file_bytes)) };
+        let (blob, digest) = self.shared.store(piece, reservation).await?;
+        Ok((blob, digest.ok_or_else(|| bad("part", "a piece of a file has no digest"))?))
+    }
+
+    fn check_length(&self, length: usize) -> Result<(), VaultError> {
+        let limit = self.shared.vault.limits().blob_bytes;
+        if length <= limit {
+            return Ok(());
+        }
+        Err(VaultError::TooLarge { what: "a piece".to_owned(), size_bytes: length as u64, limit_bytes: limit as u64 })
+    }
+
+    /// Makes everything put so far durable and findable, so that a later attempt need not store it again. Costs a pack
+    /// that may be small; meant for every few minutes, not for every file.
+    ///
+    /// # Errors
+    /// As [`Session::put`].
+    pub async fn checkpoint(&self) -> Result<(), VaultError> {
+        self.shared.check()?;
+        self.shared.flush().await
+    }
+
+    /// Ends the session: makes all packs durable, then the index, then writes the part.
+    ///
+    /// # Errors
+    /// [`VaultError::BadManifest`] when the draft names a blob that is not in the vault or contradicts itself;
+    /// [`VaultError::PinLapsed`]; otherwise as [`Session::put`]. No backup exists then.
+    pub async fn finish(&self, draft: PartDraft) -> Result<FinishedPart, VaultError> {
+        self.shared.check()?;
+        self.shared.lock().ended = true;
+        self.shared.flush().await?;
+        let part = self.assemble(draft)?;
+        let vault = &self.shared.vault;
+        let bytes = part.to_bytes(vault.limits())?;
+        // Last, and before anything names these blobs: if the pin lapsed, a prune may have taken some of them.
+        self.shared.pin.check().await?;
+        let (backup_id, token) = (part.open.backup_id.clone(), part.open.token);
+        let key = ManifestKey { backup_id, token, digest: digest_of(&bytes) };
+        let path = key.path(ManifestKind::Part);
+        vault.objects().put_manifest(&path, bytes).await?;
+        let reference = PartRef {
+            vault_id: vault.id().clone(),
+            region_id: vault.region_id().clone(),
+            key: path.to_string(),
+            digest: key.digest,
+            sizes: part.open.sizes,
+        };
+        Ok(FinishedPart { reference, part })
+    }
+
+    /// Completes the draft, proving that every blob it names is durable and indexed.
+    fn assemble(&self, draft: PartDraft) -> Result<Part, VaultError> {
+        let state = self.shared.lock();
+        let (mut packs, mut seen) = (BTreeSet::new(), HashSet::new());
+        let (mut plain_bytes, mut stored_bytes) = (0_u64, 0_u64);
+        for file in draft.collections.iter().flat_map(|collection| &collection.files) {
+            let mut length = 0_u64;
+            for id in &file.blobs {
+                let location = state.indexed.first(id).or_else(|| self.shared.known.first(id));
+                let location = location.ok_or_else(|| bad("part", format!("the blob {id} was not stored")))?;
+                length = length.saturating_add(u64::from(location.entry.plain_bytes));
+                if seen.insert(*id) {
+                    stored_bytes = stored_bytes.saturating_add(u64::from(location.entry.stored_bytes));
+                    packs.insert(location.pack);
+                }
+            }
+            if length != file.size_bytes {
+                let reason = format!("a file of {} bytes has blobs of {length} bytes", file.size_bytes);
+                return Err(bad("part", reason));
+            }
+            plain_bytes = plain_bytes.saturating_add(length);
+        }
+        let size_of = |id: &PackId| state.indexed.pack_bytes(id).or_else(|| self.shared.known.pack_bytes(id));
+        let packs = packs
+            .into_iter()
+            .map(|id| size_of(&id).map(|size_bytes| PackRef { id, size_bytes }))
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| bad("part", "a pack has no size"))?;
+        let open = PartOpen {
+            backup_id: draft.backup_id,
+            token: draft.token,
+            vault_id: self.shared.vault.id().clone(),
+            created: draft.created,
+            sizes: Sizes { plain_bytes, stored_bytes, new_bytes: state.new_bytes },
+            collections: draft.collections,
+            packs,
+        };
+        Ok(Part { open, sealed: Sealed::Plain(draft.sealed) })
+    }
+}

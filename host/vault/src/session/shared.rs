@@ -1,0 +1,301 @@
+//! What the tasks of a session share: which blobs are being stored, the open pack, the uploads, the first failure.
+//!
+//! Once a piece has been claimed, its work runs to the end on its own thread even when whoever asked for it is gone, so
+//! a claim is never left behind by a dropped future. Any failure after the claim fails the whole session: another task
+//! may already rely on that blob. Locks are held for a few instructions and never across an `await`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use longshore_model::Codec;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::StoredBlob;
+use super::budget::{Budget, Reservation};
+use crate::codec::Transcoder;
+use crate::file_digest::{PieceDigest, hash_piece};
+use crate::index::{self, Index, PackIndex};
+use crate::layout;
+use crate::pack::PackBuilder;
+use crate::{BlobId, Pin, Vault, VaultError, digest_of};
+
+pub(super) struct Shared {
+    pub(super) vault: Vault,
+    pub(super) pin: Pin,
+    /// What the vault held when the session began.
+    pub(super) known: Index,
+    pub(super) budget: Budget,
+    /// One permit per thread that may do CPU work.
+    pub(super) cpu: Arc<Semaphore>,
+    pub(super) cpu_threads: u32,
+    pub(super) pack_target_bytes: u64,
+    transcoders: Mutex<Vec<Transcoder>>,
+    state: Mutex<State>,
+    runtime: Handle,
+}
+
+pub(super) struct State {
+    /// Blobs this session stores or has stored, with their plain length.
+    claims: HashMap<BlobId, u32>,
+    open: OpenPack,
+    uploads: JoinSet<()>,
+    /// Packs that are durable but in no index object yet.
+    durable: Vec<PackIndex>,
+    /// Packs that are durable and in an index object.
+    pub(super) indexed: Index,
+    /// Bytes of the packs this session wrote.
+    pub(super) new_bytes: u64,
+    failed: Option<Arc<VaultError>>,
+    pub(super) ended: bool,
+}
+
+/// The pack being filled, and the budget its bytes hold.
+struct OpenPack {
+    builder: PackBuilder,
+    held: Vec<Reservation>,
+}
+
+impl OpenPack {
+    fn new() -> Self {
+        Self { builder: PackBuilder::new(), held: Vec::new() }
+    }
+}
+
+/// One piece to store.
+pub(super) struct Piece {
+    pub(super) plain: Bytes,
+    pub(super) codec: Codec,
+    /// Offset in its file and length of the file, when it belongs to one.
+    pub(super) place: Option<(u64, u64)>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        vault: Vault,
+        pin: Pin,
+        known: Index,
+        budget: Budget,
+        cpu_threads: u32,
+        pack_target_bytes: u64,
+    ) -> Self {
+        let state = State {
+            claims: HashMap::new(),
+            open: OpenPack::new(),
+            uploads: JoinSet::new(),
+            durable: Vec::new(),
+            indexed: Index::default(),
+            new_bytes: 0,
+            failed: None,
+            ended: false,
+        };
+        Self {
+            vault,
+            pin,
+            known,
+            budget,
+            cpu: Arc::new(Semaphore::new(cpu_threads as usize)),
+            cpu_threads,
+            pack_target_bytes,
+            transcoders: Mutex::default(),
+            state: Mutex::new(state),
+            runtime: Handle::current(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fails when the session has ended or failed.
+    pub(super) fn check(&self) -> Result<(), VaultError> {
+        self.lock().check()
+    }
+
+    /// Remembers the first failure and gives it back for this caller.
+    pub(super) fn fail(&self, error: VaultError) -> VaultError {
+        let mut state = self.lock();
+        let cause = match error {
+            // Already remembered: do not wrap a cause in itself.
+            VaultError::SessionFailed { cause } => cause,
+            error => Arc::new(error),
+        };
+        VaultError::SessionFailed { cause: Arc::clone(state.failed.get_or_insert(cause)) }
+    }
+
+    /// Stores one piece: on this thread when it is small and cheap, otherwise on a CPU thread.
+    pub(super) async fn store(
+        self: &Arc<Self>,
+        piece: Piece,
+        reservation: Reservation,
+    ) -> Result<(StoredBlob, Option<PieceDigest>), VaultError> {
+        let cheap = !matches!(piece.codec, Codec::Zstd { level: 4.. } | Codec::ShuffleZstd { level: 4.., .. });
+        if cheap && piece.plain.len() <= self.vault.limits().inline_bytes {
+            return self.store_now(piece, reservation);
+        }
+        let permit = Arc::clone(&self.cpu).acquire_owned().await;
+        let shared = Arc::clone(self);
+        let task = tokio::task::spawn_blocking(move || {
+            let result = shared.store_now(piece, reservation);
+            drop(permit);
+            result
+        });
+        match task.await {
+            Ok(result) => result,
+            Err(error) => {
+                Err(self.fail(VaultError::TaskStopped { task: "encodes a piece", reason: error.to_string() }))
+            }
+        }
+    }
+
+    /// The CPU work of one piece.
+    fn store_now(
+        self: &Arc<Self>,
+        piece: Piece,
+        mut reservation: Reservation,
+    ) -> Result<(StoredBlob, Option<PieceDigest>), VaultError> {
+        let Piece { plain, codec, place } = piece;
+        let id = self.vault.id_key().blob_id(&plain);
+        let digest = place.map(|(offset, file_bytes)| hash_piece(&plain, offset, file_bytes));
+        let plain_bytes = u32::try_from(plain.len()).unwrap_or(u32::MAX);
+        if !self.claim(id, plain_bytes)? {
+            return Ok((StoredBlob { id, plain_bytes: u64::from(plain_bytes), new: false, added_bytes: 0 }, digest));
+        }
+        let mut transcoder = self.transcoders.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let encoded = transcoder.encode(codec, &plain);
+        self.transcoders.lock().unwrap_or_else(PoisonError::into_inner).push(transcoder);
+        let (used, stored) = encoded.map_err(|error| {
+            self.fail(VaultError::Codec {
+                codec: codec.to_string(),
+                plain_bytes: plain.len(),
+                reason: error.to_string(),
+            })
+        })?;
+        drop(plain);
+        reservation.shrink_to(stored.len());
+        let added_bytes = stored.len() as u64;
+        let checksum = crc32fast::hash(&stored);
+        self.append(reservation, |builder| builder.push(id, used, plain_bytes, stored, checksum));
+        Ok((StoredBlob { id, plain_bytes: u64::from(plain_bytes), new: true, added_bytes }, digest))
+    }
+
+    /// True when the caller must store this blob; false when it is stored or another task is at it.
+    fn claim(&self, id: BlobId, plain_bytes: u32) -> Result<bool, VaultError> {
+        let mut state = self.lock();
+        state.check()?;
+        if self.known.first(&id).is_some() || state.claims.contains_key(&id) {
+            return Ok(false);
+        }
+        state.claims.insert(id, plain_bytes);
+        Ok(true)
+    }
+
+    /// Adds a blob to the open pack and sends the pack off when it is full.
+    fn append(self: &Arc<Self>, held: Reservation, push: impl FnOnce(&mut PackBuilder)) {
+        let mut state = self.lock();
+        push(&mut state.open.builder);
+        state.open.held.push(held);
+        let open = &state.open.builder;
+        if open.size_bytes() >= self.pack_target_bytes || open.blobs() >= self.vault.limits().pack_blobs {
+            self.send_off(&mut state);
+        }
+    }
+
+    /// Closes the open pack and uploads it in a task of its own.
+    fn send_off(self: &Arc<Self>, state: &mut State) {
+        if state.open.builder.blobs() == 0 {
+            return;
+        }
+        let pack = std::mem::replace(&mut state.open, OpenPack::new());
+        let shared = Arc::clone(self);
+        while state.uploads.try_join_next().is_some() {}
+        state.uploads.spawn_on(
+            async move {
+                match shared.upload(pack.builder).await {
+                    Ok(uploaded) => {
+                        let mut state = shared.lock();
+                        state.new_bytes = state.new_bytes.saturating_add(uploaded.size_bytes);
+                        state.durable.push(uploaded);
+                    }
+                    Err(error) => {
+                        shared.fail(error);
+                    }
+                }
+                drop(pack.held);
+            },
+            &self.runtime,
+        );
+    }
+
+    async fn upload(self: &Arc<Self>, builder: PackBuilder) -> Result<PackIndex, VaultError> {
+        let permit = Arc::clone(&self.cpu).acquire_owned().await;
+        let sealed = tokio::task::spawn_blocking(move || {
+            let sealed = builder.seal();
+            drop(permit);
+            sealed
+        });
+        let sealed = sealed
+            .await
+            .map_err(|error| VaultError::TaskStopped { task: "closes a pack", reason: error.to_string() })?;
+        self.vault.objects().put_content(&layout::pack_path(&sealed.id), sealed.pieces).await?;
+        Ok(PackIndex { id: sealed.id, size_bytes: sealed.size_bytes, entries: sealed.entries })
+    }
+
+    /// Makes everything that was put so far durable and findable: packs first, then index objects.
+    pub(super) async fn flush(self: &Arc<Self>) -> Result<(), VaultError> {
+        // All CPU permits at once: no piece is being worked on, so every blob that was put is in a pack. They are given
+        // back before the uploads are awaited, which need one each.
+        let quiet = self.cpu.acquire_many(self.cpu_threads).await;
+        self.send_off(&mut self.lock());
+        drop(quiet);
+        let mut uploads = std::mem::take(&mut self.lock().uploads);
+        while let Some(result) = uploads.join_next().await {
+            if let Err(error) = result {
+                return Err(self.fail(VaultError::TaskStopped { task: "uploads a pack", reason: error.to_string() }));
+            }
+        }
+        let durable = {
+            let mut state = self.lock();
+            state.check_failed()?;
+            std::mem::take(&mut state.durable)
+        };
+        self.write_index(durable).await.map_err(|error| self.fail(error))
+    }
+
+    /// Writes index objects for packs that are durable.
+    async fn write_index(&self, packs: Vec<PackIndex>) -> Result<(), VaultError> {
+        let limits = self.vault.limits();
+        let mut rest = packs.as_slice();
+        while !rest.is_empty() {
+            let mut blobs = 0;
+            let fits = rest.iter().take_while(|pack| {
+                blobs += pack.entries.len();
+                blobs <= limits.index_object_blobs
+            });
+            let (now, later) = rest.split_at(fits.count().max(1).min(rest.len()));
+            rest = later;
+            let bytes = index::encode(now).freeze();
+            let path = layout::index_path(&digest_of(&bytes));
+            self.vault.objects().put_content(&path, vec![bytes]).await?;
+        }
+        let mut state = self.lock();
+        packs.iter().try_for_each(|pack| state.indexed.add(pack, limits))
+    }
+}
+
+impl State {
+    fn check(&self) -> Result<(), VaultError> {
+        self.check_failed()?;
+        if self.ended { Err(VaultError::SessionEnded) } else { Ok(()) }
+    }
+
+    /// Fails when the session has failed.
+    pub(super) fn check_failed(&self) -> Result<(), VaultError> {
+        match &self.failed {
+            Some(cause) => Err(VaultError::SessionFailed { cause: Arc::clone(cause) }),
+            None => Ok(()),
+        }
+    }
+}
