@@ -5,8 +5,9 @@ set -euo pipefail
 export LC_ALL=C
 
 readonly TARGETS=(wasm32-wasip2 wasm32-wasip1)
-readonly PLUGINS_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
-readonly REPOSITORY_DIR=$(dirname "$PLUGINS_DIR")
+PLUGINS_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+REPOSITORY_DIR=$(dirname "$PLUGINS_DIR")
+readonly PLUGINS_DIR REPOSITORY_DIR
 readonly CACHE_DIR=${LONGSHORE_GUEST_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/longshore/guest-toolchain}
 readonly ROUTE_WANTED=${LONGSHORE_GUEST_ROUTE:-auto}
 # What is built: target, package, file that cargo makes, file that is committed.
@@ -99,11 +100,16 @@ debian_packages() {
   printf '%s\n' rustc-web libstd-rust-web-dev "$std" rust-web-src wasi-libc "$llvm"
 }
 
+update_lists() {
+  [ "$(id -u)" = 0 ] || return 1
+  say "toolchain.sh: apt-get update"
+  retry apt-get -qq update >&2
+}
+
 apt_lists() {
   debian_packages >/dev/null && return 0
   if [ "$(id -u)" = 0 ]; then
-    say "toolchain.sh: apt-get update"
-    retry apt-get -qq update >&2 || return 1
+    update_lists || return 1
     debian_packages >/dev/null && return 0
   elif ! apt-cache policy 2>/dev/null | grep -q 'https\?://'; then
     say "toolchain.sh: apt's package lists are missing and only root may fetch them: run 'sudo apt-get update' once."
@@ -118,7 +124,7 @@ unpack() {
   local into=$1 package
   shift
   mkdir -p "$into.packages"
-  (cd "$into.packages" && retry apt-get -qq -o APT::Sandbox::User=root download "$@" >&2) || return 1
+  (cd "$into.packages" && apt-get -qq -o APT::Sandbox::User=root download "$@" >&2) || return 1
   for package in "$into.packages"/*.deb; do
     dpkg -x "$package" "$into" || return 1
     rm -f "$package"
@@ -150,28 +156,34 @@ llvm_libraries() {
     grep '^[a-z0-9]' | grep -v -e '^libc6' -e '^libgcc' -e '^gcc-' -e '^libcrypt' -e '^libllvm' -e '^debconf' | sort -u
 }
 
+# Packages vanish from mirrors when newer ones come: with old lists a download fails until the lists are new.
+unpack_compiler() {
+  local packages
+  mapfile -t packages < <(debian_packages)
+  say "toolchain.sh: downloading ${packages[*]} ($(candidate rustc-web)) into $CACHE_DIR"
+  unpack "$1" "${packages[@]}" || { update_lists && mapfile -t packages < <(debian_packages) && unpack "$1" "${packages[@]}"; }
+}
+
 fetch_debian() {
   local packages version staging root
-  have apt-get && have dpkg || { say "toolchain.sh: this is not a Debian system."; return 1; }
+  if ! have apt-get || ! have dpkg; then say "toolchain.sh: this is not a Debian system."; return 1; fi
   apt_lists || return 1
-  mapfile -t packages < <(debian_packages)
-  version=$(candidate rustc-web)
-  root=$CACHE_DIR/debian-${version//[^A-Za-z0-9.]/_}
   mkdir -p "$CACHE_DIR"
   staging=$(mktemp -d "$CACHE_DIR/unpacking-XXXXXX")
   # shellcheck disable=SC2064  # the folder's name is wanted as it is now
   trap "rm -rf '$staging' '$staging.packages'" EXIT
-  say "toolchain.sh: downloading ${packages[*]} ($version) into $CACHE_DIR"
-  unpack "$staging" "${packages[@]}" || { say "toolchain.sh: the packages could not be downloaded."; return 1; }
+  retry unpack_compiler "$staging" || { say "toolchain.sh: the packages could not be downloaded."; return 1; }
   write_wrapper "$staging"
   if ! "$staging/bin/rustc" --version >/dev/null 2>&1; then
     mapfile -t packages < <(llvm_libraries)
     say "toolchain.sh: the compiler lacks libraries of this system; downloading them too."
-    unpack "$staging" "${packages[@]}" || return 1
+    retry unpack "$staging" "${packages[@]}" || return 1
   fi
   "$staging/bin/rustc" --version >/dev/null || { say "toolchain.sh: the unpacked compiler does not run."; return 1; }
+  version=$(candidate rustc-web)
+  root=$CACHE_DIR/debian-${version//[^A-Za-z0-9.]/_}
   # Renamed only when it works, so an interrupted download never looks like a toolchain. Another run may have won.
-  [ -d "$root" ] || mv "$staging" "$root"
+  mv -T "$staging" "$root" 2>/dev/null || [ -d "$root" ]
 }
 
 # Linkers for wasm come with rustup's compiler; Debian's packages have none.
@@ -191,7 +203,9 @@ find_route() {
     say "toolchain.sh: LONGSHORE_GUEST_ROUTE is '$ROUTE_WANTED'; it can be auto, rustup or debian."
     exit "$EXIT_USAGE" ;;
   esac
-  have cargo && have rustc || unavailable "cargo and rustc are not on the PATH. Install Rust first: https://rustup.rs"
+  if ! have cargo || ! have rustc; then
+    unavailable "cargo and rustc are not on the PATH. Install Rust first: https://rustup.rs"
+  fi
   if [ "$ROUTE_WANTED" != debian ] && targets_installed; then ROUTE=rustup; return 0; fi
   if [ "$ROUTE_WANTED" != rustup ] && debian_root >/dev/null && linker_dir >/dev/null; then ROUTE=debian; return 0; fi
   return 1
@@ -234,7 +248,7 @@ enter() {
     flags+=("--cfg=longshore_without_sockets")
     PATH=$(linker_dir):$PATH
     export PATH RUSTC="$root/bin/rustc" RUSTC_BOOTSTRAP=1
-    GUEST_CARGO_ARGS=(-Zbuild-std=std,panic_abort)
+    GUEST_CARGO_ARGS=("-Zbuild-std=std,panic_abort")
   fi
   unset RUSTFLAGS RUSTC_WRAPPER RUSTC_WORKSPACE_WRAPPER
   CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; printf '%s' "${flags[*]}")
