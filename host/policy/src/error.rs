@@ -169,6 +169,12 @@ pub enum PolicyError {
         /// Regions before guardrails.
         offered: Vec<RegionId>,
     },
+    /// Text is not a decision record that this program can read.
+    #[error("this is not a decision record: {problem}; give one that this version of Longshore wrote")]
+    BadRecord {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A record cannot be asked again of this plugin.
     #[error("the record cannot be replayed: {problem}")]
     NotReplayable {

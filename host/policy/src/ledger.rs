@@ -7,8 +7,8 @@ use longshore_model::{GuestLogLine, LogLevel, RunFacts};
 use crate::member::AcceptedMember;
 use crate::question::Asking;
 use crate::{
-    Answered, Call, DecisionRecord, Failure, OnFailure, Oracle, PolicyError, RecordedOutcome, SandboxError, Skipped,
-    Usage, WORLD_VERSION,
+    Answered, Call, DecisionRecord, Failure, OnFailure, Oracle, PolicyError, RECORD_FORMAT_VERSION, RecordedOutcome,
+    SandboxError, Skipped, Usage, WORLD_VERSION,
 };
 
 /// What a member said about each item of its pages; `None` where it had no opinion.
@@ -93,6 +93,7 @@ impl<'a> Ledger<'a> {
         (outcome, log): (RecordedOutcome, Vec<GuestLogLine>),
     ) -> DecisionRecord {
         DecisionRecord {
+            format_version: RECORD_FORMAT_VERSION,
             world: WORLD_VERSION.to_owned(),
             asked: member.identity(),
             settings: member.settings.text.clone(),
@@ -120,7 +121,7 @@ pub(crate) fn ask_page<Q: Asking>(
     let ended = |outcome, log: &[GuestLogLine]| Asked { outcome, opinions: None, log: log.to_vec(), elapsed_us: 0 };
     let answered = match asking.ask(oracle, call, page) {
         Ok(answered) => answered,
-        Err(SandboxError::Refused { refusal, log, .. }) => return ended(RecordedOutcome::Refused(*refusal), &log),
+        Err(SandboxError::Refused { refusal, log, .. }) => return ended(RecordedOutcome::Refused(refusal), &log),
         Err(error) => return ended(RecordedOutcome::Failed(failure(&error)), error.log()),
     };
     match opinions(asking, page, &answered.answer) {

@@ -41,7 +41,9 @@ pub use guardrails::Guardrails;
 pub use limits::Limits;
 pub use member::{Member, OnFailure};
 pub use oracle::{About, Budget, Call, Oracle, Outcome, SandboxError};
-pub use record::{Answered, Answers, DecisionRecord, Failure, Question, RecordedOutcome, WORLD_VERSION};
+pub use record::{
+    Answered, Answers, DecisionRecord, Failure, Question, RECORD_FORMAT_VERSION, RecordedOutcome, WORLD_VERSION,
+};
 pub use replay::{Difference, ReplayOutcome, replay};
 pub use set::{PolicyHandle, PolicySet, PolicySetBuilder};
 pub use settings::SettingsSchema;

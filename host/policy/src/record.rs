@@ -12,10 +12,13 @@ use longshore_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Budget, DecidedBy};
+use crate::{Budget, DecidedBy, PolicyError};
 
 /// The contract that questions and answers are written in.
 pub const WORLD_VERSION: &str = "longshore:policy@0.1.0";
+
+/// The form of a [`DecisionRecord`]. A record of another form is not read.
+pub const RECORD_FORMAT_VERSION: u32 = 1;
 
 /// The items of one call and what was offered for them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +143,8 @@ pub enum RecordedOutcome {
 /// One call of one plugin.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct DecisionRecord {
+    /// The form of the record, [`RECORD_FORMAT_VERSION`].
+    pub format_version: u32,
     /// The contract, [`WORLD_VERSION`].
     pub world: String,
     /// Who was asked.
@@ -171,18 +176,33 @@ impl DecisionRecord {
     /// The record as one line of JSON, the same bytes for the same record everywhere.
     ///
     /// # Errors
-    /// Only if the JSON library fails, which plain data gives no cause for.
-    pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        serde_json::to_string(self)
+    /// [`PolicyError::BadRecord`] only if the JSON library fails, which plain data gives no cause for.
+    pub fn to_json(&self) -> Result<String, PolicyError> {
+        serde_json::to_string(self).map_err(|error| PolicyError::BadRecord { problem: error.to_string() })
     }
 
     /// Reads what [`DecisionRecord::to_json`] wrote.
     ///
     /// # Errors
-    /// When the text is not such a record.
-    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text)
+    /// [`PolicyError::BadRecord`] if the text is not such a record, or one of another form.
+    pub fn from_json(text: &str) -> Result<Self, PolicyError> {
+        let bad = |problem: String| PolicyError::BadRecord { problem };
+        // The version is read first: a record of another form may lack or add anything else.
+        let form: Form = serde_json::from_str(text).map_err(|error| bad(error.to_string()))?;
+        if form.format_version != RECORD_FORMAT_VERSION {
+            return Err(bad(format!(
+                "it has format version {}, this program reads {RECORD_FORMAT_VERSION}",
+                form.format_version
+            )));
+        }
+        serde_json::from_str(text).map_err(|error| bad(error.to_string()))
     }
+}
+
+/// The one field that every form of record has.
+#[derive(Deserialize)]
+struct Form {
+    format_version: u32,
 }
 
 /// Short: a record of a thousand collections has no place in a log line.

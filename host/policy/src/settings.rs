@@ -92,12 +92,6 @@ fn place(pointer: &str) -> &str {
 /// The validator's message on one line, cut to what a person reads.
 fn sentence(error: &jsonschema::ValidationError<'_>) -> String {
     const SHOWN_CHARACTERS: usize = 300;
-    error
-        .to_string()
-        .chars()
-        .take(SHOWN_CHARACTERS)
-        .flat_map(|c| if c.is_control() { ' '.escape_debug() } else { c.escape_debug() })
-        .collect::<String>()
-        .replace("\\\"", "\"")
-        .replace("\\'", "'")
+    let plain = |character: char| if character.is_control() { ' ' } else { character };
+    error.to_string().chars().take(SHOWN_CHARACTERS).map(plain).collect()
 }
