@@ -80,7 +80,7 @@ guests() {
     3) skip "guests: no wasm toolchain can be had here, so the plugins were not rebuilt"; return 0 ;;
     *) return 1 ;;
   esac
-  LONGSHORE_GUEST_OUT="$work/guests" bash plugins/toolchain.sh build --into "$work/guests" && touch "$work/guests-built"
+  bash plugins/toolchain.sh build --into "$work/guests" && touch "$work/guests-built"
 }
 
 started=$SECONDS
@@ -92,10 +92,13 @@ stage "formatter, plugins" bash -c 'cd plugins && cargo fmt --all --check'
 stage "committed plugins are not older than their sources" bash plugins/toolchain.sh check
 stage "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 stage "build" cargo build --locked --workspace --all-targets
+export LONGSHORE_BINARY="$PWD/target/debug/longshore"
+stage "plugins, clippy" bash -c 'cd plugins && cargo clippy --locked --all-targets -- -D warnings'
 stage "plugins, native tests" bash -c 'cd plugins && cargo test --locked --no-fail-fast'
 stage "guests" guests
 [ -f "$work/guests-built" ] && export LONGSHORE_REBUILT_GUESTS="$work/guests"
 stage "tests" cargo test --locked --workspace --no-fail-fast
+stage "make demo" "$LONGSHORE_BINARY" demo --directory target/test-demo
 stage "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 
 skipped=$(sort -u "$LONGSHORE_SKIP_FILE" | grep -c . || true)

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use longshore_model::{ClusterId, CollectionName, ProjectId, Region, RegionId};
-use longshore_policy::OnFailure;
+use longshore_policy::{Guardrails, OnFailure};
 use longshore_sandbox::Budget;
 use serde::Deserialize;
 
@@ -39,7 +39,7 @@ pub struct HostConfig {
     pub policy: PolicyConfig,
     /// What no policy may override.
     #[serde(default)]
-    pub guardrails: GuardrailConfig,
+    pub guardrails: Guardrails,
     /// Limits of the engine.
     #[serde(default)]
     pub limits: Limits,
@@ -175,18 +175,56 @@ pub struct MemberConfig {
     pub budget: Option<Budget>,
 }
 
-/// What no policy may override.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GuardrailConfig {
-    /// Collections that stay in every cluster backup: patterns over `database.collection`, `*` and `?`.
-    pub protected: Vec<String>,
-    /// A collection with this property set to `true` stays in every cluster backup.
-    pub protected_property: Option<String>,
-    /// Regions that may be used; all configured ones when empty.
-    pub allowed_regions: Vec<RegionId>,
-    /// Automatic backups are kept at least so many days.
-    pub minimum_retention_days: Option<u32>,
+impl PolicyConfig {
+    /// Reads chains from a file of their own: what stands under `[policy]` in a whole configuration.
+    ///
+    /// # Errors
+    /// As [`HostConfig::read`].
+    pub fn read(path: &Path) -> Result<Self, EngineError> {
+        let text = read_text(path)?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| in_file(path, bad_toml(&error)))?;
+        config.resolve(folder_of(path));
+        Ok(config)
+    }
+
+    fn resolve(&mut self, folder: &Path) {
+        for member in [&mut self.selection, &mut self.compression, &mut self.placement].into_iter().flatten() {
+            if member.plugin != STANDARD_PLUGIN {
+                member.plugin = folder.join(&member.plugin).display().to_string();
+            }
+        }
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or_else(|| Path::new(""))
+}
+
+fn bad_toml(error: &toml::de::Error) -> EngineError {
+    EngineError::Config { place: String::new(), what: error.to_string().trim_end().to_owned() }
+}
+
+/// Says in which file a mistake is.
+fn in_file(path: &Path, error: EngineError) -> EngineError {
+    match error {
+        EngineError::Config { place, what } if place.is_empty() => {
+            EngineError::Config { place: path.display().to_string(), what }
+        }
+        EngineError::Config { place, what } => {
+            EngineError::Config { place: format!("{}, {place}", path.display()), what }
+        }
+        other => other,
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, EngineError> {
+    let limit = Limits::default().config_file_bytes;
+    let size = std::fs::metadata(path).map_err(|error| EngineError::file(path, error))?.len();
+    if size > limit {
+        let what = format!("is {size} bytes; a configuration has at most {limit}");
+        return Err(EngineError::Config { place: path.display().to_string(), what });
+    }
+    std::fs::read_to_string(path).map_err(|error| EngineError::file(path, error))
 }
 
 impl HostConfig {
@@ -196,22 +234,8 @@ impl HostConfig {
     /// [`EngineError::Config`] for anything that is not a good configuration, [`EngineError::File`] when it cannot be
     /// read.
     pub fn read(path: &Path) -> Result<Self, EngineError> {
-        let limit = Limits::default().config_file_bytes;
-        let size = std::fs::metadata(path).map_err(|error| EngineError::file(path, error))?.len();
-        let place = || path.display().to_string();
-        if size > limit {
-            let what = format!("is {size} bytes; a configuration has at most {limit}");
-            return Err(EngineError::Config { place: place(), what });
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| EngineError::file(path, error))?;
-        let folder = path.parent().unwrap_or_else(|| Path::new(""));
-        Self::parse(&text, folder).map_err(|error| match error {
-            EngineError::Config { place: inner, what } => {
-                let place = if inner.is_empty() { place() } else { format!("{}, {inner}", place()) };
-                EngineError::Config { place, what }
-            }
-            other => other,
-        })
+        let text = read_text(path)?;
+        Self::parse(&text, folder_of(path)).map_err(|error| in_file(path, error))
     }
 
     /// Parses a configuration; `folder` is what relative paths are relative to.
@@ -219,8 +243,7 @@ impl HostConfig {
     /// # Errors
     /// [`EngineError::Config`].
     pub fn parse(text: &str, folder: &Path) -> Result<Self, EngineError> {
-        let mut config: Self = toml::from_str(text)
-            .map_err(|error| EngineError::Config { place: String::new(), what: error.to_string().trim_end().to_owned() })?;
+        let mut config: Self = toml::from_str(text).map_err(|error| bad_toml(&error))?;
         config.data_directory = folder.join(&config.data_directory);
         for region in &mut config.regions {
             region.vault = folder.join(&region.vault);
@@ -228,12 +251,7 @@ impl HostConfig {
         for cluster in &mut config.clusters {
             cluster.milvus_lite = folder.join(&cluster.milvus_lite);
         }
-        let chains = [&mut config.policy.selection, &mut config.policy.compression, &mut config.policy.placement];
-        for member in chains.into_iter().flatten() {
-            if member.plugin != STANDARD_PLUGIN {
-                member.plugin = folder.join(&member.plugin).display().to_string();
-            }
-        }
+        config.policy.resolve(folder);
         config.check()?;
         Ok(config)
     }
@@ -266,7 +284,7 @@ impl HostConfig {
                 return wrong("[[cluster]]", what);
             }
         }
-        for region in &self.guardrails.allowed_regions {
+        for region in self.guardrails.allowed_regions.iter().flatten() {
             if !seen.contains(region.as_str()) {
                 return wrong("[guardrails]", format!("allowed region `{region}` has no [[region]]"));
             }

@@ -1,37 +1,363 @@
 //! The host: what the REST API, the command line and embedders call.
 //!
-//! SKELETON
-use crate::views::*;
-use crate::EngineError;
-use longshore_model::{BackupId, ClusterId, JobId};
-use longshore_policy::DecisionRecord;
+//! Contract: every method checks the caller's role, answers from the catalog and the vaults, and leaves long work to
+//! jobs. Requests that change something are in the audit log with their outcome.
+//!
+//! Failure: [`EngineError`], with nothing half-done: what a request starts is one transaction in the catalog.
 
-/// A running host. Cheap to clone.
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, RwLock};
+
+use longshore_catalog::{ApiKeyRow, AuditEntry, Catalog, NewApiKey, NewCluster, SqliteCatalog, hash_api_key};
+use longshore_model::{Clock, Timestamp};
+use longshore_policy::PolicyHandle;
+use longshore_sandbox::Sandbox;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::blocking::blocking;
+use crate::boards::Boards;
+use crate::config::HostConfig;
+use crate::data_lock::DataLock;
+use crate::policies::build_policies;
+use crate::random::draw;
+use crate::vaults::RegionVaults;
+use crate::views::{Principal, ReloadReport, Role};
+use crate::worker::run_workers;
+use crate::{ClusterAccess, EngineError, Limits, LocalClusters, Random, RunContext, StopSignal, SystemRandom};
+
+mod backups;
+mod clusters;
+mod jobs;
+mod restores;
+
+/// Everything a host shares between requests and jobs.
+pub(crate) struct Inner {
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) clusters: Arc<dyn ClusterAccess>,
+    pub(crate) vaults: RegionVaults,
+    pub(crate) policies: PolicyHandle,
+    /// The configuration that the next run uses.
+    pub(crate) config: RwLock<Arc<HostConfig>>,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) limits: Limits,
+    pub(crate) context: RunContext,
+    pub(crate) boards: Boards,
+    pub(crate) owner: String,
+    pub(crate) wake: Notify,
+    pub(crate) stop: StopSignal,
+    config_path: Option<PathBuf>,
+    workers: Mutex<Option<JoinHandle<()>>>,
+    _lock: DataLock,
+}
+
+impl Inner {
+    pub(crate) fn config(&self) -> Arc<HostConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+/// A running host. Cheap to clone; clones are the same host.
 #[derive(Clone)]
-pub struct Host;
+pub struct Host {
+    pub(crate) inner: Arc<Inner>,
+}
 
-#[allow(missing_docs, clippy::unused_async, unused_variables)]
+/// What a host is started with beside its configuration.
+pub struct HostOptions {
+    /// The file that a reload reads again; `None` makes a reload an error.
+    pub config_path: Option<PathBuf>,
+    /// Where "now" comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where random bytes come from.
+    pub random: Arc<dyn Random>,
+    /// How clusters are opened; Milvus Lite directories when `None`.
+    pub clusters: Option<Arc<dyn ClusterAccess>>,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self {
+            config_path: None,
+            clock: Arc::new(longshore_model::SystemClock),
+            random: Arc::new(SystemRandom),
+            clusters: None,
+        }
+    }
+}
+
 impl Host {
-    pub async fn authenticate(&self, key: &str) -> Result<Principal, EngineError> { loop {} }
-    pub async fn create_backup(&self, who: &Principal, cluster: &ClusterId, request: CreateBackup) -> Result<CreatedBackup, EngineError> { loop {} }
-    pub async fn list_backups(&self, who: &Principal, filter: BackupFilter, page: PageRequest) -> Result<Page<BackupView>, EngineError> { loop {} }
-    pub async fn describe_backup(&self, who: &Principal, cluster: &ClusterId, backup: &BackupId) -> Result<BackupView, EngineError> { loop {} }
-    /// deletes; returns what it was
-    pub async fn delete_backup(&self, who: &Principal, cluster: &ClusterId, backup: &BackupId) -> Result<BackupView, EngineError> { loop {} }
-    /// decision records of a committed backup, and per-collection explanation rows as JSON
-    pub async fn decisions(&self, who: &Principal, cluster: &ClusterId, backup: &BackupId) -> Result<serde_json::Value, EngineError> { loop {} }
-    pub async fn list_jobs(&self, who: &Principal, filter: JobFilter, page: PageRequest) -> Result<Page<JobView>, EngineError> { loop {} }
-    pub async fn describe_job(&self, who: &Principal, job: &JobId) -> Result<JobView, EngineError> { loop {} }
-    pub async fn cancel_job(&self, who: &Principal, job: &JobId) -> Result<JobView, EngineError> { loop {} }
-    pub async fn restore_cluster(&self, who: &Principal, cluster: &ClusterId, backup: &BackupId, request: RestoreCluster) -> Result<RestoringCluster, EngineError> { loop {} }
-    pub async fn restore_collections(&self, who: &Principal, cluster: &ClusterId, backup: &BackupId, request: RestoreCollections) -> Result<JobId, EngineError> { loop {} }
-    pub async fn list_clusters(&self, who: &Principal, page: PageRequest) -> Result<Page<ClusterView>, EngineError> { loop {} }
-    pub async fn describe_cluster(&self, who: &Principal, cluster: &ClusterId) -> Result<ClusterView, EngineError> { loop {} }
-    pub async fn list_projects(&self, who: &Principal) -> Result<Vec<ProjectView>, EngineError> { loop {} }
-    pub async fn list_regions(&self, who: &Principal) -> Result<Vec<RegionView>, EngineError> { loop {} }
-    pub async fn reload(&self, who: &Principal) -> Result<ReloadReport, EngineError> { loop {} }
-    /// true when catalog, vaults and workers are up
-    pub async fn ready(&self) -> Result<(), EngineError> { loop {} }
-    /// stops taking jobs, waits for running ones to reach a stopping point
-    pub async fn shutdown(&self) { loop {} }
+    /// Opens the catalog, the vaults and the policies, takes up what an earlier host left, and starts the workers.
+    ///
+    /// # Errors
+    /// When another host uses the data directory, or when the catalog, a vault or a plugin cannot be opened. Nothing is
+    /// left running then.
+    pub async fn start(config: HostConfig, options: HostOptions) -> Result<Self, EngineError> {
+        let limits = config.limits;
+        let folder = config.data_directory.clone();
+        let owner = draw::<6>(options.random.as_ref())?;
+        let (lock, catalog) = blocking("opening the catalog", move || {
+            let lock = DataLock::take(&folder)?;
+            Ok((lock, SqliteCatalog::open(&folder.join("catalog.sqlite"))?))
+        })
+        .await?;
+        let catalog: Arc<dyn Catalog> = Arc::new(catalog);
+        let vaults = RegionVaults::open(&config.project.id, &config.regions, options.random.as_ref()).await?;
+        let sandbox = new_sandbox(&config)?;
+        let policies = build_policies(&sandbox, &config, &limits)?;
+        let clusters = options
+            .clusters
+            .unwrap_or_else(|| Arc::new(LocalClusters { new_clusters: config.data_directory.join("clusters") }));
+        let mut context = RunContext::new(limits);
+        context.clock = Arc::clone(&options.clock);
+        context.random = Arc::clone(&options.random);
+        let inner = Arc::new(Inner {
+            catalog,
+            clusters,
+            vaults,
+            policies: PolicyHandle::new(policies),
+            config: RwLock::new(Arc::new(config)),
+            sandbox,
+            clock: options.clock,
+            random: options.random,
+            limits,
+            context,
+            boards: Boards::default(),
+            owner: format!("host-{}", owner.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+            wake: Notify::new(),
+            stop: StopSignal::default(),
+            config_path: options.config_path,
+            workers: Mutex::new(None),
+            _lock: lock,
+        });
+        let host = Self { inner };
+        host.register_configured().await?;
+        host.take_up_what_was_left().await?;
+        let workers = tokio::spawn(run_workers(Arc::clone(&host.inner)));
+        *host.inner.workers.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(workers);
+        Ok(host)
+    }
+
+    /// Stops taking jobs and waits until the running ones have reached a stopping point. They go on at the next start.
+    pub async fn shutdown(&self) {
+        self.inner.stop.stop(crate::worker::SHUTTING_DOWN);
+        let workers = self.inner.workers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(workers) = workers
+            && let Err(error) = workers.await
+        {
+            tracing::error!(%error, "the workers did not stop well");
+        }
+    }
+
+    /// Answers when the catalog and every vault can be read.
+    ///
+    /// # Errors
+    /// What did not answer.
+    pub async fn ready(&self) -> Result<(), EngineError> {
+        self.catalog("asking the catalog", |catalog, _| Ok(catalog.list_projects()?)).await?;
+        self.inner.vaults.check().await
+    }
+
+    /// Who a key belongs to.
+    ///
+    /// # Errors
+    /// [`EngineError::Unauthenticated`] for a key that is unknown, revoked or expired.
+    pub async fn authenticate(&self, key: &str) -> Result<Principal, EngineError> {
+        let hash = hash_api_key(key);
+        let row = self.catalog("looking up a key", move |catalog, now| Ok(catalog.find_key(&hash, now)?)).await?;
+        let row = row.ok_or(EngineError::Unauthenticated)?;
+        // A role this version does not know grants nothing.
+        let role: Role = row.role.parse().map_err(|_| EngineError::Unauthenticated)?;
+        Ok(Principal { name: row.name, role })
+    }
+
+    /// Reads the configuration again and uses its policies, guardrails, labels, clusters and new regions from the next
+    /// run on. A run that is under way keeps what it started with. Nothing changes when anything in it is wrong.
+    ///
+    /// # Errors
+    /// [`EngineError::Forbidden`], and whatever is wrong with the configuration, a plugin or a vault.
+    pub async fn reload(&self, who: &Principal) -> Result<ReloadReport, EngineError> {
+        let outcome = if who.role.may_administer() {
+            self.reload_now().await
+        } else {
+            Err(forbidden(who, "reload the configuration"))
+        };
+        self.audit(who, "host.reload", "configuration", &outcome).await;
+        outcome
+    }
+
+    /// The same for the signal SIGHUP, which needs no key.
+    ///
+    /// # Errors
+    /// As [`Host::reload`].
+    pub async fn reload_by_signal(&self) -> Result<ReloadReport, EngineError> {
+        self.reload(&Principal { name: "signal".to_owned(), role: Role::OrganizationOwner }).await
+    }
+
+    async fn reload_now(&self) -> Result<ReloadReport, EngineError> {
+        let Some(path) = self.inner.config_path.clone() else {
+            let what = "this host was started without a configuration file, so there is nothing to read again";
+            return Err(EngineError::BadRequest { what: what.to_owned() });
+        };
+        let host = Arc::clone(&self.inner);
+        let (config, policies) = blocking("reading the configuration", move || {
+            let config = HostConfig::read(&path)?;
+            let policies = build_policies(&host.sandbox, &config, &host.limits)?;
+            Ok((config, policies))
+        })
+        .await?;
+        let needs_restart = needs_restart(&self.inner.config(), &config);
+        self.inner.vaults.add(&config.project.id, &config.regions, self.inner.random.as_ref()).await?;
+        let lines = crate::policies::describe(&policies);
+        // Order: guardrails and regions before policies. A run that starts in between sees new guardrails with old
+        // policies, which is safe; the reverse could let a new policy act under old guardrails.
+        *self.inner.config.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(config);
+        self.inner.policies.replace(policies);
+        self.register_configured().await?;
+        Ok(ReloadReport { policies: lines, needs_restart })
+    }
+
+    /// The chains that the next run uses, one line per member.
+    #[must_use]
+    pub fn describe_policies(&self) -> Vec<String> {
+        crate::policies::describe(&self.inner.policies.current())
+    }
+
+    async fn register_configured(&self) -> Result<(), EngineError> {
+        let config = self.inner.config();
+        self.catalog("registering clusters", move |catalog, now| {
+            catalog.put_project(&config.project.id, &config.project.name, now)?;
+            for cluster in &config.clusters {
+                let cluster = NewCluster {
+                    id: cluster.id.clone(),
+                    name: cluster.name.clone(),
+                    project: config.project.id.clone(),
+                    region: cluster.region.clone(),
+                    source_kind: longshore_source::SourceKind::MilvusLite.as_str().to_owned(),
+                    location: cluster.milvus_lite.display().to_string(),
+                    cu_size: 1,
+                    status: "RUNNING".to_owned(),
+                };
+                catalog.put_cluster(&cluster, now)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The data directory's lock is ours, so whoever held a lease in this catalog is dead.
+    async fn take_up_what_was_left(&self) -> Result<(), EngineError> {
+        let left = self
+            .catalog("taking up jobs", |catalog, _| {
+                let filter = longshore_catalog::JobFilter {
+                    statuses: Some(vec![longshore_model::JobStatus::InProgress, longshore_model::JobStatus::Canceling]),
+                    ..Default::default()
+                };
+                let page = longshore_catalog::Page { size: 100, current: 1 };
+                let mut left = 0;
+                for job in catalog.list_jobs(&filter, page)?.items {
+                    if let Some(owner) = &job.lease_owner {
+                        left += catalog.release_leases_of(owner)?;
+                    }
+                }
+                Ok(left)
+            })
+            .await?;
+        if left > 0 {
+            tracing::warn!(jobs = left, "an earlier host stopped while jobs were running; they are taken up again");
+        }
+        Ok(())
+    }
+
+    /// Makes an API key: the answer holds the key, which is kept nowhere.
+    ///
+    /// # Errors
+    /// When the catalog cannot be written.
+    pub fn create_key(
+        catalog: &dyn Catalog,
+        name: &str,
+        role: Role,
+        expires: Option<Timestamp>,
+        random: &dyn Random,
+        now: Timestamp,
+    ) -> Result<(ApiKeyRow, String), EngineError> {
+        let secret = draw::<24>(random)?;
+        let id = draw::<5>(random)?;
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let key = format!("lsk_{}", hex(&secret));
+        let row = NewApiKey {
+            id: format!("key-{}", hex(&id)),
+            name: name.to_owned(),
+            hash: hash_api_key(&key),
+            role: role.as_str().to_owned(),
+            scope: serde_json::Value::Null,
+            expires,
+        };
+        Ok((catalog.add_key(&row, now)?, key))
+    }
+
+    /// Runs one catalog call on a blocking thread.
+    pub(crate) async fn catalog<T, F>(&self, what: &str, call: F) -> Result<T, EngineError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn Catalog, Timestamp) -> Result<T, EngineError> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.inner);
+        blocking(what, move || call(inner.catalog.as_ref(), inner.clock.now())).await
+    }
+
+    /// Writes who did what with which outcome. A request does not fail because the log could not be written; that is
+    /// said in the program's own log.
+    pub(crate) async fn audit<T>(&self, who: &Principal, action: &str, subject: &str, outcome: &Result<T, EngineError>) {
+        let entry = AuditEntry {
+            time: self.inner.clock.now(),
+            actor: who.name.clone(),
+            action: action.to_owned(),
+            subject: subject.to_owned(),
+            outcome: outcome.as_ref().err().map_or_else(|| "ok".to_owned(), |error| crate::worker::sentence(error)),
+        };
+        if let Err(error) = self.catalog("writing the audit log", move |catalog, _| Ok(catalog.append_audit(&entry)?)).await {
+            tracing::error!(%error, action, subject, "the audit log could not be written");
+        }
+    }
+}
+
+/// A sandbox with the ceiling of a configuration.
+///
+/// # Errors
+/// When the runtime cannot be started.
+pub(crate) fn new_sandbox(config: &HostConfig) -> Result<Sandbox, EngineError> {
+    let sandbox = longshore_sandbox::SandboxConfig { ceiling: config.plugin_ceiling.clone(), ..Default::default() };
+    Sandbox::new(sandbox).map_err(|source| EngineError::Plugin { plugin: "the sandbox".to_owned(), source })
+}
+
+pub(crate) fn forbidden(who: &Principal, action: &'static str) -> EngineError {
+    EngineError::Forbidden { key: who.name.clone(), role: who.role.as_str(), action }
+}
+
+pub(crate) fn require_manage(who: &Principal, action: &'static str) -> Result<(), EngineError> {
+    if who.role.may_manage() { Ok(()) } else { Err(forbidden(who, action)) }
+}
+
+fn needs_restart(old: &HostConfig, new: &HostConfig) -> Vec<String> {
+    let mut changed = Vec::new();
+    let mut note = |differs: bool, what: &str| {
+        if differs {
+            changed.push(what.to_owned());
+        }
+    };
+    note(old.data_directory != new.data_directory, "data_directory");
+    note(old.server != new.server, "[server]");
+    note(old.project.id != new.project.id, "[project] id");
+    note(old.limits != new.limits, "[limits]");
+    let moved = |region: &crate::config::RegionConfig| new.region(&region.id).is_none_or(|now| now.vault != region.vault);
+    note(old.regions.iter().any(moved), "[[region]] removed or with another vault");
+    changed
+}
+
+/// The catalog checks the bounds.
+pub(crate) const fn page(page: crate::views::PageRequest) -> longshore_catalog::Page {
+    longshore_catalog::Page { size: page.size, current: page.number }
 }

@@ -1,9 +1,92 @@
-//! Plans and runs jobs: backup, copy, restore, verify.
+//! Plans and runs jobs: backup, copy, restore, verify; and the [`Host`] that everything above calls.
+//!
+//! Contract: planning reads and decides, running acts; both are plain async functions over values, so that embedders,
+//! the command line and the workers of a host use the same ones. What a run needs from outside (time, randomness,
+//! limits, where to report, when to stop) comes in a [`RunContext`].
+//!
+//! Failure: [`EngineError`], a sentence that says what to do. A run that fails leaves no half backup and no half-restored
+//! target.
+//!
+//! A backup of a Milvus Lite directory into a local vault, without a server:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use longshore_engine as engine;
+//! let context = engine::RunContext::new(engine::Limits::default());
+//! let directory = std::path::Path::new("my-database.db");
+//! let project = "proj-local".parse()?;
+//! let vault =
+//!     engine::RegionVaults::open_or_make_one("vault".as_ref(), &project, context.random.as_ref()).await?;
+//! let cluster = engine::ClusterTarget::for_directory(directory, vault.region_id().clone())?;
+//! let policy = engine::RunPolicy::standard(&vault)?;
+//! let vaults = engine::RegionVaults::of([vault])?;
+//! let source = longshore_source::MilvusLiteSource::open(directory)?;
+//! let request = engine::BackupRequest::manual(cluster, Vec::new(), &context)?;
+//! let plan = engine::plan_backup(request, &source, &policy, &vaults, &context).await?;
+//! let outcome = engine::run_backup(plan, &source, &vaults, &context).await?;
+//! assert!(outcome.size_bytes > 0);
+//! # Ok(())
+//! # }
+//! ```
+
+mod backup;
+mod blocking;
+mod boards;
+mod clusters;
 mod config;
+mod context;
+mod copy;
+mod data_lock;
 mod error;
+mod facts;
+mod history;
 mod host;
+mod jobs;
 mod limits;
+mod manifests;
+mod opened;
+mod plan;
+mod policies;
+mod progress;
 mod random;
+mod restore;
+mod run;
+mod sample;
+mod streams;
+mod transfer;
+mod vaults;
+mod verify;
 mod views;
+mod worker;
+
+pub use backup::{BackupOutcome, RequestedCopy, run_backup};
+pub use clusters::{ClusterAccess, LocalClusters};
+pub use config::{
+    ClusterConfig, CollectionKey, HostConfig, MemberConfig, PolicyConfig, ProjectConfig, RegionConfig, STANDARD_PLUGIN,
+    ServerConfig, check_cluster_name,
+};
+pub use context::RunContext;
+pub use copy::CopyOutcome;
 pub use error::EngineError;
+pub use host::{Host, HostOptions};
+pub use jobs::{BackupDetail, JobRequest};
 pub use limits::Limits;
+pub use opened::{OpenedBackup, OpenedCollection, OpenedPart};
+pub use plan::{BackupPlan, BackupRequest, ClusterTarget, PlannedCollection, PlannedStream, RunPolicy, plan_backup};
+pub use policies::{
+    STANDARD_PLUGIN_BYTES, build_chains, build_policies, describe as describe_policies, load_plugin, load_policies,
+    standard_policies,
+};
+pub use progress::{ProgressBoard, StopSignal};
+pub use random::{Random, SystemRandom};
+pub use restore::{
+    ProvenCollection, RestoreOutcome, RestorePlan, RestoreScope, all_under_their_own_names, check_destinations,
+    plan_restore, run_restore,
+};
+pub use vaults::RegionVaults;
+pub use verify::{DamagedObject, VerifiedCollection, VerifyOutcome, verify_backup};
+pub use views::{
+    BackedUpCollection, BackupFilter, BackupView, ClusterView, CreateBackup, CreatedBackup, ExcludedCollection, JobFilter,
+    JobView, Page, PageRequest, Principal, ProjectView, RegionView, ReloadReport, RestoreCluster, RestoreCollections,
+    RestoringCluster, Role,
+};

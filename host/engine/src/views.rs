@@ -227,8 +227,8 @@ pub struct JobView {
     pub status: JobStatus,
     /// How far it is.
     pub progress: Progress,
-    /// Cluster it belongs to.
-    pub cluster_id: ClusterId,
+    /// Cluster it is about; `None` for a job about none.
+    pub cluster_id: Option<ClusterId>,
     /// Backup it makes or reads.
     pub backup_id: Option<BackupId>,
     /// When it was asked for.

@@ -1,0 +1,214 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use longshore_engine::Role;
+use longshore_model::CollectionName;
+
+/// Backups of Milvus vector databases whose policies are sandboxed plugins.
+#[derive(Debug, Parser)]
+#[command(name = "longshore", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    /// Print JSON instead of tables; errors too.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No progress, no hints; only results and errors.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 damage found or proof failed, 4 refused by a \
+policy, 130 interrupted.\nNO_COLOR and LONGSHORE_LOG (for example LONGSHORE_LOG=debug) are honoured.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Back up a Milvus Lite directory into a vault, without a server.
+    Backup(Backup),
+    /// List the backups of a vault.
+    List(List),
+    /// Show one backup: collections, sizes, where they are, and what each policy decided and why.
+    Show(Show),
+    /// Restore a backup into a directory and prove that it is what was backed up.
+    Restore(Restore),
+    /// Check that a backup is whole.
+    Verify(Verify),
+    /// Run the host: REST API, jobs, policies.
+    Serve(Serve),
+    /// Make, list and revoke API keys.
+    #[command(subcommand)]
+    Key(Key),
+    /// Work with policy plugins.
+    #[command(subcommand)]
+    Plugin(Plugin),
+    /// Show everything at work on the sample cluster, over the REST API.
+    Demo(Demo),
+    /// Print shell completions.
+    Completions {
+        /// For which shell.
+        shell: Shell,
+    },
+}
+
+/// `longshore backup`.
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// A Milvus Lite 3 data directory.
+    pub(crate) directory: PathBuf,
+    /// Folder of the vault; made when it does not exist.
+    #[arg(long, value_name = "VAULT")]
+    pub(crate) to: PathBuf,
+    /// Only this collection, `name` or `database.name`; may be repeated.
+    #[arg(long = "collection", value_name = "NAME")]
+    pub(crate) collections: Vec<CollectionName>,
+    /// A TOML file with the chains of policies (`[[selection]]`, `[[compression]]`, `[[placement]]`), as under
+    /// `[policy]` in longshore.toml.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Show what would be done and why; write nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `longshore list`.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Folder of the vault.
+    pub(crate) vault: PathBuf,
+}
+
+/// Which backup of which vaults.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Folder of the vault.
+    pub(crate) vault: PathBuf,
+    /// Id of the backup; the newest one when left out.
+    pub(crate) backup: Option<String>,
+    /// Another vault that holds parts of it; may be repeated.
+    #[arg(long = "vault", value_name = "VAULT")]
+    pub(crate) more_vaults: Vec<PathBuf>,
+}
+
+/// `longshore show`.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Also the decision records: every question to a policy and its answer.
+    #[arg(long)]
+    pub(crate) records: bool,
+}
+
+/// `longshore restore`.
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Directory to restore into: a new one, or a Milvus Lite directory that no program has open.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) to: PathBuf,
+    /// Only this collection, `from` or `from=to`, each `name` or `database.name`; may be repeated.
+    #[arg(long = "collection", value_name = "FROM[=TO]")]
+    pub(crate) collections: Vec<String>,
+    /// Show what would be restored; write nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// How thoroughly to check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Level {
+    /// Everything a backup names is there with the right size.
+    Exists,
+    /// Stored bytes match their names.
+    Stored,
+    /// Every blob decodes to what was backed up.
+    Decoded,
+}
+
+/// `longshore verify`.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// How thoroughly.
+    #[arg(long, value_enum, default_value = "decoded")]
+    pub(crate) level: Level,
+}
+
+/// `longshore serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The configuration; examples/longshore.toml explains every key.
+    #[arg(long, default_value = "longshore.toml", env = "LONGSHORE_CONFIG")]
+    pub(crate) config: PathBuf,
+    /// Check the configuration, load its plugins, and stop.
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// `longshore key`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make a key and print it once.
+    Create {
+        /// What people call it; stands in the audit log.
+        name: String,
+        /// What it may do.
+        #[arg(long, default_value = "backup-manage", value_parser = parse_role)]
+        role: Role,
+        /// Days until it stops working; never when left out.
+        #[arg(long)]
+        expires_days: Option<u32>,
+        /// The configuration of the host.
+        #[arg(long, default_value = "longshore.toml", env = "LONGSHORE_CONFIG")]
+        config: PathBuf,
+    },
+    /// List keys; the keys themselves are kept nowhere.
+    List {
+        /// The configuration of the host.
+        #[arg(long, default_value = "longshore.toml", env = "LONGSHORE_CONFIG")]
+        config: PathBuf,
+    },
+    /// Make a key stop working.
+    Revoke {
+        /// Its id, as `longshore key list` shows it.
+        id: String,
+        /// The configuration of the host.
+        #[arg(long, default_value = "longshore.toml", env = "LONGSHORE_CONFIG")]
+        config: PathBuf,
+    },
+}
+
+fn parse_role(text: &str) -> Result<Role, String> {
+    text.parse().map_err(|error: longshore_model::ModelError| error.to_string())
+}
+
+/// `longshore plugin`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Plugin {
+    /// Load a plugin as the host would and say what it is: name, version, kinds, settings.
+    Inspect {
+        /// A .wasm file, or `standard`.
+        file: String,
+    },
+}
+
+/// `longshore demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// The sample cluster.
+    #[arg(long, default_value = "examples/sample-cluster")]
+    pub(crate) sample: PathBuf,
+    /// The residency policy that the demo swaps in.
+    #[arg(long, default_value = "plugins/residency/residency.wasm")]
+    pub(crate) residency: PathBuf,
+    /// Folder of everything the demo writes; what an earlier demo left in it is removed first.
+    #[arg(long, default_value = "target/demo")]
+    pub(crate) directory: PathBuf,
+}

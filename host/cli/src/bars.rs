@@ -1,0 +1,83 @@
+//! Progress bars, one per collection, drawn from a job's progress. Only on a terminal, or with lines every few seconds
+//! where there is none.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use longshore_model::{CollectionName, Phase, Progress};
+use tokio::sync::watch;
+
+/// Most bars at once; a job with more collections gets a single bar over all of them.
+const BARS: usize = 24;
+
+/// The bars of one job.
+pub(crate) struct Bars {
+    multi: MultiProgress,
+    bars: BTreeMap<CollectionName, ProgressBar>,
+    all: Option<ProgressBar>,
+    visible: bool,
+}
+
+impl Bars {
+    /// Bars that are drawn when `wanted` and standard error is a terminal.
+    pub(crate) fn new(wanted: bool) -> Self {
+        let visible = wanted && std::io::stderr().is_terminal();
+        Self { multi: MultiProgress::new(), bars: BTreeMap::new(), all: None, visible }
+    }
+
+    /// Draws a state.
+    pub(crate) fn draw(&mut self, progress: &Progress) {
+        if !self.visible || progress.collections.is_empty() {
+            return;
+        }
+        if progress.collections.len() > BARS {
+            let (done, total) = progress.bytes();
+            let multi = &self.multi;
+            let bar = self.all.get_or_insert_with(|| new_bar(multi, &format!("{} collections", progress.collections.len())));
+            bar.set_length(total);
+            bar.set_position(done);
+            return;
+        }
+        for collection in &progress.collections {
+            let multi = &self.multi;
+            let bar =
+                self.bars.entry(collection.name.clone()).or_insert_with(|| new_bar(multi, &collection.name.to_string()));
+            bar.set_length(collection.total_bytes);
+            bar.set_position(if progress.phase == Phase::Done { collection.total_bytes } else { collection.done_bytes });
+        }
+    }
+
+    /// Leaves the last state on the screen.
+    pub(crate) fn finish(self) {
+        for bar in self.bars.into_values().chain(self.all) {
+            bar.abandon();
+        }
+    }
+}
+
+fn new_bar(multi: &MultiProgress, name: &str) -> ProgressBar {
+    let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let bar = if colour { "{bar:24.cyan/blue}" } else { "{bar:24}" };
+    let template = format!("  {{prefix:32!}} {bar} {{decimal_bytes:>9}} of {{decimal_total_bytes:9}} {{decimal_bytes_per_sec}}");
+    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let new = multi.add(ProgressBar::new(0).with_style(style.progress_chars("━╸─")));
+    new.set_prefix(name.to_owned());
+    new
+}
+
+/// Draws the progress of a job in this process until `done` says so.
+pub(crate) async fn follow(mut receiver: watch::Receiver<Progress>, wanted: bool) {
+    let mut bars = Bars::new(wanted);
+    loop {
+        let progress = receiver.borrow_and_update().clone();
+        bars.draw(&progress);
+        if progress.phase == Phase::Done || receiver.changed().await.is_err() {
+            break;
+        }
+        // Ten pictures a second are enough for an eye.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bars.finish();
+}

@@ -1,0 +1,12 @@
+//! The commands, one module each.
+
+pub(crate) mod backup;
+pub(crate) mod demo;
+pub(crate) mod key;
+pub(crate) mod list;
+pub(crate) mod plugin;
+pub(crate) mod restore;
+pub(crate) mod serve;
+pub(crate) mod show;
+pub(crate) mod verify;
+mod which;

@@ -1,0 +1,86 @@
+//! `longshore backup`: the engine on one directory and one vault, without a server.
+
+use std::path::Path;
+
+use anyhow::Context;
+use longshore_engine::{
+    BackupRequest, ClusterTarget, Limits, PolicyConfig, RegionVaults, RunContext, RunPolicy, StopSignal, build_chains,
+    plan_backup, run_backup,
+};
+use longshore_sandbox::{Sandbox, SandboxConfig};
+use longshore_source::MilvusLiteSource;
+use longshore_vault::Vault;
+use serde_json::json;
+
+use crate::Exit;
+use crate::args::Backup;
+use crate::bars::follow;
+use crate::output::Output;
+use crate::tables;
+
+pub(crate) async fn run(arguments: Backup, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
+    let source = MilvusLiteSource::open(&arguments.directory)?;
+    refuse_overlap(&arguments.directory, &arguments.to)?;
+    let mut context = RunContext::new(Limits::default());
+    context.stop = stop.clone();
+    let project = "proj-local".parse()?;
+    let vault = RegionVaults::open_or_make_one(&arguments.to, &project, context.random.as_ref()).await?;
+    let policy = policy(arguments.policy.as_deref(), &vault).await?;
+    let mut cluster = ClusterTarget::for_directory(&arguments.directory, vault.region_id().clone())?;
+    cluster.project_id = vault.project_id().clone();
+    let vaults = RegionVaults::of([vault])?;
+    let request = BackupRequest::manual(cluster, arguments.collections, &context)?;
+    let plan = plan_backup(request, &source, &policy, &vaults, &context).await?;
+    if arguments.dry_run {
+        let value = json!({
+            "dryRun": true, "decisions": plan.rows,
+            "collections": plan.collections.iter().map(|one| one.facts.name.to_string()).collect::<Vec<_>>(),
+            "excluded": plan.excluded.iter().map(|one| one.collection.to_string()).collect::<Vec<_>>(),
+        });
+        output.result(&value, || tables::plan(&plan));
+        return Ok(Exit::Done);
+    }
+    let bars = tokio::spawn(follow(context.progress.subscribe(), !output.json && !output.quiet));
+    let outcome = run_backup(plan, &source, &vaults, &context).await;
+    if outcome.is_err() {
+        bars.abort();
+    }
+    let _ = bars.await;
+    let outcome = outcome?;
+    output.result(&serde_json::to_value(&outcome)?, || tables::backup(&outcome));
+    let vault = arguments.to.display();
+    output.hint(&format!("\nNext: longshore verify {vault}\n      longshore restore {vault} --to restored.db"));
+    Ok(Exit::Done)
+}
+
+/// A vault inside the database would be backed up into itself; a database inside the vault would be another program's
+/// data in it.
+fn refuse_overlap(directory: &Path, vault: &Path) -> anyhow::Result<()> {
+    let directory = directory.canonicalize().with_context(|| format!("cannot resolve {}", directory.display()))?;
+    // The vault may not be there yet; its parent then says where it will be.
+    let resolved = vault.canonicalize().or_else(|_| {
+        let parent = vault.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        parent.canonicalize().map(|parent| parent.join(vault.file_name().unwrap_or_default()))
+    });
+    let Ok(resolved) = resolved else { return Ok(()) };
+    anyhow::ensure!(
+        !resolved.starts_with(&directory) && !directory.starts_with(&resolved),
+        "the vault {} and the database {} lie inside one another; give the vault a folder of its own",
+        resolved.display(),
+        directory.display()
+    );
+    Ok(())
+}
+
+async fn policy(file: Option<&Path>, vault: &Vault) -> anyhow::Result<RunPolicy> {
+    let Some(file) = file else {
+        let vault = vault.clone();
+        return Ok(tokio::task::spawn_blocking(move || RunPolicy::standard(&vault)).await??);
+    };
+    let config = PolicyConfig::read(file)?;
+    let built = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+        let sandbox = Sandbox::new(SandboxConfig::default())?;
+        Ok(build_chains(&sandbox, &config, &Limits::default())?)
+    });
+    Ok(RunPolicy::of(built.await??, vault))
+}

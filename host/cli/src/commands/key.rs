@@ -1,0 +1,54 @@
+//! `longshore key`: works on the catalog directly, also while the host runs.
+
+use anyhow::Context;
+use longshore_catalog::{Catalog, SqliteCatalog};
+use longshore_engine::{Host, HostConfig, SystemRandom};
+use longshore_model::{Clock, SystemClock};
+use serde_json::json;
+
+use crate::args::Key;
+use crate::output::{Output, table};
+use crate::Exit;
+
+/// Milliseconds of a day.
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
+pub(crate) fn run(arguments: Key, output: Output) -> anyhow::Result<Exit> {
+    let now = SystemClock.now();
+    match arguments {
+        Key::Create { name, role, expires_days, config } => {
+            let catalog = open(&config)?;
+            let expires = expires_days.map(|days| now.plus_millis(i64::from(days) * DAY_MS));
+            let (row, key) = Host::create_key(&catalog, &name, role, expires, &SystemRandom, now)?;
+            let value = json!({ "id": row.id, "name": row.name, "role": row.role, "expires": row.expires, "key": key });
+            output.result(&value, || key.clone());
+            output.hint(&format!("Key {} for `{}` ({}). It is shown this once and kept nowhere.", row.id, row.name, row.role));
+        }
+        Key::List { config } => {
+            let rows = open(&config)?.list_keys()?;
+            let value = json!({ "keys": rows });
+            output.result(&value, || {
+                let time = |time: Option<longshore_model::Timestamp>| time.map_or_else(|| "-".to_owned(), |t| t.to_string());
+                let cells: Vec<Vec<String>> = rows
+                    .iter()
+                    .map(|row| {
+                        vec![row.id.clone(), row.name.clone(), row.role.clone(), time(row.expires), time(row.revoked)]
+                    })
+                    .collect();
+                table(&["ID", "NAME", "ROLE", "EXPIRES", "REVOKED"], &cells)
+            });
+        }
+        Key::Revoke { id, config } => {
+            let row = open(&config)?.revoke_key(&id, now)?;
+            output.result(&json!({ "id": row.id, "revoked": row.revoked }), || format!("Key {} is revoked.", row.id));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn open(config: &std::path::Path) -> anyhow::Result<SqliteCatalog> {
+    let config = HostConfig::read(config)?;
+    let folder = &config.data_directory;
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(SqliteCatalog::open(&folder.join("catalog.sqlite"))?)
+}

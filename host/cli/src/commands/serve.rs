@@ -1,0 +1,80 @@
+//! `longshore serve`: the host behind its REST API. SIGHUP reloads the configuration, SIGINT and SIGTERM stop it.
+
+use std::future::Future;
+
+use anyhow::Context;
+use longshore_engine::{Host, HostConfig, HostOptions};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::Exit;
+use crate::args::Serve;
+use crate::output::Output;
+
+pub(crate) async fn run(arguments: Serve, output: Output) -> anyhow::Result<Exit> {
+    let config = HostConfig::read(&arguments.config)?;
+    if arguments.check {
+        return check(&config, output);
+    }
+    let listen = config.server.listen.clone();
+    let options = HostOptions { config_path: Some(arguments.config.clone()), ..HostOptions::default() };
+    let host = Host::start(config, options).await?;
+    let listener = match tokio::net::TcpListener::bind(&listen).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            host.shutdown().await;
+            return Err(error).with_context(|| format!("cannot listen on {listen}; change [server] listen"));
+        }
+    };
+    let address = listener.local_addr().context("the listener has no address")?;
+    for line in host.describe_policies() {
+        tracing::info!("policy {line}");
+    }
+    // The one line that programs wait for and read the port from.
+    println!("longshore listens on http://{address}");
+    let reloads = tokio::spawn(reload_on_hangup(host.clone()));
+    let served = longshore_server::serve(host.clone(), listener, stop_signal()?).await;
+    reloads.abort();
+    host.shutdown().await;
+    served.context("the server stopped")?;
+    Ok(Exit::Done)
+}
+
+fn check(config: &HostConfig, output: Output) -> anyhow::Result<Exit> {
+    let policies = longshore_engine::load_policies(config)?;
+    let lines = longshore_engine::describe_policies(&policies);
+    let value = serde_json::json!({ "policies": lines });
+    output.result(&value, || format!("The configuration is good.\n{}", lines.join("\n")));
+    Ok(Exit::Done)
+}
+
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping; running jobs go on at the next start");
+    })
+}
+
+async fn reload_on_hangup(host: Host) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        tracing::error!("cannot wait for SIGHUP; reload with POST /v2/reload");
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        match host.reload_by_signal().await {
+            Ok(report) => {
+                for line in report.policies {
+                    tracing::info!("reloaded: policy {line}");
+                }
+                for what in report.needs_restart {
+                    tracing::warn!("changed, but takes effect only after a restart: {what}");
+                }
+            }
+            Err(error) => tracing::error!(%error, "the configuration was not reloaded; the old one stays in force"),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! `longshore verify`: is a backup whole?
+
+use longshore_engine::{Limits, RunContext, StopSignal, verify_backup};
+use longshore_vault::VerifyLevel;
+
+use crate::Exit;
+use crate::args::{Level, Verify};
+use crate::bars::follow;
+use crate::commands::which::open;
+use crate::output::Output;
+use crate::tables;
+
+pub(crate) async fn run(arguments: Verify, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
+    let opened = open(&arguments.which).await?;
+    let mut context = RunContext::new(Limits::default());
+    context.stop = stop.clone();
+    let level = match arguments.level {
+        Level::Exists => VerifyLevel::Exists,
+        Level::Stored => VerifyLevel::Stored,
+        Level::Decoded => VerifyLevel::Decoded,
+    };
+    let bars = tokio::spawn(follow(context.progress.subscribe(), !output.json && !output.quiet));
+    let outcome = verify_backup(&opened, level, &context).await;
+    if outcome.is_err() {
+        bars.abort();
+    }
+    let _ = bars.await;
+    let outcome = outcome?;
+    output.result(&serde_json::to_value(&outcome)?, || tables::verify(&outcome));
+    Ok(if outcome.whole { Exit::Done } else { Exit::Damaged })
+}

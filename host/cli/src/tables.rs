@@ -1,0 +1,152 @@
+//! Results as tables and plain lines for a person.
+
+use longshore_engine::{BackedUpCollection, BackupOutcome, BackupPlan, RestoreOutcome, VerifyOutcome};
+use serde_json::Value;
+
+use crate::output::{bytes, duration, number, table};
+
+/// What policies decided, one row per decision; equal decisions of many items are counted together.
+pub(crate) fn decisions(rows: &Value) -> String {
+    let mut cells: Vec<Vec<String>> = Vec::new();
+    for row in rows.as_array().into_iter().flatten() {
+        let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+        let mut message = text("message");
+        if let Some(overridden) = row["overridden"].as_str() {
+            message = format!("{message} [{overridden}]");
+        }
+        cells.push(vec![text("kind"), text("item"), text("decision"), text("decidedBy"), message]);
+    }
+    table(&["KIND", "ITEM", "DECISION", "BY", "WHY"], &cells)
+}
+
+/// Collections of a backup.
+pub(crate) fn collections(collections: &[BackedUpCollection]) -> String {
+    let cells: Vec<Vec<String>> = collections
+        .iter()
+        .map(|one| {
+            let live = one.live_rows.map_or_else(|| "-".to_owned(), number);
+            let note = if one.changed_during_backup { "changed by DDL during the backup" } else { "" };
+            vec![
+                one.name.to_string(),
+                live,
+                number(one.physical_rows),
+                bytes(one.size_bytes),
+                one.region.to_string(),
+                note.to_owned(),
+            ]
+        })
+        .collect();
+    table(&["COLLECTION", "ROWS", "PHYSICAL ROWS", "SIZE", "REGION", ""], &cells)
+}
+
+/// A plan, before it is carried out.
+pub(crate) fn plan(plan: &BackupPlan) -> String {
+    let rows = serde_json::to_value(&plan.rows).unwrap_or_default();
+    let new: u64 = plan.collections.iter().map(|one| one.facts.new_bytes).sum();
+    let all: u64 = plan.collections.iter().map(|one| one.facts.size_bytes.total()).sum();
+    format!(
+        "{}\n{} collections, {} ({} not in an earlier backup), {} left out. Nothing was written.",
+        decisions(&rows),
+        plan.collections.len(),
+        bytes(all),
+        bytes(new),
+        plan.excluded.len(),
+    )
+}
+
+/// A finished backup.
+pub(crate) fn backup(outcome: &BackupOutcome) -> String {
+    let mut text = collections(&outcome.collections);
+    for excluded in &outcome.excluded {
+        text.push_str(&format!("left out: {} ({}: {})\n", excluded.name, excluded.decided_by, excluded.reason));
+    }
+    for change in &outcome.ddl_changes {
+        text.push_str(&format!("changed during the backup: {} was {}\n", change.name, change.change));
+    }
+    let size = outcome.size_bytes;
+    text.push_str(&format!(
+        "\nBackup {} of {} in {} files took {}{}; {} were added to the vault.",
+        outcome.backup_id,
+        bytes(size),
+        number(outcome.files),
+        duration(outcome.duration_ms),
+        rate(size - outcome.reused_bytes.min(size), outcome.duration_ms),
+        bytes(outcome.stored_bytes),
+    ));
+    if outcome.reused_bytes > 0 {
+        text.push_str(&format!(" {} were not read: an earlier backup holds them.", bytes(outcome.reused_bytes)));
+    }
+    text
+}
+
+/// A finished restore.
+pub(crate) fn restore(outcome: &RestoreOutcome) -> String {
+    let cells: Vec<Vec<String>> = outcome
+        .collections
+        .iter()
+        .map(|one| {
+            let renamed = if one.from == one.to { String::new() } else { format!("was {}", one.from) };
+            let live = one.live_rows.map_or_else(|| "-".to_owned(), number);
+            vec![
+                one.to.to_string(),
+                live,
+                number(one.physical_rows),
+                number(one.files),
+                bytes(one.size_bytes),
+                "equal".to_owned(),
+                renamed,
+            ]
+        })
+        .collect();
+    let text = table(&["COLLECTION", "ROWS", "PHYSICAL ROWS", "FILES", "SIZE", "PROOF", ""], &cells);
+    format!(
+        "{text}\nRestored {} in {}{}. Every file was read back and is what was backed up; row counts agree.",
+        bytes(outcome.size_bytes),
+        duration(outcome.duration_ms),
+        rate(outcome.size_bytes, outcome.duration_ms),
+    )
+}
+
+/// A finished check.
+pub(crate) fn verify(outcome: &VerifyOutcome) -> String {
+    let cells: Vec<Vec<String>> = outcome
+        .collections
+        .iter()
+        .map(|one| {
+            let state = match one.damaged_files {
+                0 => "whole".to_owned(),
+                damaged => format!("{damaged} files damaged"),
+            };
+            vec![one.name.to_string(), one.region.to_string(), number(one.files), bytes(one.size_bytes), state]
+        })
+        .collect();
+    let mut text = table(&["COLLECTION", "REGION", "FILES", "SIZE", "STATE"], &cells);
+    for one in &outcome.collections {
+        for damage in &one.damages {
+            text.push_str(&format!("damaged: {}: {damage}\n", one.name));
+        }
+    }
+    for object in &outcome.damaged_objects {
+        text.push_str(&format!(
+            "damaged: {} in {}: expected {}, found {}\n",
+            object.object, object.region, object.expected, object.found
+        ));
+    }
+    let verdict = if outcome.whole { "is whole" } else { "is DAMAGED" };
+    text.push_str(&format!(
+        "\nBackup {} {verdict}; {} read in {}.",
+        outcome.backup_id,
+        bytes(outcome.read_bytes),
+        duration(outcome.duration_ms)
+    ));
+    text
+}
+
+/// ` (123.4 MB/s)`, or nothing when there is too little to say.
+fn rate(size_bytes: u64, duration_ms: i64) -> String {
+    let milliseconds = u64::try_from(duration_ms).unwrap_or(0);
+    match size_bytes.saturating_mul(1_000).checked_div(milliseconds) {
+        Some(per_second) if size_bytes > 0 => format!(" ({}/s)", bytes(per_second)),
+        _ => String::new(),
+    }
+}

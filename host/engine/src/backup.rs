@@ -1,0 +1,378 @@
+//! Carries out a planned backup: transfer, recheck, commit.
+//!
+//! Why nothing is ever half a backup: packs and index objects are durable before a part names them
+//! ([`Session::finish`](longshore_vault::Session::finish)), all parts are durable before the root names them, and the root
+//! in the home region's vault is the commit. Receipts come after it and only repeat it. Whatever fails before the root
+//! leaves nothing that a reader can see; whatever fails after it leaves a whole backup.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use longshore_model::{BackupId, BackupType, CollectionName, JobType, Phase, RegionId, Timestamp};
+use longshore_policy::Usage;
+use longshore_source::{PointState, Source};
+use longshore_vault::{
+    DdlChange, Excluded, FinishedPart, PartRef, Pin, PinRequest, ReliesOn, Root, RootOpen, RootSealed, Sealed, Session,
+    SessionOptions, Sizes,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::manifests::{PartInput, database_entries, part_draft, policies_value};
+use crate::plan::{BackupPlan, PlannedCollection};
+use crate::random::draw;
+use crate::transfer::{TransferredCollection, transfer};
+use crate::vaults::RegionVaults;
+use crate::views::{BackedUpCollection, ExcludedCollection};
+use crate::{EngineError, RunContext};
+
+/// What a backup did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupOutcome {
+    /// Its id.
+    pub backup_id: BackupId,
+    /// Its name.
+    pub backup_name: String,
+    /// Home region.
+    pub home_region: RegionId,
+    /// Every region that holds a part.
+    pub regions: Vec<RegionId>,
+    /// Its collections, in order of name.
+    pub collections: Vec<BackedUpCollection>,
+    /// What a CLUSTER backup leaves out.
+    pub excluded: Vec<ExcludedCollection>,
+    /// Number of files.
+    pub files: u64,
+    /// Bytes of all files.
+    pub size_bytes: u64,
+    /// Bytes of files that were not read because an earlier backup holds them.
+    pub reused_bytes: u64,
+    /// Bytes that were read but that the vaults had already.
+    pub deduplicated_bytes: u64,
+    /// Bytes this backup added to the vaults.
+    pub stored_bytes: u64,
+    /// Collections that changed while the backup ran.
+    pub ddl_changes: Vec<DdlChange>,
+    /// Copies that are still to be made: region, and the collections that go there.
+    pub copies: Vec<RequestedCopy>,
+    /// What the calls of the plugins cost.
+    pub policy_usage: Vec<Usage>,
+    /// When it was committed.
+    pub committed: Timestamp,
+    /// How long it took, in milliseconds.
+    pub duration_ms: i64,
+}
+
+/// A copy that a request or a placement policy asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestedCopy {
+    /// Where.
+    pub region: RegionId,
+    /// Which collections.
+    pub collections: Vec<CollectionName>,
+}
+
+/// A region's vault while a backup writes to it.
+struct Writing {
+    pin: Pin,
+    session: Arc<Session>,
+}
+
+/// Carries out a plan.
+///
+/// # Errors
+/// [`EngineError::Source`], [`EngineError::Vault`], [`EngineError::Stopped`]. No backup exists then, unless the failure is
+/// of a receipt: the backup is then committed, which a later look at the home vault shows.
+pub async fn run_backup(
+    plan: BackupPlan,
+    source: &dyn Source,
+    vaults: &RegionVaults,
+    context: &RunContext,
+) -> Result<BackupOutcome, EngineError> {
+    let started = context.clock.now();
+    context.progress.expect(
+        plan.collections.iter().map(|planned| (planned.facts.name.clone(), planned.facts.size_bytes.total())),
+    );
+    let writing = begin(&plan, vaults, context).await?;
+    let result = tokio::select! {
+        result = write_and_commit(&plan, source, vaults, &writing, started, context) => result,
+        error = keep_pinned(&writing) => Err(error),
+    };
+    for (region, writing) in writing {
+        // A pin that cannot be removed lapses by itself; until then it only keeps bytes that could have gone.
+        if let Err(error) = writing.pin.release().await {
+            tracing::warn!(%region, %error, "a pin could not be released");
+        }
+    }
+    result
+}
+
+/// Takes a pin and opens a session in each vault that gets a part.
+async fn begin(
+    plan: &BackupPlan,
+    vaults: &RegionVaults,
+    context: &RunContext,
+) -> Result<BTreeMap<RegionId, Writing>, EngineError> {
+    let mut regions: BTreeSet<&RegionId> = plan.collections.iter().map(|planned| &planned.placed.value.region).collect();
+    // A backup of nothing still has a part at home, so that every root names at least one.
+    regions.insert(&plan.request.cluster.home_region);
+    let share = context.limits.memory_budget_bytes / regions.len().max(1) as u64;
+    let mut writing = BTreeMap::new();
+    for region in regions {
+        let vault = vaults.get(region)?;
+        let request = PinRequest {
+            job_id: plan.request.job_id.clone(),
+            job_type: JobType::Backup,
+            token: plan.request.fencing_token,
+            random: draw(context.random.as_ref())?,
+            relies_on: ReliesOn { everything: true, ..ReliesOn::default() },
+            state: Value::Null,
+        };
+        let pin = vault.pin(request, Arc::clone(&context.clock)).await.map_err(EngineError::vault(region))?;
+        let options = SessionOptions {
+            memory_budget_bytes: usize::try_from(share).unwrap_or(usize::MAX),
+            ..SessionOptions::default()
+        };
+        let session = vault.begin(&pin, options).await.map_err(EngineError::vault(region))?;
+        writing.insert(region.clone(), Writing { pin, session: Arc::new(session) });
+    }
+    Ok(writing)
+}
+
+/// Refreshes the pins for as long as the backup runs; ends only with an error.
+async fn keep_pinned(writing: &BTreeMap<RegionId, Writing>) -> EngineError {
+    let every = u64::try_from(longshore_vault::Limits::DEFAULT.pin_refresh_ms).unwrap_or(u64::MAX);
+    loop {
+        tokio::time::sleep(Duration::from_millis(every)).await;
+        for (region, writing) in writing {
+            let record = writing.pin.record();
+            if let Err(error) = writing.pin.refresh(record.relies_on, record.state).await {
+                return EngineError::vault(region)(error);
+            }
+        }
+    }
+}
+
+async fn write_and_commit(
+    plan: &BackupPlan,
+    source: &dyn Source,
+    vaults: &RegionVaults,
+    writing: &BTreeMap<RegionId, Writing>,
+    started: Timestamp,
+    context: &RunContext,
+) -> Result<BackupOutcome, EngineError> {
+    context.progress.enter(Phase::Transfer);
+    let moved = move_all(plan, source, writing, context).await?;
+    context.stop.check()?;
+    context.progress.enter(Phase::Recheck);
+    let (states, ddl_changes) = recheck(plan, source, &moved).await?;
+    // The last moment at which a stop leaves nothing: from here on the backup is carried through.
+    context.stop.check()?;
+    context.progress.enter(Phase::Commit);
+    let parts = finish_parts(plan, writing, &moved, &states, context).await?;
+    let root = root(plan, &parts, ddl_changes.clone());
+    commit(&root, &parts, writing, &plan.request.cluster.home_region, vaults).await?;
+    context.progress.enter(Phase::Done);
+    let committed = context.clock.now();
+    Ok(outcome(plan, &moved, &states, &root, ddl_changes, committed, committed.millis_since(started)))
+}
+
+/// Stores all collections, those with the highest priority first.
+async fn move_all(
+    plan: &BackupPlan,
+    source: &dyn Source,
+    writing: &BTreeMap<RegionId, Writing>,
+    context: &RunContext,
+) -> Result<Vec<TransferredCollection>, EngineError> {
+    let mut order: Vec<(usize, &PlannedCollection)> = plan.collections.iter().enumerate().collect();
+    order.sort_by_key(|(place, planned)| (std::cmp::Reverse(planned.selected.value.priority), *place));
+    let mut moved: Vec<(usize, TransferredCollection)> = stream::iter(order)
+        .map(async |(place, planned)| {
+            let region = &planned.placed.value.region;
+            let session = writing.get(region).map(|writing| Arc::clone(&writing.session));
+            let session = session.ok_or_else(|| EngineError::Internal { what: format!("no session for {region}") })?;
+            let collection = transfer(planned, place, source, &session, &plan.history, context).await?;
+            Ok::<_, EngineError>((place, collection))
+        })
+        .buffer_unordered(context.limits.parallel_collections.max(1))
+        .try_collect()
+        .await?;
+    moved.sort_by_key(|(place, _)| *place);
+    Ok(moved.into_iter().map(|(_, collection)| collection).collect())
+}
+
+/// Looks at the cluster again. What was stored is one consistent point per collection whatever happened; what happened
+/// is said.
+async fn recheck(
+    plan: &BackupPlan,
+    source: &dyn Source,
+    moved: &[TransferredCollection],
+) -> Result<(Vec<PointState>, Vec<DdlChange>), EngineError> {
+    let (mut states, mut changes) = (Vec::with_capacity(moved.len()), Vec::new());
+    for (planned, collection) in plan.collections.iter().zip(moved) {
+        let state = collection.point.recheck().await?;
+        let change = match state {
+            PointState::Unaltered => None,
+            PointState::Altered => Some("altered, or dropped and created again"),
+            PointState::Dropped => Some("dropped"),
+        };
+        changes.extend(change.map(|change| DdlChange { name: planned.facts.name.clone(), change: change.to_owned() }));
+        states.push(state);
+    }
+    if plan.request.backup_type == BackupType::Cluster {
+        let before: BTreeSet<&CollectionName> = plan.inventory.collections.iter().map(|entry| &entry.name).collect();
+        let after = source.inventory().await?;
+        let created = after.collections.into_iter().map(|entry| entry.name).filter(|name| !before.contains(name));
+        changes.extend(created.map(|name| DdlChange { name, change: "created, and not in this backup".to_owned() }));
+    }
+    changes.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok((states, changes))
+}
+
+async fn finish_parts(
+    plan: &BackupPlan,
+    writing: &BTreeMap<RegionId, Writing>,
+    moved: &[TransferredCollection],
+    states: &[PointState],
+    context: &RunContext,
+) -> Result<Vec<FinishedPart>, EngineError> {
+    let mut parts = Vec::with_capacity(writing.len());
+    for (region, writing) in writing {
+        let collections = plan.collections.iter().zip(moved).zip(states);
+        let here = collections.filter(|((planned, _), _)| planned.placed.value.region == *region);
+        let inputs: Vec<PartInput<'_>> =
+            here.map(|((planned, moved), state)| PartInput { planned, moved, state: *state }).collect();
+        let draft = part_draft(&plan.request, &inputs, context.clock.now());
+        parts.push(writing.session.finish(draft).await.map_err(EngineError::vault(region))?);
+    }
+    Ok(parts)
+}
+
+fn root(plan: &BackupPlan, parts: &[FinishedPart], ddl_changes: Vec<DdlChange>) -> Root {
+    let request = &plan.request;
+    let parts: Vec<PartRef> = parts.iter().map(|part| part.reference.clone()).collect();
+    let sizes = parts.iter().fold(Sizes::default(), |sum, part| sum.plus(part.sizes));
+    let open = RootOpen {
+        backup_id: request.backup_id.clone(),
+        token: request.fencing_token,
+        backup_type: request.backup_type,
+        creation_method: request.creation_method,
+        cluster_id: request.cluster.id.clone(),
+        project_id: request.cluster.project_id.clone(),
+        home_region: request.cluster.home_region.clone(),
+        created: request.time,
+        expires: None,
+        sizes,
+        parts,
+    };
+    let excluded = plan.excluded.iter().map(|decision| Excluded {
+        name: decision.collection.clone(),
+        reason: decision.value.reason.clone(),
+    });
+    let sealed = RootSealed {
+        backup_name: Some(request.backup_name.clone()),
+        cluster_name: request.cluster.name.clone(),
+        databases: database_entries(&plan.inventory.databases),
+        excluded: excluded.collect(),
+        decisions: json!({ "rows": plan.rows, "records": plan.records }),
+        policies: policies_value(&plan.policies),
+        ddl_changes,
+        source_kind: plan.source_kind.as_str().to_owned(),
+        source_version: plan.inventory.source_version.clone(),
+        host_version: env!("CARGO_PKG_VERSION").to_owned(),
+        extra: json!({ "collections": plan.collections.len(), "copies": requested_copies(plan) }),
+    };
+    Root { open, sealed: Sealed::Plain(sealed) }
+}
+
+/// Root first, then receipts: a receipt must mean a committed backup.
+async fn commit(
+    root: &Root,
+    parts: &[FinishedPart],
+    writing: &BTreeMap<RegionId, Writing>,
+    home: &RegionId,
+    vaults: &RegionVaults,
+) -> Result<(), EngineError> {
+    let home_vault = vaults.get(home)?;
+    let pinned = writing.get(home).ok_or_else(|| EngineError::Internal { what: format!("no session for {home}") })?;
+    let committed = home_vault.commit_root(root, &pinned.pin).await.map_err(EngineError::vault(home))?;
+    for part in parts.iter().filter(|part| part.reference.vault_id != *home_vault.id()) {
+        let region = &part.reference.region_id;
+        vaults.get(region)?.put_receipt(&committed, &part.reference).await.map_err(EngineError::vault(region))?;
+    }
+    Ok(())
+}
+
+fn outcome(
+    plan: &BackupPlan,
+    moved: &[TransferredCollection],
+    states: &[PointState],
+    root: &Root,
+    ddl_changes: Vec<DdlChange>,
+    committed: Timestamp,
+    duration_ms: i64,
+) -> BackupOutcome {
+    let collections = plan.collections.iter().zip(moved).zip(states).map(|((planned, moved), state)| BackedUpCollection {
+        name: planned.facts.name.clone(),
+        description: planned.entry.schema.get("description").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        loaded: planned.entry.load_state == longshore_model::LoadState::Loaded,
+        physical_rows: moved.point.physical_rows(),
+        live_rows: moved.live_rows,
+        size_bytes: moved.files.iter().map(|file| file.size_bytes).sum(),
+        region: planned.placed.value.region.clone(),
+        changed_during_backup: *state != PointState::Unaltered,
+    });
+    let mut regions: Vec<RegionId> = root.open.parts.iter().map(|part| part.region_id.clone()).collect();
+    regions.sort();
+    BackupOutcome {
+        backup_id: plan.request.backup_id.clone(),
+        backup_name: plan.request.backup_name.clone(),
+        home_region: plan.request.cluster.home_region.clone(),
+        regions,
+        collections: collections.collect(),
+        excluded: excluded_views(plan),
+        files: moved.iter().map(|collection| collection.files.len() as u64).sum(),
+        size_bytes: root.open.sizes.plain_bytes,
+        reused_bytes: moved.iter().map(|collection| collection.reused_bytes).sum(),
+        deduplicated_bytes: moved.iter().map(|collection| collection.deduplicated_bytes).sum(),
+        stored_bytes: root.open.sizes.new_bytes,
+        ddl_changes,
+        copies: requested_copies(plan),
+        policy_usage: plan.usage.clone(),
+        committed,
+        duration_ms,
+    }
+}
+
+fn excluded_views(plan: &BackupPlan) -> Vec<ExcludedCollection> {
+    plan.excluded
+        .iter()
+        .map(|decision| ExcludedCollection {
+            name: decision.collection.clone(),
+            decided_by: decision.decided_by.member.clone(),
+            reason: decision.value.reason.message.clone(),
+        })
+        .collect()
+}
+
+/// Copies that the request or a placement policy asks for. A region that holds a collection already gets no copy of it.
+fn requested_copies(plan: &BackupPlan) -> Vec<RequestedCopy> {
+    let mut by_region: BTreeMap<&RegionId, BTreeSet<&CollectionName>> = BTreeMap::new();
+    for planned in &plan.collections {
+        let wanted = planned.placed.value.copies.iter().map(|copy| &copy.region).chain(&plan.request.copies);
+        for region in wanted.filter(|region| **region != planned.placed.value.region) {
+            by_region.entry(region).or_default().insert(&planned.facts.name);
+        }
+    }
+    by_region
+        .into_iter()
+        .map(|(region, names)| RequestedCopy {
+            region: region.clone(),
+            collections: names.into_iter().cloned().collect(),
+        })
+        .collect()
+}

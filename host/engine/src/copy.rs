@@ -1,0 +1,177 @@
+//! Copies collections of a committed backup into another region's vault, vault to vault: the cluster is not read again.
+//!
+//! Order: blobs and their index, then a part, then a receipt that names it. The receipt is what makes the copy count, and
+//! it repeats the root, so the vault with the copy can be restored from alone for the collections it holds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use longshore_catalog::JobRow;
+use longshore_model::{BackupId, Codec, CollectionName, JobType, Phase, RegionId};
+use longshore_vault::{
+    CollectionFiles, CollectionSealed, FilePiece, PartDraft, PartSealed, Pin, PinRequest, Reader, ReliesOn,
+    Session, SessionOptions, Vault,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::opened::{OpenedBackup, OpenedCollection};
+use crate::random::draw;
+use crate::vaults::RegionVaults;
+use crate::{EngineError, RunContext};
+
+/// What was copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyOutcome {
+    /// Which backup.
+    pub backup_id: BackupId,
+    /// Into which region.
+    pub region: RegionId,
+    /// Which collections.
+    pub collections: Vec<CollectionName>,
+    /// Bytes of their files.
+    pub size_bytes: u64,
+    /// Bytes this added to the vault.
+    pub stored_bytes: u64,
+    /// How long it took, in milliseconds.
+    pub duration_ms: i64,
+}
+
+/// Copies collections, all when `names` is empty. Repeating it is harmless: bytes that are there are found by content.
+pub(crate) async fn copy_backup(
+    vaults: &RegionVaults,
+    home: &RegionId,
+    backup: &BackupId,
+    to: &RegionId,
+    names: &[CollectionName],
+    job: &JobRow,
+    context: &RunContext,
+) -> Result<CopyOutcome, EngineError> {
+    let started = context.clock.now();
+    let opened = OpenedBackup::find(vaults, Some(home), backup).await?;
+    let target = vaults.get(to)?;
+    let collections: Vec<OpenedCollection<'_>> =
+        opened.collections()?.into_iter().filter(|one| names.is_empty() || names.contains(&one.sealed.name)).collect();
+    context.progress.expect(collections.iter().map(|one| (one.sealed.name.clone(), size(one))));
+    context.progress.enter(Phase::Transfer);
+    let (from_pins, to_pin) = pins(&opened, &target, job, context).await?;
+    let copied = write(&opened, &collections, &target, &to_pin, context).await;
+    for (region, pin) in from_pins.into_iter().chain([(to.clone(), to_pin)]) {
+        if let Err(error) = pin.release().await {
+            tracing::warn!(%region, %error, "a pin could not be released");
+        }
+    }
+    let stored_bytes = copied?;
+    context.progress.enter(Phase::Done);
+    Ok(CopyOutcome {
+        backup_id: backup.clone(),
+        region: to.clone(),
+        size_bytes: collections.iter().map(size).sum(),
+        collections: collections.iter().map(|one| one.sealed.name.clone()).collect(),
+        stored_bytes,
+        duration_ms: context.clock.now().millis_since(started),
+    })
+}
+
+fn size(collection: &OpenedCollection<'_>) -> u64 {
+    collection.files.files.iter().map(|file| file.size_bytes).sum()
+}
+
+/// Pins what is read and what is written, so that a prune on another host leaves both alone.
+async fn pins(
+    opened: &OpenedBackup,
+    target: &Vault,
+    job: &JobRow,
+    context: &RunContext,
+) -> Result<(Vec<(RegionId, Pin)>, Pin), EngineError> {
+    let request = |relies_on: ReliesOn, random: [u8; 8]| PinRequest {
+        job_id: job.id.clone(),
+        job_type: JobType::Copy,
+        token: job.fencing_token,
+        random,
+        relies_on,
+        state: Value::Null,
+    };
+    let mut from = Vec::new();
+    for part in &opened.parts {
+        let reads = ReliesOn { backups: vec![opened.root.open.backup_id.clone()], ..ReliesOn::default() };
+        let request = request(reads, draw(context.random.as_ref())?);
+        let region = part.vault.region_id();
+        let pin = part.vault.pin(request, Arc::clone(&context.clock)).await.map_err(EngineError::vault(region))?;
+        from.push((region.clone(), pin));
+    }
+    let writes = request(ReliesOn { everything: true, ..ReliesOn::default() }, draw(context.random.as_ref())?);
+    let region = target.region_id();
+    let to = target.pin(writes, Arc::clone(&context.clock)).await.map_err(EngineError::vault(region))?;
+    Ok((from, to))
+}
+
+async fn write(
+    opened: &OpenedBackup,
+    collections: &[OpenedCollection<'_>],
+    target: &Vault,
+    pin: &Pin,
+    context: &RunContext,
+) -> Result<u64, EngineError> {
+    let region = target.region_id();
+    let session = target.begin(pin, SessionOptions::default()).await.map_err(EngineError::vault(region))?;
+    let mut readers = BTreeMap::new();
+    for part in &opened.parts {
+        let reader = part.vault.open_reader().await.map_err(EngineError::vault(part.vault.region_id()))?;
+        readers.insert(part.vault.id().clone(), reader);
+    }
+    for (place, collection) in collections.iter().enumerate() {
+        let reader = readers.get(collection.vault.id()).ok_or_else(|| EngineError::Internal {
+            what: "a reader of a vault got lost".to_owned(),
+        })?;
+        copy_collection(place, collection, reader, &session, region, context).await?;
+    }
+    context.stop.check()?;
+    context.progress.enter(Phase::Commit);
+    let numbered = || (0_u32..).zip(collections);
+    let draft = PartDraft {
+        backup_id: opened.root.open.backup_id.clone(),
+        token: opened.root.open.token,
+        created: context.clock.now(),
+        collections: numbered()
+            .map(|(number, one)| CollectionFiles { number, files: one.files.files.clone() })
+            .collect(),
+        sealed: PartSealed {
+            collections: numbered().map(|(number, one)| CollectionSealed { number, ..one.sealed.clone() }).collect(),
+        },
+    };
+    let part = session.finish(draft).await.map_err(EngineError::vault(region))?;
+    target.put_receipt(&opened.committed, &part.reference).await.map_err(EngineError::vault(region))?;
+    Ok(part.reference.sizes.new_bytes)
+}
+
+async fn copy_collection(
+    place: usize,
+    collection: &OpenedCollection<'_>,
+    reader: &Reader,
+    session: &Session,
+    region: &RegionId,
+    context: &RunContext,
+) -> Result<(), EngineError> {
+    let from = collection.vault.region_id();
+    let mut pieces = Vec::new();
+    for file in &collection.files.files {
+        pieces.extend(reader.file_pieces(file).map_err(EngineError::vault(from))?);
+    }
+    stream::iter(pieces)
+        .map(Ok)
+        .try_for_each_concurrent(context.limits.parallel_chunks.max(1), async |piece: FilePiece| {
+            context.stop.check()?;
+            if session.lookup(&piece.blob).is_none() {
+                let bytes = reader.read_blob(&piece.blob).await.map_err(EngineError::vault(from))?;
+                // The codec the policy chose for it once; it is kept, whatever would be chosen today.
+                let codec = reader.codec(&piece.blob).unwrap_or(Codec::Store);
+                session.put(bytes, codec).await.map_err(EngineError::vault(region))?;
+            }
+            context.progress.add(place, piece.length);
+            Ok::<_, EngineError>(())
+        })
+        .await
+}

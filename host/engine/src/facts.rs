@@ -1,0 +1,76 @@
+//! Turns an inventory into the facts a policy may see. Pure.
+
+use std::collections::BTreeSet;
+
+use longshore_model::{CollectionFacts, CollectionName, LastBackup, Totals};
+use longshore_source::CollectionEntry;
+
+/// What the host knows about a collection that the source does not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostKnowledge {
+    /// Labels from the configuration.
+    pub labels: Vec<(String, String)>,
+    /// An operator protects it.
+    pub protected: bool,
+    /// It was named in the request.
+    pub requested: bool,
+    /// Its newest good backup.
+    pub last_backup: Option<LastBackup>,
+    /// Reason code of the previous selection.
+    pub previous_reason_code: Option<String>,
+}
+
+/// Label that carries the operator's word for how much a collection matters.
+const CRITICALITY_LABEL: &str = "criticality";
+/// Label that carries a recovery point objective in seconds.
+const RECOVERY_POINT_OBJECTIVE_LABEL: &str = "recovery_point_objective_seconds";
+
+/// Facts about one collection. `new_bytes` is what no earlier backup holds, as far as known before files are opened:
+/// all of it when there is no earlier backup.
+#[must_use]
+pub fn collection_facts(entry: &CollectionEntry, known: HostKnowledge) -> CollectionFacts {
+    let label = |key: &str| known.labels.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
+    CollectionFacts {
+        properties: entry.properties.clone(),
+        criticality: label(CRITICALITY_LABEL),
+        recovery_point_objective_seconds: label(RECOVERY_POINT_OBJECTIVE_LABEL).and_then(|text| text.parse().ok()),
+        labels: known.labels,
+        protected: known.protected,
+        requested: known.requested,
+        rows: entry.rows,
+        size_bytes: entry.size_bytes,
+        new_bytes: entry.size_bytes.total(),
+        created: entry.created,
+        last_write: entry.last_write,
+        load_state: entry.load_state,
+        indexes: entry.indexes.clone(),
+        last_backup: known.last_backup,
+        previous_reason_code: known.previous_reason_code,
+        ..CollectionFacts::named(entry.name.clone())
+    }
+}
+
+/// Sums over a cluster.
+#[must_use]
+pub fn totals(facts: &[CollectionFacts]) -> Totals {
+    facts.iter().fold(Totals::default(), |sum, collection| Totals {
+        collections: sum.collections + 1,
+        rows: sum.rows.saturating_add(collection.rows),
+        size_bytes: sum.size_bytes.saturating_add(collection.size_bytes.total()),
+        new_bytes: sum.new_bytes.saturating_add(collection.new_bytes),
+    })
+}
+
+/// Names of a request that the inventory does not have, in the order of the request.
+#[must_use]
+pub fn missing_names(requested: &[CollectionName], entries: &[CollectionEntry]) -> Vec<String> {
+    let there: Vec<CollectionName> = entries.iter().map(|entry| entry.name.clone()).collect();
+    missing_names_of(requested, &there)
+}
+
+/// Names of a request that are not among those that are there, in the order of the request.
+#[must_use]
+pub fn missing_names_of(requested: &[CollectionName], there: &[CollectionName]) -> Vec<String> {
+    let there: BTreeSet<&CollectionName> = there.iter().collect();
+    requested.iter().filter(|name| !there.contains(name)).map(ToString::to_string).collect()
+}

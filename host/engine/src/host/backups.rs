@@ -1,0 +1,222 @@
+//! Backups: create, list, describe, delete.
+
+use longshore_catalog::{BackupRecord, BackupRow, NewBackup, NewBackupJob};
+use longshore_model::{BackupId, BackupStatus, BackupType, ClusterId, CreationMethod, JobId};
+use serde_json::Value;
+
+use super::{Host, require_manage};
+use crate::EngineError;
+use crate::facts::missing_names;
+use crate::jobs::{BackupDetail, JobRequest, collections_from_value};
+use crate::random::draw;
+use crate::views::{BackupFilter, BackupView, CreateBackup, CreatedBackup, Page, PageRequest, Principal};
+
+impl Host {
+    /// Accepts a backup: its row and its job in one transaction under the job rules. Names of collections are checked
+    /// at once, so that a typing mistake is an answer and not a failed job.
+    ///
+    /// # Errors
+    /// [`EngineError::Forbidden`], [`EngineError::NotFound`] for the cluster, [`EngineError::UnknownCollections`],
+    /// [`EngineError::BadRequest`], [`EngineError::Source`] when the cluster cannot be read, and
+    /// [`EngineError::Catalog`] when another backup is in the way.
+    pub async fn create_backup(
+        &self,
+        who: &Principal,
+        cluster: &ClusterId,
+        request: CreateBackup,
+    ) -> Result<CreatedBackup, EngineError> {
+        let outcome = self.create_backup_now(who, cluster, request).await;
+        self.audit(who, "backup.create", cluster.as_str(), &outcome).await;
+        outcome
+    }
+
+    async fn create_backup_now(
+        &self,
+        who: &Principal,
+        cluster: &ClusterId,
+        request: CreateBackup,
+    ) -> Result<CreatedBackup, EngineError> {
+        require_manage(who, "create a backup")?;
+        let row = self.cluster(cluster).await?;
+        self.check_request(&request, &row.cluster.region)?;
+        let source = self.inner.clusters.source(&row.cluster.source_kind, &row.cluster.location)?;
+        let inventory = source.inventory().await?;
+        let missing = missing_names(&request.collections, &inventory.collections);
+        if !missing.is_empty() {
+            let available = inventory.collections.iter().map(|entry| entry.name.to_string()).take(20).collect();
+            return Err(EngineError::UnknownCollections { names: missing, available });
+        }
+        let random = self.inner.random.as_ref();
+        let backup_id = BackupId::from_random(draw(random)?);
+        let job_id = JobId::from_random(draw(random)?);
+        let seed = u64::from_le_bytes(draw(random)?);
+        let backup = NewBackup {
+            id: backup_id.clone(),
+            cluster: cluster.clone(),
+            backup_type: request.backup_type,
+            creation_method: CreationMethod::Manual,
+            expires: None,
+            collections: Value::Null,
+            detail: Value::Null,
+        };
+        let time = self.inner.clock.now();
+        let job = NewBackupJob { id: job_id.clone(), request: JobRequest::Backup { request, time, seed }.to_value()? };
+        let (backup, _) =
+            self.catalog("accepting a backup", move |catalog, now| Ok(catalog.create_backup(&backup, &job, now)?)).await?;
+        self.inner.wake.notify_one();
+        Ok(CreatedBackup { backup_id, backup_name: backup.name, job_id })
+    }
+
+    fn check_request(&self, request: &CreateBackup, home: &longshore_model::RegionId) -> Result<(), EngineError> {
+        let bad = |what: &str| Err(EngineError::BadRequest { what: what.to_owned() });
+        match request.backup_type {
+            BackupType::Collection if request.collections.is_empty() => {
+                return bad("a COLLECTION backup names its collections in dbCollections; name at least one, or ask for CLUSTER");
+            }
+            BackupType::Cluster if !request.collections.is_empty() => {
+                return bad("a CLUSTER backup takes no dbCollections; leave them out, or ask for COLLECTION");
+            }
+            BackupType::Cluster | BackupType::Collection => {}
+        }
+        let config = self.inner.config();
+        for region in &request.copies {
+            if config.region(region).is_none() {
+                return Err(EngineError::NotFound { what: "region", id: region.to_string() });
+            }
+            if region == home {
+                return bad("a copy goes to another region than the cluster's own; the home backup is made anyway");
+            }
+        }
+        Ok(())
+    }
+
+    /// Backups that are being made or can be restored, newest first.
+    ///
+    /// # Errors
+    /// When the page is out of bounds or the catalog cannot be read.
+    pub async fn list_backups(
+        &self,
+        _who: &Principal,
+        filter: BackupFilter,
+        page: PageRequest,
+    ) -> Result<Page<BackupView>, EngineError> {
+        let filter = longshore_catalog::BackupFilter {
+            project: filter.project_id,
+            cluster: filter.cluster_id,
+            creation_method: filter.creation_method,
+            backup_type: filter.backup_type,
+            start: filter.start,
+            end: filter.end,
+            ..Default::default()
+        };
+        let page = super::page(page);
+        let listed = self.catalog("listing backups", move |catalog, _| Ok(catalog.list_backups(&filter, page)?)).await?;
+        let items = listed.items.into_iter().map(|row| view(row, &Value::Null, &Value::Null)).collect();
+        Ok(Page { count: listed.count, items })
+    }
+
+    /// One backup of a cluster.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], also when the backup belongs to another cluster.
+    pub async fn describe_backup(
+        &self,
+        _who: &Principal,
+        cluster: &ClusterId,
+        backup: &BackupId,
+    ) -> Result<BackupView, EngineError> {
+        let record = self.backup(cluster, backup).await?;
+        Ok(view(record.backup, &record.collections, &record.detail))
+    }
+
+    /// The record of a backup of this cluster.
+    pub(crate) async fn backup(&self, cluster: &ClusterId, backup: &BackupId) -> Result<BackupRecord, EngineError> {
+        let id = backup.clone();
+        let record = self.catalog("reading a backup", move |catalog, _| Ok(catalog.get_backup(&id)?)).await?;
+        record
+            .filter(|record| record.backup.cluster == *cluster)
+            .ok_or_else(|| EngineError::NotFound { what: "backup", id: backup.to_string() })
+    }
+
+    /// Deletes a backup: it is marked first, then its manifests go from the vaults. Bytes that no other backup uses go
+    /// with the next prune. Answers what was deleted.
+    ///
+    /// # Errors
+    /// [`EngineError::Forbidden`], [`EngineError::NotFound`], [`EngineError::Catalog`] while a job uses it, and
+    /// [`EngineError::Vault`]; in the last case it is gone for every reader and the rest is removed at a later delete.
+    pub async fn delete_backup(
+        &self,
+        who: &Principal,
+        cluster: &ClusterId,
+        backup: &BackupId,
+    ) -> Result<BackupView, EngineError> {
+        let outcome = self.delete_backup_now(who, cluster, backup).await;
+        self.audit(who, "backup.delete", backup.as_str(), &outcome).await;
+        outcome
+    }
+
+    async fn delete_backup_now(
+        &self,
+        who: &Principal,
+        cluster: &ClusterId,
+        backup: &BackupId,
+    ) -> Result<BackupView, EngineError> {
+        require_manage(who, "delete a backup")?;
+        let record = self.backup(cluster, backup).await?;
+        // A delete that stopped between the mark and the vaults is finished by asking again.
+        let half_deleted = record.backup.status == BackupStatus::Deleted && record.backup.purged.is_none();
+        if !half_deleted {
+            let id = backup.clone();
+            self.catalog("marking a backup", move |catalog, now| Ok(catalog.mark_backup_deleted(&id, now)?)).await?;
+        }
+        self.inner.vaults.delete_backup(&record.backup.region, backup).await?;
+        let id = backup.clone();
+        self.catalog("noting a deletion", move |catalog, now| Ok(catalog.mark_backup_purged(&id, now)?)).await?;
+        let mut view = view(record.backup, &record.collections, &record.detail);
+        view.status = BackupStatus::Deleted;
+        Ok(view)
+    }
+
+    /// What every policy was asked about a backup, what it answered and why: the decision records and one row per
+    /// decision, as JSON. Read from the vault, so it also says what a deleted catalog once knew.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::Conflict`] while the backup is being made, [`EngineError::Vault`].
+    pub async fn decisions(
+        &self,
+        _who: &Principal,
+        cluster: &ClusterId,
+        backup: &BackupId,
+    ) -> Result<Value, EngineError> {
+        let record = self.backup(cluster, backup).await?;
+        if record.backup.status != BackupStatus::Available {
+            let what = format!("backup {backup} is {}; decisions can be read once it is AVAILABLE", record.backup.status);
+            return Err(EngineError::Conflict { what });
+        }
+        let vaults = &self.inner.vaults;
+        let opened = crate::opened::OpenedBackup::find(vaults, Some(&record.backup.region), backup).await?;
+        Ok(opened.decisions())
+    }
+}
+
+fn view(row: BackupRow, collections: &Value, detail: &Value) -> BackupView {
+    let detail = BackupDetail::from_value(detail);
+    BackupView {
+        backup_id: row.id,
+        backup_name: row.name,
+        backup_type: row.backup_type,
+        creation_method: row.creation_method,
+        status: row.status,
+        size_bytes: row.size_bytes,
+        stored_bytes: detail.stored_bytes,
+        project_id: row.project,
+        cluster_id: row.cluster,
+        cluster_name: row.cluster_name,
+        region_id: row.region,
+        create_time: row.created,
+        expire_time: row.expires,
+        collections: collections_from_value(collections),
+        excluded: detail.excluded,
+        regions: detail.regions,
+    }
+}

@@ -1,0 +1,77 @@
+//! Jobs: list, describe, cancel.
+
+use longshore_catalog::JobRow;
+use longshore_model::JobId;
+
+use super::{Host, require_manage};
+use crate::EngineError;
+use crate::views::{JobFilter, JobView, Page, PageRequest, Principal};
+
+impl Host {
+    /// Jobs, newest first.
+    ///
+    /// # Errors
+    /// When the page is out of bounds or the catalog cannot be read.
+    pub async fn list_jobs(
+        &self,
+        _who: &Principal,
+        filter: JobFilter,
+        page: PageRequest,
+    ) -> Result<Page<JobView>, EngineError> {
+        let filter = longshore_catalog::JobFilter {
+            project: filter.project_id,
+            cluster: filter.cluster_id,
+            job_type: filter.job_type,
+            statuses: filter.status.map(|status| vec![status]),
+            ..Default::default()
+        };
+        let page = super::page(page);
+        let listed = self.catalog("listing jobs", move |catalog, _| Ok(catalog.list_jobs(&filter, page)?)).await?;
+        Ok(Page { count: listed.count, items: listed.items.into_iter().map(|row| self.job_view(row)).collect() })
+    }
+
+    /// One job.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`].
+    pub async fn describe_job(&self, _who: &Principal, job: &JobId) -> Result<JobView, EngineError> {
+        let id = job.clone();
+        let row = self.catalog("reading a job", move |catalog, _| Ok(catalog.get_job(&id)?)).await?;
+        let row = row.ok_or_else(|| EngineError::NotFound { what: "job", id: job.to_string() })?;
+        Ok(self.job_view(row))
+    }
+
+    /// Asks a job to stop. It ends as CANCELED at its next stopping point; what it stored so far counts for nothing.
+    ///
+    /// # Errors
+    /// [`EngineError::Forbidden`], [`EngineError::NotFound`], [`EngineError::Catalog`] when it has already ended.
+    pub async fn cancel_job(&self, who: &Principal, job: &JobId) -> Result<JobView, EngineError> {
+        let outcome = async {
+            require_manage(who, "cancel a job")?;
+            self.describe_job(who, job).await?;
+            let id = job.clone();
+            self.catalog("canceling a job", move |catalog, now| Ok(catalog.cancel_job(&id, now)?)).await
+        }
+        .await;
+        self.audit(who, "job.cancel", job.as_str(), &outcome).await;
+        Ok(self.job_view(outcome?))
+    }
+
+    fn job_view(&self, row: JobRow) -> JobView {
+        // A job that runs in this process knows better how far it is than its last heartbeat.
+        let progress = if row.status.is_terminal() { None } else { self.inner.boards.now(&row.id) };
+        JobView {
+            job_type: row.job_type,
+            status: row.status,
+            progress: progress.unwrap_or(row.progress),
+            cluster_id: row.cluster,
+            backup_id: row.backup,
+            create_time: row.created,
+            start_time: row.started,
+            end_time: row.ended,
+            reason: row.reason.unwrap_or_default(),
+            result: row.result,
+            job_id: row.id,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Turns what a backup moved into the vault's manifests. Pure.
+
+use longshore_model::{PolicyKind, Timestamp};
+use longshore_policy::PolicySet;
+use longshore_source::{DatabaseEntry, PointState};
+use longshore_vault::{
+    CollectionFiles, CollectionFinding, CollectionSealed, DatabaseSealed, PartDraft, PartSealed, content_digest,
+};
+use serde_json::{Value, json};
+
+use crate::plan::{BackupRequest, PlannedCollection};
+use crate::transfer::TransferredCollection;
+
+/// One collection of a part.
+pub(crate) struct PartInput<'a> {
+    pub(crate) planned: &'a PlannedCollection,
+    pub(crate) moved: &'a TransferredCollection,
+    pub(crate) state: PointState,
+}
+
+/// The part of one vault: its collections, numbered from 0.
+pub(crate) fn part_draft(request: &BackupRequest, inputs: &[PartInput<'_>], created: Timestamp) -> PartDraft {
+    let numbered = || (0_u32..).zip(inputs);
+    PartDraft {
+        backup_id: request.backup_id.clone(),
+        token: request.fencing_token,
+        created,
+        collections: numbered()
+            .map(|(number, input)| CollectionFiles { number, files: input.moved.files.clone() })
+            .collect(),
+        sealed: PartSealed { collections: numbered().map(|(number, input)| sealed(number, input)).collect() },
+    }
+}
+
+fn sealed(number: u32, input: &PartInput<'_>) -> CollectionSealed {
+    let (planned, moved) = (input.planned, input.moved);
+    let files = moved.files.iter().zip(&moved.names);
+    CollectionSealed {
+        number,
+        name: planned.facts.name.clone(),
+        schema: moved.point.schema().clone(),
+        properties: planned.entry.properties.clone(),
+        indexes: planned.entry.indexes.clone(),
+        consistent_point: moved.point.description().clone(),
+        physical_rows: moved.point.physical_rows(),
+        live_rows: moved.live_rows,
+        content_digest: content_digest(files.map(|(file, name)| (name.path.as_str(), file.size_bytes, name.digest))),
+        load_state: planned.entry.load_state,
+        finding: match input.state {
+            PointState::Unaltered => CollectionFinding::Unaltered,
+            PointState::Altered => CollectionFinding::Altered,
+            PointState::Dropped => CollectionFinding::Dropped,
+        },
+        files: moved.names.clone(),
+        extra: json!({
+            "codecs": moved.codecs,
+            "selectionReason": planned.selected.value.reason.code,
+        }),
+    }
+}
+
+/// Databases as a root keeps them.
+pub(crate) fn database_entries(databases: &[DatabaseEntry]) -> Vec<DatabaseSealed> {
+    databases
+        .iter()
+        .map(|database| DatabaseSealed {
+            name: database.name.clone(),
+            properties: database.properties.clone(),
+            aliases: database.aliases.clone(),
+        })
+        .collect()
+}
+
+/// Who stood in which chain.
+pub(crate) fn policies_value(policies: &PolicySet) -> Value {
+    let kinds = [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement];
+    let chains = kinds.map(|kind| (kind.as_str().to_owned(), json!(policies.identities(kind))));
+    Value::Object(chains.into_iter().collect())
+}

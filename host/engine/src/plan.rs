@@ -1,0 +1,443 @@
+//! Plans a backup: inventory, policies, sampled streams. Writes nothing.
+//!
+//! Contract: the result is a value that says for every collection whether it goes in, with which codec each of its
+//! streams is stored, in which region it is kept, who decided and why. Carrying it out is [`run_backup`](crate::run_backup);
+//! showing it is a dry run. Points that were opened to sample are kept for the transfer as long as they are few; a
+//! collection whose point was let go is opened again, which is as consistent: each point holds all that was acknowledged
+//! before it was opened.
+//!
+//! Failure: [`EngineError`]; nothing was changed anywhere.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use longshore_model::{
+    BackupId, BackupType, ClusterId, CodecChoice, CollectionFacts, CollectionName, CreationMethod, JobId, Phase, Placed,
+    ProjectId, Region, RegionHealth, RegionId, RegionOffer, RunFacts, RunKind, RunTrigger, Selected, StreamFacts,
+    Timestamp,
+};
+use longshore_policy::{Decision, DecisionRecord, ExplainRow, Guardrails, PolicySet, SelectionPlan, Usage, explain};
+use longshore_sandbox::{Sandbox, SandboxConfig};
+use longshore_source::{CollectionEntry, CollectionPoint, Inventory, PointOptions, Source, SourceKind};
+use longshore_vault::Vault;
+
+use crate::blocking::blocking;
+use crate::facts::{HostKnowledge, collection_facts, missing_names, totals};
+use crate::history::History;
+use crate::random::draw;
+use crate::streams::{SampledCollection, sample_streams};
+use crate::vaults::RegionVaults;
+use crate::{EngineError, RunContext};
+
+/// Name under which a directory that belongs to no host is backed up.
+const LOCAL_PROJECT: &str = "proj-local";
+
+/// The cluster a backup is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterTarget {
+    /// Its id.
+    pub id: ClusterId,
+    /// Its name.
+    pub name: String,
+    /// Its project.
+    pub project_id: ProjectId,
+    /// Its region: the root manifest goes into this region's vault.
+    pub home_region: RegionId,
+    /// Labels of collections, for policies.
+    pub labels: BTreeMap<CollectionName, Vec<(String, String)>>,
+}
+
+impl ClusterTarget {
+    /// A directory that is registered nowhere: its id follows from its absolute path, so that a later backup of the
+    /// same directory finds the earlier ones.
+    ///
+    /// # Errors
+    /// [`EngineError::File`] when the path cannot be resolved.
+    pub fn for_directory(path: &Path, home_region: RegionId) -> Result<Self, EngineError> {
+        let absolute = path.canonicalize().map_err(|error| EngineError::file(path, error))?;
+        let hash = blake3::hash(absolute.as_os_str().as_encoded_bytes());
+        let mut id = [0_u8; 8];
+        id.copy_from_slice(&hash.as_bytes()[..8]);
+        let name = absolute.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        let name: String = name.chars().take(64).map(plain).collect();
+        Ok(Self {
+            id: ClusterId::from_random(id),
+            name: if name.is_empty() { "milvus-lite".to_owned() } else { name },
+            project_id: LOCAL_PROJECT.parse()?,
+            home_region,
+            labels: BTreeMap::new(),
+        })
+    }
+}
+
+/// A backup to plan. Time and seed are fixed here, so that policies see the same run whenever they are asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupRequest {
+    /// Id of the backup.
+    pub backup_id: BackupId,
+    /// Its name.
+    pub backup_name: String,
+    /// The job that makes it.
+    pub job_id: JobId,
+    /// Grows with every attempt of the job; the highest one wins.
+    pub fencing_token: u64,
+    /// Scope.
+    pub backup_type: BackupType,
+    /// Who asked.
+    pub creation_method: CreationMethod,
+    /// The collections of a COLLECTION backup.
+    pub collections: Vec<CollectionName>,
+    /// Regions that get a copy of everything, beside what the placement policy asks for.
+    pub copies: Vec<RegionId>,
+    /// The cluster.
+    pub cluster: ClusterTarget,
+    /// The run's time.
+    pub time: Timestamp,
+    /// The run's random bits.
+    pub seed: u64,
+}
+
+impl BackupRequest {
+    /// A manual backup of a whole cluster, or of `collections` when there are any, with fresh ids.
+    ///
+    /// # Errors
+    /// [`EngineError::NoRandomness`].
+    pub fn manual(
+        cluster: ClusterTarget,
+        collections: Vec<CollectionName>,
+        context: &RunContext,
+    ) -> Result<Self, EngineError> {
+        let random = context.random.as_ref();
+        let time = context.clock.now();
+        Ok(Self {
+            backup_id: BackupId::from_random(draw(random)?),
+            backup_name: format!("{}_{time}", cluster.name),
+            job_id: JobId::from_random(draw(random)?),
+            fencing_token: 1,
+            backup_type: if collections.is_empty() { BackupType::Cluster } else { BackupType::Collection },
+            creation_method: CreationMethod::Manual,
+            collections,
+            copies: Vec::new(),
+            cluster,
+            time,
+            seed: u64::from_le_bytes(draw(random)?),
+        })
+    }
+}
+
+/// The policies of one run and what bounds them. A run keeps what it started with.
+#[derive(Clone)]
+pub struct RunPolicy {
+    /// The chains.
+    pub set: Arc<PolicySet>,
+    /// What no policy may override.
+    pub guardrails: Guardrails,
+    /// The regions there are.
+    pub regions: Vec<Region>,
+}
+
+impl RunPolicy {
+    /// The standard policy alone, with its default settings, and the one region of a vault.
+    ///
+    /// # Errors
+    /// When the sandbox cannot be started.
+    pub fn standard(vault: &Vault) -> Result<Self, EngineError> {
+        let sandbox = Sandbox::new(SandboxConfig::default());
+        let sandbox = sandbox.map_err(|source| EngineError::Plugin { plugin: "the sandbox".to_owned(), source })?;
+        Ok(Self::of(crate::policies::standard_policies(&sandbox)?, vault))
+    }
+
+    /// Chains of one's own and the one region of a vault.
+    #[must_use]
+    pub fn of(policies: PolicySet, vault: &Vault) -> Self {
+        let region = Region {
+            id: vault.region_id().clone(),
+            provider: "local".to_owned(),
+            jurisdiction: String::new(),
+            storage_price_micros_per_gb_month: 0,
+            transfer_price_micros_per_gb: 0,
+        };
+        Self { set: Arc::new(policies), guardrails: Guardrails::default(), regions: vec![region] }
+    }
+}
+
+/// One stream of a planned collection.
+#[derive(Debug, Clone)]
+pub struct PlannedStream {
+    /// What the policy was told.
+    pub facts: StreamFacts,
+    /// What it decided.
+    pub choice: Decision<CodecChoice>,
+}
+
+/// One collection that goes into the backup.
+#[derive(Clone)]
+pub struct PlannedCollection {
+    /// What the source says about it.
+    pub entry: CollectionEntry,
+    /// What the policies were told.
+    pub facts: CollectionFacts,
+    /// Why it is in.
+    pub selected: Decision<Selected>,
+    /// Its streams.
+    pub streams: Vec<PlannedStream>,
+    /// Where it is kept.
+    pub placed: Decision<Placed>,
+    /// The point opened for sampling, if it was kept.
+    pub(crate) point: Option<Arc<dyn CollectionPoint>>,
+}
+
+/// A backup, planned: everything that [`run_backup`](crate::run_backup) needs.
+pub struct BackupPlan {
+    /// What was asked.
+    pub request: BackupRequest,
+    /// Kind of the source.
+    pub source_kind: SourceKind,
+    /// The whole inventory, also what is left out.
+    pub inventory: Inventory,
+    /// What the policies were told about the run.
+    pub run: RunFacts,
+    /// What goes in, in order of (database, name).
+    pub collections: Vec<PlannedCollection>,
+    /// What is left out, and why.
+    pub excluded: Vec<Decision<Selected>>,
+    /// Every question and answer.
+    pub records: Vec<DecisionRecord>,
+    /// Every decision as a row for a person.
+    pub rows: Vec<ExplainRow>,
+    /// What the calls of the plugins cost.
+    pub usage: Vec<Usage>,
+    /// The chains that were asked.
+    pub policies: Arc<PolicySet>,
+    pub(crate) history: History,
+}
+
+/// Plans a backup.
+///
+/// # Errors
+/// [`EngineError::UnknownCollections`], [`EngineError::Policy`] when a policy fails or refuses,
+/// [`EngineError::NothingToBackUp`] when every collection was left out of a cluster that has some, and whatever reading
+/// the source or the vaults can fail with.
+pub async fn plan_backup(
+    request: BackupRequest,
+    source: &dyn Source,
+    policy: &RunPolicy,
+    vaults: &RegionVaults,
+    context: &RunContext,
+) -> Result<BackupPlan, EngineError> {
+    context.progress.enter(Phase::Inventory);
+    let inventory = source.inventory().await?;
+    let history = History::load(vaults, &request.cluster, context).await?;
+    let facts = facts_of_request(&request, &inventory, policy, &history)?;
+    let run = run_facts(&request, &inventory, &facts);
+    context.stop.check()?;
+
+    context.progress.enter(Phase::Policy);
+    let (selection, facts) = ask_selection(policy, &run, facts).await?;
+    let mut rows = explain(&selection);
+    let (mut records, mut usage) = (selection.records, selection.usage);
+    let mut excluded = Vec::new();
+    let mut selected = Vec::new();
+    for (facts, decision) in facts.into_iter().zip(selection.decisions) {
+        if decision.value.include_collection { selected.push((facts, decision)) } else { excluded.push(decision) }
+    }
+    refuse_nothing(&inventory, &selected, &excluded)?;
+
+    let options = |decision: &Decision<Selected>| PointOptions {
+        include_index_files: decision.value.include_index_files,
+    };
+    let wanted: Vec<_> = selected.iter().map(|(facts, decision)| (facts.name.clone(), options(decision))).collect();
+    let sampled = sample_streams(source, &wanted, &history, context).await?;
+    let (mut facts, selected): (Vec<_>, Vec<_>) = selected.into_iter().unzip();
+    for (facts, sampled) in facts.iter_mut().zip(&sampled) {
+        facts.new_bytes = sampled.streams.iter().map(|stream| stream.new_bytes).sum();
+    }
+    context.stop.check()?;
+
+    let offers = region_offers(&request.cluster.home_region, policy, vaults).await;
+    let decided = ask_streams_and_places(policy, &run, &facts, &sampled, offers).await?;
+    records.extend(decided.records);
+    rows.extend(decided.rows);
+    usage.extend(decided.usage);
+    let collections = assemble(&inventory, facts, selected, sampled, decided.choices, decided.places)?;
+    Ok(BackupPlan {
+        request,
+        source_kind: source.kind(),
+        inventory,
+        run,
+        collections,
+        excluded,
+        records,
+        rows,
+        usage,
+        policies: Arc::clone(&policy.set),
+        history,
+    })
+}
+
+fn facts_of_request(
+    request: &BackupRequest,
+    inventory: &Inventory,
+    policy: &RunPolicy,
+    history: &History,
+) -> Result<Vec<CollectionFacts>, EngineError> {
+    let missing = missing_names(&request.collections, &inventory.collections);
+    if !missing.is_empty() {
+        let available = inventory.collections.iter().map(|entry| entry.name.to_string()).take(20).collect();
+        return Err(EngineError::UnknownCollections { names: missing, available });
+    }
+    let wanted = |entry: &&CollectionEntry| {
+        request.backup_type == BackupType::Cluster || request.collections.contains(&entry.name)
+    };
+    let facts = inventory.collections.iter().filter(wanted).map(|entry| {
+        let known = HostKnowledge {
+            labels: request.cluster.labels.get(&entry.name).cloned().unwrap_or_default(),
+            protected: false,
+            requested: request.collections.contains(&entry.name),
+            last_backup: history.last_backup(&entry.name),
+            previous_reason_code: history.reason_code(&entry.name),
+        };
+        let mut facts = collection_facts(entry, known);
+        facts.protected = policy.guardrails.protects(&facts);
+        facts
+    });
+    Ok(facts.collect())
+}
+
+fn run_facts(request: &BackupRequest, inventory: &Inventory, asked: &[CollectionFacts]) -> RunFacts {
+    // Totals describe the whole cluster, also when only some of its collections were asked for.
+    let all: Vec<CollectionFacts> =
+        inventory.collections.iter().map(|entry| collection_facts(entry, HostKnowledge::default())).collect();
+    let totals = if asked.len() == all.len() { totals(asked) } else { totals(&all) };
+    RunFacts {
+        kind: match request.backup_type {
+            BackupType::Cluster => RunKind::Cluster,
+            BackupType::Collection => RunKind::Collection,
+        },
+        trigger: match request.creation_method {
+            CreationMethod::Manual => RunTrigger::Manual,
+            CreationMethod::Auto => RunTrigger::Automatic,
+        },
+        cluster_id: request.cluster.id.clone(),
+        cluster_name: request.cluster.name.clone(),
+        project_id: request.cluster.project_id.clone(),
+        home_region: request.cluster.home_region.clone(),
+        time: request.time,
+        seed: request.seed,
+        next_run: None,
+        month_spend_micros: 0,
+        month_budget_micros: None,
+        totals,
+        extra: Vec::new(),
+    }
+}
+
+async fn ask_selection(
+    policy: &RunPolicy,
+    run: &RunFacts,
+    facts: Vec<CollectionFacts>,
+) -> Result<(SelectionPlan, Vec<CollectionFacts>), EngineError> {
+    let (policy, run) = (policy.clone(), run.clone());
+    blocking("asking the selection policies", move || {
+        let plan = policy.set.select(&run, &facts, &policy.guardrails)?;
+        Ok((plan, facts))
+    })
+    .await
+}
+
+fn refuse_nothing(
+    inventory: &Inventory,
+    selected: &[(CollectionFacts, Decision<Selected>)],
+    excluded: &[Decision<Selected>],
+) -> Result<(), EngineError> {
+    if !selected.is_empty() || inventory.collections.is_empty() {
+        return Ok(());
+    }
+    let why = excluded.first().map_or_else(
+        || "no collection was asked for".to_owned(),
+        |first| {
+            let (by, reason) = (&first.decided_by.member, &first.value.reason.message);
+            format!("the selection policies left all {} collections out, {by} said: {reason}", excluded.len())
+        },
+    );
+    Err(EngineError::NothingToBackUp { why })
+}
+
+async fn region_offers(home: &RegionId, policy: &RunPolicy, vaults: &RegionVaults) -> Vec<RegionOffer> {
+    let mut offers = Vec::with_capacity(policy.regions.len());
+    for region in &policy.regions {
+        let used_bytes = vaults.used_bytes(&region.id).await;
+        let health = if used_bytes.is_ok() { RegionHealth::Healthy } else { RegionHealth::Unreachable };
+        offers.push(RegionOffer {
+            id: region.id.clone(),
+            provider: region.provider.clone(),
+            jurisdiction: region.jurisdiction.clone(),
+            home: region.id == *home,
+            storage_price_micros_per_gb_month: region.storage_price_micros_per_gb_month,
+            transfer_price_micros_per_gb: region.transfer_price_micros_per_gb,
+            health,
+            used_bytes: used_bytes.unwrap_or(0),
+            extra: Vec::new(),
+        });
+    }
+    offers
+}
+
+struct Decided {
+    choices: Vec<Decision<CodecChoice>>,
+    places: Vec<Decision<Placed>>,
+    records: Vec<DecisionRecord>,
+    rows: Vec<ExplainRow>,
+    usage: Vec<Usage>,
+}
+
+async fn ask_streams_and_places(
+    policy: &RunPolicy,
+    run: &RunFacts,
+    facts: &[CollectionFacts],
+    sampled: &[SampledCollection],
+    offers: Vec<RegionOffer>,
+) -> Result<Decided, EngineError> {
+    let (policy, run, facts) = (policy.clone(), run.clone(), facts.to_vec());
+    let streams: Vec<StreamFacts> = sampled.iter().flat_map(|collection| collection.streams.iter().cloned()).collect();
+    blocking("asking the compression and placement policies", move || {
+        let compression = policy.set.choose(&run, &streams)?;
+        let placement = policy.set.place(&run, &facts, &offers, &policy.guardrails)?;
+        let mut rows = explain(&compression);
+        rows.extend(explain(&placement));
+        let (mut records, mut usage) = (compression.records, compression.usage);
+        records.extend(placement.records);
+        usage.extend(placement.usage);
+        Ok(Decided { choices: compression.decisions, places: placement.decisions, records, rows, usage })
+    })
+    .await
+}
+
+fn assemble(
+    inventory: &Inventory,
+    facts: Vec<CollectionFacts>,
+    selected: Vec<Decision<Selected>>,
+    sampled: Vec<SampledCollection>,
+    choices: Vec<Decision<CodecChoice>>,
+    places: Vec<Decision<Placed>>,
+) -> Result<Vec<PlannedCollection>, EngineError> {
+    let entries: BTreeMap<_, _> = inventory.collections.iter().map(|entry| (&entry.name, entry)).collect();
+    let mut choices = choices.into_iter();
+    let mut planned = Vec::with_capacity(facts.len());
+    for (((facts, selected), sampled), placed) in facts.into_iter().zip(selected).zip(sampled).zip(places) {
+        let streams: Vec<PlannedStream> = sampled
+            .streams
+            .into_iter()
+            .zip(choices.by_ref())
+            .map(|(facts, choice)| PlannedStream { facts, choice })
+            .collect();
+        let entry = entries.get(&facts.name).ok_or_else(|| EngineError::Internal {
+            what: format!("collection {} got lost while it was planned", facts.name),
+        })?;
+        let entry = (*entry).clone();
+        planned.push(PlannedCollection { entry, facts, selected, streams, placed, point: sampled.point });
+    }
+    Ok(planned)
+}

@@ -1,0 +1,140 @@
+//! How far a running job is, and how it is asked to stop.
+//!
+//! Contract: a job writes, anybody reads at any moment; reading never waits for the job. A job looks at its
+//! [`StopSignal`] between pieces of work, so that stopping leaves nothing half-done.
+
+use std::sync::Arc;
+
+use longshore_model::{CollectionName, CollectionProgress, Phase, Progress};
+use tokio::sync::watch;
+
+use crate::EngineError;
+
+/// The progress of one job. Cheap to clone; clones show the same job.
+#[derive(Debug, Clone)]
+pub struct ProgressBoard {
+    state: Arc<watch::Sender<Progress>>,
+}
+
+impl Default for ProgressBoard {
+    fn default() -> Self {
+        Self { state: Arc::new(watch::Sender::new(Progress::default())) }
+    }
+}
+
+impl ProgressBoard {
+    /// Progress as it is now.
+    #[must_use]
+    pub fn now(&self) -> Progress {
+        self.state.borrow().clone()
+    }
+
+    /// A receiver that is told of every change.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Progress> {
+        self.state.subscribe()
+    }
+
+    /// Enters a phase.
+    pub fn enter(&self, phase: Phase) {
+        self.state.send_modify(|progress| progress.phase = phase);
+    }
+
+    /// Sets the collections and the bytes that will be moved for each, nothing done yet.
+    pub fn expect(&self, collections: impl IntoIterator<Item = (CollectionName, u64)>) {
+        let collections = collections
+            .into_iter()
+            .map(|(name, total_bytes)| CollectionProgress { name, total_bytes, done_bytes: 0 })
+            .collect();
+        self.state.send_modify(|progress| progress.collections = collections);
+    }
+
+    /// Sets the bytes of one collection, by its place, when they are known better than before.
+    pub fn set_total(&self, collection: usize, total_bytes: u64) {
+        self.state.send_modify(|progress| {
+            if let Some(entry) = progress.collections.get_mut(collection) {
+                entry.total_bytes = total_bytes;
+            }
+        });
+    }
+
+    /// Adds bytes done to one collection, by its place.
+    pub fn add(&self, collection: usize, bytes: u64) {
+        self.state.send_modify(|progress| {
+            if let Some(entry) = progress.collections.get_mut(collection) {
+                entry.done_bytes = entry.done_bytes.saturating_add(bytes).min(entry.total_bytes);
+            }
+        });
+    }
+}
+
+/// Asks a job to stop. Cheap to clone; clones share the request.
+#[derive(Debug, Clone)]
+pub struct StopSignal {
+    state: Arc<watch::Sender<Option<String>>>,
+}
+
+impl Default for StopSignal {
+    fn default() -> Self {
+        Self { state: Arc::new(watch::Sender::new(None)) }
+    }
+}
+
+impl StopSignal {
+    /// Asks for a stop, with the reason that the job will give. The first reason stays.
+    pub fn stop(&self, why: &str) {
+        self.state.send_if_modified(|state| {
+            let first = state.is_none();
+            if first {
+                *state = Some(why.to_owned());
+            }
+            first
+        });
+    }
+
+    /// Goes on unless a stop was asked for.
+    ///
+    /// # Errors
+    /// [`EngineError::Stopped`].
+    pub fn check(&self) -> Result<(), EngineError> {
+        match self.state.borrow().as_ref() {
+            Some(why) => Err(EngineError::Stopped { why: why.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until a stop is asked for.
+    pub async fn stopped(&self) {
+        let mut receiver = self.state.subscribe();
+        // The sender lives as long as self, so waiting can only end with a request.
+        let _ = receiver.wait_for(Option::is_some).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn progress_reaches_a_hundred_only_when_the_job_is_done() {
+        let board = ProgressBoard::default();
+        board.expect([("a".parse().unwrap(), 10), ("b".parse().unwrap(), 0)]);
+        board.enter(Phase::Transfer);
+        board.add(0, 25);
+        assert_eq!(board.now().bytes(), (10, 10));
+        assert_eq!(board.now().percent(), 99);
+        board.enter(Phase::Done);
+        assert_eq!(board.now().percent(), 100);
+    }
+
+    #[test]
+    fn the_first_reason_to_stop_is_the_one_that_is_given() {
+        let stop = StopSignal::default();
+        stop.check().unwrap();
+        stop.stop("canceled by key `ops`");
+        stop.stop("something later");
+        let error = stop.check().unwrap_err().to_string();
+        assert_eq!(error, "the job was stopped: canceled by key `ops`");
+    }
+}

@@ -1,0 +1,332 @@
+//! Restores a backup into a target and proves that it is what was backed up.
+//!
+//! Contract: the target is untouched until everything was written, read back and compared; the last step moves it into
+//! place. What is compared, per collection: the digest of every file read back from disk, physical rows and live rows,
+//! each with what the manifest says. A difference is [`EngineError::ProofFailed`], and the target stays as it was.
+//!
+//! Failure: [`EngineError`]; the target's staging folder is removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use longshore_model::{BackupId, CollectionMapping, CollectionName, Digest, Phase, RegionId, RestoredLoadState, Timestamp, VaultId};
+use longshore_source::{
+    DatabaseEntry, RestoreRun, RestoreTarget, RestoredCollection, TargetCollection, TargetFile, TargetPlan,
+};
+use longshore_vault::{FileEntry, Reader};
+use serde::Serialize;
+
+use crate::opened::{OpenedBackup, OpenedCollection};
+use crate::vaults::RegionVaults;
+use crate::{EngineError, RunContext};
+
+/// What to restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestoreScope {
+    /// Everything, under its own names, with all databases and aliases.
+    WholeCluster(RestoredLoadState),
+    /// Chosen collections, under the names given.
+    Collections(Vec<CollectionMapping>),
+}
+
+/// A file to write.
+struct FileToWrite {
+    entry: FileEntry,
+    digest: Digest,
+    path: String,
+}
+
+/// A collection to write.
+struct CollectionToWrite {
+    vault: VaultId,
+    files: Vec<FileToWrite>,
+    physical_rows: u64,
+    live_rows: Option<u64>,
+    size_bytes: u64,
+}
+
+/// A restore, planned.
+pub struct RestorePlan {
+    /// Which backup.
+    pub backup_id: BackupId,
+    /// What the target will be asked to make.
+    pub target: TargetPlan,
+    collections: Vec<CollectionToWrite>,
+    opened: OpenedBackup,
+}
+
+/// What was restored, and how it was proven.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreOutcome {
+    /// Which backup.
+    pub backup_id: BackupId,
+    /// Its collections, in order of their names in the backup.
+    pub collections: Vec<ProvenCollection>,
+    /// Bytes written.
+    pub size_bytes: u64,
+    /// How long it took, in milliseconds.
+    pub duration_ms: i64,
+    /// Until when the data is, at the latest: the time of the backup.
+    pub backup_time: Timestamp,
+}
+
+/// One restored collection and what was compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProvenCollection {
+    /// Its name in the backup.
+    pub from: CollectionName,
+    /// Its name in the target.
+    pub to: CollectionName,
+    /// Files whose bytes, read back from disk, are those that were backed up.
+    pub files: u64,
+    /// Bytes of them.
+    pub size_bytes: u64,
+    /// Rows in its files, deleted ones included; equal to the backup's.
+    pub physical_rows: u64,
+    /// Rows a client sees, equal to the backup's; `None` when they were too many to count.
+    pub live_rows: Option<u64>,
+}
+
+/// Everything in `names` under its own name.
+#[must_use]
+pub fn all_under_their_own_names(names: &[CollectionName], load_state: RestoredLoadState) -> Vec<CollectionMapping> {
+    names.iter().map(|name| CollectionMapping { from: name.clone(), to: name.clone(), load_state }).collect()
+}
+
+/// Refuses two collections with one destination, and one collection named twice.
+///
+/// # Errors
+/// [`EngineError::BadRequest`].
+pub fn check_destinations(mappings: &[CollectionMapping]) -> Result<(), EngineError> {
+    let mut destinations = BTreeSet::new();
+    let mut sources = BTreeSet::new();
+    for mapping in mappings {
+        if !destinations.insert(&mapping.to) {
+            let what = format!("two collections would be restored as {}; give them different names", mapping.to);
+            return Err(EngineError::BadRequest { what });
+        }
+        if !sources.insert(&mapping.from) {
+            let what = format!("collection {} is named twice; restore it once per request", mapping.from);
+            return Err(EngineError::BadRequest { what });
+        }
+    }
+    Ok(())
+}
+
+/// Plans a restore. Reads manifests, writes nothing.
+///
+/// # Errors
+/// [`EngineError::NotFound`], [`EngineError::UnknownCollections`], [`EngineError::BadRequest`],
+/// [`EngineError::DamagedBackup`], [`EngineError::Vault`].
+pub async fn plan_restore(
+    vaults: &RegionVaults,
+    home: Option<&RegionId>,
+    backup: &BackupId,
+    scope: RestoreScope,
+) -> Result<RestorePlan, EngineError> {
+    let opened = OpenedBackup::find(vaults, home, backup).await?;
+    let there = opened.collections()?;
+    let (whole_cluster, mappings) = match scope {
+        RestoreScope::WholeCluster(load_state) => {
+            let names: Vec<CollectionName> = there.iter().map(|collection| collection.sealed.name.clone()).collect();
+            (true, all_under_their_own_names(&names, load_state))
+        }
+        RestoreScope::Collections(mappings) => (false, mappings),
+    };
+    check_destinations(&mappings)?;
+    let by_name: BTreeMap<&CollectionName, &OpenedCollection<'_>> =
+        there.iter().map(|collection| (&collection.sealed.name, collection)).collect();
+    let missing: Vec<String> =
+        mappings.iter().filter(|m| !by_name.contains_key(&m.from)).map(|m| m.from.to_string()).collect();
+    if !missing.is_empty() {
+        let available = by_name.keys().map(ToString::to_string).take(20).collect();
+        return Err(EngineError::UnknownCollections { names: missing, available });
+    }
+    let (mut targets, mut collections) = (Vec::new(), Vec::new());
+    for mapping in mappings {
+        if let Some(collection) = by_name.get(&mapping.from) {
+            let (target, write) = planned(mapping, collection);
+            targets.push(target);
+            collections.push(write);
+        }
+    }
+    let databases = opened.sealed()?.databases.iter().map(|database| DatabaseEntry {
+        name: database.name.clone(),
+        properties: database.properties.clone(),
+        aliases: database.aliases.clone(),
+    });
+    let target = TargetPlan { databases: databases.collect(), whole_cluster, collections: targets };
+    Ok(RestorePlan { backup_id: backup.clone(), target, collections, opened })
+}
+
+fn planned(mapping: CollectionMapping, collection: &OpenedCollection<'_>) -> (TargetCollection, CollectionToWrite) {
+    let files = collection.files.files.iter().zip(&collection.sealed.files);
+    let target_files = files.clone().map(|(file, sealed)| TargetFile {
+        path: sealed.path.clone(),
+        class: file.class,
+        size_bytes: file.size_bytes,
+    });
+    let target = TargetCollection {
+        mapping,
+        schema: collection.sealed.schema.clone(),
+        files: target_files.collect(),
+        description: collection.sealed.consistent_point.clone(),
+    };
+    let size_bytes = collection.files.files.iter().map(|file| file.size_bytes).sum();
+    let write = CollectionToWrite {
+        vault: collection.vault.id().clone(),
+        files: files
+            .map(|(file, sealed)| FileToWrite {
+                entry: file.clone(),
+                digest: sealed.digest,
+                path: sealed.path.clone(),
+            })
+            .collect(),
+        physical_rows: collection.sealed.physical_rows,
+        live_rows: collection.sealed.live_rows,
+        size_bytes,
+    };
+    (target, write)
+}
+
+/// Carries out a restore and proves it.
+///
+/// # Errors
+/// [`EngineError::Source`] when the target is in use, has such a collection, or has no space;
+/// [`EngineError::Vault`] when a blob is missing or damaged; [`EngineError::ProofFailed`]; [`EngineError::Stopped`].
+pub async fn run_restore(
+    plan: RestorePlan,
+    target: &dyn RestoreTarget,
+    context: &RunContext,
+) -> Result<RestoreOutcome, EngineError> {
+    let started = context.clock.now();
+    let progress = &context.progress;
+    progress.expect(
+        plan.target
+            .collections
+            .iter()
+            .zip(&plan.collections)
+            .map(|(target, write)| (target.mapping.to.clone(), write.size_bytes)),
+    );
+    let readers = open_readers(&plan).await?;
+    progress.enter(Phase::Transfer);
+    let run = target.begin(&plan.target).await?;
+    let written = write_all(&plan, &readers, run.as_ref(), context).await;
+    match written {
+        Ok(collections) => {
+            progress.enter(Phase::Commit);
+            run.commit().await?;
+            progress.enter(Phase::Done);
+            Ok(RestoreOutcome {
+                backup_id: plan.backup_id,
+                size_bytes: collections.iter().map(|collection| collection.size_bytes).sum(),
+                collections,
+                duration_ms: context.clock.now().millis_since(started),
+                backup_time: plan.opened.root.open.created,
+            })
+        }
+        Err(error) => {
+            if let Err(left) = run.abort().await {
+                tracing::warn!(error = %left, "the staging folder of a failed restore could not be removed");
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn open_readers(plan: &RestorePlan) -> Result<BTreeMap<VaultId, Reader>, EngineError> {
+    let mut readers = BTreeMap::new();
+    for part in &plan.opened.parts {
+        let (id, region) = (part.vault.id().clone(), part.vault.region_id());
+        if plan.collections.iter().any(|collection| collection.vault == id) && !readers.contains_key(&id) {
+            let reader = part.vault.open_reader().await.map_err(EngineError::vault(region))?;
+            readers.insert(id, reader);
+        }
+    }
+    Ok(readers)
+}
+
+async fn write_all(
+    plan: &RestorePlan,
+    readers: &BTreeMap<VaultId, Reader>,
+    run: &dyn RestoreRun,
+    context: &RunContext,
+) -> Result<Vec<ProvenCollection>, EngineError> {
+    stream::iter(plan.collections.iter().enumerate())
+        .map(async |(place, write)| {
+            let reader = readers.get(&write.vault).ok_or_else(|| EngineError::Internal {
+                what: "a reader of a vault got lost".to_owned(),
+            })?;
+            write_collection(place, write, reader, run, context).await?;
+            let restored = run.finish_collection(place).await?;
+            let mapping = plan.target.collections.get(place).map(|target| &target.mapping);
+            let mapping = mapping.ok_or_else(|| EngineError::Internal { what: "a collection got lost".to_owned() })?;
+            prove(mapping, write, &restored)
+        })
+        .buffered(context.limits.parallel_collections.max(1))
+        .try_collect()
+        .await
+}
+
+async fn write_collection(
+    place: usize,
+    write: &CollectionToWrite,
+    reader: &Reader,
+    run: &dyn RestoreRun,
+    context: &RunContext,
+) -> Result<(), EngineError> {
+    let region = reader.vault().region_id();
+    let mut pieces = Vec::new();
+    for (file, to_write) in write.files.iter().enumerate() {
+        let of_file = reader.file_pieces(&to_write.entry).map_err(EngineError::vault(region))?;
+        pieces.extend(of_file.into_iter().map(|piece| (file, piece)));
+    }
+    stream::iter(pieces)
+        .map(Ok)
+        .try_for_each_concurrent(context.limits.parallel_chunks.max(1), async |(file, piece)| {
+            context.stop.check()?;
+            let bytes = reader.read_blob(&piece.blob).await.map_err(EngineError::vault(region))?;
+            let length = bytes.len() as u64;
+            run.write(place, file, piece.offset, bytes).await?;
+            context.progress.add(place, length);
+            Ok::<_, EngineError>(())
+        })
+        .await
+}
+
+/// Compares what was read back with what the manifest says.
+fn prove(
+    mapping: &CollectionMapping,
+    write: &CollectionToWrite,
+    restored: &RestoredCollection,
+) -> Result<ProvenCollection, EngineError> {
+    let failed = |what: String| EngineError::ProofFailed { collection: mapping.to.to_string(), what };
+    if restored.file_digests.len() != write.files.len() {
+        let (there, wanted) = (restored.file_digests.len(), write.files.len());
+        return Err(failed(format!("it has {there} files, {wanted} were backed up")));
+    }
+    for (file, digest) in write.files.iter().zip(&restored.file_digests) {
+        if file.digest != *digest {
+            return Err(failed(format!("{} has digest {digest}, backed up was {}", file.path, file.digest)));
+        }
+    }
+    if restored.physical_rows != write.physical_rows {
+        let (there, wanted) = (restored.physical_rows, write.physical_rows);
+        return Err(failed(format!("it has {there} physical rows, {wanted} were backed up")));
+    }
+    if let (Some(there), Some(wanted)) = (restored.live_rows, write.live_rows)
+        && there != wanted
+    {
+        return Err(failed(format!("it has {there} live rows, {wanted} were backed up")));
+    }
+    Ok(ProvenCollection {
+        from: mapping.from.clone(),
+        to: mapping.to.clone(),
+        files: write.files.len() as u64,
+        size_bytes: write.size_bytes,
+        physical_rows: restored.physical_rows,
+        live_rows: restored.live_rows.filter(|_| write.live_rows.is_some()),
+    })
+}

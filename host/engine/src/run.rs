@@ -1,0 +1,231 @@
+//! Runs one job: from what the catalog kept to what the catalog will keep.
+
+use std::sync::Arc;
+
+use longshore_catalog::{BackupOutcome as CatalogBackupOutcome, BackupRecord, ClusterRow, JobRow, NewCluster, NewJob};
+use longshore_model::{JobId, JobType, RegionId, Timestamp};
+use serde_json::{Value, json};
+
+use crate::backup::{BackupOutcome, RequestedCopy, run_backup};
+use crate::blocking::blocking;
+use crate::config::HostConfig;
+use crate::copy::copy_backup;
+use crate::host::Inner;
+use crate::jobs::{BackupDetail, JobRequest};
+use crate::opened::OpenedBackup;
+use crate::plan::{BackupRequest, ClusterTarget, RunPolicy, plan_backup};
+use crate::random::draw;
+use crate::restore::{RestoreScope, plan_restore, run_restore};
+use crate::views::{CreateBackup, RestoreCluster, RestoreCollections};
+use crate::worker::Finished;
+use crate::{EngineError, RunContext};
+
+/// Runs a job to its end.
+pub(crate) async fn run(inner: &Arc<Inner>, job: &JobRow, context: &RunContext) -> Result<Finished, EngineError> {
+    match JobRequest::from_value(&job.request)? {
+        JobRequest::Backup { request, time, seed } => backup(inner, job, request, time, seed, context).await,
+        JobRequest::Copy { to, collections } => {
+            let record = backup_record(inner, job).await?;
+            let home = &record.backup.region;
+            let copied = copy_backup(&inner.vaults, home, &record.backup.id, &to, &collections, job, context).await?;
+            let mut regions = BackupDetail::from_value(&record.detail).regions;
+            regions.push(to);
+            regions.sort();
+            regions.dedup();
+            let detail = json!({ "regions": regions });
+            let backup = CatalogBackupOutcome { size_bytes: 0, collections: Value::Null, detail };
+            Ok(Finished { result: to_value(&copied)?, backup: Some(backup), follow_ups: Vec::new() })
+        }
+        JobRequest::RestoreCluster { request, cluster_id, location } => {
+            restore_cluster(inner, job, request, cluster_id, location, context).await
+        }
+        JobRequest::RestoreCollections { request } => restore_collections(inner, job, request, context).await,
+    }
+}
+
+fn to_value(value: &impl serde::Serialize) -> Result<Value, EngineError> {
+    serde_json::to_value(value).map_err(|error| EngineError::Internal { what: format!("writing a result: {error}") })
+}
+
+/// What the next run of a host decides with.
+pub(crate) fn run_policy(inner: &Inner, config: &HostConfig) -> RunPolicy {
+    RunPolicy {
+        set: inner.policies.current(),
+        guardrails: config.guardrails.clone(),
+        regions: config.regions.iter().map(crate::config::RegionConfig::region).collect(),
+    }
+}
+
+async fn cluster_row(inner: &Arc<Inner>, id: &longshore_model::ClusterId) -> Result<ClusterRow, EngineError> {
+    let (host, wanted) = (Arc::clone(inner), id.clone());
+    let row = blocking("reading a cluster", move || Ok(host.catalog.get_cluster(&wanted)?)).await?;
+    row.ok_or_else(|| EngineError::NotFound { what: "cluster", id: id.to_string() })
+}
+
+async fn backup_record(inner: &Arc<Inner>, job: &JobRow) -> Result<BackupRecord, EngineError> {
+    let missing = || EngineError::Internal { what: format!("job {} names no backup", job.id) };
+    let id = job.backup.clone().ok_or_else(missing)?;
+    let host = Arc::clone(inner);
+    let record = blocking("reading a backup", move || Ok(host.catalog.get_backup(&id)?)).await?;
+    record.ok_or_else(missing)
+}
+
+async fn backup(
+    inner: &Arc<Inner>,
+    job: &JobRow,
+    request: CreateBackup,
+    time: Timestamp,
+    seed: u64,
+    context: &RunContext,
+) -> Result<Finished, EngineError> {
+    let record = backup_record(inner, job).await?;
+    let row = cluster_row(inner, &record.backup.cluster).await?;
+    let config = inner.config();
+    // An attempt that was killed between the commit and the catalog has made this backup already.
+    if job.attempt > 1
+        && let Some(finished) = committed_before(inner, &record).await?
+    {
+        return Ok(finished);
+    }
+    let source = inner.clusters.source(&row.cluster.source_kind, &row.cluster.location)?;
+    let request = BackupRequest {
+        backup_id: record.backup.id.clone(),
+        backup_name: record.backup.name.clone(),
+        job_id: job.id.clone(),
+        fencing_token: job.fencing_token,
+        backup_type: request.backup_type,
+        creation_method: record.backup.creation_method,
+        collections: request.collections,
+        copies: request.copies,
+        cluster: cluster_target(&row, &config),
+        time,
+        seed,
+    };
+    let plan = plan_backup(request, source.as_ref(), &run_policy(inner, &config), &inner.vaults, context).await?;
+    let outcome = run_backup(plan, source.as_ref(), &inner.vaults, context).await?;
+    finished(inner, &record, &outcome)
+}
+
+fn cluster_target(row: &ClusterRow, config: &HostConfig) -> ClusterTarget {
+    let configured = config.clusters.iter().find(|cluster| cluster.id == row.cluster.id);
+    let labels = configured.into_iter().flat_map(|cluster| &cluster.labels);
+    ClusterTarget {
+        id: row.cluster.id.clone(),
+        name: row.cluster.name.clone(),
+        project_id: row.cluster.project.clone(),
+        home_region: row.cluster.region.clone(),
+        labels: labels
+            .map(|(key, labels)| (key.0.clone(), labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect()))
+            .collect(),
+    }
+}
+
+fn finished(inner: &Inner, record: &BackupRecord, outcome: &BackupOutcome) -> Result<Finished, EngineError> {
+    let detail = BackupDetail {
+        stored_bytes: outcome.stored_bytes,
+        regions: outcome.regions.clone(),
+        excluded: outcome.excluded.clone(),
+    };
+    let backup = CatalogBackupOutcome {
+        size_bytes: outcome.size_bytes,
+        collections: to_value(&outcome.collections)?,
+        detail: to_value(&detail)?,
+    };
+    let follow_ups =
+        outcome.copies.iter().map(|copy| copy_job(inner, record, copy)).collect::<Result<Vec<_>, EngineError>>()?;
+    Ok(Finished { result: to_value(outcome)?, backup: Some(backup), follow_ups })
+}
+
+/// One job per further region, accepted in the transaction that ends the home job.
+fn copy_job(inner: &Inner, record: &BackupRecord, copy: &RequestedCopy) -> Result<NewJob, EngineError> {
+    let request = JobRequest::Copy { to: copy.region.clone(), collections: copy.collections.clone() };
+    Ok(NewJob {
+        id: JobId::from_random(draw(inner.random.as_ref())?),
+        job_type: JobType::Copy,
+        project: record.backup.project.clone(),
+        cluster: Some(record.backup.cluster.clone()),
+        backup: Some(record.backup.id.clone()),
+        request: request.to_value()?,
+    })
+}
+
+async fn committed_before(inner: &Arc<Inner>, record: &BackupRecord) -> Result<Option<Finished>, EngineError> {
+    let home: &RegionId = &record.backup.region;
+    let opened = match OpenedBackup::find(&inner.vaults, Some(home), &record.backup.id).await {
+        Ok(opened) => opened,
+        Err(EngineError::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let sizes = opened.root.open.sizes;
+    let detail = BackupDetail {
+        stored_bytes: sizes.new_bytes,
+        regions: opened.regions(),
+        excluded: opened.excluded_views()?,
+    };
+    let backup = CatalogBackupOutcome {
+        size_bytes: sizes.plain_bytes,
+        collections: to_value(&opened.collection_views()?)?,
+        detail: to_value(&detail)?,
+    };
+    let copies: Vec<RequestedCopy> = opened
+        .sealed()?
+        .extra
+        .get("copies")
+        .and_then(|copies| serde_json::from_value(copies.clone()).ok())
+        .unwrap_or_default();
+    let follow_ups = copies.iter().map(|copy| copy_job(inner, record, copy)).collect::<Result<Vec<_>, EngineError>>()?;
+    let result = json!({ "backupId": record.backup.id, "committedByAnEarlierAttempt": true });
+    Ok(Some(Finished { result, backup: Some(backup), follow_ups }))
+}
+
+async fn restore_cluster(
+    inner: &Arc<Inner>,
+    job: &JobRow,
+    request: RestoreCluster,
+    cluster_id: longshore_model::ClusterId,
+    location: String,
+    context: &RunContext,
+) -> Result<Finished, EngineError> {
+    let record = backup_record(inner, job).await?;
+    let kind = longshore_source::SourceKind::MilvusLite.as_str();
+    // The new directory appears by one rename after the proof. If it is there, an earlier attempt got that far.
+    let restored = if job.attempt > 1 && std::path::Path::new(&location).exists() {
+        json!({ "backupId": record.backup.id, "restoredByAnEarlierAttempt": true })
+    } else {
+        let scope = RestoreScope::WholeCluster(request.load_state);
+        let plan = plan_restore(&inner.vaults, Some(&record.backup.region), &record.backup.id, scope).await?;
+        let target = inner.clusters.target(kind, &location)?;
+        to_value(&run_restore(plan, target.as_ref(), context).await?)?
+    };
+    let cluster = NewCluster {
+        id: cluster_id.clone(),
+        name: request.cluster_name,
+        project: request.project_id,
+        region: record.backup.region.clone(),
+        source_kind: kind.to_owned(),
+        location: location.clone(),
+        cu_size: request.cu_size,
+        status: "RUNNING".to_owned(),
+    };
+    let host = Arc::clone(inner);
+    blocking("registering a cluster", move || Ok(host.catalog.put_cluster(&cluster, host.clock.now())?)).await?;
+    let note = "Milvus Lite has no users, so there is no db_admin and no password; cuSize is recorded only.";
+    let result = json!({ "clusterId": cluster_id, "connectAddress": location, "restore": restored, "note": note });
+    Ok(Finished { result, backup: None, follow_ups: Vec::new() })
+}
+
+async fn restore_collections(
+    inner: &Arc<Inner>,
+    job: &JobRow,
+    request: RestoreCollections,
+    context: &RunContext,
+) -> Result<Finished, EngineError> {
+    let record = backup_record(inner, job).await?;
+    let row = cluster_row(inner, &request.destination).await?;
+    let scope = RestoreScope::Collections(request.collections);
+    let plan = plan_restore(&inner.vaults, Some(&record.backup.region), &record.backup.id, scope).await?;
+    let target = inner.clusters.target(&row.cluster.source_kind, &row.cluster.location)?;
+    let restored = run_restore(plan, target.as_ref(), context).await?;
+    let result = json!({ "clusterId": request.destination, "restore": to_value(&restored)? });
+    Ok(Finished { result, backup: None, follow_ups: Vec::new() })
+}

@@ -1,0 +1,165 @@
+//! Moves the bytes of one planned collection from its point into a vault's session.
+//!
+//! Contract: a file that an earlier backup holds under the same identity is referenced without being read; everything
+//! else is read at the point, split, deduplicated by content and stored with the codec the policy chose for its class.
+//! Failure: [`EngineError`]; what was stored so far is named by nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use longshore_model::{Codec, FileClass, RegionId};
+use longshore_source::{CollectionPoint, PointFile, PointOptions, Source, SourceError};
+use longshore_vault::{FileEntry, FileSealed, PieceSource, Session, VaultError};
+
+use crate::history::History;
+use crate::plan::PlannedCollection;
+use crate::{EngineError, ProgressBoard, RunContext};
+
+/// A collection whose bytes are in a session.
+pub(crate) struct TransferredCollection {
+    pub(crate) point: Arc<dyn CollectionPoint>,
+    pub(crate) files: Vec<FileEntry>,
+    pub(crate) names: Vec<FileSealed>,
+    /// Codecs that were asked for, for files that were read.
+    pub(crate) codecs: BTreeSet<String>,
+    pub(crate) live_rows: Option<u64>,
+    /// Bytes of files that were not read because an earlier backup holds them.
+    pub(crate) reused_bytes: u64,
+    /// Bytes that were read but that the vault had already.
+    pub(crate) deduplicated_bytes: u64,
+}
+
+/// One file of a collection, stored or referenced.
+struct Moved {
+    entry: FileEntry,
+    name: FileSealed,
+    reused: bool,
+    new_plain_bytes: u64,
+}
+
+/// Stores one collection. `place` is its place on the progress board.
+pub(crate) async fn transfer(
+    planned: &PlannedCollection,
+    place: usize,
+    source: &dyn Source,
+    session: &Session,
+    history: &History,
+    context: &RunContext,
+) -> Result<TransferredCollection, EngineError> {
+    context.stop.check()?;
+    let point = match &planned.point {
+        Some(point) => Arc::clone(point),
+        None => {
+            let options = PointOptions { include_index_files: planned.selected.value.include_index_files };
+            source.open_point(&planned.facts.name, options).await?
+        }
+    };
+    context.progress.set_total(place, point.files().iter().map(|file| file.size_bytes).sum());
+    let codecs: BTreeMap<FileClass, Codec> =
+        planned.streams.iter().map(|stream| (stream.facts.class, stream.choice.value.codec)).collect();
+    let region = &planned.placed.value.region;
+    let moved: Vec<Moved> = stream::iter(0..point.files().len())
+        .map(async |number| {
+            context.stop.check()?;
+            let mover = Mover { point: &point, session, history, region, progress: &context.progress, place };
+            mover.file(number, &codecs).await
+        })
+        .buffered(context.limits.parallel_chunks.max(1))
+        .try_collect()
+        .await?;
+    let live_rows = point.live_rows(context.limits.live_rows_memory_bytes).await?;
+    let sum = |keep: &dyn Fn(&Moved) -> u64| moved.iter().map(keep).sum();
+    let used = moved.iter().filter(|file| !file.reused).filter_map(|file| codecs.get(&file.entry.class));
+    Ok(TransferredCollection {
+        codecs: used.map(ToString::to_string).collect(),
+        live_rows,
+        reused_bytes: sum(&|file| if file.reused { file.entry.size_bytes } else { 0 }),
+        deduplicated_bytes: sum(&|file| if file.reused { 0 } else { file.entry.size_bytes - file.new_plain_bytes }),
+        files: moved.iter().map(|file| file.entry.clone()).collect(),
+        names: moved.into_iter().map(|file| file.name).collect(),
+        point,
+    })
+}
+
+struct Mover<'a> {
+    point: &'a Arc<dyn CollectionPoint>,
+    session: &'a Session,
+    history: &'a History,
+    region: &'a RegionId,
+    progress: &'a ProgressBoard,
+    place: usize,
+}
+
+impl Mover<'_> {
+    async fn file(&self, number: usize, codecs: &BTreeMap<FileClass, Codec>) -> Result<Moved, EngineError> {
+        let lost = || EngineError::Internal { what: "a file of a point got lost".to_owned() };
+        let file = self.point.files().get(number).ok_or_else(lost)?;
+        if let Some(moved) = self.reuse(number, file) {
+            self.progress.add(self.place, file.size_bytes);
+            return Ok(moved);
+        }
+        // A class without a stream appeared after planning (a first flush, say): it is small, and raw is always right.
+        let codec = codecs.get(&file.class).copied().unwrap_or(Codec::Store);
+        let pieces = FilePieces { point: Arc::clone(self.point), number };
+        let on_bytes = |bytes| self.progress.add(self.place, bytes);
+        let stored = self.session.put_file(&pieces, file.size_bytes, codec, &on_bytes).await;
+        let stored = stored.map_err(|error| self.explain(error))?;
+        let identity = file.identity.as_ref().and_then(|identity| self.history.keyed(identity));
+        let number = u32::try_from(number).map_err(|_| lost())?;
+        Ok(Moved {
+            entry: FileEntry { number, class: file.class, size_bytes: file.size_bytes, blobs: stored.blobs, identity },
+            name: FileSealed { number, path: file.path.clone(), partition: file.partition.clone(), digest: stored.digest },
+            reused: false,
+            new_plain_bytes: stored.new_plain_bytes,
+        })
+    }
+
+    /// The file as an earlier backup stored it here. Every blob is looked up again: an identity in a manifest is a hint,
+    /// the index is what counts.
+    fn reuse(&self, number: usize, file: &PointFile) -> Option<Moved> {
+        let known = self.history.find(self.region, file)?;
+        let plain = known.blobs.iter().map(|blob| self.session.lookup(blob).map(|info| info.plain_bytes));
+        let plain: u64 = plain.sum::<Option<u64>>()?;
+        let identity = file.identity.as_ref().and_then(|identity| self.history.keyed(identity));
+        let number = u32::try_from(number).ok()?;
+        (plain == file.size_bytes).then(|| Moved {
+            entry: FileEntry {
+                number,
+                class: file.class,
+                size_bytes: file.size_bytes,
+                blobs: known.blobs.clone(),
+                identity,
+            },
+            name: FileSealed { number, path: file.path.clone(), partition: file.partition.clone(), digest: known.digest },
+            reused: true,
+            new_plain_bytes: 0,
+        })
+    }
+
+    /// A failure to read comes through the vault; it is the source's all the same.
+    fn explain(&self, error: VaultError) -> EngineError {
+        match error {
+            VaultError::Input { source } => match source.downcast::<SourceError>() {
+                Ok(source) => EngineError::Source(*source),
+                Err(source) => EngineError::vault(self.region)(VaultError::Input { source }),
+            },
+            error => EngineError::vault(self.region)(error),
+        }
+    }
+}
+
+/// One file of a point, as a session reads it.
+struct FilePieces {
+    point: Arc<dyn CollectionPoint>,
+    number: usize,
+}
+
+#[async_trait]
+impl PieceSource for FilePieces {
+    async fn read(&self, offset: u64, length: usize) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.point.read(self.number, offset, length).await?)
+    }
+}

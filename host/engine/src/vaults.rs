@@ -1,0 +1,234 @@
+//! The vaults of a project, by region.
+//!
+//! Contract: one vault per region, all of one project, so that they share the key for blob ids. A region's vault is made
+//! when its folder is empty; a folder of another program, or a vault of another project or region, is an error and is
+//! never touched.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use longshore_model::{BackupId, ProjectId, RegionId, VaultId};
+use longshore_vault::{IdKey, Vault, VaultError, VaultOptions};
+
+use crate::config::RegionConfig;
+use crate::random::draw;
+use crate::{EngineError, Random};
+
+/// Open vaults by region. Cheap to clone; clones are the same set.
+#[derive(Debug, Clone, Default)]
+pub struct RegionVaults {
+    vaults: Arc<RwLock<BTreeMap<RegionId, Vault>>>,
+}
+
+impl RegionVaults {
+    /// Opens the vaults of all configured regions, making those that are not there.
+    ///
+    /// # Errors
+    /// [`EngineError::Vault`], [`EngineError::Config`] for a vault of another project or region.
+    pub async fn open(
+        project: &ProjectId,
+        regions: &[RegionConfig],
+        random: &dyn Random,
+    ) -> Result<Self, EngineError> {
+        let vaults = Self::default();
+        vaults.add(project, regions, random).await?;
+        Ok(vaults)
+    }
+
+    /// Vaults that are open already, for embedders with stores of their own.
+    ///
+    /// # Errors
+    /// [`EngineError::Conflict`] when two are of one region, or of two projects.
+    pub fn of(vaults: impl IntoIterator<Item = Vault>) -> Result<Self, EngineError> {
+        let set = Self::default();
+        for vault in vaults {
+            set.insert(vault)?;
+        }
+        Ok(set)
+    }
+
+    /// Opens the vaults of regions that are not open yet.
+    ///
+    /// # Errors
+    /// As [`RegionVaults::open`]; vaults opened before the failing one stay open.
+    pub async fn add(
+        &self,
+        project: &ProjectId,
+        regions: &[RegionConfig],
+        random: &dyn Random,
+    ) -> Result<(), EngineError> {
+        let (mut missing, mut key) = (Vec::new(), self.id_key());
+        // First those that exist: a new vault must get the key of the project, whatever the order of the regions.
+        for region in regions.iter().filter(|region| self.get(&region.id).is_err()) {
+            match Vault::open_local(&region.vault).await {
+                Ok(vault) => {
+                    check_owner(&vault, project, region)?;
+                    key.get_or_insert_with(|| vault.id_key().clone());
+                    self.insert(vault)?;
+                }
+                Err(error) if is_absent(&error) => missing.push(region),
+                Err(error) => return Err(EngineError::vault(&region.id)(error)),
+            }
+        }
+        for region in missing {
+            let vault = make(&region.vault, project, &region.id, key.clone(), random).await?;
+            key.get_or_insert_with(|| vault.id_key().clone());
+            self.insert(vault)?;
+        }
+        Ok(())
+    }
+
+    /// Opens one local vault on its own, whatever its project and region are.
+    ///
+    /// # Errors
+    /// [`EngineError::Vault`].
+    pub async fn open_one(folder: &Path) -> Result<Vault, EngineError> {
+        Vault::open_local(folder).await.map_err(|error| match error {
+            VaultError::Empty { .. } => EngineError::BadRequest {
+                what: format!("{} holds no vault; give the folder that a backup was written to", folder.display()),
+            },
+            error => EngineError::vault(&local_region())(error),
+        })
+    }
+
+    /// Opens one local vault, or makes it for `project` in the region `local`.
+    ///
+    /// # Errors
+    /// [`EngineError::Vault`].
+    pub async fn open_or_make_one(folder: &Path, project: &ProjectId, random: &dyn Random) -> Result<Vault, EngineError> {
+        match Vault::open_local(folder).await {
+            Ok(vault) => Ok(vault),
+            Err(error) if is_absent(&error) => make(folder, project, &local_region(), None, random).await,
+            Err(error) => Err(EngineError::vault(&local_region())(error)),
+        }
+    }
+
+    fn insert(&self, vault: Vault) -> Result<(), EngineError> {
+        let mut vaults = self.vaults.write().unwrap_or_else(PoisonError::into_inner);
+        let region = vault.region_id().clone();
+        if let Some(other) = vaults.values().find(|other| other.project_id() != vault.project_id()) {
+            let (one, two) = (other.project_id(), vault.project_id());
+            let what = format!("the vaults of one host belong to one project; here are vaults of {one} and of {two}");
+            return Err(EngineError::Conflict { what });
+        }
+        if vaults.get(&region).is_some_and(|there| there.id() != vault.id()) {
+            return Err(EngineError::Conflict { what: format!("there are two vaults of region {region}") });
+        }
+        vaults.insert(region, vault);
+        Ok(())
+    }
+
+    /// The vault of a region.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`].
+    pub fn get(&self, region: &RegionId) -> Result<Vault, EngineError> {
+        let vaults = self.vaults.read().unwrap_or_else(PoisonError::into_inner);
+        vaults.get(region).cloned().ok_or_else(|| EngineError::NotFound { what: "region", id: region.to_string() })
+    }
+
+    /// The vault with this id.
+    #[must_use]
+    pub fn by_id(&self, id: &VaultId) -> Option<Vault> {
+        self.all().into_iter().find(|vault| vault.id() == id)
+    }
+
+    /// All vaults, in order of region.
+    #[must_use]
+    pub fn all(&self) -> Vec<Vault> {
+        self.vaults.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Bytes of packs in a region's vault.
+    ///
+    /// # Errors
+    /// When the region has no vault or it does not answer.
+    pub async fn used_bytes(&self, region: &RegionId) -> Result<u64, EngineError> {
+        self.get(region)?.used_bytes().await.map_err(EngineError::vault(region))
+    }
+
+    /// Answers when every vault answers.
+    ///
+    /// # Errors
+    /// The first vault that does not.
+    pub async fn check(&self) -> Result<(), EngineError> {
+        for vault in self.all() {
+            vault.used_bytes().await.map_err(EngineError::vault(vault.region_id()))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a backup everywhere. Order: receipts, then the root, then parts. Until the last root or receipt is gone
+    /// every part is there, so whatever a delete that stopped half-way leaves listed is still whole; the root goes last
+    /// because a repeated delete finds the other vaults by it.
+    ///
+    /// # Errors
+    /// [`EngineError::Vault`] of the first vault that failed; asking again goes on.
+    pub async fn delete_backup(&self, home: &RegionId, backup: &BackupId) -> Result<(), EngineError> {
+        let (homes, others): (Vec<_>, Vec<_>) = self.all().into_iter().partition(|vault| vault.region_id() == home);
+        for vault in others.into_iter().chain(homes) {
+            vault.withdraw_backup(backup).await.map_err(EngineError::vault(vault.region_id()))?;
+        }
+        for vault in self.all() {
+            vault.remove_parts(backup).await.map_err(EngineError::vault(vault.region_id()))?;
+        }
+        Ok(())
+    }
+
+    fn id_key(&self) -> Option<IdKey> {
+        self.all().first().map(|vault| vault.id_key().clone())
+    }
+}
+
+/// Region of a vault that belongs to no host.
+fn local_region() -> RegionId {
+    // `local` is a region id by its form, which a test checks; the fallback cannot be reached.
+    "local".parse().unwrap_or_else(|_| unreachable!("`local` is a region id"))
+}
+
+/// True when a vault can be made there: nothing is there, or an empty folder.
+fn is_absent(error: &VaultError) -> bool {
+    match error {
+        VaultError::Empty { .. } => true,
+        VaultError::Folder { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+fn check_owner(vault: &Vault, project: &ProjectId, region: &RegionConfig) -> Result<(), EngineError> {
+    let place = format!("[[region]] {}", region.id);
+    if vault.project_id() != project {
+        let what = format!(
+            "the vault {} belongs to project {}, not to {project}; projects never share a vault",
+            vault.place(),
+            vault.project_id()
+        );
+        return Err(EngineError::Config { place, what });
+    }
+    if *vault.region_id() != region.id {
+        let what = format!("the vault {} was made for region {}", vault.place(), vault.region_id());
+        return Err(EngineError::Config { place, what });
+    }
+    Ok(())
+}
+
+async fn make(
+    folder: &Path,
+    project: &ProjectId,
+    region: &RegionId,
+    id_key: Option<IdKey>,
+    random: &dyn Random,
+) -> Result<Vault, EngineError> {
+    let id_key = match id_key {
+        Some(key) => key,
+        None => IdKey::new(draw(random)?),
+    };
+    let options = VaultOptions {
+        project_id: project.clone(),
+        region_id: region.clone(),
+        vault_id: VaultId::from_random(draw(random)?),
+        id_key,
+    };
+    Vault::init_local(folder, options).await.map_err(EngineError::vault(region))
+}

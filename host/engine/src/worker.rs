@@ -1,0 +1,194 @@
+//! Workers: take jobs from the catalog and run them to an end.
+//!
+//! Contract: a job is held by a lease with a fencing token. While it runs, a heartbeat renews the lease and writes its
+//! progress; when the catalog says that the lease was lost, the run is stopped and ends nothing. A run that ends writes
+//! its outcome and everything that follows from it in one transaction.
+//!
+//! A host that dies leaves jobs IN_PROGRESS. The next start lets their leases lapse, and they are taken again under a
+//! higher token: a backup starts over under the same id (what the dead attempt stored is found again by content), a
+//! restore starts over in a fresh staging folder. After [`Limits::job_attempts`](crate::Limits) attempts a job is
+//! marked failed, so that a job that kills its host does not do so for ever.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_catalog::{BackupOutcome, CatalogError, JobEnd, JobRow, NewJob};
+use longshore_model::{JobStatus, Phase};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::blocking::blocking;
+use crate::host::Inner;
+use crate::{EngineError, RunContext};
+
+/// What a job that ended well leaves in the catalog.
+pub(crate) struct Finished {
+    pub(crate) result: Value,
+    pub(crate) backup: Option<BackupOutcome>,
+    pub(crate) follow_ups: Vec<NewJob>,
+}
+
+/// Takes and runs jobs until the host stops, then waits for the running ones to reach a stopping point.
+pub(crate) async fn run_workers(inner: Arc<Inner>) {
+    let slots = Arc::new(Semaphore::new(inner.limits.parallel_jobs.max(1)));
+    let mut running = JoinSet::new();
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+        while running.try_join_next().is_some() {}
+        if inner.stop.check().is_err() {
+            break;
+        }
+        match claim(&inner).await {
+            Ok(Some(job)) => {
+                let inner = Arc::clone(&inner);
+                running.spawn(async move {
+                    run_job(&inner, job).await;
+                    drop(slot);
+                    // A finished job may have follow-ups, and its slot is free again.
+                    inner.wake.notify_one();
+                });
+            }
+            Ok(None) => {
+                drop(slot);
+                wait_for_work(&inner).await;
+            }
+            Err(error) => {
+                drop(slot);
+                tracing::error!(%error, "the catalog gave no job; trying again");
+                wait_for_work(&inner).await;
+            }
+        }
+    }
+    while running.join_next().await.is_some() {}
+}
+
+/// New work wakes a worker at once; the pause is for jobs whose lease lapses on another host.
+async fn wait_for_work(inner: &Inner) {
+    let pause = Duration::from_millis(inner.limits.heartbeat_ms.max(1));
+    tokio::select! {
+        () = inner.wake.notified() => {}
+        () = tokio::time::sleep(pause) => {}
+        () = inner.stop.stopped() => {}
+    }
+}
+
+fn lease_ms(inner: &Inner) -> i64 {
+    i64::try_from(inner.limits.lease_ms).unwrap_or(i64::MAX)
+}
+
+async fn claim(inner: &Arc<Inner>) -> Result<Option<JobRow>, EngineError> {
+    let host = Arc::clone(inner);
+    blocking("taking a job", move || {
+        Ok(host.catalog.claim_job(&host.owner, host.clock.now(), lease_ms(&host))?)
+    })
+    .await
+}
+
+async fn run_job(inner: &Arc<Inner>, job: JobRow) {
+    let context = inner.context.for_another_job();
+    inner.boards.insert(&job.id, context.progress.clone());
+    let heartbeat = tokio::spawn(heartbeat(Arc::clone(inner), job.clone(), context.clone()));
+    let outcome = if job.status == JobStatus::Canceling {
+        Err(EngineError::Stopped { why: CANCELED.to_owned() })
+    } else if job.attempt > inner.limits.job_attempts {
+        let tries = inner.limits.job_attempts;
+        Err(EngineError::Stopped { why: format!("the host stopped {tries} times while this job was running; it is not tried again") })
+    } else {
+        tracing::info!(job = %job.id, job_type = %job.job_type, attempt = job.attempt, "job started");
+        crate::run::run(inner, &job, &context).await
+    };
+    heartbeat.abort();
+    end_job(inner, &job, &context, outcome).await;
+    inner.boards.remove(&job.id);
+}
+
+/// The reason of a job that was canceled on request.
+const CANCELED: &str = "canceled on request";
+/// Why a run stops when its lease is gone.
+const FENCED: &str = "another worker took the job over";
+
+async fn heartbeat(inner: Arc<Inner>, job: JobRow, context: RunContext) {
+    let every = Duration::from_millis(inner.limits.heartbeat_ms.max(1));
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            // The host stops: so does the job, without an end in the catalog, and the next start takes it again.
+            () = inner.stop.stopped() => {
+                context.stop.stop(SHUTTING_DOWN);
+                return;
+            }
+        }
+        let (host, row, progress) = (Arc::clone(&inner), job.clone(), context.progress.now());
+        let beat = blocking("renewing a lease", move || {
+            let status = host.catalog.renew_lease(&row.id, row.fencing_token, host.clock.now(), lease_ms(&host))?;
+            host.catalog.set_progress(&row.id, row.fencing_token, &progress)?;
+            Ok(status)
+        })
+        .await;
+        match beat {
+            Ok(JobStatus::Canceling) => context.stop.stop(CANCELED),
+            Ok(_) => {}
+            Err(EngineError::Catalog(CatalogError::Fenced { .. } | CatalogError::JobEnded { .. })) => {
+                context.stop.stop(FENCED);
+                return;
+            }
+            Err(error) => tracing::warn!(job = %job.id, %error, "the lease could not be renewed; trying again"),
+        }
+    }
+}
+
+/// Why a run stops when its host does.
+pub(crate) const SHUTTING_DOWN: &str = "the host is shutting down; the job goes on at its next start";
+
+async fn end_job(inner: &Arc<Inner>, job: &JobRow, context: &RunContext, outcome: Result<Finished, EngineError>) {
+    let end = match outcome {
+        Ok(finished) => {
+            context.progress.enter(Phase::Done);
+            JobEnd {
+                status: JobStatus::Successful,
+                reason: None,
+                result: finished.result,
+                backup: finished.backup,
+                follow_ups: finished.follow_ups,
+            }
+        }
+        Err(EngineError::Stopped { why }) if why == SHUTTING_DOWN || why == FENCED => {
+            tracing::info!(job = %job.id, why, "job left for its next attempt");
+            return;
+        }
+        Err(error) => {
+            let canceled = matches!(&error, EngineError::Stopped { why } if why == CANCELED);
+            let status = if canceled { JobStatus::Canceled } else { JobStatus::Failed };
+            let reason = sentence(&error);
+            tracing::warn!(job = %job.id, %status, reason, "job ended");
+            JobEnd { status, reason: Some(reason), result: Value::Null, backup: None, follow_ups: Vec::new() }
+        }
+    };
+    let (host, row, progress) = (Arc::clone(inner), job.clone(), context.progress.now());
+    let written = blocking("ending a job", move || {
+        host.catalog.set_progress(&row.id, row.fencing_token, &progress)?;
+        Ok(host.catalog.finish_job(&row.id, row.fencing_token, &end, host.clock.now())?)
+    })
+    .await;
+    match written {
+        Ok(row) => tracing::info!(job = %row.id, status = %row.status, "job ended"),
+        // The lease lapses and the job is taken again; its manifests are already there and will be found by content.
+        Err(error) => tracing::error!(job = %job.id, %error, "the end of the job could not be written"),
+    }
+}
+
+/// The error and what caused it, without repeating what a transparent error already says.
+pub(crate) fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let part = cause.to_string();
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        source = cause.source();
+    }
+    text
+}
