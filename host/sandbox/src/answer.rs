@@ -178,3 +178,112 @@ fn reason(reason: &Reason, limits: &Limits) -> Result<(), Wrong> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeSet;
+
+    use longshore_model::{CollectionFacts, CollectionName, Reason, Refusal, RegionHealth, RegionOffer, Selected};
+    use proptest::prelude::*;
+
+    use super::{GivenPlaced, Page, placement, reason, refusal, selection};
+    use crate::Limits;
+
+    fn asked(count: usize) -> Vec<CollectionFacts> {
+        let named = |number| CollectionFacts::named(CollectionName::new("db", &format!("c{number}")).unwrap());
+        (0..count).map(named).collect()
+    }
+
+    fn selected() -> Selected {
+        let reason = Reason::new("because", "It is so.");
+        Selected { include_collection: true, include_index_files: false, priority: 0, reason }
+    }
+
+    fn regions() -> Vec<RegionOffer> {
+        let offer = |id: &str| RegionOffer {
+            id: id.parse().unwrap(),
+            provider: String::new(),
+            jurisdiction: String::new(),
+            home: false,
+            storage_price_micros_per_gb_month: 0,
+            transfer_price_micros_per_gb: 0,
+            health: RegionHealth::Healthy,
+            used_bytes: 0,
+            extra: Vec::new(),
+        };
+        vec![offer("a"), offer("b"), offer("c")]
+    }
+
+    /// The wrong of one placement, or what it came to.
+    fn place(region: &str, copies: &[(&str, Option<u32>)], days: Option<u32>) -> Result<String, String> {
+        let given = GivenPlaced {
+            region: region.to_owned(),
+            copies: copies.iter().map(|(region, days)| ((*region).to_owned(), *days)).collect(),
+            retention_days: days,
+            reason: Reason::new("because", "It is so."),
+        };
+        let page = Page { decisions: vec![(0, given)], carry: Vec::new() };
+        let (placed, _) = placement(page, &asked(1), &regions(), &Limits::DEFAULT)?;
+        Ok(placed.iter().map(|(_, placed)| format!("{} {}", placed.region, placed.copies.len())).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn a_page_is_accepted_exactly_if_each_item_is_answered_at_most_once(
+            count in 0_usize..6, ids in prop::collection::vec(0_u32..7, 0..6)
+        ) {
+            let page = Page { decisions: ids.iter().map(|id| (*id, selected())).collect(), carry: vec![1] };
+            let result = selection(page, &asked(count), &Limits::DEFAULT);
+            let distinct: BTreeSet<u32> = ids.iter().copied().collect();
+            let known = ids.iter().all(|id| usize::try_from(*id).unwrap() < count);
+            prop_assert_eq!(result.is_ok(), known && distinct.len() == ids.len());
+            if let Ok((decisions, carry)) = result {
+                let answered: Vec<u32> = decisions.iter().map(|(id, _)| *id).collect();
+                prop_assert_eq!(answered, distinct.into_iter().collect::<Vec<_>>());
+                prop_assert_eq!(carry, vec![1]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_placement_names_each_offered_region_once_and_keeps_for_a_day_at_least() {
+        assert_eq!(place("a", &[("b", None), ("c", Some(1))], Some(1)).unwrap(), "a 2");
+        for (region, copies, days, wrong) in [
+            ("d", &[][..], None, "`d` was not offered"),
+            ("a", &[("d", None)], None, "`d` was not offered"),
+            ("a", &[("a", None)], None, "`a` is named twice"),
+            ("a", &[("b", None), ("b", None)], None, "`b` is named twice"),
+            ("a", &[], Some(0), "retention of 0 days"),
+            ("a", &[("b", Some(0))], None, "retention of 0 days"),
+            ("a", &[("b", None); 65], None, "65 copies"),
+        ] {
+            let said = place(region, copies, days).unwrap_err();
+            assert!(said.contains(wrong) && said.starts_with("about item 0 (db.c0), "), "{said}");
+        }
+    }
+
+    #[test]
+    fn reasons_have_a_plain_code_and_one_short_line() {
+        let check = |code: &str, message: &str| reason(&Reason::new(code, message), &Limits::DEFAULT);
+        check("ok-1", "Größer als sonst.").unwrap();
+        check(&"a".repeat(64), &"b".repeat(512)).unwrap();
+        for code in ["", "Code", "a b", "a_b", "ä", "a\n", &"a".repeat(65)] {
+            assert!(check(code, "fine").unwrap_err().contains("reason code"), "{code:?}");
+        }
+        for message in ["", "  ", "two\nlines", "\u{202e}txet", "\u{7f}", &"b".repeat(513)] {
+            assert!(check("ok", message).unwrap_err().contains("message"), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_about_items_of_the_call() {
+        let check = |items: &[u32], asked| {
+            refusal(Refusal { reason: Reason::new("no", "No."), items: items.to_vec() }, asked, &Limits::DEFAULT)
+        };
+        assert_eq!(check(&[1, 0], 2).unwrap().items, [1, 0]);
+        check(&[], 0).unwrap();
+        assert!(check(&[2], 2).unwrap_err().contains("not asked about"));
+        assert!(check(&[0, 0, 0], 2).unwrap_err().contains("3 items"));
+    }
+}

@@ -1,5 +1,6 @@
 //! The wasmtime engine, set up once so that a plugin's answer depends on nothing but the question, and its clock.
 
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use wasmtime::{Config, Engine};
@@ -14,6 +15,7 @@ pub(crate) fn engine(limits: &Limits) -> Result<Engine, SandboxError> {
     let engine = Engine::new(&config(limits)).map_err(|error| {
         SandboxError::host(format!("WebAssembly cannot be run on this machine ({error:#}); use another machine"))
     })?;
+    // Not joined: it ends by itself once the engine is gone.
     start_ticker(&engine, Duration::from_millis(limits.tick_ms.max(1)))?;
     Ok(engine)
 }
@@ -39,7 +41,7 @@ fn config(limits: &Limits) -> Config {
 }
 
 /// Moves the epoch once a tick. The thread holds the engine weakly and ends within a tick of it.
-fn start_ticker(engine: &Engine, tick: Duration) -> Result<(), SandboxError> {
+fn start_ticker(engine: &Engine, tick: Duration) -> Result<JoinHandle<()>, SandboxError> {
     let weak = engine.weak();
     let run = move || {
         loop {
@@ -54,6 +56,22 @@ fn start_ticker(engine: &Engine, tick: Duration) -> Result<(), SandboxError> {
         .name("longshore-epoch".to_owned())
         .stack_size(64 * 1024)
         .spawn(run)
-        .map(drop)
         .map_err(|error| SandboxError::host(format!("no thread could be started for the plugins' clock: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use super::{config, start_ticker};
+    use crate::Limits;
+
+    #[test]
+    fn the_clock_ends_with_its_engine() {
+        let engine = wasmtime::Engine::new(&config(&Limits::DEFAULT)).unwrap();
+        let ticker = start_ticker(&engine, Duration::from_millis(1)).unwrap();
+        drop(engine);
+        ticker.join().unwrap();
+    }
 }

@@ -43,6 +43,15 @@ mod tests {
         assert_eq!(escaped("größe 大", 100), "größe 大");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_in_is_safe_and_short(text: String, limit in 3_usize..200) {
+            let shown = escaped(&text, limit);
+            proptest::prop_assert!(shown.len() <= limit);
+            proptest::prop_assert!(!shown.chars().any(super::is_unsafe));
+        }
+    }
+
     #[test]
     fn long_text_is_cut_between_characters() {
         assert_eq!(escaped("äöüäöü", 8), "äö…");

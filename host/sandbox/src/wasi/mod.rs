@@ -165,3 +165,6 @@ fn add_shut<T: HasWasi>(l: &mut Linker<T>) -> wasmtime::Result<()> {
     sync::sockets::tcp::add_to_linker::<T, WasiSockets>(l, network::<T>)?;
     sync::sockets::udp::add_to_linker::<T, WasiSockets>(l, network::<T>)
 }
+
+#[cfg(test)]
+mod tests;
