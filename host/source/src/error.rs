@@ -31,6 +31,28 @@ pub enum SourceError {
         /// The system's own word.
         error: std::io::Error,
     },
+    /// A symbolic link leads out of the database's folder.
+    #[error("`{path}` leads out of the database's folder: replace the link by what it points to")]
+    LeadsOutside {
+        /// The link, or a path through it.
+        path: String,
+    },
+    /// The limit of open files was hit.
+    #[error(
+        "`{path}` cannot be opened because too many files are open: raise the limit (`ulimit -n`), or let fewer collections run at once"
+    )]
+    TooManyOpenFiles {
+        /// Which file.
+        path: String,
+    },
+    /// A file was written by a version of Milvus Lite that is not known here.
+    #[error("`{path}` cannot be read: {reason}")]
+    Unsupported {
+        /// Which file.
+        path: String,
+        /// What is new in it.
+        reason: String,
+    },
     /// A file is not what its place says, or was damaged.
     #[error("`{path}` is damaged: {reason}")]
     Damaged {
@@ -105,6 +127,12 @@ pub enum SourceError {
     #[error("`{path}` is in use: a program holds its LOCK; close the database there, then restore again")]
     TargetInUse {
         /// The target.
+        path: String,
+    },
+    /// Another restore into the same target is under way.
+    #[error("another restore is writing into `{path}`: wait for it to end, then restore again")]
+    RestoreRunning {
+        /// Its staging folder.
         path: String,
     },
     /// The target already has a collection of that name.

@@ -8,11 +8,13 @@
 //! never a panic and never a silently shorter copy.
 
 mod error;
+mod limits;
 mod lite;
 mod source;
 mod target;
 
 pub use error::SourceError;
+pub use limits::Limits;
 pub use lite::{MilvusLiteSource, MilvusLiteTarget};
 pub use source::{
     CollectionEntry, CollectionPoint, DatabaseEntry, FileIdentity, Inventory, PointFile, PointOptions, PointState,

@@ -1,0 +1,61 @@
+//! Limits of this crate.
+
+/// Upper bounds and waiting times for reading sources and restoring into targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Attempts to open a collection at one point before giving up. Each flush or compaction in the middle costs one.
+    pub open_attempts: u32,
+    /// Pause after the first failed attempt, in milliseconds; it doubles from attempt to attempt.
+    pub first_pause_ms: u64,
+    /// Longest pause between two attempts, in milliseconds.
+    pub longest_pause_ms: u64,
+    /// How long the folders of a collection must have held still before it counts as one that was never flushed, in
+    /// milliseconds: a collection that is just being deleted looks the same for a moment.
+    pub settle_ms: i64,
+    /// How old the last change of a file must be before its identity is trusted, in milliseconds (DESIGN §7).
+    pub identity_age_ms: i64,
+    /// Longest `schema.json`, `manifest.json`, `aliases.json` or `database_properties.json`, in bytes.
+    pub json_bytes: u64,
+    /// Most folder entries that are listed in one folder.
+    pub folder_entries: u64,
+    /// Longest description of one batch in a write-ahead log, in bytes.
+    pub wal_metadata_bytes: u64,
+    /// Most batches in one write-ahead log file.
+    pub wal_batches: u64,
+    /// Longest footer of a Parquet file, in bytes.
+    pub parquet_footer_bytes: u64,
+    /// Most bytes of one read of a point.
+    pub read_bytes: u64,
+    /// Memory for counting live rows of a restored collection, in bytes.
+    pub count_memory_bytes: u64,
+    /// Most files in one restore plan.
+    pub plan_files: u64,
+    /// Space that must stay free on a target's disk besides the files, in bytes.
+    pub spare_bytes: u64,
+}
+
+impl Limits {
+    /// The limits every part of Longshore uses.
+    pub const DEFAULT: Self = Self {
+        open_attempts: 16,
+        first_pause_ms: 2,
+        longest_pause_ms: 250,
+        settle_ms: 200,
+        identity_age_ms: 2_000,
+        json_bytes: 64 << 20,
+        folder_entries: 1_000_000,
+        wal_metadata_bytes: 16 << 20,
+        wal_batches: 10_000_000,
+        parquet_footer_bytes: 64 << 20,
+        read_bytes: 256 << 20,
+        count_memory_bytes: 256 << 20,
+        plan_files: 10_000_000,
+        spare_bytes: 1 << 20,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}

@@ -1,0 +1,254 @@
+//! One attempt to open a collection at one consistent point, beside a program that writes to it.
+//!
+//! Order matters. The manifest is opened first and kept open, then every file it names, then the log is cut; at the end
+//! folder, schema and manifest must still be the ones that were opened. An inode that is held open is not given to
+//! another file, so "same device, same inode, same time of change" means the same file, even though Milvus Lite may
+//! write a manifest with the same bytes again (after drop and create).
+//!
+//! Log files with a number below the manifest's `active_wal_number` are left out: their rows are in the named files,
+//! and such a pair may be half deleted already.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_model::CollectionName;
+
+use super::disk::{Folder, OpenFile, Stat};
+use super::layout;
+use super::manifest::Manifest;
+use super::schema::Schema;
+use super::shared::Shared;
+use super::wal_cut::{self, Cut, CutError};
+use super::{fingerprint, index_file};
+use crate::{PointOptions, SourceError};
+
+/// How long to wait before the last look when the log's folder changed a moment ago, in milliseconds. A collection that
+/// is being deleted loses its log's files first and the folder right after.
+const LAST_LOOK_MS: u64 = 5;
+/// What "a moment ago" is there, in milliseconds.
+const LAST_LOOK_AGE_MS: i64 = 100;
+
+/// A file the manifest names, or an index file of one.
+#[derive(Debug)]
+pub(crate) struct NamedFile {
+    pub(crate) path: String,
+    pub(crate) partition: String,
+    pub(crate) kind: NamedKind,
+    pub(crate) file: Arc<OpenFile>,
+}
+
+/// What a [`NamedFile`] holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NamedKind {
+    /// So many rows.
+    Data(u64),
+    /// Deleted keys.
+    Delta,
+    /// An index of a data file.
+    Index,
+}
+
+/// The manifest's file and its bytes.
+pub(crate) type ManifestFile = (OpenFile, Vec<u8>);
+
+/// A collection at one point.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) folder: Folder,
+    pub(crate) schema_file: OpenFile,
+    pub(crate) schema_bytes: Vec<u8>,
+    pub(crate) schema: Schema,
+    /// `None` before the first flush.
+    pub(crate) manifest_file: Option<ManifestFile>,
+    pub(crate) manifest: Manifest,
+    pub(crate) named: Vec<NamedFile>,
+    pub(crate) cut: Cut,
+    /// Files that were left out, and why.
+    pub(crate) left_out: Vec<(String, String)>,
+    pub(crate) fingerprint: longshore_model::Digest,
+}
+
+/// Why an attempt failed.
+pub(crate) enum Miss {
+    /// Something changed: try again.
+    Changed(String),
+    /// A file that the manifest names is not there: compaction removed it a moment ago, or it is lost.
+    Missing(String),
+    /// Trying again does not help.
+    Fatal(SourceError),
+}
+
+impl From<SourceError> for Miss {
+    fn from(error: SourceError) -> Self {
+        Self::Fatal(error)
+    }
+}
+
+impl From<CutError> for Miss {
+    fn from(error: CutError) -> Self {
+        match error {
+            CutError::Vanished => Self::Changed("a file of its log vanished".to_owned()),
+            CutError::Fatal(error) => Self::Fatal(error),
+        }
+    }
+}
+
+/// Tries once. See the module.
+pub(crate) fn open(shared: &Shared, name: &CollectionName, options: PointOptions) -> Result<Opened, Miss> {
+    let limits = &shared.limits;
+    let folder = shared.collection(name)?.ok_or_else(|| shared.unknown(name))?;
+    let wal_before = folder.stat(layout::WAL)?;
+    // A folder without schema.json is no collection for Milvus Lite either.
+    let schema_file = folder.file(layout::SCHEMA)?.ok_or_else(|| shared.unknown(name))?;
+    let schema_bytes = schema_file.read_all(limits.json_bytes)?;
+    let schema = Schema::parse(&schema_bytes, &schema_file.shown)?;
+    let (manifest_file, manifest) = open_manifest(shared, &folder)?;
+    if manifest_file.is_none() || wal_before.is_none() {
+        must_be_settled(shared, &folder)?;
+    }
+    let mut named = open_named(shared, &folder, &manifest)?;
+    let from = manifest.active_wal_number.unwrap_or(0);
+    let cut = wal_cut::cut(&folder, from, &schema.key, limits)?;
+    let mut left_out = Vec::new();
+    if options.include_index_files {
+        add_indexes(shared, &folder, &manifest, &mut named, &mut left_out)?;
+    }
+    if folder.stat(layout::SNAPSHOTS)?.is_some() {
+        let why = "Milvus Lite's own snapshots are not part of a backup";
+        left_out.push((layout::SNAPSHOTS.to_owned(), why.to_owned()));
+    }
+    let fingerprint = fingerprint::of(&folder.stat_self()?, &schema_file.stat, &schema_bytes, &schema, &manifest);
+    let opened = Opened {
+        folder,
+        schema_file,
+        schema_bytes,
+        schema,
+        manifest_file,
+        manifest,
+        named,
+        cut,
+        left_out,
+        fingerprint,
+    };
+    still_the_same(shared, name, &opened, wal_before)?;
+    Ok(opened)
+}
+
+/// Opens, reads and parses the manifest, if there is one.
+pub(crate) fn open_manifest(shared: &Shared, folder: &Folder) -> Result<(Option<ManifestFile>, Manifest), Miss> {
+    if let Some(file) = folder.file(layout::MANIFEST)? {
+        let bytes = file.read_all(shared.limits.json_bytes)?;
+        let manifest = Manifest::parse(&bytes, &file.shown)?;
+        return Ok((Some((file, bytes)), manifest));
+    }
+    if folder.stat(layout::PREVIOUS_MANIFEST)?.is_some() {
+        return Err(Miss::Changed("its manifest.json is missing although there is a manifest.json.prev".to_owned()));
+    }
+    Ok((None, Manifest::absent()))
+}
+
+/// A collection without manifest or log may be one that is just being deleted. Its folders would be changing.
+fn must_be_settled(shared: &Shared, folder: &Folder) -> Result<(), Miss> {
+    let mut stats = vec![folder.stat_self()?];
+    stats.extend(folder.stat(layout::WAL)?);
+    if let Some(partitions) = folder.folder(layout::PARTITIONS)? {
+        stats.push(partitions.stat_self()?);
+        for partition in partitions.names(shared.limits.folder_entries)? {
+            for path in [partition.clone(), format!("{partition}/data"), format!("{partition}/delta")] {
+                stats.extend(partitions.stat(&path)?);
+            }
+        }
+    }
+    let youngest_ms = stats.iter().map(|stat| shared.age_ms(stat)).min().unwrap_or(0);
+    if youngest_ms < shared.limits.settle_ms {
+        return Err(Miss::Changed("it was created, or is being deleted, at this moment".to_owned()));
+    }
+    Ok(())
+}
+
+fn open_named(shared: &Shared, folder: &Folder, manifest: &Manifest) -> Result<Vec<NamedFile>, Miss> {
+    let mut named = Vec::new();
+    for (partition, path, is_data) in manifest.files() {
+        let file = folder.file(&path)?.ok_or_else(|| Miss::Missing(path.clone()))?;
+        let kind = if is_data { NamedKind::Data(shared.rows(&file)?) } else { NamedKind::Delta };
+        named.push(NamedFile { path, partition: partition.to_owned(), kind, file: Arc::new(file) });
+    }
+    Ok(named)
+}
+
+/// Adds the index files of the data files, where they can be trusted.
+fn add_indexes(
+    shared: &Shared,
+    folder: &Folder,
+    manifest: &Manifest,
+    named: &mut Vec<NamedFile>,
+    left_out: &mut Vec<(String, String)>,
+) -> Result<(), Miss> {
+    let mut found = Vec::new();
+    for data in named.iter() {
+        let NamedKind::Data(rows) = data.kind else { continue };
+        let name = data.path.rsplit('/').next().unwrap_or_default();
+        let stem = name.strip_suffix(".parquet").unwrap_or(name);
+        for index in &manifest.indexes {
+            let kind = index.index_type.to_lowercase();
+            let name = format!("{stem}.{}.{kind}.idx", index.field_name);
+            if layout::check_component(&name).is_err() {
+                continue;
+            }
+            let path = format!("{}/{}/indexes/{name}", layout::PARTITIONS, data.partition);
+            let Some(file) = folder.file(&path)? else { continue };
+            let unstable = shared.age_ms(&file.stat) < shared.limits.identity_age_ms || file.stat_now()? != file.stat;
+            let verdict = if unstable { Err("it was written a moment ago") } else { index_file::check(&file, rows) };
+            match verdict {
+                Ok(()) => found.push(NamedFile {
+                    path,
+                    partition: data.partition.clone(),
+                    kind: NamedKind::Index,
+                    file: Arc::new(file),
+                }),
+                Err(why) => left_out.push((path, format!("{why}; it will be built again"))),
+            }
+        }
+    }
+    named.append(&mut found);
+    Ok(())
+}
+
+/// The last look: what was opened must be what is there.
+fn still_the_same(
+    shared: &Shared,
+    name: &CollectionName,
+    opened: &Opened,
+    wal_before: Option<Stat>,
+) -> Result<(), Miss> {
+    if wal_before.is_some_and(|wal| shared.age_ms(&wal) < LAST_LOOK_AGE_MS) {
+        std::thread::sleep(Duration::from_millis(LAST_LOOK_MS));
+    }
+    let changed = |what: &str| Err(Miss::Changed(what.to_owned()));
+    let held = opened.folder.stat_self()?;
+    let there = shared.root.stat(&layout::collection_folder(name))?;
+    if !there.is_some_and(|there| there.same_inode(&held)) {
+        return changed("it was dropped or replaced");
+    }
+    let unchanged = |path: &str, held: Option<&Stat>| -> Result<bool, SourceError> {
+        let there = opened.folder.stat(path)?;
+        Ok(match (there, held) {
+            (Some(there), Some(held)) => there == *held,
+            (None, None) => true,
+            _ => false,
+        })
+    };
+    if !unchanged(layout::SCHEMA, Some(&opened.schema_file.stat))? {
+        return changed("its schema was altered");
+    }
+    if !unchanged(layout::MANIFEST, opened.manifest_file.as_ref().map(|(file, _)| &file.stat))? {
+        return changed("it was flushed or compacted");
+    }
+    let wal = opened.folder.stat(layout::WAL)?;
+    let same_wal = match (wal, wal_before) {
+        (Some(now), Some(before)) => now.same_inode(&before),
+        (None, None) => true,
+        _ => false,
+    };
+    if same_wal { Ok(()) } else { changed("its log was deleted or made") }
+}

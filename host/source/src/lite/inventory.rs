@@ -1,0 +1,176 @@
+//! Lists what a data directory holds, without reading rows.
+
+use std::collections::BTreeMap;
+
+use longshore_model::{ClassBytes, CollectionName, DEFAULT_DATABASE, FileClass, LoadState, Timestamp};
+use serde_json::Value;
+
+use super::attempt::{Miss, open_manifest};
+use super::disk::{Folder, Stat};
+use super::layout::{self, WalKind};
+use super::manifest::Manifest;
+use super::schema::Schema;
+use super::shared::Shared;
+use super::{fingerprint, wal_cut};
+use crate::{CollectionEntry, DatabaseEntry, Inventory, SourceError};
+
+/// How often a collection is looked at again when a file vanishes between being named and being looked at.
+const LOOKS: u32 = 8;
+
+/// Lists everything. A collection that is dropped meanwhile is not listed.
+pub(crate) fn list(shared: &Shared) -> Result<Inventory, SourceError> {
+    let mut names = vec![DEFAULT_DATABASE.to_owned()];
+    if let Some(folder) = shared.root.folder(layout::DATABASES)? {
+        // A folder `databases/default` is not reachable: Milvus Lite takes `default` for the root.
+        names.extend(folders(&folder, shared)?.into_iter().filter(|name| name != DEFAULT_DATABASE));
+    }
+    names.sort_unstable();
+    let (mut databases, mut collections) = (Vec::new(), Vec::new());
+    for name in names {
+        let path = layout::database_folder(&name);
+        let properties = json_file(&shared.root, &format!("{path}{}", layout::PROPERTIES), shared.limits.json_bytes)?;
+        let aliases = aliases(&shared.root, &name, shared.limits.json_bytes)?;
+        if let Some(folder) = shared.root.folder(&format!("{path}{}", layout::COLLECTIONS))? {
+            for collection in folders(&folder, shared)? {
+                let name = CollectionName::new(&name, &collection)?;
+                collections.extend(entry(shared, &name)?);
+            }
+        }
+        databases.push(DatabaseEntry { name, properties, aliases });
+    }
+    Ok(Inventory { source_version: "milvus-lite 3".to_owned(), databases, collections })
+}
+
+/// Names of the folders in a folder.
+fn folders(folder: &Folder, shared: &Shared) -> Result<Vec<String>, SourceError> {
+    let mut names = folder.names(shared.limits.folder_entries)?;
+    let mut failed = None;
+    names.retain(|name| match folder.stat(name) {
+        Ok(stat) => stat.is_some_and(|stat| stat.is_dir),
+        Err(error) => {
+            failed.get_or_insert(error);
+            false
+        }
+    });
+    failed.map_or(Ok(names), Err)
+}
+
+/// A small JSON object beside the collections; `{}` when there is none.
+fn json_file(root: &Folder, path: &str, limit_bytes: u64) -> Result<Value, SourceError> {
+    let Some(file) = root.file(path)? else { return Ok(Value::Object(serde_json::Map::new())) };
+    let bytes = file.read_all(limit_bytes)?;
+    let damaged = |reason: String| SourceError::Damaged { path: file.shown.clone(), reason };
+    let value: Value = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    if value.is_object() { Ok(value) } else { Err(damaged("it is not a JSON object".to_owned())) }
+}
+
+/// One collection; `None` when it is not, or no longer, there.
+fn entry(shared: &Shared, name: &CollectionName) -> Result<Option<CollectionEntry>, SourceError> {
+    let mut look = 0;
+    loop {
+        look += 1;
+        // A file that stays missing is reported when the collection is opened; the others can still be backed up.
+        match entry_once(shared, name, look == LOOKS) {
+            Ok(entry) => return Ok(entry),
+            Err(Miss::Fatal(error)) => return Err(error),
+            Err(Miss::Missing(_) | Miss::Changed(_)) => std::thread::yield_now(),
+        }
+    }
+}
+
+fn entry_once(shared: &Shared, name: &CollectionName, tolerant: bool) -> Result<Option<CollectionEntry>, Miss> {
+    let Some(folder) = shared.collection(name)? else { return Ok(None) };
+    let Some(schema_file) = folder.file(layout::SCHEMA)? else { return Ok(None) };
+    let schema_bytes = schema_file.read_all(shared.limits.json_bytes)?;
+    let schema = Schema::parse(&schema_bytes, &schema_file.shown)?;
+    let (manifest_file, manifest) = match open_manifest(shared, &folder) {
+        Err(Miss::Changed(_)) if tolerant => (None, Manifest::absent()),
+        other => other?,
+    };
+    let manifest_stat = manifest_file.as_ref().map(|(file, _)| file.stat);
+    let mut size_bytes = ClassBytes::default();
+    let mut rows = 0;
+    let mut newest_ns = schema_file.stat.modified_ns;
+    for stat in [Some(schema_file.stat), manifest_stat].into_iter().flatten() {
+        size_bytes.add(FileClass::Metadata, stat.size_bytes);
+        newest_ns = newest_ns.max(stat.modified_ns);
+    }
+    for (_, path, is_data) in manifest.files() {
+        let Some(stat) = folder.stat(&path)? else { if tolerant { continue } else { return Err(Miss::Missing(path)) } };
+        size_bytes.add(if is_data { FileClass::Segment } else { FileClass::Delta }, stat.size_bytes);
+        if is_data {
+            rows += rows_of(shared, &folder, &path, &stat)?.unwrap_or(0);
+        }
+    }
+    size_bytes.add(FileClass::Index, index_bytes(shared, &folder, &manifest)?);
+    let log = log(shared, &folder, &manifest, &schema)?;
+    size_bytes.add(FileClass::Wal, log.size_bytes);
+    Ok(Some(CollectionEntry {
+        name: name.clone(),
+        fingerprint: fingerprint::of(&folder.stat_self()?, &schema_file.stat, &schema_bytes, &schema, &manifest),
+        properties: schema.properties(),
+        schema: schema.value,
+        indexes: manifest.indexes.clone(),
+        partitions: manifest.partitions.keys().cloned().collect(),
+        size_bytes,
+        rows: rows + log.rows,
+        last_write: Some(Timestamp::from_millis(newest_ns.max(log.newest_ns).div_euclid(1_000_000))),
+        created: folder.created_ms().map(Timestamp::from_millis),
+        load_state: LoadState::Unknown,
+    }))
+}
+
+/// Rows of a data file, without opening it when it was looked at before; `None` when it vanished.
+fn rows_of(shared: &Shared, folder: &Folder, path: &str, stat: &Stat) -> Result<Option<u64>, SourceError> {
+    if let Some(rows) = shared.known_rows(stat) {
+        return Ok(Some(rows));
+    }
+    folder.file(path)?.map(|file| shared.rows(&file)).transpose()
+}
+
+fn index_bytes(shared: &Shared, folder: &Folder, manifest: &Manifest) -> Result<u64, SourceError> {
+    let mut sum = 0;
+    for partition in manifest.partitions.keys() {
+        let path = format!("{}/{partition}/indexes", layout::PARTITIONS);
+        let Some(indexes) = folder.folder(&path)? else { continue };
+        for name in indexes.names(shared.limits.folder_entries)? {
+            let stat = indexes.stat(&name)?.filter(|stat| stat.is_file);
+            sum += stat.map_or(0, |stat| stat.size_bytes);
+        }
+    }
+    Ok(sum)
+}
+
+struct Log {
+    rows: u64,
+    size_bytes: u64,
+    newest_ns: i64,
+}
+
+fn log(shared: &Shared, folder: &Folder, manifest: &Manifest, schema: &Schema) -> Result<Log, SourceError> {
+    let mut log = Log { rows: 0, size_bytes: 0, newest_ns: 0 };
+    let from = manifest.active_wal_number.unwrap_or(0);
+    for kind in [WalKind::Data, WalKind::Delta] {
+        for number in wal_cut::list(folder, kind, from, &shared.limits)? {
+            let Some(file) = folder.file(&wal_cut::path(kind, number))? else { continue };
+            log.size_bytes += file.stat.size_bytes;
+            log.newest_ns = log.newest_ns.max(file.stat.modified_ns);
+            if kind == WalKind::Data {
+                let scan = wal_cut::scan(&file, &schema.key, &shared.limits)?;
+                log.rows += scan.batches.iter().map(|batch| batch.rows).sum::<u64>();
+            }
+        }
+    }
+    Ok(log)
+}
+
+/// The aliases of a database as they stand in its file.
+pub(crate) fn aliases(
+    root: &Folder,
+    database: &str,
+    limit_bytes: u64,
+) -> Result<BTreeMap<String, String>, SourceError> {
+    let value = json_file(root, &format!("{}{}", layout::database_folder(database), layout::ALIASES), limit_bytes)?;
+    let pairs = value.as_object().into_iter().flatten();
+    Ok(pairs.filter_map(|(alias, to)| Some((alias.clone(), to.as_str()?.to_owned()))).collect())
+}

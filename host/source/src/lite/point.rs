@@ -1,0 +1,294 @@
+//! A collection at one consistent point, with every file held open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use longshore_model::{CollectionName, FileClass};
+use serde_json::{Value, json};
+
+use super::attempt::{self, Miss, NamedKind, Opened};
+use super::disk::{Folder, OpenFile, ReadAt, io_error};
+use super::layout::{self, WalKind};
+use super::rows::{LiveKeys, parquet_keys};
+use super::schema::Schema;
+use super::shared::{Shared, blocking};
+use super::wal::Reader;
+use super::{fingerprint, wal_cut};
+use crate::{CollectionPoint, PointFile, PointOptions, PointState, SourceError};
+
+/// Where the bytes of a file come from.
+#[derive(Debug, Clone)]
+enum Content {
+    /// Read when the point was opened.
+    Memory(Bytes),
+    /// Read by position from an open file: these ranges, one after the other.
+    File { file: Arc<OpenFile>, ranges: Vec<(u64, u64)> },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct LitePoint {
+    shared: Arc<Shared>,
+    name: CollectionName,
+    opened: Arc<Opened>,
+    files: Vec<PointFile>,
+    contents: Vec<Content>,
+    description: Value,
+}
+
+/// Opens a collection, trying again while it changes.
+pub(crate) async fn open(
+    shared: &Arc<Shared>,
+    name: &CollectionName,
+    options: PointOptions,
+) -> Result<LitePoint, SourceError> {
+    let limits = shared.limits;
+    let mut pause_ms = limits.first_pause_ms;
+    let mut attempts = 1;
+    loop {
+        let (state, wanted) = (Arc::clone(shared), name.clone());
+        let tried = blocking(&name.to_string(), move || Ok(attempt::open(&state, &wanted, options))).await?;
+        let reason = match tried {
+            Ok(opened) => return Ok(LitePoint::new(shared, name, opened, attempts)),
+            Err(Miss::Fatal(error)) => return Err(error),
+            Err(Miss::Missing(path)) if attempts >= limits.open_attempts => {
+                return Err(SourceError::MissingFile { collection: name.clone(), path });
+            }
+            Err(Miss::Missing(path)) => format!("`{path}` vanished"),
+            Err(Miss::Changed(reason)) => reason,
+        };
+        if attempts >= limits.open_attempts {
+            return Err(SourceError::KeepsChanging { collection: name.clone(), attempts, reason });
+        }
+        tracing::debug!(collection = %name, attempts, reason, "opening a collection again");
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        pause_ms = (pause_ms * 2).min(limits.longest_pause_ms);
+        attempts += 1;
+    }
+}
+
+impl LitePoint {
+    fn new(shared: &Arc<Shared>, name: &CollectionName, opened: Opened, attempts: u32) -> Self {
+        let mut list: Vec<(PointFile, Content)> = Vec::new();
+        let mut small = |path: &str, file: &OpenFile, bytes: &[u8]| {
+            let identity = shared.identity(name, path, &file.stat);
+            let (path, size_bytes) = (path.to_owned(), bytes.len() as u64);
+            let file = PointFile { path, class: FileClass::Metadata, partition: None, size_bytes, identity };
+            list.push((file, Content::Memory(Bytes::copy_from_slice(bytes))));
+        };
+        small(layout::SCHEMA, &opened.schema_file, &opened.schema_bytes);
+        if let Some((file, bytes)) = &opened.manifest_file {
+            small(layout::MANIFEST, file, bytes);
+        }
+        for named in &opened.named {
+            let class = match named.kind {
+                NamedKind::Data(_) => FileClass::Segment,
+                NamedKind::Delta => FileClass::Delta,
+                NamedKind::Index => FileClass::Index,
+            };
+            let size_bytes = named.file.stat.size_bytes;
+            let identity = shared.identity(name, &named.path, &named.file.stat);
+            let (path, partition) = (named.path.clone(), Some(named.partition.clone()));
+            let content = Content::File { file: Arc::clone(&named.file), ranges: vec![(0, size_bytes)] };
+            list.push((PointFile { path, class, partition, size_bytes, identity }, content));
+        }
+        for cut in &opened.cut.files {
+            let (path, size_bytes) = (cut.path.clone(), cut.size_bytes());
+            let file = PointFile { path, class: FileClass::Wal, partition: None, size_bytes, identity: None };
+            list.push((file, Content::File { file: Arc::clone(&cut.file), ranges: cut.ranges.clone() }));
+        }
+        list.sort_unstable_by(|left, right| left.0.path.cmp(&right.0.path));
+        let (files, contents) = list.into_iter().unzip();
+        let description = describe(&opened, attempts);
+        Self { shared: Arc::clone(shared), name: name.clone(), opened: Arc::new(opened), files, contents, description }
+    }
+
+    /// The folder this point was taken from.
+    pub(crate) fn folder(&self) -> &Folder {
+        &self.opened.folder
+    }
+}
+
+/// What goes into the backup's manifest about a point.
+fn describe(opened: &Opened, attempts: u32) -> Value {
+    let wal = opened.cut.files.iter().map(|cut| {
+        json!({"path": cut.path, "sizeBytes": cut.size_bytes(), "batches": cut.batches.len(), "rows": cut.rows()})
+    });
+    let left_out = opened.left_out.iter().map(|(path, why)| json!({"path": path, "reason": why}));
+    json!({
+        "source": "milvus-lite",
+        "manifestVersion": opened.manifest.version,
+        "flushedSequence": opened.manifest.current_sequence,
+        "lastSequence": opened.cut.last_sequence.unwrap_or(opened.manifest.current_sequence),
+        "wal": wal.collect::<Vec<_>>(),
+        "leftOut": left_out.collect::<Vec<_>>(),
+        "attempts": attempts,
+    })
+}
+
+#[async_trait]
+impl CollectionPoint for LitePoint {
+    fn name(&self) -> &CollectionName {
+        &self.name
+    }
+
+    fn files(&self) -> &[PointFile] {
+        &self.files
+    }
+
+    fn schema(&self) -> &Value {
+        &self.opened.schema.value
+    }
+
+    fn description(&self) -> &Value {
+        &self.description
+    }
+
+    fn physical_rows(&self) -> u64 {
+        let flushed = self.opened.named.iter().map(|named| match named.kind {
+            NamedKind::Data(rows) => rows,
+            NamedKind::Delta | NamedKind::Index => 0,
+        });
+        let logged = self.opened.cut.files.iter().filter(|cut| cut.kind == WalKind::Data).map(wal_cut::CutFile::rows);
+        flushed.chain(logged).sum()
+    }
+
+    async fn live_rows(&self, memory_bytes: u64) -> Result<Option<u64>, SourceError> {
+        let (opened, limits) = (Arc::clone(&self.opened), self.shared.limits);
+        blocking(&self.folder().shown, move || count_live(&opened, memory_bytes, &limits)).await
+    }
+
+    async fn read(&self, file: usize, offset: u64, length: usize) -> Result<Bytes, SourceError> {
+        let (Some(entry), Some(content)) = (self.files.get(file), self.contents.get(file)) else {
+            let reason = format!("collection {} has no file number {file}", self.name);
+            return Err(SourceError::BadPlan { reason });
+        };
+        let shown = self.folder().show(&entry.path);
+        let wanted = length as u64;
+        if wanted > self.shared.limits.read_bytes {
+            let (what, limit) = ("one read in bytes", self.shared.limits.read_bytes);
+            return Err(SourceError::LimitExceeded { path: shown, what, used: wanted, limit });
+        }
+        let end = offset.saturating_add(wanted);
+        if end > entry.size_bytes {
+            return Err(SourceError::OutOfRange { path: shown, offset, end, size_bytes: entry.size_bytes });
+        }
+        match content {
+            Content::Memory(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                Ok(bytes.slice(start..start + length))
+            }
+            Content::File { file, ranges } => {
+                let (file, pieces) = (Arc::clone(file), pieces(ranges, offset, wanted));
+                blocking(&shown, move || read_pieces(&file, &pieces, length).map(Bytes::from)).await
+            }
+        }
+    }
+
+    async fn recheck(&self) -> Result<PointState, SourceError> {
+        let (shared, opened, name) = (Arc::clone(&self.shared), Arc::clone(&self.opened), self.name.clone());
+        blocking(&self.folder().shown, move || look_again(&shared, &opened, &name)).await
+    }
+}
+
+/// The ranges of a file that make up `length` bytes at `offset` of its kept bytes.
+fn pieces(ranges: &[(u64, u64)], mut offset: u64, mut length: u64) -> Vec<(u64, u64)> {
+    let mut pieces = Vec::new();
+    for (start, end) in ranges {
+        let kept = end - start;
+        if offset >= kept {
+            offset -= kept;
+            continue;
+        }
+        let taken = length.min(kept - offset);
+        if taken > 0 {
+            pieces.push((start + offset, taken));
+        }
+        (offset, length) = (0, length - taken);
+    }
+    pieces
+}
+
+fn read_pieces(file: &OpenFile, pieces: &[(u64, u64)], length: usize) -> Result<Vec<u8>, SourceError> {
+    let mut bytes = vec![0; length];
+    let mut rest = bytes.as_mut_slice();
+    for (start, count) in pieces {
+        let Some((piece, after)) = rest.split_at_mut_checked(usize::try_from(*count).unwrap_or(usize::MAX)) else {
+            break;
+        };
+        file.file.fill(piece, *start).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => {
+                let reason = format!("it has become shorter than {} bytes", start + count);
+                SourceError::FileChanged { path: file.shown.clone(), reason }
+            }
+            _ => io_error("read", &file.shown, error),
+        })?;
+        rest = after;
+    }
+    Ok(bytes)
+}
+
+fn count_live(opened: &Opened, memory_bytes: u64, limits: &crate::Limits) -> Result<Option<u64>, SourceError> {
+    let mut keys = LiveKeys::new(memory_bytes);
+    let key = &opened.schema.key;
+    for named in &opened.named {
+        if keys.is_full() {
+            return Ok(None);
+        }
+        match named.kind {
+            NamedKind::Data(_) => parquet_keys(&named.file, key, &mut |key, sequence| {
+                keys.insert(key, sequence);
+                Ok(())
+            })?,
+            NamedKind::Delta => parquet_keys(&named.file, key, &mut |key, sequence| {
+                keys.delete(key, sequence);
+                Ok(())
+            })?,
+            NamedKind::Index => {}
+        }
+    }
+    for cut in &opened.cut.files {
+        let reader = Reader { file: &cut.file.file, shown: &cut.file.shown, limits };
+        for batch in &cut.batches {
+            reader.keys(batch, cut.columns, &mut |key, sequence| {
+                match cut.kind {
+                    WalKind::Data => keys.insert(key, sequence),
+                    WalKind::Delta => keys.delete(key, sequence),
+                }
+                Ok(())
+            })?;
+        }
+    }
+    Ok(keys.count())
+}
+
+fn look_again(shared: &Shared, opened: &Opened, name: &CollectionName) -> Result<PointState, SourceError> {
+    let Some(folder) = shared.collection(name)? else { return Ok(PointState::Dropped) };
+    let Some(schema_file) = folder.file(layout::SCHEMA)? else { return Ok(PointState::Dropped) };
+    let bytes = schema_file.read_all(shared.limits.json_bytes)?;
+    let schema = Schema::parse(&bytes, &schema_file.shown)?;
+    let manifest = match attempt::open_manifest(shared, &folder) {
+        Ok((_, manifest)) => manifest,
+        Err(Miss::Fatal(error)) => return Err(error),
+        Err(Miss::Changed(_) | Miss::Missing(_)) => return Ok(PointState::Altered),
+    };
+    let now = fingerprint::of(&folder.stat_self()?, &schema_file.stat, &bytes, &schema, &manifest);
+    Ok(if now == opened.fingerprint { PointState::Unaltered } else { PointState::Altered })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pieces;
+
+    #[test]
+    fn kept_ranges_read_as_one_file() {
+        let ranges = [(0, 10), (20, 25), (40, 100)];
+        assert_eq!(pieces(&ranges, 0, 75), vec![(0, 10), (20, 5), (40, 60)]);
+        assert_eq!(pieces(&ranges, 9, 3), vec![(9, 1), (20, 2)]);
+        assert_eq!(pieces(&ranges, 10, 5), vec![(20, 5)]);
+        assert_eq!(pieces(&ranges, 74, 1), vec![(99, 1)]);
+        assert_eq!(pieces(&ranges, 75, 0), vec![]);
+    }
+}

@@ -1,0 +1,267 @@
+//! Counts rows: physical ones from Parquet footers, live ones from keys and sequence numbers.
+//!
+//! What is live is Milvus Lite's rule (`search/bitmap.py`, `storage/delta_index.py`): of all rows with one primary key
+//! in all partitions the one with the largest `_seq` counts, unless a deletion of that key has a larger one.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, UInt64Type};
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::DataType;
+use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::reader::{ChunkReader, Length};
+
+use super::disk::{OpenFile, ReadAt, io_error};
+use super::wal::Key;
+use crate::{Limits, SourceError};
+
+/// The last eight bytes of a Parquet file: length of the footer, magic.
+const TRAILER_BYTES: u64 = 8;
+const MAGIC: &[u8] = b"PAR1";
+/// Memory of one integer key in the table, its share of empty places and of the copy while the table grows included.
+const INTEGER_KEY_BYTES: u64 = 56;
+/// The same for a text key, of which 16 bytes of its hash are kept.
+const TEXT_KEY_BYTES: u64 = 84;
+
+/// The number of rows a Parquet file's footer names.
+pub(crate) fn parquet_rows(file: &OpenFile, limits: &Limits) -> Result<u64, SourceError> {
+    let damaged = |reason: String| SourceError::Damaged { path: file.shown.clone(), reason };
+    let footer = footer(file, limits)?;
+    u64::try_from(footer.file_metadata().num_rows()).map_err(|_| damaged("it has fewer than no rows".to_owned()))
+}
+
+fn footer(file: &OpenFile, limits: &Limits) -> Result<ParquetMetaData, SourceError> {
+    let damaged = |reason: &str| SourceError::Damaged { path: file.shown.clone(), reason: reason.to_owned() };
+    let fail = |error| io_error("read", &file.shown, error);
+    let size_bytes = file.stat.size_bytes;
+    if size_bytes < TRAILER_BYTES + MAGIC.len() as u64 {
+        return Err(damaged("it is too short for a Parquet file"));
+    }
+    let mut trailer = [0; TRAILER_BYTES as usize];
+    file.file.fill(&mut trailer, size_bytes - TRAILER_BYTES).map_err(fail)?;
+    let (length, magic) = trailer.split_at(4);
+    if magic != MAGIC {
+        return Err(damaged("it does not end like a Parquet file"));
+    }
+    let length = u64::from(u32::from_le_bytes(length.try_into().unwrap_or_default()));
+    if length > size_bytes - TRAILER_BYTES - MAGIC.len() as u64 {
+        return Err(damaged("its footer is longer than the file"));
+    }
+    if length > limits.parquet_footer_bytes {
+        let (path, what, limit) = (file.shown.clone(), "its footer in bytes", limits.parquet_footer_bytes);
+        return Err(SourceError::LimitExceeded { path, what, used: length, limit });
+    }
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+    file.file.fill(&mut bytes, size_bytes - TRAILER_BYTES - length).map_err(fail)?;
+    ParquetMetaDataReader::decode_metadata(&bytes).map_err(|error| damaged(&format!("its footer: {error}")))
+}
+
+/// Calls `visit` for every row of a data or delta file.
+pub(crate) fn parquet_keys(
+    file: &Arc<OpenFile>,
+    key: &str,
+    visit: &mut dyn FnMut(Key<'_>, u64) -> Result<(), SourceError>,
+) -> Result<(), SourceError> {
+    let damaged = |reason: String| SourceError::Damaged { path: file.shown.clone(), reason };
+    let builder = ParquetRecordBatchReaderBuilder::try_new(Positional(Arc::clone(file)));
+    let builder = builder.map_err(|error| damaged(error.to_string()))?;
+    let schema = builder.parquet_schema();
+    let columns: Vec<&str> = schema.root_schema().get_fields().iter().map(|field| field.name()).collect();
+    let wanted = |name: &str| columns.iter().position(|column| *column == name);
+    let (Some(sequence), Some(key_column)) = (wanted("_seq"), wanted(key)) else {
+        return Err(damaged(format!("it has no columns `_seq` and `{key}`")));
+    };
+    let mask = ProjectionMask::roots(schema, [sequence, key_column]);
+    let reader = builder.with_projection(mask).build().map_err(|error| damaged(error.to_string()))?;
+    for batch in reader {
+        let batch = batch.map_err(|error| damaged(error.to_string()))?;
+        batch_keys(&batch, key, visit).unwrap_or_else(|what| Err(damaged(what)))?;
+    }
+    Ok(())
+}
+
+/// The rows of one decoded batch; the outer error is what is wrong with its columns.
+fn batch_keys(
+    batch: &RecordBatch,
+    key: &str,
+    visit: &mut dyn FnMut(Key<'_>, u64) -> Result<(), SourceError>,
+) -> Result<Result<(), SourceError>, String> {
+    let column = |name: &str| batch.column_by_name(name).filter(|column| column.null_count() == 0);
+    let (Some(sequences), Some(keys)) = (column("_seq"), column(key)) else {
+        return Err(format!("`_seq` or `{key}` has gaps"));
+    };
+    let sequences = sequences.as_primitive_opt::<UInt64Type>().ok_or("`_seq` does not hold unsigned 64-bit numbers")?;
+    let sequences = sequences.values().iter().copied();
+    let mut each = |keys: &mut dyn Iterator<Item = Key<'_>>| -> Result<(), SourceError> {
+        sequences.clone().zip(keys).try_for_each(|(sequence, key)| visit(key, sequence))
+    };
+    Ok(match keys.data_type() {
+        DataType::Int64 => each(&mut keys.as_primitive::<Int64Type>().values().iter().map(|key| Key::Integer(*key))),
+        DataType::Utf8 => each(&mut keys.as_string::<i32>().iter().flatten().map(|key| Key::Text(key.as_bytes()))),
+        DataType::LargeUtf8 => each(&mut keys.as_string::<i64>().iter().flatten().map(|key| Key::Text(key.as_bytes()))),
+        other => return Err(format!("`{key}` is of type {other}, which is no primary key of Milvus")),
+    })
+}
+
+/// A file read by position, so that several readers can share one descriptor.
+struct Positional(Arc<OpenFile>);
+
+impl Length for Positional {
+    fn len(&self) -> u64 {
+        self.0.stat.size_bytes
+    }
+}
+
+impl ChunkReader for Positional {
+    type T = PositionalReader;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        Ok(PositionalReader { file: Arc::clone(&self.0), offset: start })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        // A damaged footer can name any length; more than the file has is not allocated.
+        if start.checked_add(length as u64).is_none_or(|end| end > self.0.stat.size_bytes) {
+            return Err(ParquetError::EOF("a column reaches beyond the end of the file".to_owned()));
+        }
+        let mut bytes = vec![0; length];
+        self.0.file.fill(&mut bytes, start)?;
+        Ok(bytes.into())
+    }
+}
+
+struct PositionalReader {
+    file: Arc<OpenFile>,
+    offset: u64,
+}
+
+impl Read for PositionalReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.file.stat.size_bytes.saturating_sub(self.offset);
+        let length = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let Some(buffer) = buffer.get_mut(..length) else { return Ok(0) };
+        self.file.file.fill(buffer, self.offset)?;
+        self.offset += length as u64;
+        Ok(length)
+    }
+}
+
+/// What happened last to each key, within a bounded memory.
+pub(crate) struct LiveKeys {
+    integers: HashMap<i64, u64>,
+    /// Sixteen bytes of BLAKE3: two of a billion keys are the same with a probability of 10^-21.
+    texts: HashMap<[u8; 16], u64>,
+    memory_bytes: u64,
+    full: bool,
+}
+
+impl LiveKeys {
+    /// A table that may take about `memory_bytes`.
+    pub(crate) fn new(memory_bytes: u64) -> Self {
+        Self { integers: HashMap::new(), texts: HashMap::new(), memory_bytes, full: false }
+    }
+
+    /// A row with this key was inserted.
+    pub(crate) fn insert(&mut self, key: Key<'_>, sequence: u64) {
+        self.note(key, sequence.saturating_mul(2).saturating_add(1));
+    }
+
+    /// This key was deleted.
+    pub(crate) fn delete(&mut self, key: Key<'_>, sequence: u64) {
+        self.note(key, sequence.saturating_mul(2));
+    }
+
+    /// Whether the memory did not suffice; the count is `None` then.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Keys whose last event is an insert, or `None` when there were too many keys.
+    pub(crate) fn count(&self) -> Option<u64> {
+        let events = self.integers.values().chain(self.texts.values());
+        (!self.full).then(|| events.filter(|event| *event % 2 == 1).count() as u64)
+    }
+
+    /// Events are ordered by sequence number; of an insert and a deletion with one number the insert counts, because a
+    /// deletion hides only what is older than itself.
+    fn note(&mut self, key: Key<'_>, event: u64) {
+        if self.full {
+            return;
+        }
+        match key {
+            Key::Integer(key) => put(&mut self.integers, key, event),
+            Key::Text(key) => {
+                let mut short = [0; 16];
+                short.iter_mut().zip(blake3::hash(key).as_bytes()).for_each(|(to, from)| *to = *from);
+                put(&mut self.texts, short, event);
+            }
+        }
+        let used = self.integers.len() as u64 * INTEGER_KEY_BYTES + self.texts.len() as u64 * TEXT_KEY_BYTES;
+        if used > self.memory_bytes {
+            *self = Self { full: true, ..Self::new(self.memory_bytes) };
+        }
+    }
+}
+
+fn put<K: Hash + Eq>(table: &mut HashMap<K, u64>, key: K, event: u64) {
+    match table.entry(key) {
+        Entry::Occupied(mut entry) => *entry.get_mut() = event.max(*entry.get()),
+        Entry::Vacant(entry) => {
+            entry.insert(event);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_order_in_which_events_are_read_does_not_matter(
+            events in proptest::collection::vec((0_i64..8, any::<bool>()), 0..60), text: bool, shuffle in any::<u64>()
+        ) {
+            // The model: events happen one after the other.
+            let mut state = BTreeMap::new();
+            for (key, is_insert) in &events {
+                state.insert(*key, *is_insert);
+            }
+            let expected = state.values().filter(|alive| **alive).count() as u64;
+            let mut numbered: Vec<_> = events.iter().zip(1_u64..).collect();
+            numbered.sort_by_key(|(_, number)| blake3::hash(&(shuffle ^ number).to_le_bytes()).as_bytes().to_vec());
+            let mut keys = LiveKeys::new(1 << 20);
+            for ((key, is_insert), number) in numbered {
+                let name = key.to_string();
+                let key = if text { Key::Text(name.as_bytes()) } else { Key::Integer(*key) };
+                if *is_insert { keys.insert(key, number) } else { keys.delete(key, number) }
+            }
+            prop_assert_eq!(keys.count(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn too_many_keys_give_no_count_instead_of_a_wrong_one() {
+        let mut keys = LiveKeys::new(100 * INTEGER_KEY_BYTES);
+        for key in 0..100 {
+            keys.insert(Key::Integer(key), 1);
+        }
+        assert_eq!(keys.count(), Some(100));
+        keys.insert(Key::Integer(100), 1);
+        assert!(keys.is_full());
+        assert_eq!(keys.count(), None);
+    }
+}

@@ -1,0 +1,101 @@
+//! What a source, its points and its inventory share: the root folder, limits, the clock, and row counts of files that
+//! were looked at before.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use longshore_model::{Clock, CollectionName};
+
+use super::disk::{Folder, OpenFile, Stat};
+use super::{layout, rows};
+use crate::{FileIdentity, Limits, SourceError};
+
+/// Row counts that are remembered at most.
+const REMEMBERED_FILES: usize = 1_000_000;
+
+/// See the module.
+pub(crate) struct Shared {
+    pub(crate) root: Folder,
+    /// Kind of source and absolute path: the first part of every [`FileIdentity`].
+    pub(crate) identity: String,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Rows of immutable files by what the system says about them.
+    row_counts: Mutex<HashMap<Stat, u64>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(root: Folder, identity: String, limits: Limits, clock: Arc<dyn Clock>) -> Self {
+        Self { root, identity, limits, clock, row_counts: Mutex::default() }
+    }
+
+    /// Opens the folder of a collection.
+    pub(crate) fn collection(&self, name: &CollectionName) -> Result<Option<Folder>, SourceError> {
+        self.root.folder(&layout::collection_folder(name))
+    }
+
+    /// The error for a collection that is not there.
+    pub(crate) fn unknown(&self, name: &CollectionName) -> SourceError {
+        SourceError::UnknownCollection { collection: name.clone(), path: self.root.shown.clone() }
+    }
+
+    /// Rows of a data file; its footer is read once.
+    pub(crate) fn rows(&self, file: &OpenFile) -> Result<u64, SourceError> {
+        if let Some(rows) = self.known_rows(&file.stat) {
+            return Ok(rows);
+        }
+        let rows = rows::parquet_rows(file, &self.limits)?;
+        let mut known = self.row_counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBERED_FILES {
+            known.clear();
+        }
+        known.insert(file.stat, rows);
+        Ok(rows)
+    }
+
+    /// Rows of a data file that was looked at before and has not changed since.
+    pub(crate) fn known_rows(&self, stat: &Stat) -> Option<u64> {
+        self.row_counts.lock().unwrap_or_else(PoisonError::into_inner).get(stat).copied()
+    }
+
+    /// Milliseconds since something last changed; negative when the clocks disagree.
+    pub(crate) fn age_ms(&self, stat: &Stat) -> i64 {
+        self.clock.now().as_millis() - stat.changed_ns.div_euclid(1_000_000)
+    }
+
+    /// What makes a file the same file in a later backup. A file that changed a moment ago has none: it could change
+    /// again within the same tick of the file system's clock.
+    pub(crate) fn identity(&self, name: &CollectionName, path: &str, stat: &Stat) -> Option<FileIdentity> {
+        (self.age_ms(stat) >= self.limits.identity_age_ms).then(|| FileIdentity {
+            source: self.identity.clone(),
+            path: format!("{}/{path}", layout::collection_folder(name)),
+            device: stat.device,
+            inode: stat.inode,
+            size_bytes: stat.size_bytes,
+            modified_ns: stat.modified_ns,
+            changed_ns: stat.changed_ns,
+        })
+    }
+}
+
+/// Runs work that waits for the disk on a thread that may wait.
+pub(crate) async fn blocking<T: Send + 'static>(
+    what: &str,
+    work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, SourceError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        // The decoders of other crates see bytes of unknown origin; should one of them panic, the file is to blame.
+        Err(error) if error.is_panic() => Err(SourceError::Damaged {
+            path: what.to_owned(),
+            reason: "decoding one of its files failed in a way that is not understood".to_owned(),
+        }),
+        Err(_) => Err(SourceError::Cancelled),
+    }
+}
