@@ -10,10 +10,10 @@ help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build the longshore binary (target/debug/longshore)
-	$(CARGO) build --locked --package longshore
+	$(CARGO) build --locked --workspace --bin longshore
 
 release: ## Build the optimised binary (target/release/longshore)
-	$(CARGO) build --locked --release --package longshore
+	$(CARGO) build --locked --release --workspace --bin longshore
 
 install: ## Install the longshore binary into cargo's bin folder
 	$(CARGO) install --locked --path host/cli

@@ -39,7 +39,7 @@ pub fn binary() -> &'static Path {
             return given.into();
         }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let arguments = ["build", "--locked", "--quiet", "--package", "longshore"];
+        let arguments = ["build", "--locked", "--quiet", "--workspace", "--bin", "longshore"];
         let built = Command::new(cargo).args(arguments).current_dir(root()).status().expect("cargo runs");
         assert!(built.success(), "the longshore binary does not build");
         let here = std::env::current_exe().expect("a test has a path");

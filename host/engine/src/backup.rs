@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::manifests::{PartInput, database_entries, part_draft, policies_value};
-use crate::plan::{BackupPlan, PlannedCollection};
+use crate::plan::BackupPlan;
 use crate::random::draw;
 use crate::transfer::{TransferredCollection, transfer};
 use crate::vaults::RegionVaults;
@@ -188,13 +188,15 @@ async fn move_all(
     writing: &BTreeMap<RegionId, Writing>,
     context: &RunContext,
 ) -> Result<Vec<TransferredCollection>, EngineError> {
-    let mut order: Vec<(usize, &PlannedCollection)> = plan.collections.iter().enumerate().collect();
-    order.sort_by_key(|(place, planned)| (std::cmp::Reverse(planned.selected.value.priority), *place));
+    let priority = |place: &usize| plan.collections.get(*place).map_or(0, |one| one.selected.value.priority);
+    let mut order: Vec<usize> = (0..plan.collections.len()).collect();
+    order.sort_by_key(|place| (std::cmp::Reverse(priority(place)), *place));
     let mut moved: Vec<(usize, TransferredCollection)> = stream::iter(order)
-        .map(async |(place, planned)| {
+        .map(|place| async move {
+            let lost = || EngineError::Internal { what: "a planned collection got lost".to_owned() };
+            let planned = plan.collections.get(place).ok_or_else(lost)?;
             let region = &planned.placed.value.region;
-            let session = writing.get(region).map(|writing| Arc::clone(&writing.session));
-            let session = session.ok_or_else(|| EngineError::Internal { what: format!("no session for {region}") })?;
+            let session = writing.get(region).map(|writing| Arc::clone(&writing.session)).ok_or_else(lost)?;
             let collection = transfer(planned, place, source, &session, &plan.history, context).await?;
             Ok::<_, EngineError>((place, collection))
         })

@@ -162,7 +162,7 @@ async fn copy_collection(
     }
     stream::iter(pieces)
         .map(Ok)
-        .try_for_each_concurrent(context.limits.parallel_chunks.max(1), async |piece: FilePiece| {
+        .try_for_each_concurrent(context.limits.parallel_chunks.max(1), |piece: FilePiece| async move {
             context.stop.check()?;
             if session.lookup(&piece.blob).is_none() {
                 let bytes = reader.read_blob(&piece.blob).await.map_err(EngineError::vault(from))?;

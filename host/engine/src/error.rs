@@ -1,6 +1,6 @@
 //! Everything that can go wrong in the engine, as sentences that say what to do next.
 
-use longshore_model::{ModelError, Refusal, RegionId};
+use longshore_model::{ModelError, Reason, RegionId};
 use thiserror::Error;
 
 /// Why a plan, a job or a request failed.
@@ -145,11 +145,11 @@ impl EngineError {
         move |source| Self::Vault { region, source }
     }
 
-    /// The refusal of a policy, if that is what this is.
+    /// The reason of a policy that refused, if that is what this is.
     #[must_use]
-    pub fn refusal(&self) -> Option<&Refusal> {
+    pub fn refusal(&self) -> Option<&Reason> {
         match self {
-            Self::Policy(error) => error.refusal(),
+            Self::Policy(longshore_policy::PolicyError::Refused { reason, .. }) => Some(reason),
             _ => None,
         }
     }

@@ -7,17 +7,17 @@ use longshore_source::CollectionEntry;
 
 /// What the host knows about a collection that the source does not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HostKnowledge {
+pub(crate) struct HostKnowledge {
     /// Labels from the configuration.
-    pub labels: Vec<(String, String)>,
+    pub(crate) labels: Vec<(String, String)>,
     /// An operator protects it.
-    pub protected: bool,
+    pub(crate) protected: bool,
     /// It was named in the request.
-    pub requested: bool,
+    pub(crate) requested: bool,
     /// Its newest good backup.
-    pub last_backup: Option<LastBackup>,
+    pub(crate) last_backup: Option<LastBackup>,
     /// Reason code of the previous selection.
-    pub previous_reason_code: Option<String>,
+    pub(crate) previous_reason_code: Option<String>,
 }
 
 /// Label that carries the operator's word for how much a collection matters.
@@ -28,7 +28,7 @@ const RECOVERY_POINT_OBJECTIVE_LABEL: &str = "recovery_point_objective_seconds";
 /// Facts about one collection. `new_bytes` is what no earlier backup holds, as far as known before files are opened:
 /// all of it when there is no earlier backup.
 #[must_use]
-pub fn collection_facts(entry: &CollectionEntry, known: HostKnowledge) -> CollectionFacts {
+pub(crate) fn collection_facts(entry: &CollectionEntry, known: HostKnowledge) -> CollectionFacts {
     let label = |key: &str| known.labels.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
     CollectionFacts {
         properties: entry.properties.clone(),
@@ -52,7 +52,7 @@ pub fn collection_facts(entry: &CollectionEntry, known: HostKnowledge) -> Collec
 
 /// Sums over a cluster.
 #[must_use]
-pub fn totals(facts: &[CollectionFacts]) -> Totals {
+pub(crate) fn totals(facts: &[CollectionFacts]) -> Totals {
     facts.iter().fold(Totals::default(), |sum, collection| Totals {
         collections: sum.collections + 1,
         rows: sum.rows.saturating_add(collection.rows),
@@ -63,14 +63,14 @@ pub fn totals(facts: &[CollectionFacts]) -> Totals {
 
 /// Names of a request that the inventory does not have, in the order of the request.
 #[must_use]
-pub fn missing_names(requested: &[CollectionName], entries: &[CollectionEntry]) -> Vec<String> {
+pub(crate) fn missing_names(requested: &[CollectionName], entries: &[CollectionEntry]) -> Vec<String> {
     let there: Vec<CollectionName> = entries.iter().map(|entry| entry.name.clone()).collect();
     missing_names_of(requested, &there)
 }
 
 /// Names of a request that are not among those that are there, in the order of the request.
 #[must_use]
-pub fn missing_names_of(requested: &[CollectionName], there: &[CollectionName]) -> Vec<String> {
+pub(crate) fn missing_names_of(requested: &[CollectionName], there: &[CollectionName]) -> Vec<String> {
     let there: BTreeSet<&CollectionName> = there.iter().collect();
     requested.iter().filter(|name| !there.contains(name)).map(ToString::to_string).collect()
 }

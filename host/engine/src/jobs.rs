@@ -83,6 +83,6 @@ impl BackupDetail {
 
 /// Reads the collections the catalog kept; anything unreadable is as if nothing was known.
 #[must_use]
-pub fn collections_from_value(value: &Value) -> Vec<BackedUpCollection> {
+pub(crate) fn collections_from_value(value: &Value) -> Vec<BackedUpCollection> {
     Vec::deserialize(value).unwrap_or_default()
 }

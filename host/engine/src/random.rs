@@ -25,7 +25,7 @@ impl Random for SystemRandom {
 ///
 /// # Errors
 /// As [`Random::fill`].
-pub fn draw<const N: usize>(random: &dyn Random) -> Result<[u8; N], EngineError> {
+pub(crate) fn draw<const N: usize>(random: &dyn Random) -> Result<[u8; N], EngineError> {
     let mut bytes = [0_u8; N];
     random.fill(&mut bytes)?;
     Ok(bytes)

@@ -254,16 +254,14 @@ async fn write_all(
     run: &dyn RestoreRun,
     context: &RunContext,
 ) -> Result<Vec<ProvenCollection>, EngineError> {
-    stream::iter(plan.collections.iter().enumerate())
-        .map(async |(place, write)| {
-            let reader = readers.get(&write.vault).ok_or_else(|| EngineError::Internal {
-                what: "a reader of a vault got lost".to_owned(),
-            })?;
+    stream::iter(0..plan.collections.len())
+        .map(|place| async move {
+            let lost = || EngineError::Internal { what: "a planned collection got lost".to_owned() };
+            let write = plan.collections.get(place).ok_or_else(lost)?;
+            let mapping = &plan.target.collections.get(place).ok_or_else(lost)?.mapping;
+            let reader = readers.get(&write.vault).ok_or_else(lost)?;
             write_collection(place, write, reader, run, context).await?;
-            let restored = run.finish_collection(place).await?;
-            let mapping = plan.target.collections.get(place).map(|target| &target.mapping);
-            let mapping = mapping.ok_or_else(|| EngineError::Internal { what: "a collection got lost".to_owned() })?;
-            prove(mapping, write, &restored)
+            prove(mapping, write, &run.finish_collection(place).await?)
         })
         .buffered(context.limits.parallel_collections.max(1))
         .try_collect()
@@ -285,7 +283,7 @@ async fn write_collection(
     }
     stream::iter(pieces)
         .map(Ok)
-        .try_for_each_concurrent(context.limits.parallel_chunks.max(1), async |(file, piece)| {
+        .try_for_each_concurrent(context.limits.parallel_chunks.max(1), |(file, piece)| async move {
             context.stop.check()?;
             let bytes = reader.read_blob(&piece.blob).await.map_err(EngineError::vault(region))?;
             let length = bytes.len() as u64;

@@ -11,18 +11,18 @@ const WINDOW_BYTES: u64 = 256 * 1024;
 
 /// A piece of a file to sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
+pub(crate) struct Window {
     /// Place of the file in the point.
-    pub file: usize,
+    pub(crate) file: usize,
     /// First byte.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// Number of bytes.
-    pub length: u64,
+    pub(crate) length: u64,
 }
 
 /// Codecs offered for a class of files.
 #[must_use]
-pub fn offered_codecs(class: FileClass) -> Vec<Codec> {
+pub(crate) fn offered_codecs(class: FileClass) -> Vec<Codec> {
     let floats = Codec::ShuffleZstd { element_bytes: 4, level: 1 };
     match class {
         FileClass::Metadata => vec![Codec::Store, Codec::Zstd { level: 3 }],
@@ -36,7 +36,7 @@ pub fn offered_codecs(class: FileClass) -> Vec<Codec> {
 /// 2-core machine (medians of five rounds: lz4 4,300 / 8,200; zstd-1 280 to 877 / 900; zstd-3 150 to 563 / 820;
 /// byte shuffle + zstd-1 599 / 1,250) and rounded down.
 #[must_use]
-pub const fn calibrated_speed(codec: Codec) -> (u32, u32) {
+pub(crate) const fn calibrated_speed(codec: Codec) -> (u32, u32) {
     match codec {
         Codec::Store => (4_000, 4_000),
         Codec::Lz4 => (2_000, 4_000),
@@ -53,7 +53,7 @@ pub const fn calibrated_speed(codec: Codec) -> (u32, u32) {
 ///
 /// `files` are (place in the point, path, size) of the new files of one stream.
 #[must_use]
-pub fn windows(files: &[(usize, &str, u64)], budget_bytes: u64) -> Vec<Window> {
+pub(crate) fn windows(files: &[(usize, &str, u64)], budget_bytes: u64) -> Vec<Window> {
     let total: u64 = files.iter().map(|(_, _, size)| size).sum();
     let wanted = total.min(budget_bytes);
     let mut windows = Vec::new();
@@ -85,22 +85,22 @@ fn offset_in(path: &str, size: u64, length: u64) -> u64 {
 
 /// Plain and encoded bytes of the windows of one stream, by offered codec.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Measured {
+pub(crate) struct Measured {
     /// Bytes sampled.
-    pub plain_bytes: u64,
+    pub(crate) plain_bytes: u64,
     /// Bytes each codec made of them, in the order of the offers.
-    pub encoded_bytes: Vec<u64>,
+    pub(crate) encoded_bytes: Vec<u64>,
 }
 
 impl Measured {
     /// Nothing sampled yet, for `codecs` offered codecs.
     #[must_use]
-    pub fn nothing(codecs: usize) -> Self {
+    pub(crate) fn nothing(codecs: usize) -> Self {
         Self { plain_bytes: 0, encoded_bytes: vec![0; codecs] }
     }
 
     /// Adds another measurement of the same codecs.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.plain_bytes += other.plain_bytes;
         for (sum, bytes) in self.encoded_bytes.iter_mut().zip(&other.encoded_bytes) {
             *sum += bytes;
@@ -109,7 +109,7 @@ impl Measured {
 
     /// The offers that follow from the measurement; a ratio of 1 where nothing was sampled.
     #[must_use]
-    pub fn offers(&self, codecs: &[Codec]) -> Vec<CodecOffer> {
+    pub(crate) fn offers(&self, codecs: &[Codec]) -> Vec<CodecOffer> {
         let ratio = |encoded: u64| {
             let thousandths = self.plain_bytes.saturating_mul(1_000).checked_div(encoded).unwrap_or(1_000);
             u32::try_from(thousandths).unwrap_or(u32::MAX)

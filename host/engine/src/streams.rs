@@ -45,10 +45,10 @@ pub(crate) async fn sample_streams(
     let streams = u64::try_from(wanted.len().max(1) * FileClass::ALL.len()).unwrap_or(u64::MAX);
     let budget = limits.sample_bytes_per_stream.min(limits.sample_bytes_per_run / streams);
     let held_each = limits.held_descriptors / wanted.len().max(1);
-    let opened: Vec<(Vec<RawStream>, Option<Arc<dyn CollectionPoint>>)> = stream::iter(wanted)
-        .map(async |(name, options)| {
+    let opened: Vec<(Vec<RawStream>, Option<Arc<dyn CollectionPoint>>)> = stream::iter(wanted.to_vec())
+        .map(|(name, options)| async move {
             context.stop.check()?;
-            let point = source.open_point(name, *options).await?;
+            let point = source.open_point(&name, options).await?;
             let raw = measure(&point, history, budget).await?;
             let keep = point.files().len() <= held_each;
             Ok::<_, EngineError>((raw, keep.then_some(point)))

@@ -61,11 +61,12 @@ pub(crate) async fn transfer(
     let codecs: BTreeMap<FileClass, Codec> =
         planned.streams.iter().map(|stream| (stream.facts.class, stream.choice.value.codec)).collect();
     let region = &planned.placed.value.region;
+    let mover = &Mover { point: &point, session, history, region, progress: &context.progress, place };
+    let codecs = &codecs;
     let moved: Vec<Moved> = stream::iter(0..point.files().len())
-        .map(async |number| {
+        .map(|number| async move {
             context.stop.check()?;
-            let mover = Mover { point: &point, session, history, region, progress: &context.progress, place };
-            mover.file(number, &codecs).await
+            mover.file(number, codecs).await
         })
         .buffered(context.limits.parallel_chunks.max(1))
         .try_collect()
