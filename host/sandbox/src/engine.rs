@@ -30,9 +30,10 @@ fn config(limits: &Limits) -> Config {
     config.cranelift_nan_canonicalization(true);
     config.relaxed_simd_deterministic(true);
     config.wasm_relaxed_simd(false);
-    // A policy needs neither; what is off cannot be attacked. Threads and garbage collection are not even compiled in.
+    // A policy needs none of these; what is off cannot be attacked. Threads and garbage collection are not even compiled in.
     config.wasm_memory64(false);
     config.wasm_multi_memory(false);
+    config.wasm_custom_page_sizes(false);
     // Only for async guests, and it makes every call slower.
     config.concurrency_support(false);
     // Frames of release builds without names help nobody; the plugin's last words come from its log.

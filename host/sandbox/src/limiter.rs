@@ -9,9 +9,6 @@ use wasmtime::ResourceLimiter;
 
 use crate::Budget;
 
-/// What wasmtime says when a module asks for more memory than its memory's type can have.
-const TYPE_LIMIT: &str = "exceeds memory type's limits";
-
 /// A growth that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RefusedGrowth {
@@ -94,11 +91,7 @@ impl ResourceLimiter for Limiter {
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        // More than any memory of this type can have: refused before `memory_growing` was asked. Not the machine's fault.
-        if error.to_string().contains(TYPE_LIMIT) {
-            self.refused = Some(RefusedGrowth::Memory { wanted_bytes: u64::MAX });
-            return Ok(());
-        }
+        // Only after `memory_growing` said yes: memories with pages of one byte, the exception, are off in this engine.
         Err(MachineOutOfMemory(error.to_string()).into())
     }
 

@@ -57,7 +57,8 @@ fn the_peak_of_memory_is_what_the_plugin_held() {
 fn a_panic_is_a_crash_with_the_message_as_last_words_and_in_the_log() {
     let error = select("panic").unwrap_err();
     let SandboxError::Trapped { what, log, .. } = &error else { panic!("{error:?}") };
-    assert!(what.contains("it panicked or aborted; its last words: "), "{what}");
+    assert!(what.starts_with("it panicked or aborted; its last words: "), "{what}");
+    assert!(what.contains("panicked at") && !what.contains("RUST_BACKTRACE"), "{what}");
     assert!(what.contains("this policy panics, as it was told to"), "{what}");
     assert!(messages(log).join("\n").contains("this policy panics, as it was told to"), "{log:?}");
     assert_eq!(error.log(), &log[..]);
