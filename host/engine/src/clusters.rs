@@ -51,7 +51,13 @@ impl ClusterAccess for LocalClusters {
 
     fn target(&self, kind: &str, location: &str) -> Result<Arc<dyn RestoreTarget>, EngineError> {
         check_kind(kind)?;
-        Ok(Arc::new(MilvusLiteTarget::new(Path::new(location))))
+        let location = Path::new(location);
+        // A target makes its own folder only: a missing parent is more likely a typing error or a disk that is not
+        // mounted. This parent is the host's own.
+        if location.parent() == Some(self.new_clusters.as_path()) {
+            std::fs::create_dir_all(&self.new_clusters).map_err(|error| EngineError::file(&self.new_clusters, error))?;
+        }
+        Ok(Arc::new(MilvusLiteTarget::new(location)))
     }
 
     fn provision(&self, kind: &str, cluster_id: &str) -> Result<String, EngineError> {
