@@ -82,37 +82,33 @@ pub enum PolicyError {
         problem: String,
     },
     /// A plugin refuses the run.
-    #[error("plugin `{plugin}` {version} (member `{member}`, {kind}) refuses: {} ({}){}", .reason.message, .reason.code, about_items(.items))]
+    #[error("plugin `{plugin}` {} (member `{member}`, {kind}) refuses: {} ({}){}", .record.asked.version, .reason.message, .reason.code, about_items(.items))]
     Refused {
         /// Which chain.
         kind: PolicyKind,
         /// Which member.
-        member: String,
+        member: Box<str>,
         /// What the plugin calls itself.
-        plugin: String,
-        /// Its version.
-        version: String,
+        plugin: Box<str>,
         /// Why.
         reason: Reason,
         /// The items it is about, by name; empty for the run as a whole.
-        items: Vec<String>,
-        /// The call, to be asked again.
+        items: Box<[String]>,
+        /// The call, to be asked again; also says version and digest of the plugin.
         record: Box<DecisionRecord>,
     },
     /// A plugin failed and may not be skipped.
-    #[error("plugin `{plugin}` {version} (member `{member}`, {kind}) failed: {failure}")]
+    #[error("plugin `{plugin}` {} (member `{member}`, {kind}) failed: {failure}", .record.asked.version)]
     PluginFailed {
         /// Which chain.
         kind: PolicyKind,
         /// Which member.
-        member: String,
+        member: Box<str>,
         /// What the plugin calls itself.
-        plugin: String,
-        /// Its version.
-        version: String,
+        plugin: Box<str>,
         /// How.
-        failure: Failure,
-        /// The call, to be asked again.
+        failure: Box<Failure>,
+        /// The call, to be asked again; also says version and digest of the plugin.
         record: Box<DecisionRecord>,
     },
     /// No member of the chain had an opinion about an item.

@@ -83,21 +83,19 @@ impl Guardrails {
 
     /// Lengthens or drops the retention of an answer. Its reason stays: the place is still the policy's.
     pub(crate) fn retain(&self, run: &RunFacts, answer: Placed) -> (Placed, Option<Override<Placed>>) {
-        let (rule, message, change): (_, _, Box<dyn Fn(Option<u32>) -> Option<u32>>) = match run.trigger {
-            RunTrigger::Manual => (
-                "manual-never-expires",
-                "Manual backups never expire; the retention that the policy gave is dropped.".to_owned(),
-                Box::new(|_| None),
-            ),
-            RunTrigger::Automatic => match self.minimum_retention_days {
-                None => return (answer, None),
-                Some(minimum) => (
-                    "retention-only-lengthened",
-                    format!("The schedule keeps backups {minimum} days; a policy can only lengthen that."),
-                    Box::new(move |days| days.map(|days| days.max(minimum))),
-                ),
-            },
+        let (rule, message, least) = match (run.trigger, self.minimum_retention_days) {
+            (RunTrigger::Automatic, None) => return (answer, None),
+            (RunTrigger::Automatic, Some(minimum)) => {
+                let message = format!("The schedule keeps backups {minimum} days; a policy can only lengthen that.");
+                ("retention-only-lengthened", message, Some(minimum))
+            }
+            (RunTrigger::Manual, _) => {
+                let message = "Manual backups never expire; the retention that the policy gave is dropped.".to_owned();
+                ("manual-never-expires", message, None)
+            }
         };
+        // Without a least retention there is none at all: `None` is "for ever" here.
+        let change = |days: Option<u32>| days.zip(least).map(|(days, least)| days.max(least));
         let copies = answer.copies.iter();
         let copies =
             copies.map(|copy| Copy { region: copy.region.clone(), retention_days: change(copy.retention_days) });

@@ -188,20 +188,18 @@ fn refused(record: DecisionRecord) -> PolicyError {
         _ => return failed(record),
     };
     let items = places.iter().filter_map(|place| record.question.item_name(*place)).collect();
-    let by = record.asked.clone();
-    let record = Box::new(record);
-    PolicyError::Refused { kind, member: by.member, plugin: by.plugin, version: by.version, reason, items, record }
+    let (member, plugin) = (record.asked.member.as_str().into(), record.asked.plugin.as_str().into());
+    PolicyError::Refused { kind, member, plugin, reason, items, record: Box::new(record) }
 }
 
 fn failed(record: DecisionRecord) -> PolicyError {
     let kind = record.question.kind();
-    let failure = match &record.outcome {
+    let failure = Box::new(match &record.outcome {
         RecordedOutcome::Failed(failure) => failure.clone(),
         _ => Failure { code: "other".to_owned(), message: "it ended in an unexpected way".to_owned() },
-    };
-    let by = record.asked.clone();
-    let record = Box::new(record);
-    PolicyError::PluginFailed { kind, member: by.member, plugin: by.plugin, version: by.version, failure, record }
+    });
+    let (member, plugin) = (record.asked.member.as_str().into(), record.asked.plugin.as_str().into());
+    PolicyError::PluginFailed { kind, member, plugin, failure, record: Box::new(record) }
 }
 
 /// Hands a guest's line to the host's log.

@@ -5,7 +5,7 @@ use longshore_sandbox::Plugin;
 pub use longshore_sandbox::{About, Budget, Call, Outcome, SandboxError};
 
 /// Answers of one call: the place of an item in the page, and what was decided about it.
-type Answer<T> = Result<Outcome<Vec<(u32, T)>>, SandboxError>;
+pub(crate) type Answer<T> = Result<Outcome<Vec<(u32, T)>>, SandboxError>;
 
 /// Something that answers policy questions: a loaded plugin, or a stand-in.
 ///

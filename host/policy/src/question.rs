@@ -6,7 +6,8 @@ use longshore_model::{
     CodecChoice, CollectionFacts, FileClass, Placed, PolicyKind, RegionId, RegionOffer, Selected, StreamFacts,
 };
 
-use crate::{Answered, Answers, Call, Oracle, Outcome, Question, SandboxError};
+use crate::oracle::Answer;
+use crate::{Answered, Answers, Call, Oracle, Question};
 
 /// A kind of question: what is asked about, what is answered, and which answers can be used.
 pub(crate) trait Asking {
@@ -18,12 +19,7 @@ pub(crate) trait Asking {
     const KIND: PolicyKind;
 
     /// Asks about one page.
-    fn ask(
-        &self,
-        oracle: &dyn Oracle,
-        call: &Call<'_>,
-        page: &[Self::Item],
-    ) -> Result<Outcome<Vec<(u32, Self::Answer)>>, SandboxError>;
+    fn ask(&self, oracle: &dyn Oracle, call: &Call<'_>, page: &[Self::Item]) -> Answer<Self::Answer>;
 
     /// Says why an answer cannot be used, if it cannot: only what was offered can be chosen.
     fn refute(&self, item: &Self::Item, answer: &Self::Answer) -> Option<String>;
@@ -54,12 +50,7 @@ impl Asking for Selecting {
     type Answer = Selected;
     const KIND: PolicyKind = PolicyKind::Selection;
 
-    fn ask(
-        &self,
-        oracle: &dyn Oracle,
-        call: &Call<'_>,
-        page: &[CollectionFacts],
-    ) -> Result<Outcome<Vec<(u32, Selected)>>, SandboxError> {
+    fn ask(&self, oracle: &dyn Oracle, call: &Call<'_>, page: &[CollectionFacts]) -> Answer<Selected> {
         oracle.select(call, page)
     }
 
@@ -88,12 +79,7 @@ impl Asking for Compressing {
     type Answer = CodecChoice;
     const KIND: PolicyKind = PolicyKind::Compression;
 
-    fn ask(
-        &self,
-        oracle: &dyn Oracle,
-        call: &Call<'_>,
-        page: &[StreamFacts],
-    ) -> Result<Outcome<Vec<(u32, CodecChoice)>>, SandboxError> {
+    fn ask(&self, oracle: &dyn Oracle, call: &Call<'_>, page: &[StreamFacts]) -> Answer<CodecChoice> {
         oracle.choose(call, page)
     }
 
@@ -126,12 +112,7 @@ impl Asking for Placing {
     type Answer = Placed;
     const KIND: PolicyKind = PolicyKind::Placement;
 
-    fn ask(
-        &self,
-        oracle: &dyn Oracle,
-        call: &Call<'_>,
-        page: &[CollectionFacts],
-    ) -> Result<Outcome<Vec<(u32, Placed)>>, SandboxError> {
+    fn ask(&self, oracle: &dyn Oracle, call: &Call<'_>, page: &[CollectionFacts]) -> Answer<Placed> {
         oracle.place(call, page, &self.regions)
     }
 

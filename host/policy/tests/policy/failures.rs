@@ -32,7 +32,7 @@ fn a_plugin_that_fails_fails_the_run_by_name_and_leaves_a_record() {
     insta::assert_snapshot!(error, @"plugin `broken` 1.2.3 (member `broken`, selection) failed: plugin fake crashed: unreachable. This is a fault of the plugin: report it to its author with the log");
     let PolicyError::PluginFailed { failure, record, .. } = error else { panic!("{error}") };
     assert_eq!(failure.code, "trapped");
-    assert_eq!(record.outcome, RecordedOutcome::Failed(failure));
+    assert_eq!(record.outcome, RecordedOutcome::Failed(*failure));
     assert_eq!(record.asked.member, "broken");
 }
 

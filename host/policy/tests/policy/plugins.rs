@@ -155,7 +155,7 @@ fn a_plugin_that_loops_for_ever_is_named_or_skipped_as_the_operator_said() {
     };
     let error = chain(OnFailure::Fail).select(&manual(), &collections(&["a"]), &no_guardrails()).unwrap_err();
     let PolicyError::PluginFailed { ref plugin, ref failure, .. } = error else { panic!("{error}") };
-    assert_eq!((plugin.as_str(), failure.code.as_str()), ("hostile", "out-of-fuel"));
+    assert_eq!((plugin.as_ref(), failure.code.as_str()), ("hostile", "out-of-fuel"));
     let plan = chain(OnFailure::Skip).select(&manual(), &collections(&["a"]), &no_guardrails()).unwrap();
     assert_eq!(plan.decisions[0].decided_by.plugin, "standard");
     assert_eq!(plan.skipped[0].failure.code, "out-of-fuel");

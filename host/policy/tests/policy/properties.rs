@@ -20,7 +20,7 @@ fn random_oracle(name: &str, seed: u64) -> Fake {
     Fake::new(name)
         .select_each(move |facts| {
             let roll = dice(seed, &facts.name.to_string());
-            (roll % 3 > 0).then(|| Selected {
+            (!roll.is_multiple_of(3)).then(|| Selected {
                 include_index_files: roll & 8 > 0,
                 priority: i32::try_from(roll % 7).unwrap() - 3,
                 ..selected(roll % 3 == 1, "dice")
@@ -29,7 +29,7 @@ fn random_oracle(name: &str, seed: u64) -> Fake {
         .choose_each(move |stream| {
             let roll = dice(seed, &format!("{}/{}", stream.collection, stream.class));
             let offer = usize::try_from(roll).unwrap() / 2 % stream.offers.len();
-            (roll % 2 == 0).then(|| codec(&stream.offers[offer].codec.to_string(), "dice"))
+            roll.is_multiple_of(2).then(|| codec(&stream.offers[offer].codec.to_string(), "dice"))
         })
         .place_each(move |facts, regions| {
             let roll = dice(seed, &facts.name.to_string());
@@ -37,7 +37,7 @@ fn random_oracle(name: &str, seed: u64) -> Fake {
             let next = (at + 1) % regions.len();
             let days = Some(u32::try_from(roll % 40).unwrap());
             let copies: Vec<_> = (next != at).then(|| (regions[next].id.as_str(), days)).into_iter().collect();
-            (roll % 2 == 0).then(|| placed(regions[at].id.as_str(), &copies, days))
+            roll.is_multiple_of(2).then(|| placed(regions[at].id.as_str(), &copies, days))
         })
 }
 
