@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use common::{copy_cluster, copy_tree, open_all, plan_of, read_all, restore, sample, tree};
 use longshore_model::{CollectionName, FileClass};
 use longshore_source::{
-    CollectionPoint, MilvusLiteSource, MilvusLiteTarget, PointOptions, PointState, RestoreTarget, Source, SourceError,
+    MilvusLiteSource, MilvusLiteTarget, PointOptions, PointState, RestoreTarget, Source, SourceError,
 };
 use serde_json::json;
 
@@ -323,4 +323,19 @@ async fn an_altered_schema_changes_the_fingerprint_and_new_rows_do_not() {
     let altered = std::fs::read_to_string(&schema).unwrap().replace("\"eu\"", "\"us\"");
     std::fs::write(&schema, altered).unwrap();
     assert_eq!(point.recheck().await.unwrap(), PointState::Altered);
+}
+
+#[tokio::test]
+async fn the_first_flush_of_a_collection_is_no_alteration() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = sample(folder.path());
+    let source = MilvusLiteSource::open(&database).unwrap();
+    let point = source.open_point(&name("recent_searches"), PointOptions::default()).await.unwrap();
+    assert_eq!(point.description()["manifestVersion"], 0);
+    let manifest = json!({
+        "manifest_format_version": 2, "version": 1, "current_seq": 0, "schema_version": 1, "active_wal_number": null,
+        "index_specs": {}, "partitions": {"_default": {"data_files": [], "delta_files": []}},
+    });
+    std::fs::write(database.join("collections/recent_searches/manifest.json"), manifest.to_string()).unwrap();
+    assert_eq!(point.recheck().await.unwrap(), PointState::Unaltered);
 }

@@ -70,7 +70,8 @@ impl Manifest {
     /// A collection without manifest.
     pub(crate) fn absent() -> Self {
         let partitions = [(DEFAULT_PARTITION.to_owned(), PartitionFiles::default())].into();
-        Self { partitions, index_specs: Value::Null, ..Self::default() }
+        // The same as in a manifest without indexes: the first flush must not look like a change of the indexes.
+        Self { partitions, index_specs: Value::Object(serde_json::Map::new()), ..Self::default() }
     }
 
     /// Reads the bytes of a `manifest.json`. `shown` is its path, for messages.

@@ -15,19 +15,19 @@ use longshore_source::{
 };
 
 /// The repository's root.
-pub fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 /// A copy of the sample cluster in `folder`, named so that pymilvus opens it.
-pub fn sample(folder: &Path) -> PathBuf {
+pub(crate) fn sample(folder: &Path) -> PathBuf {
     let target = folder.join("sample.db");
     copy_tree(&repository().join("examples/sample-cluster"), &target);
     target
 }
 
 /// Copies a folder and everything in it.
-pub fn copy_tree(from: &Path, to: &Path) {
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -41,7 +41,7 @@ pub fn copy_tree(from: &Path, to: &Path) {
 }
 
 /// Every file below a folder with its bytes, by relative path.
-pub fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -59,7 +59,7 @@ pub fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// All bytes of a file of a point, read in pieces.
-pub async fn read_all(point: &dyn CollectionPoint, file: usize) -> Result<Vec<u8>, SourceError> {
+pub(crate) async fn read_all(point: &dyn CollectionPoint, file: usize) -> Result<Vec<u8>, SourceError> {
     let size = point.files()[file].size_bytes;
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < size {
@@ -70,10 +70,10 @@ pub async fn read_all(point: &dyn CollectionPoint, file: usize) -> Result<Vec<u8
 }
 
 /// A collection opened by a test, and the name it gets.
-pub type Mapped = (Arc<dyn CollectionPoint>, CollectionName);
+pub(crate) type Mapped = (Arc<dyn CollectionPoint>, CollectionName);
 
 /// Opens all collections, or those that `rename` gives a name.
-pub async fn open_all(
+pub(crate) async fn open_all(
     source: &MilvusLiteSource,
     options: PointOptions,
     rename: impl Fn(&CollectionName) -> Option<CollectionName>,
@@ -88,7 +88,7 @@ pub async fn open_all(
 }
 
 /// The plan that restores points under their names.
-pub async fn plan_of(source: &MilvusLiteSource, points: &[Mapped], whole_cluster: bool) -> TargetPlan {
+pub(crate) async fn plan_of(source: &MilvusLiteSource, points: &[Mapped], whole_cluster: bool) -> TargetPlan {
     let collections = points.iter().map(|(point, to)| TargetCollection {
         mapping: CollectionMapping { from: point.name().clone(), to: to.clone(), load_state: Default::default() },
         schema: point.schema().clone(),
@@ -104,7 +104,7 @@ pub async fn plan_of(source: &MilvusLiteSource, points: &[Mapped], whole_cluster
 }
 
 /// Copies points into a target, checks every digest, and commits.
-pub async fn restore(
+pub(crate) async fn restore(
     target: &MilvusLiteTarget,
     plan: &TargetPlan,
     points: &[Mapped],
@@ -130,7 +130,7 @@ pub async fn restore(
 }
 
 /// Copies a whole data directory.
-pub async fn copy_cluster(
+pub(crate) async fn copy_cluster(
     from: &Path,
     to: &Path,
     options: PointOptions,
@@ -142,7 +142,7 @@ pub async fn copy_cluster(
 }
 
 /// The python with real Milvus Lite, or `None` after saying why the test `name` is skipped.
-pub fn python(name: &str) -> Option<PathBuf> {
+pub(crate) fn python(name: &str) -> Option<PathBuf> {
     let script = repository().join("tests/python/venv.sh");
     let output = Command::new("sh").arg(script).output();
     let reason = match output {
@@ -157,7 +157,7 @@ pub fn python(name: &str) -> Option<PathBuf> {
 }
 
 /// Says that a test is skipped, and notes it for the summary where `LONGSHORE_SKIP_FILE` names a file.
-pub fn skip(name: &str, reason: &str) {
+pub(crate) fn skip(name: &str, reason: &str) {
     let reason = reason.lines().next().unwrap_or("no reason was given");
     eprintln!("skipped: {name}: {reason}");
     if let Some(path) = std::env::var_os("LONGSHORE_SKIP_FILE") {
@@ -167,7 +167,7 @@ pub fn skip(name: &str, reason: &str) {
 }
 
 /// Runs `tests/python/judge.py` and returns what it printed; panics with its words when it is not content.
-pub fn judge(python: &Path, arguments: &[&str]) -> String {
+pub(crate) fn judge(python: &Path, arguments: &[&str]) -> String {
     let script = repository().join("tests/python/judge.py");
     let output = Command::new(python).arg(script).args(arguments).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
