@@ -77,7 +77,7 @@ impl Ran {
     }
 
     /// This, after checking that it ended well.
-    #[must_use]
+    #[allow(clippy::must_use_candidate)]
     pub fn ok(self) -> Self {
         assert_eq!(self.code, 0, "{self:?}");
         self

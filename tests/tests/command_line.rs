@@ -96,8 +96,7 @@ fn a_dry_run_decides_and_writes_nothing() {
     let sample = sample_cluster();
     let ran = longshore_in(folder.path(), ["backup", sample.to_str().unwrap(), "--to", "vault", "--dry-run"]).ok();
     assert!(ran.stdout.contains("Nothing was written") && ran.stdout.contains("selection"), "{ran:?}");
-    let listed = longshore_in(folder.path(), ["list", "vault"]).ok();
-    assert!(listed.stdout.contains("no backup yet"), "{listed:?}");
+    assert!(!folder.path().join("vault").exists(), "a dry run made a vault");
 }
 
 #[test]
@@ -127,7 +126,10 @@ fn only_the_named_collections_are_backed_up_and_unknown_names_are_told_with_what
     let made = longshore_in(folder.path(), one).ok().json();
     assert_eq!(made["collections"].as_array().unwrap().len(), 1);
     let unknown = ["backup", sample, "--to", "vault", "--collection", "no_such", "--collection", "medium_articles"];
+    std::fs::remove_dir_all(folder.path().join("vault")).unwrap();
     let ran = longshore_in(folder.path(), unknown);
+    assert!(!folder.path().join("vault").exists(), "a refused backup made a vault");
+    back_up(folder.path());
     refused(&ran, 1, "no such collection: default.no_such");
     assert!(ran.stderr.contains("default.medium_articles"), "it says what there is: {ran:?}");
     let restore = ["restore", "vault", "--to", "r.db", "--collection", "no_such"];
@@ -210,7 +212,8 @@ fn a_full_disk_is_a_sentence_and_leaves_no_backup() {
     let (sample, here) = (sample_cluster().display().to_string(), folder.path().display().to_string());
     // A mount namespace of its own: the tmpfs is gone with the shell, whatever happens.
     let script = format!(
-        "set -e; mkdir -p '{here}/small'; mount -t tmpfs -o size=2m tmpfs '{here}/small'; set +e
+        "set -e; mkdir -p '{here}/small'; mount -t tmpfs -o size=8m tmpfs '{here}/small'
+         dd if=/dev/zero of='{here}/small/taken' bs=1M count=5 status=none; set +e
          '{binary}' backup '{sample}' --to '{here}/small/vault'; echo \"code $?\"
          '{binary}' list '{here}/small/vault'; echo \"code $?\"
          '{binary}' backup '{sample}' --to '{here}/vault' >/dev/null; echo \"code $?\"
@@ -226,6 +229,6 @@ fn a_full_disk_is_a_sentence_and_leaves_no_backup() {
     let codes: Vec<&str> = ran.stdout.lines().filter(|line| line.starts_with("code ")).collect();
     assert_eq!(codes, ["code 1", "code 0", "code 0", "code 1"], "{ran:?}");
     assert!(ran.stdout.contains("no backup yet"), "{ran:?}");
-    assert!(ran.stderr.contains("full") && ran.stderr.contains("space"), "{ran:?}");
+    assert!(ran.stderr.contains("no space is left") && ran.stderr.contains("not enough space"), "{ran:?}");
     assert!(!ran.stdout.contains("restored.db"), "half a restore was left: {ran:?}");
 }

@@ -16,7 +16,7 @@ use clap::{CommandFactory, Parser};
 use longshore_engine::{EngineError, StopSignal};
 
 use crate::args::{Arguments, Command};
-use crate::output::Output;
+use crate::output::{Output, say};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +98,7 @@ fn report(error: &anyhow::Error, output: Output, stop: &StopSignal) -> Exit {
         }
     }
     if output.json {
-        println!("{:#}", serde_json::json!({ "error": text }));
+        say!("{:#}", serde_json::json!({ "error": text }));
     } else {
         eprintln!("error: {text}");
     }

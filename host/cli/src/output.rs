@@ -1,5 +1,7 @@
 //! How results look: tables or JSON on standard output, everything else on standard error.
 
+use std::io::Write;
+
 use serde_json::Value;
 
 /// Where and how to print.
@@ -16,9 +18,9 @@ impl Output {
     pub(crate) fn result(self, value: &Value, table: impl FnOnce() -> String) {
         if self.json {
             // Alternate form is indented JSON, which both people and programs read.
-            println!("{value:#}");
+            line(&format!("{value:#}"));
         } else {
-            println!("{}", table().trim_end());
+            line(table().trim_end());
         }
     }
 
@@ -29,6 +31,17 @@ impl Output {
         }
     }
 }
+
+/// Prints a line on standard output. A reader that has seen enough (`| head`) is no failure of the command.
+pub(crate) fn line(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints a formatted line on standard output.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::output::line(&format!($($text)*)) };
+}
+pub(crate) use say;
 
 /// A table with left-aligned columns as wide as their widest cell; the last column is never padded.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {

@@ -83,7 +83,7 @@ pub use restore::{
     ProvenCollection, RestoreOutcome, RestorePlan, RestoreScope, all_under_their_own_names, check_destinations,
     plan_restore, run_restore,
 };
-pub use vaults::RegionVaults;
+pub use vaults::{PreparedVault, RegionVaults};
 pub use verify::{DamagedObject, VerifiedCollection, VerifyOutcome, verify_backup};
 pub use views::{
     BackedUpCollection, BackupFilter, BackupView, ClusterView, CreateBackup, CreatedBackup, ExcludedCollection, JobFilter,

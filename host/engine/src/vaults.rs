@@ -5,11 +5,12 @@
 //! never touched.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use longshore_model::{BackupId, ProjectId, RegionId, VaultId};
 use longshore_vault::{IdKey, Vault, VaultError, VaultOptions};
+use object_store::memory::InMemory;
 
 use crate::config::RegionConfig;
 use crate::random::draw;
@@ -97,11 +98,7 @@ impl RegionVaults {
     /// # Errors
     /// [`EngineError::Vault`].
     pub async fn open_or_make_one(folder: &Path, project: &ProjectId, random: &dyn Random) -> Result<Vault, EngineError> {
-        match Vault::open_local(folder).await {
-            Ok(vault) => Ok(vault),
-            Err(error) if is_absent(&error) => make(folder, project, &local_region(), None, random).await,
-            Err(error) => Err(EngineError::vault(&local_region())(error)),
-        }
+        PreparedVault::prepare(folder, project, random).await?.make().await
     }
 
     fn insert(&self, vault: Vault) -> Result<(), EngineError> {
@@ -220,15 +217,69 @@ async fn make(
     id_key: Option<IdKey>,
     random: &dyn Random,
 ) -> Result<Vault, EngineError> {
+    let options = options(project, region, id_key, random)?;
+    Vault::init_local(folder, options).await.map_err(EngineError::vault(region))
+}
+
+fn options(
+    project: &ProjectId,
+    region: &RegionId,
+    id_key: Option<IdKey>,
+    random: &dyn Random,
+) -> Result<VaultOptions, EngineError> {
     let id_key = match id_key {
         Some(key) => key,
         None => IdKey::new(draw(random)?),
     };
-    let options = VaultOptions {
-        project_id: project.clone(),
-        region_id: region.clone(),
-        vault_id: VaultId::from_random(draw(random)?),
-        id_key,
-    };
-    Vault::init_local(folder, options).await.map_err(EngineError::vault(region))
+    let vault_id = VaultId::from_random(draw(random)?);
+    Ok(VaultOptions { project_id: project.clone(), region_id: region.clone(), vault_id, id_key })
+}
+
+/// A local vault that is there, or that can be planned with before its folder is made: a plan that fails, and a dry
+/// run, then leave nothing behind.
+#[derive(Debug)]
+pub struct PreparedVault {
+    vault: Vault,
+    /// Set when the vault is not there yet: where it will be, and as what.
+    missing: Option<(PathBuf, VaultOptions)>,
+}
+
+impl PreparedVault {
+    /// Opens the vault in a folder, or prepares one for `project` in the region `local`.
+    ///
+    /// # Errors
+    /// [`EngineError::Vault`], also for a folder of another program.
+    pub async fn prepare(folder: &Path, project: &ProjectId, random: &dyn Random) -> Result<Self, EngineError> {
+        let region = local_region();
+        match Vault::open_local(folder).await {
+            Ok(vault) => Ok(Self { vault, missing: None }),
+            Err(error) if is_absent(&error) => {
+                let options = options(project, &region, None, random)?;
+                let stand_in = Vault::init(Arc::new(InMemory::new()), options.clone()).await;
+                let vault = stand_in.map_err(EngineError::vault(&region))?;
+                Ok(Self { vault, missing: Some((folder.to_owned(), options)) })
+            }
+            Err(error) => Err(EngineError::vault(&region)(error)),
+        }
+    }
+
+    /// The vault, or an empty one in memory that has its id and key already.
+    #[must_use]
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// The vault itself, made now if it is not there.
+    ///
+    /// # Errors
+    /// [`EngineError::Vault`].
+    pub async fn make(self) -> Result<Vault, EngineError> {
+        match self.missing {
+            None => Ok(self.vault),
+            Some((folder, options)) => {
+                let region = options.region_id.clone();
+                Vault::init_local(&folder, options).await.map_err(EngineError::vault(&region))
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use longshore_engine::{
-    BackupRequest, ClusterTarget, Limits, PolicyConfig, RegionVaults, RunContext, RunPolicy, StopSignal, build_chains,
+    BackupRequest, ClusterTarget, Limits, PolicyConfig, PreparedVault, RegionVaults, RunContext, RunPolicy, StopSignal, build_chains,
     plan_backup, run_backup,
 };
 use longshore_sandbox::{Sandbox, SandboxConfig};
@@ -24,11 +24,12 @@ pub(crate) async fn run(arguments: Backup, output: Output, stop: &StopSignal) ->
     let mut context = RunContext::new(Limits::default());
     context.stop = stop.clone();
     let project = "proj-local".parse()?;
-    let vault = RegionVaults::open_or_make_one(&arguments.to, &project, context.random.as_ref()).await?;
-    let policy = policy(arguments.policy.as_deref(), &vault).await?;
+    let prepared = PreparedVault::prepare(&arguments.to, &project, context.random.as_ref()).await?;
+    let vault = prepared.vault();
+    let policy = policy(arguments.policy.as_deref(), vault).await?;
     let mut cluster = ClusterTarget::for_directory(&arguments.directory, vault.region_id().clone())?;
     cluster.project_id = vault.project_id().clone();
-    let vaults = RegionVaults::of([vault])?;
+    let vaults = RegionVaults::of([vault.clone()])?;
     let request = BackupRequest::manual(cluster, arguments.collections, &context)?;
     let plan = plan_backup(request, &source, &policy, &vaults, &context).await?;
     if arguments.dry_run {
@@ -40,6 +41,7 @@ pub(crate) async fn run(arguments: Backup, output: Output, stop: &StopSignal) ->
         output.result(&value, || tables::plan(&plan));
         return Ok(Exit::Done);
     }
+    let vaults = RegionVaults::of([prepared.make().await?])?;
     let bars = tokio::spawn(follow(context.progress.subscribe(), !output.json && !output.quiet));
     let outcome = run_backup(plan, &source, &vaults, &context).await;
     if outcome.is_err() {

@@ -18,7 +18,7 @@ use self::host::DemoHost;
 use crate::Exit;
 use crate::args::Demo;
 use crate::bars::Bars;
-use crate::output::{Output, bytes, duration, number, table};
+use crate::output::{Output, bytes, duration, number, say, table};
 use crate::tables;
 
 /// The cluster of the demo.
@@ -42,31 +42,31 @@ const COLLECTION_BACKUP: &str = r#"{
 pub(crate) async fn run(arguments: Demo, _: Output) -> anyhow::Result<Exit> {
     let started = Instant::now();
     host::prepare(&arguments)?;
-    println!("1. A host with an embedded catalog and two regions, local-eu (home) and local-us, each with a vault.");
+    say!("1. A host with an embedded catalog and two regions, local-eu (home) and local-us, each with a vault.");
     let host = DemoHost::start(&arguments.directory).await?;
-    println!("   It runs the standard policy and listens on {}.\n", host.url);
+    say!("   It runs the standard policy and listens on {}.\n", host.url);
     let client = Client::new(&host.url, &host.key);
 
-    println!("2. Back up the whole cluster.");
+    say!("2. Back up the whole cluster.");
     let cluster_backup = backup(&client, CLUSTER_BACKUP).await?;
-    println!("   What the policies decided, and why:");
+    say!("   What the policies decided, and why:");
     show_decisions(&client, &cluster_backup.id).await?;
 
-    println!("3. Swap the policy: put `residency` in front of `standard` for placement. The engine stays the same.");
+    say!("3. Swap the policy: put `residency` in front of `standard` for placement. The engine stays the same.");
     host.use_residency(&arguments)?;
     let report = client.post("/v2/reload", "{}").await?;
     for line in report["policies"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        println!("   {line}");
+        say!("   {line}");
     }
-    println!("\n4. Back up one collection, under the new policy.");
+    say!("\n4. Back up one collection, under the new policy.");
     let collection_backup = backup(&client, COLLECTION_BACKUP).await?;
-    println!("   Placement follows the collection's property data.region now:");
+    say!("   Placement follows the collection's property data.region now:");
     show_decisions(&client, &collection_backup.id).await?;
-    println!("5. Back up the cluster again: its collections go to the regions they belong to; what is known is not read.");
+    say!("5. Back up the cluster again: its collections go to the regions they belong to; what is known is not read.");
     let second = backup(&client, CLUSTER_BACKUP).await?;
     show_places(&client, &second.id).await?;
 
-    println!("6. Restore the whole cluster into a new one, and prove it.");
+    say!("6. Restore the whole cluster into a new one, and prove it.");
     let restored = restore(&client, &second.id).await?;
     host.stop().await?;
     summary(&arguments.directory, &[cluster_backup, collection_backup, second], &restored, started);
@@ -83,11 +83,11 @@ async fn backup(client: &Client, body: &str) -> anyhow::Result<Made> {
     let path = format!("/v2/clusters/{CLUSTER}/backups/create");
     client.show("POST", &path, Some(body));
     let answer = client.post(&path, body).await?;
-    println!("   {answer}");
+    say!("   {answer}");
     let job = text(&answer, "jobId");
     let job = wait(client, &job).await?;
     let result = job["result"].clone();
-    println!(
+    say!(
         "   {} in {} files, {} added to the vaults, {}.\n",
         bytes(count(&result, "sizeBytes")),
         number(count(&result, "files")),
@@ -140,11 +140,11 @@ async fn show_decisions(client: &Client, backup: &str) -> anyhow::Result<()> {
         .filter(|row| !row["item"].as_str().unwrap_or_default().ends_with("/metadata"))
         .cloned()
         .collect();
-    println!("{}", indent(&tables::decisions(&Value::Array(shown.clone()))));
+    say!("{}", indent(&tables::decisions(&Value::Array(shown.clone()))));
     if shown.len() < all {
-        println!("   (and {} more about small metadata files)", all - shown.len());
+        say!("   (and {} more about small metadata files)", all - shown.len());
     }
-    println!();
+    say!("");
     Ok(())
 }
 
@@ -156,7 +156,7 @@ async fn show_places(client: &Client, backup: &str) -> anyhow::Result<()> {
         .filter(|row| row["kind"] == "placement")
         .map(|row| vec![text(row, "item"), text(row, "decision"), text(row, "decidedBy"), text(row, "message")])
         .collect();
-    println!("{}\n", indent(&table(&["COLLECTION", "REGION", "BY", "WHY"], &places)));
+    say!("{}\n", indent(&table(&["COLLECTION", "REGION", "BY", "WHY"], &places)));
     Ok(())
 }
 
@@ -165,7 +165,7 @@ async fn restore(client: &Client, backup: &str) -> anyhow::Result<Value> {
     let body = r#"{"projectId": "proj-demo", "clusterName": "Restored-01", "cuSize": 1, "collectionStatus": "KEEP"}"#;
     client.show("POST", &path, Some(body));
     let answer = client.post(&path, body).await?;
-    println!("   {answer}");
+    say!("   {answer}");
     let job = wait(client, &text(&answer, "jobId")).await?;
     let result = job["result"].clone();
     let rows: Vec<Vec<String>> = result["restore"]["collections"]
@@ -179,8 +179,8 @@ async fn restore(client: &Client, backup: &str) -> anyhow::Result<Value> {
             vec![name, live, physical, files, "equal".to_owned()]
         })
         .collect();
-    println!("{}", indent(&table(&["COLLECTION", "ROWS", "PHYSICAL ROWS", "FILES", "CONTENT"], &rows)));
-    println!("   Every file was read back from the restored directory and has the digest it had in the backup.\n");
+    say!("{}", indent(&table(&["COLLECTION", "ROWS", "PHYSICAL ROWS", "FILES", "CONTENT"], &rows)));
+    say!("   Every file was read back from the restored directory and has the digest it had in the backup.\n");
     Ok(result)
 }
 
@@ -188,10 +188,10 @@ fn summary(directory: &Path, backups: &[Made], restored: &Value, started: Instan
     let rate = |size: u64, milliseconds: u64| {
         size.saturating_mul(1_000).checked_div(milliseconds).map_or_else(String::new, |rate| format!(" ({}/s)", bytes(rate)))
     };
-    println!("Done in {}:", duration(i64::try_from(started.elapsed().as_millis()).unwrap_or(0)));
+    say!("Done in {}:", duration(i64::try_from(started.elapsed().as_millis()).unwrap_or(0)));
     for (made, what) in backups.iter().zip(["whole cluster", "one collection", "whole cluster again"]) {
         let (size, time) = (count(&made.result, "sizeBytes"), count(&made.result, "durationMs"));
-        println!(
+        say!(
             "  backup of the {what}: {} in {}{}, {} new in the vaults",
             bytes(size),
             duration(i64::try_from(time).unwrap_or(0)),
@@ -200,7 +200,7 @@ fn summary(directory: &Path, backups: &[Made], restored: &Value, started: Instan
         );
     }
     let (size, time) = (count(&restored["restore"], "sizeBytes"), count(&restored["restore"], "durationMs"));
-    println!(
+    say!(
         "  restore and proof: {} in {}{}",
         bytes(size),
         duration(i64::try_from(time).unwrap_or(0)),
@@ -208,7 +208,7 @@ fn summary(directory: &Path, backups: &[Made], restored: &Value, started: Instan
     );
     let directory = directory.display();
     let last = backups.last().map_or("latest", |made| made.id.as_str());
-    println!(
+    say!(
         "\nThe restored cluster is {}.\n\nTry next:
   longshore show {directory}/vault-eu {last} --vault {directory}/vault-us
   longshore verify {directory}/vault-eu {last} --vault {directory}/vault-us

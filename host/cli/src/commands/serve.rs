@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Exit;
 use crate::args::Serve;
-use crate::output::Output;
+use crate::output::{Output, say};
 
 pub(crate) async fn run(arguments: Serve, output: Output) -> anyhow::Result<Exit> {
     let config = HostConfig::read(&arguments.config)?;
@@ -30,7 +30,7 @@ pub(crate) async fn run(arguments: Serve, output: Output) -> anyhow::Result<Exit
         tracing::info!("policy {line}");
     }
     // The one line that programs wait for and read the port from.
-    println!("longshore listens on http://{address}");
+    say!("longshore listens on http://{address}");
     let reloads = tokio::spawn(reload_on_hangup(host.clone()));
     let served = longshore_server::serve(host.clone(), listener, stop_signal()?).await;
     reloads.abort();

@@ -3,6 +3,8 @@
 use anyhow::Context;
 use serde_json::Value;
 
+use crate::output::say;
+
 /// Sends requests with a key.
 pub(super) struct Client {
     url: String,
@@ -17,11 +19,11 @@ impl Client {
 
     /// Prints the `curl` line of a request.
     pub(super) fn show(&self, method: &str, path: &str, body: Option<&str>) {
-        println!("   curl --request {method} \\\n     --url \"{}{path}\" \\", self.url);
-        println!("     --header \"Authorization: Bearer ${{TOKEN}}\" \\\n     --header \"Content-Type: application/json\" \\");
+        say!("   curl --request {method} \\\n     --url \"{}{path}\" \\", self.url);
+        say!("     --header \"Authorization: Bearer ${{TOKEN}}\" \\\n     --header \"Content-Type: application/json\" \\");
         if let Some(body) = body {
             let body: Vec<String> = body.lines().map(|line| format!("     {line}")).collect();
-            println!("     --data-raw '{}'", body.join("\n").trim_start());
+            say!("     --data-raw '{}'", body.join("\n").trim_start());
         }
     }
 
