@@ -1,1 +1,42 @@
-//! longshore-server
+//! The REST API of Longshore: Zilliz Cloud's v2 backup API and a few calls of our own, over an engine [`Host`].
+//!
+//! Contract: every answer, also to a path that does not exist, is JSON in one envelope, `{"code":0,"data":…}` or
+//! `{"code":N,"message":"…"}`, and carries a `requestid` header. `REST.md` beside this crate lists paths, codes and
+//! where documents that disagree are both accepted. The server keeps no state; what a call does is the engine's.
+//!
+//! Failure: a wrong request gets a 4xx and a sentence and changes nothing. A call that changes something goes on when
+//! its client leaves or its time is up, so what it started is never cut in half. A panic in a handler becomes a 500
+//! without details and ends nothing else.
+
+mod answer;
+mod code;
+mod fields;
+mod guard;
+mod limits;
+mod listen;
+mod meaning;
+mod query;
+mod replies;
+mod request;
+mod requests;
+mod routes;
+
+use std::sync::Arc;
+
+use axum::Router;
+use longshore_engine::Host;
+
+pub use limits::Limits;
+pub use listen::{serve, serve_with};
+
+/// What every handler gets.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) host: Host,
+    pub(crate) limits: Arc<Limits>,
+}
+
+/// The API as a service, for embedding it into another server or for tests.
+pub fn router(host: Host, limits: Limits) -> Router {
+    routes::router(App { host, limits: Arc::new(limits) })
+}

@@ -1,0 +1,189 @@
+//! What the engine tells, in the words of the API.
+
+use longshore_engine::{
+    BackedUpCollection, BackupView, ClusterView, JobView, Page, PageRequest, ProjectView, RegionView,
+};
+use longshore_model::{BackupType, Timestamp};
+use serde_json::{Map, Value, json};
+
+/// A time in whole seconds, as the documents show it.
+fn seconds(time: Timestamp) -> String {
+    Timestamp::from_millis(time.as_millis() - time.as_millis() % 1_000).to_string()
+}
+
+fn seconds_or_null(time: Option<Timestamp>) -> Value {
+    time.map_or(Value::Null, |time| seconds(time).into())
+}
+
+/// One page of a list, its entries under `name`.
+pub(crate) fn page<T>(name: &str, page: PageRequest, listed: Page<T>, entry: fn(&T) -> Value) -> Value {
+    let entries: Vec<Value> = listed.items.iter().map(entry).collect();
+    json!({ "count": listed.count, "currentPage": page.number, "pageSize": page.size, name: entries })
+}
+
+/// An entry of the list of backups.
+pub(crate) fn backup(backup: &BackupView) -> Value {
+    let mut reply = json!({
+        "projectId": backup.project_id,
+        "backupId": backup.backup_id,
+        "backupName": backup.backup_name,
+        "backupType": backup.backup_type,
+        "creationMethod": backup.creation_method,
+        "size": backup.size_bytes,
+        "expireTime": seconds_or_null(backup.expire_time),
+        "clusterId": backup.cluster_id,
+        "clusterName": backup.cluster_name,
+        "createTime": seconds(backup.create_time),
+        "status": backup.status,
+        "regionId": backup.region_id,
+    });
+    if backup.backup_type == BackupType::Cluster {
+        reply["restoreNewInstancePolicies"] = json!(["LATEST", "ORIGINAL"]);
+    }
+    reply
+}
+
+/// Everything about one backup. The reference has `dbCollections`, older clients read the flat `collections`.
+pub(crate) fn backup_in_full(view: &BackupView) -> Value {
+    let mut reply = backup(view);
+    reply["dbCollections"] = by_database(&view.collections);
+    reply["collections"] = view
+        .collections
+        .iter()
+        .map(|collection| {
+            let mut reply = one_collection(collection);
+            reply["dbName"] = collection.name.database.clone().into();
+            reply
+        })
+        .collect();
+    reply["storedBytes"] = view.stored_bytes.into();
+    reply["regions"] = json!(view.regions);
+    reply["excludedCollections"] = view
+        .excluded
+        .iter()
+        .map(|excluded| {
+            json!({
+                "dbName": excluded.name.database,
+                "collectionName": excluded.name.collection,
+                "decidedBy": excluded.decided_by,
+                "reason": excluded.reason,
+            })
+        })
+        .collect();
+    reply
+}
+
+/// Collections come in order of database and name, so those of one database stand together.
+fn by_database(collections: &[BackedUpCollection]) -> Value {
+    let databases = collections.chunk_by(|one, next| one.name.database == next.name.database);
+    databases
+        .filter_map(|chunk| {
+            let database = &chunk.first()?.name.database;
+            let collections: Vec<Value> = chunk.iter().map(one_collection).collect();
+            Some(json!({ "dbName": database, "collections": collections }))
+        })
+        .collect()
+}
+
+fn one_collection(collection: &BackedUpCollection) -> Value {
+    json!({
+        "collectionName": collection.name.collection,
+        "description": collection.description,
+        "status": if collection.loaded { "LOADED" } else { "UNLOADED" },
+        "physicalRows": collection.physical_rows,
+        "liveRows": collection.live_rows,
+        "sizeBytes": collection.size_bytes,
+        "regionId": collection.region,
+        "changedDuringBackup": collection.changed_during_backup,
+    })
+}
+
+/// A job.
+pub(crate) fn job(job: &JobView) -> Value {
+    // A job that ended well is done, whatever its last report said.
+    let percent = if job.status == longshore_model::JobStatus::Successful { 100 } else { job.progress.percent() };
+    let collections: Vec<Value> = job
+        .progress
+        .collections
+        .iter()
+        .map(|collection| {
+            json!({
+                "dbName": collection.name.database,
+                "collectionName": collection.name.collection,
+                "totalBytes": collection.total_bytes,
+                "doneBytes": collection.done_bytes,
+            })
+        })
+        .collect();
+    json!({
+        "jobId": job.job_id,
+        "type": job.job_type,
+        "status": job.status,
+        "progress": percent.to_string(),
+        "startTime": seconds_or_null(job.start_time),
+        "endTime": seconds_or_null(job.end_time),
+        "reason": job.reason,
+        "createTime": seconds(job.create_time),
+        "phase": job.progress.phase,
+        "clusterId": job.cluster_id,
+        "backupId": job.backup_id,
+        "collections": collections,
+        "result": job.result,
+    })
+}
+
+/// A cluster.
+pub(crate) fn cluster(cluster: &ClusterView) -> Value {
+    json!({
+        "clusterId": cluster.cluster_id,
+        "clusterName": cluster.cluster_name,
+        "projectId": cluster.project_id,
+        "description": "",
+        "regionId": cluster.region_id,
+        "plan": "BYOC",
+        "deploymentOption": "Dedicated",
+        "status": cluster.status,
+        "connectAddress": cluster.connect_address,
+        "privateLinkAddress": "",
+        "replica": 1,
+        "cuSize": cluster.cu_size,
+        "snapshotNumber": cluster.backup_count,
+        "createProgress": if cluster.status == "RUNNING" { 100 } else { 0 },
+        "createTime": seconds(cluster.create_time),
+    })
+}
+
+/// A project.
+pub(crate) fn project(project: &ProjectView) -> Value {
+    json!({
+        "projectId": project.project_id,
+        "projectName": project.project_name,
+        "instanceCount": project.cluster_count,
+        "createTime": seconds(project.create_time),
+        "plan": "BYOC",
+    })
+}
+
+/// A region.
+pub(crate) fn region(view: &RegionView) -> Value {
+    json!({
+        "cloudId": view.region.provider,
+        "regionId": view.region.id,
+        "domain": "",
+        "jurisdiction": view.region.jurisdiction,
+        "storagePriceMicrosPerGbMonth": view.region.storage_price_micros_per_gb_month,
+        "transferPriceMicrosPerGb": view.region.transfer_price_micros_per_gb,
+        "usedBytes": view.used_bytes,
+    })
+}
+
+/// The providers of the regions, each once, in order of name.
+pub(crate) fn clouds(regions: &[RegionView]) -> Value {
+    let mut clouds: Map<String, Value> = Map::new();
+    for view in regions {
+        clouds.insert(view.region.provider.clone(), Value::Null);
+    }
+    let mut names: Vec<String> = clouds.into_iter().map(|(name, _)| name).collect();
+    names.sort();
+    names.into_iter().map(|name| json!({ "cloudId": name, "description": "" })).collect()
+}

@@ -1,0 +1,178 @@
+//! What handlers take from a request: who calls, which ids the path names, the JSON body.
+//!
+//! Order matters: a handler lists [`Caller`] first, so nothing of a body is read for somebody without a key.
+
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use longshore_engine::{Principal, Role};
+use longshore_model::{BackupId, ClusterId, JobId};
+use serde_json::Value;
+
+use crate::answer::Refusal;
+use crate::meaning::{Asked, sentence};
+use crate::{App, code};
+
+/// Who calls, as their key says.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller(pub(crate) Principal);
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        let key = bearer(parts).filter(|key| !key.is_empty() && key.len() <= app.limits.key_bytes);
+        let key = key.ok_or_else(Refusal::illegal_key)?;
+        match app.host.authenticate(key).await {
+            Ok(principal) => Ok(Self(principal)),
+            Err(error) => Err(Asked::Other.failed(&error)),
+        }
+    }
+}
+
+/// The key of the one `Authorization` header; more than one could mean different keys to different readers.
+fn bearer(parts: &Parts) -> Option<&str> {
+    let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next()?.to_str().ok()?;
+    if values.next().is_some() {
+        return None;
+    }
+    let (scheme, key) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+impl Caller {
+    /// Refuses somebody who may only look.
+    pub(crate) fn may_manage(&self, what: &str) -> Result<&Principal, Refusal> {
+        self.may(Role::may_manage, what)
+    }
+
+    /// Refuses somebody who may not change the host itself.
+    pub(crate) fn may_administer(&self, what: &str) -> Result<&Principal, Refusal> {
+        self.may(Role::may_administer, what)
+    }
+
+    fn may(&self, allowed: fn(Role) -> bool, what: &str) -> Result<&Principal, Refusal> {
+        let Principal { name, role } = &self.0;
+        if allowed(*role) {
+            return Ok(&self.0);
+        }
+        tracing::warn!(key = name, role = role.as_str(), "refused to {what}");
+        let message = format!("The API key `{name}` has the role {}, which may not {what}.", role.as_str());
+        Err(Refusal::new(StatusCode::FORBIDDEN, code::NO_PERMISSION, message))
+    }
+}
+
+/// A cluster and a backup named by the path.
+#[derive(Debug)]
+pub(crate) struct BackupPath {
+    pub(crate) cluster: ClusterId,
+    pub(crate) backup: BackupId,
+}
+
+impl FromRequestParts<App> for BackupPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        let path = Path::<(String, String)>::from_request_parts(parts, app).await;
+        let Path((cluster, backup)) = path.map_err(|error| undecodable(&error))?;
+        let backup_id = backup
+            .parse()
+            .map_err(|error| Refusal::new(StatusCode::NOT_FOUND, code::BACKUP_NOT_FOUND, sentence(&error)));
+        Ok(Self { cluster: cluster_id(&cluster)?, backup: backup_id? })
+    }
+}
+
+/// A cluster named by the path.
+#[derive(Debug)]
+pub(crate) struct ClusterPath(pub(crate) ClusterId);
+
+impl FromRequestParts<App> for ClusterPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        let path = Path::<String>::from_request_parts(parts, app).await;
+        let Path(cluster) = path.map_err(|error| undecodable(&error))?;
+        Ok(Self(cluster_id(&cluster)?))
+    }
+}
+
+/// A job named by the path.
+#[derive(Debug)]
+pub(crate) struct JobPath(pub(crate) JobId);
+
+impl FromRequestParts<App> for JobPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        let path = Path::<String>::from_request_parts(parts, app).await;
+        let Path(job) = path.map_err(|error| undecodable(&error))?;
+        match job.parse() {
+            Ok(job) => Ok(Self(job)),
+            Err(error) => Err(Refusal::new(StatusCode::NOT_FOUND, code::JOB_NOT_FOUND, sentence(&error))),
+        }
+    }
+}
+
+/// A cluster id that was sent.
+pub(crate) fn cluster_id(text: &str) -> Result<ClusterId, Refusal> {
+    text.parse().map_err(|error| Refusal::bad(code::CLUSTER_ID, sentence(&error)))
+}
+
+fn undecodable(error: &PathRejection) -> Refusal {
+    tracing::debug!(%error, "a path could not be decoded");
+    Refusal::bad(code::INVALID_FIELD, "The path is not percent-encoded UTF-8.")
+}
+
+/// The body as JSON, whatever its content type says: clients forget that header.
+#[derive(Debug)]
+pub(crate) struct JsonBody(pub(crate) Value);
+
+impl FromRequest<App> for JsonBody {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
+        let limit = app.limits.body_bytes;
+        let announced =
+            request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        if announced.is_some_and(|bytes: u64| bytes > limit as u64) {
+            return Err(too_large(limit));
+        }
+        let bytes = read(request.into_body(), limit, app.limits.body_ms).await?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Err(Refusal::bad(code::NOT_JSON, "The body is empty; send a JSON object."));
+        }
+        let value = serde_json::from_slice(&bytes).map_err(|error| {
+            // The place is said, the content is not repeated.
+            let message = format!("The body is not JSON: line {}, column {}.", error.line(), error.column());
+            Refusal::bad(code::NOT_JSON, message)
+        })?;
+        Ok(Self(value))
+    }
+}
+
+fn too_large(limit: usize) -> Refusal {
+    let message = format!("The body is larger than the {limit} bytes that are accepted.");
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, code::TOO_LARGE, message)
+}
+
+async fn read(body: Body, limit: usize, time_ms: u64) -> Result<axum::body::Bytes, Refusal> {
+    match tokio::time::timeout(Duration::from_millis(time_ms), to_bytes(body, limit)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if is_length_limit(&error) => Err(too_large(limit)),
+        Ok(Err(_)) => Err(Refusal::bad(code::NOT_JSON, "The body ended before it was complete.")),
+        Err(_) => {
+            let message = format!("The body did not arrive within {time_ms} ms; nothing was changed.");
+            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, code::TOO_SLOW, message))
+        }
+    }
+}
+
+/// `to_bytes` tells a body over the limit only by the error inside its error.
+fn is_length_limit(error: &axum::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.to_string().contains("length limit"))
+}

@@ -1,0 +1,88 @@
+//! Calls about backups.
+
+use axum::extract::State;
+use serde_json::json;
+
+use super::Answer;
+use crate::answer::success;
+use crate::meaning::Asked;
+use crate::query::Parameters;
+use crate::request::{BackupPath, Caller, ClusterPath, JsonBody};
+use crate::{App, replies, requests};
+
+pub(super) async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    ClusterPath(cluster): ClusterPath,
+    JsonBody(body): JsonBody,
+) -> Answer {
+    let who = caller.may_manage("create a backup")?;
+    let request = requests::create_backup(&body)?;
+    let created = app.host.create_backup(who, &cluster, request).await.map_err(|error| Asked::Create.failed(&error))?;
+    Ok(success(json!({
+        "backupId": created.backup_id,
+        "backupName": created.backup_name,
+        "jobId": created.job_id,
+    })))
+}
+
+pub(super) async fn list(State(app): State<App>, caller: Caller, parameters: Parameters) -> Answer {
+    let page = parameters.page(app.limits.page_items)?;
+    let filter = parameters.backup_filter()?;
+    let listed = app.host.list_backups(&caller.0, filter, page).await.map_err(|error| Asked::Other.failed(&error))?;
+    Ok(success(replies::page("backups", page, listed, replies::backup)))
+}
+
+pub(super) async fn describe(State(app): State<App>, caller: Caller, path: BackupPath) -> Answer {
+    let view = app.host.describe_backup(&caller.0, &path.cluster, &path.backup).await;
+    let view = view.map_err(|error| Asked::Other.failed(&error))?;
+    Ok(success(replies::backup_in_full(&view)))
+}
+
+/// Clients send a body of `{}` with a delete; it is not read.
+pub(super) async fn delete(State(app): State<App>, caller: Caller, path: BackupPath) -> Answer {
+    let who = caller.may_manage("delete a backup")?;
+    let deleted = app.host.delete_backup(who, &path.cluster, &path.backup).await;
+    let deleted = deleted.map_err(|error| Asked::Other.failed(&error))?;
+    Ok(success(json!({ "backupId": deleted.backup_id, "backupName": deleted.backup_name })))
+}
+
+pub(super) async fn restore_cluster(
+    State(app): State<App>,
+    caller: Caller,
+    path: BackupPath,
+    JsonBody(body): JsonBody,
+) -> Answer {
+    let who = caller.may_manage("restore a backup")?;
+    let request = requests::restore_cluster(&body)?;
+    let restoring = app.host.restore_cluster(who, &path.cluster, &path.backup, request).await;
+    let restoring = restoring.map_err(|error| Asked::RestoreCluster.failed(&error))?;
+    let mut reply = json!({
+        "clusterId": restoring.cluster_id,
+        "username": restoring.username,
+        "password": restoring.password,
+        "jobId": restoring.job_id,
+    });
+    if restoring.password.is_empty() {
+        reply["note"] = "This kind of cluster has no users, so there is no password.".into();
+    }
+    Ok(success(reply))
+}
+
+pub(super) async fn restore_collections(
+    State(app): State<App>,
+    caller: Caller,
+    path: BackupPath,
+    JsonBody(body): JsonBody,
+) -> Answer {
+    let who = caller.may_manage("restore a backup")?;
+    let request = requests::restore_collections(&body)?;
+    let job = app.host.restore_collections(who, &path.cluster, &path.backup, request).await;
+    let job = job.map_err(|error| Asked::RestoreCollection.failed(&error))?;
+    Ok(success(json!({ "jobId": job })))
+}
+
+pub(super) async fn decisions(State(app): State<App>, caller: Caller, path: BackupPath) -> Answer {
+    let decisions = app.host.decisions(&caller.0, &path.cluster, &path.backup).await;
+    Ok(success(decisions.map_err(|error| Asked::Other.failed(&error))?))
+}

@@ -1,0 +1,40 @@
+//! Calls about clusters, projects, regions and clouds.
+
+use axum::extract::State;
+use serde_json::Value;
+
+use super::Answer;
+use crate::answer::success;
+use crate::meaning::Asked;
+use crate::query::Parameters;
+use crate::request::{Caller, ClusterPath};
+use crate::{App, replies};
+
+pub(super) async fn list(State(app): State<App>, caller: Caller, parameters: Parameters) -> Answer {
+    let page = parameters.page(app.limits.page_items)?;
+    let listed = app.host.list_clusters(&caller.0, page).await.map_err(|error| Asked::Other.failed(&error))?;
+    Ok(success(replies::page("clusters", page, listed, replies::cluster)))
+}
+
+pub(super) async fn describe(State(app): State<App>, caller: Caller, ClusterPath(cluster): ClusterPath) -> Answer {
+    let view = app.host.describe_cluster(&caller.0, &cluster).await.map_err(|error| Asked::Other.failed(&error))?;
+    Ok(success(replies::cluster(&view)))
+}
+
+pub(super) async fn projects(State(app): State<App>, caller: Caller) -> Answer {
+    let projects = app.host.list_projects(&caller.0).await.map_err(|error| Asked::Other.failed(&error))?;
+    Ok(success(projects.iter().map(replies::project).collect::<Value>()))
+}
+
+pub(super) async fn regions(State(app): State<App>, caller: Caller, parameters: Parameters) -> Answer {
+    let mut regions = app.host.list_regions(&caller.0).await.map_err(|error| Asked::Other.failed(&error))?;
+    if let Some(cloud) = parameters.text("cloudId") {
+        regions.retain(|view| view.region.provider == cloud);
+    }
+    Ok(success(regions.iter().map(replies::region).collect::<Value>()))
+}
+
+pub(super) async fn clouds(State(app): State<App>, caller: Caller) -> Answer {
+    let regions = app.host.list_regions(&caller.0).await.map_err(|error| Asked::Other.failed(&error))?;
+    Ok(success(replies::clouds(&regions)))
+}

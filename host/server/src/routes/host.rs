@@ -1,0 +1,35 @@
+//! Calls about the host itself.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::json;
+
+use super::Answer;
+use crate::answer::{Refusal, success};
+use crate::meaning::Asked;
+use crate::request::Caller;
+use crate::{App, code};
+
+pub(super) async fn reload(State(app): State<App>, caller: Caller) -> Answer {
+    let who = caller.may_administer("reload the configuration")?;
+    let report = app.host.reload(who).await.map_err(|error| Asked::Reload.failed(&error))?;
+    Ok(success(report))
+}
+
+/// The process answers.
+pub(super) async fn healthy() -> Response {
+    success(json!({ "status": "ok" }))
+}
+
+/// The process can work. It is asked without a key, so what is wrong is only said in the log.
+pub(super) async fn ready(State(app): State<App>) -> Answer {
+    match app.host.ready().await {
+        Ok(()) => Ok(success(json!({ "status": "ready" }))),
+        Err(error) => {
+            tracing::error!(%error, "not ready");
+            let message = "The host is not ready; its log says why.";
+            Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE, message))
+        }
+    }
+}

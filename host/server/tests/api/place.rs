@@ -1,0 +1,194 @@
+//! A host of its own for each test, with keys of every role.
+
+use std::path::{Path, PathBuf};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use longshore_catalog::{ApiKeyRow, Catalog, SqliteCatalog};
+use longshore_engine::{Host, HostConfig, HostOptions, Role, SystemRandom};
+use longshore_model::{Clock as _, SystemClock};
+use longshore_server::{Limits, router};
+use serde_json::Value;
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+/// The cluster of the configuration.
+pub(crate) const CLUSTER: &str = "in01-test";
+/// The call of the guide.
+pub(crate) const CREATE: &str = "/v2/clusters/in01-test/backups/create";
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// The `data` of an answer that must be good.
+    pub(crate) fn data(&self) -> &Value {
+        assert!(self.status == StatusCode::OK && self.body["code"] == 0, "{self:?}");
+        &self.body["data"]
+    }
+
+    /// HTTP status and code of an answer that must be a refusal with a sentence.
+    pub(crate) fn refusal(&self) -> (u16, u64) {
+        let message = self.body["message"].as_str().unwrap_or_else(|| panic!("no message: {self:?}"));
+        let sentence = message.ends_with('.') && message.len() > 15 && self.body.get("data").is_none();
+        assert!(sentence, "not a sentence: {self:?}");
+        (self.status.as_u16(), self.body["code"].as_u64().unwrap())
+    }
+}
+
+/// A host, its API, and where it keeps its things.
+pub(crate) struct Place {
+    pub(crate) folder: TempDir,
+    pub(crate) host: Host,
+    pub(crate) router: Router,
+    pub(crate) owner: String,
+}
+
+impl Place {
+    /// Starts a host over a copy of the sample cluster.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(Limits::DEFAULT).await
+    }
+
+    pub(crate) async fn start_with(limits: Limits) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/sample-cluster");
+        copy_tree(&sample, &folder.path().join("cluster"));
+        let path = folder.path().join("longshore.toml");
+        std::fs::write(&path, CONFIGURATION).unwrap();
+        let config = HostConfig::read(&path).unwrap();
+        let options = HostOptions { config_path: Some(path), ..HostOptions::default() };
+        let host = Host::start(config, options).await.unwrap();
+        let router = router(host.clone(), limits);
+        let mut place = Self { folder, host, router, owner: String::new() };
+        place.owner = place.key("owner", Role::OrganizationOwner);
+        place
+    }
+
+    pub(crate) fn catalog(&self) -> SqliteCatalog {
+        SqliteCatalog::open(&self.path("data/catalog.sqlite")).unwrap()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Makes a key.
+    pub(crate) fn key(&self, name: &str, role: Role) -> String {
+        self.key_with_row(name, role).1
+    }
+
+    pub(crate) fn key_with_row(&self, name: &str, role: Role) -> (ApiKeyRow, String) {
+        Host::create_key(&self.catalog(), name, role, None, &SystemRandom, SystemClock.now()).unwrap()
+    }
+
+    /// Sends a request as the owner.
+    pub(crate) async fn send(&self, method: &str, path: &str, body: &str) -> Answer {
+        self.send_as(&self.owner, method, path, body).await
+    }
+
+    pub(crate) async fn send_as(&self, key: &str, method: &str, path: &str, body: &str) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("Authorization", format!("Bearer {key}"))
+            .header("Content-Type", "application/json")
+            .body(Body::from(body.to_owned()))
+            .unwrap();
+        self.ask(request).await
+    }
+
+    /// Sends any request; checks what is true of every answer.
+    pub(crate) async fn ask(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let bytes = to_bytes(body, 100_000_000).await.unwrap();
+        let body: Value = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|error| panic!("not JSON ({error}): {}", String::from_utf8_lossy(&bytes)));
+        assert_eq!(head.headers["content-type"], "application/json");
+        assert_eq!(head.headers["requestid"].len(), 32);
+        assert_eq!(head.status == StatusCode::OK, body["code"] == 0, "{head:?} {body}");
+        Answer { status: head.status, headers: head.headers, body }
+    }
+
+    /// Asks until a job has ended. Bounded, so that a job that hangs fails the test.
+    pub(crate) async fn ended(&self, job: &str) -> Value {
+        for _ in 0..6_000 {
+            let answer = self.send("GET", &format!("/v2/jobs/{job}"), "").await;
+            let job = answer.data();
+            if ["SUCCESSFUL", "FAILED", "CANCELED"].contains(&job["status"].as_str().unwrap()) {
+                return job.clone();
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("job {job} did not end within a minute");
+    }
+
+    /// Makes a backup that has ended well; its id.
+    pub(crate) async fn backup(&self, body: &str) -> String {
+        let answer = self.send("POST", CREATE, body).await;
+        let job = self.ended(answer.data()["jobId"].as_str().unwrap()).await;
+        assert_eq!(job["status"], "SUCCESSFUL", "{job}");
+        answer.data()["backupId"].as_str().unwrap().to_owned()
+    }
+
+    /// How much there is, to see that a refused call changed nothing.
+    pub(crate) fn counts(&self) -> (u64, u64, u64) {
+        let catalog = self.catalog();
+        let page = longshore_catalog::Page::default();
+        let every = [
+            longshore_model::BackupStatus::Creating,
+            longshore_model::BackupStatus::Available,
+            longshore_model::BackupStatus::Failed,
+            longshore_model::BackupStatus::Deleted,
+        ];
+        let filter = longshore_catalog::BackupFilter { statuses: Some(every.to_vec()), ..Default::default() };
+        let clusters = longshore_catalog::ClusterFilter { include_dropped: true, ..Default::default() };
+        (
+            catalog.list_backups(&filter, page).unwrap().count,
+            catalog.list_jobs(&Default::default(), page).unwrap().count,
+            catalog.list_clusters(&clusters, page).unwrap().count,
+        )
+    }
+}
+
+/// Two regions, one cluster, default policies.
+pub(crate) const CONFIGURATION: &str = r#"
+data_directory = "data"
+[project]
+id = "proj-test"
+name = "Test"
+[[region]]
+id = "local-eu"
+jurisdiction = "eu"
+storage_price_micros_per_gb_month = 25000
+vault = "vault-eu"
+[[region]]
+id = "local-us"
+jurisdiction = "us"
+vault = "vault-us"
+[[cluster]]
+id = "in01-test"
+name = "Dedicated-01"
+region = "local-eu"
+milvus_lite = "cluster"
+"#;
+
+fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
