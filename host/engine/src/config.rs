@@ -43,9 +43,14 @@ pub struct HostConfig {
     /// Limits of the engine.
     #[serde(default)]
     pub limits: Limits,
-    /// Limits of the sandbox that no plugin's budget may exceed.
-    #[serde(default)]
+    /// Limits of the sandbox that no plugin's budget may exceed. A value that a given table leaves out is that of a
+    /// default budget.
+    #[serde(default = "default_ceiling")]
     pub plugin_ceiling: Budget,
+}
+
+const fn default_ceiling() -> Budget {
+    Budget::CEILING
 }
 
 /// The REST API.

@@ -308,6 +308,14 @@ impl Host {
         blocking(what, move || call(inner.catalog.as_ref(), inner.clock.now())).await
     }
 
+    /// The refusal of a request that a role does not allow, noted in the audit log under `action` and `subject`. For
+    /// callers that check a role before they look at the rest of a request.
+    pub async fn refuse(&self, who: &Principal, action: &str, subject: &str, what: &'static str) -> EngineError {
+        let outcome: Result<(), EngineError> = Err(forbidden(who, what));
+        self.audit(who, action, subject, &outcome).await;
+        forbidden(who, what)
+    }
+
     /// Writes who did what with which outcome. A request does not fail because the log could not be written; that is
     /// said in the program's own log.
     pub(crate) async fn audit<T>(&self, who: &Principal, action: &str, subject: &str, outcome: &Result<T, EngineError>) {
@@ -352,6 +360,7 @@ fn needs_restart(old: &HostConfig, new: &HostConfig) -> Vec<String> {
     note(old.server != new.server, "[server]");
     note(old.project.id != new.project.id, "[project] id");
     note(old.limits != new.limits, "[limits]");
+    note(old.plugin_ceiling != new.plugin_ceiling, "[plugin_ceiling]");
     let moved = |region: &crate::config::RegionConfig| new.region(&region.id).is_none_or(|now| now.vault != region.vault);
     note(old.regions.iter().any(moved), "[[region]] removed or with another vault");
     changed
