@@ -350,3 +350,96 @@ fn u32_at(bytes: &[u8], index: usize) -> Option<u32> {
     let start = index.checked_mul(4)?;
     Some(u32::from_le_bytes(bytes.get(start..start + 4)?.try_into().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sample(path: &str) -> Vec<u8> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/sample-cluster/");
+        std::fs::read(format!("{folder}{path}")).unwrap()
+    }
+
+    const LOGS: [(&str, &str); 4] = [
+        ("collections/medium_articles/wal/wal_data_000006.arrow", "id"),
+        ("collections/medium_articles/wal/wal_delta_000006.arrow", "id"),
+        ("collections/python_manual/wal/wal_delta_000003.arrow", "section"),
+        ("collections/recent_searches/wal/wal_data_000001.arrow", "id"),
+    ];
+
+    fn scan(bytes: &[u8], key: &str) -> Result<Scan, SourceError> {
+        Reader { file: bytes, shown: "log", limits: &Limits::DEFAULT }.scan(bytes.len() as u64, key)
+    }
+
+    fn keys(bytes: &[u8], scan: &Scan) -> Result<Vec<(String, u64)>, SourceError> {
+        let mut found = Vec::new();
+        let reader = Reader { file: bytes, shown: "log", limits: &Limits::DEFAULT };
+        for batch in &scan.batches {
+            reader.keys(batch, scan.columns.unwrap(), &mut |key, sequence| {
+                let key = match key {
+                    Key::Integer(key) => key.to_string(),
+                    Key::Text(key) => String::from_utf8_lossy(key).into_owned(),
+                };
+                found.push((key, sequence));
+                Ok(())
+            })?;
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn real_logs_read_as_pyarrow_reads_them() {
+        let read = |number: usize| {
+            let (path, key) = LOGS[number];
+            let bytes = sample(path);
+            let scan = scan(&bytes, key).unwrap();
+            assert_eq!(scan.batches.last().unwrap().end, bytes.len() as u64, "no end of stream: the writer was killed");
+            keys(&bytes, &scan).unwrap()
+        };
+        assert_eq!(read(0).len(), 376);
+        assert_eq!(read(1), [("1501".to_owned(), 1_522), ("1000".to_owned(), 1_522)]);
+        assert_eq!(read(2), [("profile#11".to_owned(), 802)]);
+        assert_eq!(read(3).first().zip(read(3).last()), Some((&("0".to_owned(), 1), &("99".to_owned(), 100))));
+    }
+
+    proptest! {
+        #[test]
+        fn a_cut_log_gives_the_complete_batches_before_the_cut(log in 0..LOGS.len(), cut: prop::sample::Index) {
+            let bytes = sample(LOGS[log].0);
+            let whole = scan(&bytes, LOGS[log].1).unwrap();
+            let cut = cut.index(bytes.len() + 1);
+            let part = scan(&bytes[..cut], LOGS[log].1).unwrap();
+            let complete: Vec<_> = whole.batches.iter().filter(|batch| batch.end <= cut as u64).copied().collect();
+            prop_assert_eq!(part.batches, complete);
+        }
+
+        #[test]
+        fn changed_bytes_give_batches_or_an_error_and_never_a_panic(
+            log in 0..LOGS.len(),
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+            in_the_schema: bool,
+        ) {
+            let mut bytes = sample(LOGS[log].0);
+            let key = LOGS[log].1;
+            let whole = scan(&bytes, key).unwrap();
+            let end = if in_the_schema { usize::try_from(whole.schema_end).unwrap() + 600 } else { bytes.len() };
+            for (place, value) in changes {
+                let place = place.index(end.min(bytes.len()));
+                bytes[place] = value;
+            }
+            if let Ok(scan) = scan(&bytes, key) {
+                prop_assert!(scan.batches.iter().all(|batch| batch.end <= bytes.len() as u64));
+                let _ = keys(&bytes, &scan);
+            }
+        }
+
+        #[test]
+        fn any_bytes_at_all_are_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = scan(&bytes, "id");
+            let _ = scan(&[&[0xff; 4], bytes.as_slice()].concat(), "id");
+        }
+    }
+}

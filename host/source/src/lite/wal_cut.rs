@@ -88,18 +88,41 @@ pub(crate) fn cut(folder: &Folder, from: u64, key: &str, limits: &Limits) -> Res
         }
     }
     let mut rows = Vec::new();
-    let mut last_sequence = deletions.iter().flat_map(|(_, scan, _)| &scan.batches).filter_map(last).max();
     for (number, (file, noted_bytes)) in data {
-        let scan = scan(&file, key, limits)?;
-        let noted = scan.batches.iter().filter(|batch| batch.end <= noted_bytes).filter_map(last).max();
-        last_sequence = last_sequence.max(noted);
-        rows.push((number, scan, file));
+        rows.push((number, scan(&file, key, limits)?, file, noted_bytes));
     }
-    let rows = rows.into_iter().map(|(number, scan, file)| (WalKind::Data, number, scan, file));
+    let last_sequence = last_sequence(
+        rows.iter().map(|(_, scan, _, noted_bytes)| (scan.batches.as_slice(), *noted_bytes)),
+        deletions.iter().map(|(_, scan, _)| scan.batches.as_slice()),
+    );
+    let rows = rows.into_iter().map(|(number, scan, file, _)| (WalKind::Data, number, scan, file));
     let deletions = deletions.into_iter().map(|(number, scan, file)| (WalKind::Delta, number, scan, file));
     let files =
         rows.chain(deletions).filter_map(|(kind, number, scan, file)| keep(kind, number, scan, file, last_sequence));
     Ok(Cut { last_sequence, files: files.collect() })
+}
+
+/// S: the largest sequence number among the deletions and the rows within the bytes that were noted first.
+fn last_sequence<'a>(
+    rows: impl Iterator<Item = (&'a [Batch], u64)>,
+    deletions: impl Iterator<Item = &'a [Batch]>,
+) -> Option<u64> {
+    let noted = rows.flat_map(|(batches, noted_bytes)| batches.iter().filter(move |batch| batch.end <= noted_bytes));
+    noted.chain(deletions.flatten()).filter_map(last).max()
+}
+
+/// The batches up to S, and the ranges of bytes that hold the schema and them.
+fn kept(batches: Vec<Batch>, schema_end: u64, last_sequence: Option<u64>) -> (Vec<Batch>, Vec<(u64, u64)>) {
+    let batches: Vec<Batch> =
+        batches.into_iter().filter(|batch| last(batch).is_some_and(|last| Some(last) <= last_sequence)).collect();
+    let mut ranges: Vec<(u64, u64)> = vec![(0, schema_end)];
+    for batch in &batches {
+        match ranges.last_mut() {
+            Some((_, end)) if *end == batch.offset => *end = batch.end,
+            _ => ranges.push((batch.offset, batch.end)),
+        }
+    }
+    (batches, ranges)
 }
 
 fn last(batch: &Batch) -> Option<u64> {
@@ -132,15 +155,73 @@ pub(crate) fn scan(file: &OpenFile, key: &str, limits: &Limits) -> Result<Scan, 
 
 /// What is kept of one file: batches up to `last_sequence`.
 fn keep(kind: WalKind, number: u64, scan: Scan, file: Arc<OpenFile>, last_sequence: Option<u64>) -> Option<CutFile> {
-    let batches: Vec<Batch> =
-        scan.batches.into_iter().filter(|batch| last(batch).is_some_and(|last| Some(last) <= last_sequence)).collect();
-    let mut ranges: Vec<(u64, u64)> = vec![(0, scan.schema_end)];
-    for batch in &batches {
-        match ranges.last_mut() {
-            Some((_, end)) if *end == batch.offset => *end = batch.end,
-            _ => ranges.push((batch.offset, batch.end)),
-        }
-    }
+    let (batches, ranges) = kept(scan.batches, scan.schema_end, last_sequence);
     let columns = scan.columns.filter(|_| !batches.is_empty())?;
     Some(CutFile { path: path(kind, number), kind, file, columns, batches, ranges })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SCHEMA_BYTES: u64 = 100;
+    const BATCH_BYTES: u64 = 10;
+
+    /// The batches of one stream after the first `moment` operations; an operation is (is a deletion, sequence).
+    fn stream(operations: &[(bool, u64)], moment: usize, is_deletion: bool) -> Vec<Batch> {
+        let of_stream = operations[..moment].iter().filter(|operation| operation.0 == is_deletion);
+        let places = (0_u64..).map(|place| SCHEMA_BYTES + place * BATCH_BYTES);
+        of_stream
+            .zip(places)
+            .map(|((_, sequence), offset)| Batch {
+                offset,
+                end: offset + BATCH_BYTES,
+                rows: 1,
+                first_sequence: *sequence,
+                last_sequence: *sequence,
+            })
+            .collect()
+    }
+
+    proptest! {
+        /// A writer goes on while its streams are looked at: rows, deletions, rows, at three moments. What is kept is
+        /// everything up to one operation, and nothing is missing that was there at the first moment.
+        #[test]
+        fn what_is_kept_is_a_prefix_that_holds_all_that_was_acknowledged(
+            kinds in proptest::collection::vec(any::<bool>(), 0..40), moments in any::<[prop::sample::Index; 3]>()
+        ) {
+            let operations: Vec<(bool, u64)> = kinds.into_iter().zip(1..).collect();
+            let mut moments = moments.map(|moment| moment.index(operations.len() + 1));
+            moments.sort_unstable();
+            let [noted_at, deletions_at, rows_at] = moments;
+            let noted = stream(&operations, noted_at, false);
+            let noted_bytes = noted.last().map_or(SCHEMA_BYTES, |batch| batch.end);
+            let deletions = stream(&operations, deletions_at, true);
+            let rows = stream(&operations, rows_at, false);
+            let cut = last_sequence([(rows.as_slice(), noted_bytes)].into_iter(), [deletions.as_slice()].into_iter());
+            let mut held = BTreeSet::new();
+            for batches in [rows, deletions] {
+                let (batches, ranges) = kept(batches, SCHEMA_BYTES, cut);
+                prop_assert_eq!(ranges.len(), 1, "one writer: the kept bytes are the beginning of the file");
+                held.extend(batches.iter().map(|batch| batch.last_sequence));
+            }
+            let length = held.len() as u64;
+            prop_assert_eq!(held, (1..=length).collect::<BTreeSet<u64>>(), "a prefix");
+            // Operations up to the first moment were acknowledged; only those after it may be missing.
+            let acknowledged = operations[..noted_at].iter().map(|(_, sequence)| *sequence).max().unwrap_or(0);
+            prop_assert!(length >= acknowledged, "{length} of {acknowledged}");
+        }
+    }
+
+    #[test]
+    fn batches_beyond_the_cut_are_left_out_wherever_several_writers_put_them() {
+        let rows = stream(&[(false, 1), (false, 3), (false, 2), (false, 4)], 4, false);
+        let (batches, ranges) = kept(rows, SCHEMA_BYTES, Some(2));
+        assert_eq!(batches.iter().map(|batch| batch.last_sequence).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(ranges, [(0, 110), (120, 130)]);
+    }
 }
