@@ -51,7 +51,7 @@ pub(crate) fn encode(packs: &[PackIndex]) -> BytesMut {
 /// Reads the bytes of an index object.
 pub(crate) fn decode(bytes: &[u8], limits: &Limits) -> Result<Vec<PackIndex>, PackDamage> {
     let mut fields = Fields(bytes);
-    if &fields.take::<8>() != MAGIC {
+    if bytes.len() < PREAMBLE_BYTES || &fields.take::<8>() != MAGIC {
         return Err(PackDamage("it does not begin like an index".to_owned()));
     }
     let version = u32::from_le_bytes(fields.take());
@@ -331,20 +331,20 @@ mod tests {
         }
 
         #[test]
-        fn a_cut_or_lengthened_index_object_is_refused(cut in 0_usize..400) {
-            let bytes = encode(&packs(2, 2));
-            let cut = cut % bytes.len();
-            prop_assert!(decode(&bytes[..cut], &Limits::DEFAULT).is_err());
-            let longer = [bytes.as_ref(), &[0]].concat();
-            prop_assert!(decode(&longer, &Limits::DEFAULT).is_err());
-        }
-
-        #[test]
         fn any_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let framed = [MAGIC.as_slice(), &1_u32.to_le_bytes(), &bytes].concat();
             let _ = decode(&framed, &Limits::DEFAULT);
             prop_assert!(decode(&bytes, &Limits::DEFAULT).is_err());
         }
+    }
+
+    #[test]
+    fn a_cut_or_lengthened_index_object_is_refused() {
+        let bytes = encode(&packs(2, 2));
+        for length in 0..bytes.len() {
+            assert!(decode(&bytes[..length], &Limits::DEFAULT).is_err(), "cut to {length}");
+        }
+        assert!(decode(&[bytes.as_ref(), &[0]].concat(), &Limits::DEFAULT).is_err());
     }
 
     #[test]

@@ -100,6 +100,18 @@ impl LocalStore {
     }
 }
 
+/// Bytes handed to the system per write. Writes of several megabytes make ext4 look for page-cache blocks as large, and
+/// cost two to eight times the system time of these (measured on Linux 6, 700 MB, cold buffers).
+const WRITE_BYTES: usize = 128 * 1024;
+
+/// The same bytes in pieces of at most [`WRITE_BYTES`]; nothing is copied.
+fn in_small_pieces(payload: &PutPayload) -> PutPayload {
+    let pieces = payload.iter().flat_map(|piece| {
+        (0..piece.len()).step_by(WRITE_BYTES).map(|start| piece.slice(start..piece.len().min(start + WRITE_BYTES)))
+    });
+    pieces.collect()
+}
+
 /// Runs file work off the async threads.
 async fn blocking(work: impl FnOnce() -> std::io::Result<()> + Send + 'static) -> Result<()> {
     let generic =
@@ -112,6 +124,7 @@ async fn blocking(work: impl FnOnce() -> std::io::Result<()> + Send + 'static) -
 impl ObjectStore for LocalStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let creates = options.mode == PutMode::Create;
+        let payload = in_small_pieces(&payload);
         let mut result = self.inner.put_opts(location, payload.clone(), options).await;
         // Creating needs a hard link. Where there are none, nobody holds the name yet and a rename does as well.
         if creates && matches!(result, Err(object_store::Error::Generic { .. })) {
@@ -188,6 +201,16 @@ mod tests {
         store.delete(&key).await.unwrap();
         assert!(matches!(store.get(&key).await, Err(object_store::Error::NotFound { .. })));
         assert_eq!(store.to_string(), folder.path().join("vault").canonicalize().unwrap().display().to_string());
+    }
+
+    #[test]
+    fn pieces_are_small_and_lose_nothing() {
+        let bytes: Vec<u8> = (0..WRITE_BYTES * 2 + 5).map(|place| (place / 7) as u8).collect();
+        let payload: PutPayload =
+            [Bytes::from(bytes.clone()), Bytes::new(), Bytes::from_static(b"end")].into_iter().collect();
+        let small = in_small_pieces(&payload);
+        assert_eq!(small.iter().map(Bytes::len).collect::<Vec<_>>(), [WRITE_BYTES, WRITE_BYTES, 5, 3]);
+        assert_eq!(small.iter().flatten().copied().collect::<Vec<u8>>(), [bytes.as_slice(), b"end"].concat());
     }
 
     #[test]

@@ -129,7 +129,8 @@ fn a_part_that_contradicts_itself_is_neither_written_nor_read() {
         let Sealed::Plain(body) = &mut part.sealed;
         body
     }
-    let changes: [(&str, fn(&mut Part)); 7] = [
+    type Change = fn(&mut Part);
+    let changes: [(&str, Change); 7] = [
         ("another file number", |part| sealed(part).collections[0].files[0].number = 1),
         ("another collection number", |part| part.open.collections[0].number = 4),
         ("a file less", |part| sealed(part).collections[0].files.clear()),

@@ -26,9 +26,14 @@ impl Budget {
     /// A budget beside which an open pack of `pack_bytes` always fits: no reservation can ask for more than is left
     /// when everything but the open pack has been written, so waiting always ends.
     pub(super) fn new(budget_bytes: usize, pack_bytes: usize) -> Self {
-        let permits = (budget_bytes / UNIT_BYTES).min(Semaphore::MAX_PERMITS).max(1);
+        let permits = (budget_bytes / UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
         let most = permits.saturating_sub(units(pack_bytes)).max(1);
         Self { permits: Arc::new(Semaphore::new(permits)), most: u32::try_from(most).unwrap_or(u32::MAX) }
+    }
+
+    /// Bytes that nobody holds at this moment.
+    pub(super) fn idle_bytes(&self) -> usize {
+        self.permits.available_permits() * UNIT_BYTES
     }
 
     /// Waits until `bytes` fit.

@@ -177,6 +177,12 @@ impl Session {
         })
     }
 
+    /// Bytes of the memory budget that nobody holds at this moment.
+    #[must_use]
+    pub fn idle_budget_bytes(&self) -> usize {
+        self.shared.budget.idle_bytes()
+    }
+
     /// Stores one piece, or finds that the vault has it. Waits while the memory budget is used up. The bytes are not
     /// copied when they are stored as they are, so they should not be a small part of a large buffer.
     ///

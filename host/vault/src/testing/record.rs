@@ -1,4 +1,4 @@
-//! A store that records what is asked of it, in order.
+//! Stores that record what is asked of them, in order; several can share one record.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,7 +7,7 @@ use object_store::ObjectStore;
 
 use super::intercept::{Hook, Intercept, Operation, Verdict};
 
-/// One moment of one operation.
+/// One moment of one operation. Keys begin with the label of the store, if it has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// It was asked for.
@@ -20,19 +20,31 @@ pub enum Event {
 #[derive(Debug, Clone)]
 pub struct RecordingStore {
     store: Arc<dyn ObjectStore>,
-    events: Arc<Recorder>,
+    events: Arc<Mutex<Vec<Event>>>,
 }
 
-#[derive(Debug, Default)]
-struct Recorder(Mutex<Vec<Event>>);
+#[derive(Debug)]
+struct Recorder {
+    label: String,
+    events: Arc<Mutex<Vec<Event>>>,
+}
 
 impl RecordingStore {
     /// Wraps a store.
     #[must_use]
     pub fn new(inner: Arc<dyn ObjectStore>) -> Self {
-        let events = Arc::new(Recorder::default());
-        let store = Arc::new(Intercept { inner, hook: Arc::clone(&events) });
-        Self { store, events }
+        Self::with_record(inner, "", Arc::default())
+    }
+
+    /// Wraps another store that writes to the same record, its keys after `label`.
+    #[must_use]
+    pub fn beside(&self, inner: Arc<dyn ObjectStore>, label: &str) -> Self {
+        Self::with_record(inner, label, Arc::clone(&self.events))
+    }
+
+    fn with_record(inner: Arc<dyn ObjectStore>, label: &str, events: Arc<Mutex<Vec<Event>>>) -> Self {
+        let hook = Arc::new(Recorder { label: label.to_owned(), events: Arc::clone(&events) });
+        Self { store: Arc::new(Intercept { inner, hook }), events }
     }
 
     /// The store to hand out.
@@ -44,23 +56,29 @@ impl RecordingStore {
     /// Everything so far.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
-        self.events.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Forgets everything so far.
     pub fn clear(&self) {
-        self.events.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Recorder {
+    fn add(&self, event: Event) {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     }
 }
 
 #[async_trait]
 impl Hook for Recorder {
     async fn before(&self, operation: Operation, key: &str) -> Verdict {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Event::Began(operation, key.to_owned()));
+        self.add(Event::Began(operation, format!("{}{key}", self.label)));
         Verdict::Go
     }
 
     fn after(&self, operation: Operation, key: &str, ok: bool) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Event::Ended(operation, key.to_owned(), ok));
+        self.add(Event::Ended(operation, format!("{}{key}", self.label), ok));
     }
 }

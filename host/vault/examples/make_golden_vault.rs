@@ -1,0 +1,115 @@
+//! Writes the vault that `tests/it/golden.rs` reads for ever: `make_golden_vault <new folder>`. Run it once per format
+//! version and commit the result; never write over one.
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use longshore_model::{
+    BackupId, BackupType, Codec, CollectionName, CreationMethod, FileClass, FixedClock, JobType, LoadState, Timestamp,
+    VaultId,
+};
+use longshore_vault::*;
+
+/// Bytes that do not compress; the same in the test.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::new();
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let folder = std::env::args().nth(1).ok_or("say where: make_golden_vault <new folder>")?;
+    let options = VaultOptions {
+        project_id: "proj-golden".parse()?,
+        region_id: "local".parse()?,
+        vault_id: VaultId::from_random([1; 10]),
+        id_key: IdKey::new([2; 32]),
+    };
+    let vault = Vault::init_local(Path::new(&folder), options).await?;
+    let created = Timestamp::from_millis(1_722_358_190_000);
+    let request = PinRequest {
+        job_id: "job-golden".parse()?,
+        job_type: JobType::Backup,
+        token: 1,
+        random: [3; 8],
+        relies_on: ReliesOn { everything: true, ..ReliesOn::default() },
+        state: serde_json::Value::Null,
+    };
+    let pin = vault.pin(request, Arc::new(FixedClock(created))).await?;
+    let session = vault.begin(&pin, SessionOptions::default()).await?;
+    let (mut files, mut names) = (Vec::new(), Vec::new());
+    let paths = ["empty", "lz4", "shuffle2-zstd-1", "shuffle4-zstd-3", "shuffle8-zstd-1", "store", "zstd-1"];
+    for (number, path) in (0..).zip(paths) {
+        let content = match path {
+            "empty" => Vec::new(),
+            "store" => noise(1, 1_000),
+            codec => {
+                let numbers = (0..700_u32).flat_map(|number| (number / 3).to_le_bytes());
+                codec.bytes().chain(numbers).collect()
+            }
+        };
+        let size_bytes = content.len() as u64;
+        let digest = digest_of(&content);
+        let mut blobs = Vec::new();
+        if size_bytes > 0 {
+            blobs.push(session.put(Bytes::from(content), path.parse::<Codec>()?).await?.id);
+        }
+        let identity = Some(vault.id_key().identity(path.as_bytes()));
+        files.push(FileEntry { number, class: FileClass::Segment, size_bytes, blobs, identity });
+        names.push(FileSealed { number, path: path.to_owned(), partition: None, digest });
+    }
+    let entries = names.iter().zip(&files).map(|(name, file)| (name.path.as_str(), file.size_bytes, name.digest));
+    let collection = CollectionSealed {
+        number: 0,
+        name: CollectionName::new("", "articles")?,
+        schema: serde_json::json!({"fields": [{"name": "id", "type": "int64"}]}),
+        properties: Vec::new(),
+        indexes: Vec::new(),
+        consistent_point: serde_json::json!({"sequence": 7}),
+        physical_rows: 3,
+        live_rows: Some(2),
+        content_digest: content_digest(entries),
+        load_state: LoadState::Loaded,
+        finding: CollectionFinding::Unaltered,
+        files: names,
+        extra: serde_json::Value::Null,
+    };
+    let backup_id = BackupId::from_random([4; 10]);
+    let draft = PartDraft {
+        backup_id: backup_id.clone(),
+        token: 1,
+        created,
+        collections: vec![CollectionFiles { number: 0, files }],
+        sealed: PartSealed { collections: vec![collection] },
+    };
+    let part = session.finish(draft).await?;
+    let root = Root {
+        open: RootOpen {
+            backup_id,
+            token: 1,
+            backup_type: BackupType::Cluster,
+            creation_method: CreationMethod::Manual,
+            cluster_id: "in01-golden".parse()?,
+            project_id: vault.project_id().clone(),
+            home_region: vault.region_id().clone(),
+            created,
+            expires: None,
+            sizes: part.reference.sizes,
+            parts: vec![part.reference],
+        },
+        sealed: Sealed::Plain(RootSealed { cluster_name: "golden".to_owned(), ..RootSealed::default() }),
+    };
+    vault.commit_root(&root, &pin).await?;
+    pin.release().await?;
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! Vaults of every format version, kept for ever as files. Made by `examples/make_golden_vault.rs`.
+
+use std::path::Path;
+
+use longshore_vault::*;
+
+use crate::support::*;
+
+/// What `examples/make_golden_vault.rs` stores.
+fn content() -> Content {
+    let mut content = Content::new();
+    let files = content.entry("articles".to_owned()).or_default();
+    files.insert("store".to_owned(), noise(1, 1_000));
+    for codec in ["lz4", "zstd-1", "shuffle2-zstd-1", "shuffle4-zstd-3", "shuffle8-zstd-1"] {
+        let numbers = (0..700_u32).flat_map(|number| (number / 3).to_le_bytes());
+        files.insert(codec.to_owned(), codec.bytes().chain(numbers).collect());
+    }
+    files.insert("empty".to_owned(), Vec::new());
+    content
+}
+
+#[tokio::test]
+async fn a_vault_of_format_1_is_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1");
+    let vault = Vault::open_local(&folder).await.unwrap();
+    let backups = listed(&vault).await;
+    assert_eq!(backups.len(), 1);
+    assert_eq!(read_back(&vault, &backups[0]).await.unwrap(), content());
+    assert!(verify(&vault, &backups[0], VerifyLevel::Decoded).await.is_whole());
+    // Each file with the codec it is named after: the table of codecs in FORMAT.md is frozen.
+    let part = vault.load_part_of(&vault.load_backup(&backups[0]).await.unwrap()).await.unwrap();
+    let reader = vault.open_reader().await.unwrap();
+    for (files, sealed) in part.collections().unwrap() {
+        for (file, name) in files.files.iter().zip(&sealed.files) {
+            for blob in &file.blobs {
+                assert_eq!(reader.codec(blob).unwrap().to_string(), name.path);
+            }
+        }
+    }
+}

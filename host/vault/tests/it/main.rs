@@ -1,0 +1,12 @@
+//! The storage core as those who drive it see it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod damage;
+mod deleting;
+mod faults;
+mod golden;
+mod opening;
+mod order;
+mod pins;
+mod support;
+mod writing;
