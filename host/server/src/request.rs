@@ -1,12 +1,13 @@
 //! What handlers take from a request: who calls, which ids the path names, the JSON body.
 //!
-//! Order matters: a handler lists [`Caller`] first, so nothing of a body is read for somebody without a key.
+//! Order matters: a handler lists [`Caller`] first and reads the body last, so nothing of a body is read for somebody
+//! without a key or without the role.
 
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use longshore_engine::{Principal, Role};
@@ -15,7 +16,7 @@ use serde_json::Value;
 
 use crate::answer::Refusal;
 use crate::meaning::{Asked, sentence};
-use crate::{App, code};
+use crate::{App, Limits, code};
 
 /// Who calls, as their key says.
 #[derive(Debug, Clone)]
@@ -45,25 +46,37 @@ fn bearer(parts: &Parts) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
+/// A call that not every role may make, and how it is called in the audit log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Action {
+    /// For example `backup.create`.
+    pub(crate) name: &'static str,
+    /// What the caller wanted, after "may not".
+    pub(crate) what: &'static str,
+}
+
 impl Caller {
     /// Refuses somebody who may only look.
-    pub(crate) fn may_manage(&self, what: &str) -> Result<&Principal, Refusal> {
-        self.may(Role::may_manage, what)
+    pub(crate) async fn may_manage(&self, app: &App, action: Action, subject: &str) -> Result<&Principal, Refusal> {
+        self.may(Role::may_manage, app, action, subject).await
     }
 
     /// Refuses somebody who may not change the host itself.
-    pub(crate) fn may_administer(&self, what: &str) -> Result<&Principal, Refusal> {
-        self.may(Role::may_administer, what)
+    pub(crate) async fn may_administer(&self, app: &App, action: Action, subject: &str) -> Result<&Principal, Refusal> {
+        self.may(Role::may_administer, app, action, subject).await
     }
 
-    fn may(&self, allowed: fn(Role) -> bool, what: &str) -> Result<&Principal, Refusal> {
-        let Principal { name, role } = &self.0;
-        if allowed(*role) {
+    async fn may(
+        &self,
+        allowed: fn(Role) -> bool,
+        app: &App,
+        action: Action,
+        subject: &str,
+    ) -> Result<&Principal, Refusal> {
+        if allowed(self.0.role) {
             return Ok(&self.0);
         }
-        tracing::warn!(key = name, role = role.as_str(), "refused to {what}");
-        let message = format!("The API key `{name}` has the role {}, which may not {what}.", role.as_str());
-        Err(Refusal::new(StatusCode::FORBIDDEN, code::NO_PERMISSION, message))
+        Err(Asked::Other.failed(&app.host.refuse(&self.0, action.name, subject, action.what).await))
     }
 }
 
@@ -128,31 +141,22 @@ fn undecodable(error: &PathRejection) -> Refusal {
     Refusal::bad(code::INVALID_FIELD, "The path is not percent-encoded UTF-8.")
 }
 
-/// The body as JSON, whatever its content type says: clients forget that header.
-#[derive(Debug)]
-pub(crate) struct JsonBody(pub(crate) Value);
-
-impl FromRequest<App> for JsonBody {
-    type Rejection = Refusal;
-
-    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
-        let limit = app.limits.body_bytes;
-        let announced =
-            request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        if announced.is_some_and(|bytes: u64| bytes > limit as u64) {
-            return Err(too_large(limit));
-        }
-        let bytes = read(request.into_body(), limit, app.limits.body_ms).await?;
-        if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Err(Refusal::bad(code::NOT_JSON, "The body is empty; send a JSON object."));
-        }
-        let value = serde_json::from_slice(&bytes).map_err(|error| {
-            // The place is said, the content is not repeated.
-            let message = format!("The body is not JSON: line {}, column {}.", error.line(), error.column());
-            Refusal::bad(code::NOT_JSON, message)
-        })?;
-        Ok(Self(value))
+/// Reads the body as JSON, whatever its content type says: clients forget that header. Called after the role is checked.
+pub(crate) async fn json_body(request: Request, limits: &Limits) -> Result<Value, Refusal> {
+    let limit = limits.body_bytes;
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|bytes: u64| bytes > limit as u64) {
+        return Err(too_large(limit));
     }
+    let bytes = read(request.into_body(), limit, limits.body_ms).await?;
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(Refusal::bad(code::NOT_JSON, "The body is empty; send a JSON object."));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| {
+        // The place is said, the content is not repeated.
+        let message = format!("The body is not JSON: line {}, column {}.", error.line(), error.column());
+        Refusal::bad(code::NOT_JSON, message)
+    })
 }
 
 fn too_large(limit: usize) -> Refusal {

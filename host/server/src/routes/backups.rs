@@ -1,23 +1,29 @@
 //! Calls about backups.
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use serde_json::json;
 
 use super::Answer;
 use crate::answer::success;
 use crate::meaning::Asked;
 use crate::query::Parameters;
-use crate::request::{BackupPath, Caller, ClusterPath, JsonBody};
+use crate::request::{Action, BackupPath, Caller, ClusterPath, json_body};
 use crate::{App, replies, requests};
+
+// The names the engine uses for the same calls.
+const CREATE: Action = Action { name: "backup.create", what: "create a backup" };
+const DELETE: Action = Action { name: "backup.delete", what: "delete a backup" };
+const RESTORE_CLUSTER: Action = Action { name: "backup.restore-cluster", what: "restore a backup" };
+const RESTORE_COLLECTIONS: Action = Action { name: "backup.restore-collection", what: "restore a backup" };
 
 pub(super) async fn create(
     State(app): State<App>,
     caller: Caller,
     ClusterPath(cluster): ClusterPath,
-    JsonBody(body): JsonBody,
+    request: Request,
 ) -> Answer {
-    let who = caller.may_manage("create a backup")?;
-    let request = requests::create_backup(&body)?;
+    let who = caller.may_manage(&app, CREATE, cluster.as_str()).await?;
+    let request = requests::create_backup(&json_body(request, &app.limits).await?)?;
     let created = app.host.create_backup(who, &cluster, request).await.map_err(|error| Asked::Create.failed(&error))?;
     Ok(success(json!({
         "backupId": created.backup_id,
@@ -41,7 +47,7 @@ pub(super) async fn describe(State(app): State<App>, caller: Caller, path: Backu
 
 /// Clients send a body of `{}` with a delete; it is not read.
 pub(super) async fn delete(State(app): State<App>, caller: Caller, path: BackupPath) -> Answer {
-    let who = caller.may_manage("delete a backup")?;
+    let who = caller.may_manage(&app, DELETE, path.backup.as_str()).await?;
     let deleted = app.host.delete_backup(who, &path.cluster, &path.backup).await;
     let deleted = deleted.map_err(|error| Asked::Other.failed(&error))?;
     Ok(success(json!({ "backupId": deleted.backup_id, "backupName": deleted.backup_name })))
@@ -51,10 +57,10 @@ pub(super) async fn restore_cluster(
     State(app): State<App>,
     caller: Caller,
     path: BackupPath,
-    JsonBody(body): JsonBody,
+    request: Request,
 ) -> Answer {
-    let who = caller.may_manage("restore a backup")?;
-    let request = requests::restore_cluster(&body)?;
+    let who = caller.may_manage(&app, RESTORE_CLUSTER, path.backup.as_str()).await?;
+    let request = requests::restore_cluster(&json_body(request, &app.limits).await?)?;
     let restoring = app.host.restore_cluster(who, &path.cluster, &path.backup, request).await;
     let restoring = restoring.map_err(|error| Asked::RestoreCluster.failed(&error))?;
     let mut reply = json!({
@@ -73,10 +79,10 @@ pub(super) async fn restore_collections(
     State(app): State<App>,
     caller: Caller,
     path: BackupPath,
-    JsonBody(body): JsonBody,
+    request: Request,
 ) -> Answer {
-    let who = caller.may_manage("restore a backup")?;
-    let request = requests::restore_collections(&body)?;
+    let who = caller.may_manage(&app, RESTORE_COLLECTIONS, path.backup.as_str()).await?;
+    let request = requests::restore_collections(&json_body(request, &app.limits).await?)?;
     let job = app.host.restore_collections(who, &path.cluster, &path.backup, request).await;
     let job = job.map_err(|error| Asked::RestoreCollection.failed(&error))?;
     Ok(success(json!({ "jobId": job })))

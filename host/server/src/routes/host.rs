@@ -8,11 +8,13 @@ use serde_json::json;
 use super::Answer;
 use crate::answer::{Refusal, success};
 use crate::meaning::Asked;
-use crate::request::Caller;
+use crate::request::{Action, Caller};
 use crate::{App, code};
 
+const RELOAD: Action = Action { name: "host.reload", what: "reload the configuration" };
+
 pub(super) async fn reload(State(app): State<App>, caller: Caller) -> Answer {
-    let who = caller.may_administer("reload the configuration")?;
+    let who = caller.may_administer(&app, RELOAD, "configuration").await?;
     let report = app.host.reload(who).await.map_err(|error| Asked::Reload.failed(&error))?;
     Ok(success(report))
 }

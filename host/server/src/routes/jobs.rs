@@ -6,8 +6,10 @@ use super::Answer;
 use crate::answer::success;
 use crate::meaning::Asked;
 use crate::query::Parameters;
-use crate::request::{Caller, JobPath};
+use crate::request::{Action, Caller, JobPath};
 use crate::{App, replies};
+
+const CANCEL: Action = Action { name: "job.cancel", what: "cancel a job" };
 
 pub(super) async fn list(State(app): State<App>, caller: Caller, parameters: Parameters) -> Answer {
     let page = parameters.page(app.limits.page_items)?;
@@ -22,7 +24,7 @@ pub(super) async fn describe(State(app): State<App>, caller: Caller, JobPath(job
 }
 
 pub(super) async fn cancel(State(app): State<App>, caller: Caller, JobPath(job): JobPath) -> Answer {
-    let who = caller.may_manage("cancel a job")?;
+    let who = caller.may_manage(&app, CANCEL, job.as_str()).await?;
     let view = app.host.cancel_job(who, &job).await.map_err(|error| Asked::Other.failed(&error))?;
     Ok(success(replies::job(&view)))
 }

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::http::Request;
-use longshore_catalog::Catalog as _;
+use longshore_catalog::{Catalog as _, Page};
 use longshore_engine::Role;
 use longshore_model::{BackupId, BackupType, ClusterId, CreationMethod, JobId, Timestamp};
 use serde_json::Value;
@@ -76,10 +76,16 @@ async fn a_key_that_may_only_look_changes_nothing() {
         ("POST", "/v2/jobs/job-1/cancel".to_owned()),
         ("POST", "/v2/reload".to_owned()),
     ];
-    for (method, path) in calls {
-        let answer = place.send_as(&viewer, method, &path, CLUSTER_BODY).await;
-        assert_eq!(answer.refusal(), (403, 96027), "{method} {path}");
+    for (method, path) in &calls {
+        // The role counts before anything in the body does.
+        for body in [CLUSTER_BODY, "", "nonsense"] {
+            let answer = place.send_as(&viewer, method, path, body).await;
+            assert_eq!(answer.refusal(), (403, 96027), "{method} {path}");
+        }
     }
+    let audit = place.catalog().list_audit(Page { size: 100, current: 1 }).unwrap();
+    let refused = audit.items.iter().filter(|row| row.entry.actor == "viewer" && row.entry.outcome.contains("may not"));
+    assert_eq!(refused.count(), calls.len() * 3, "every refused attempt is in the audit log: {audit:?}");
     assert_eq!(place.counts(), before);
     for role in [Role::BackupManage, Role::ProjectAdmin] {
         let key = place.key(role.as_str(), role);
