@@ -40,10 +40,20 @@ fn sorted<Q: Asking>(
     Ok(Sorted { items, places })
 }
 
-/// Cuts items into pages.
-fn pages<T: Clone>(items: &[T], limits: &Limits) -> Vec<Arc<[T]>> {
+/// Cuts items into pages, without copying them: facts are the bulk of a run's memory.
+fn pages<T>(items: Vec<T>, limits: &Limits) -> Vec<Arc<[T]>> {
     let page_items = limits.page_items.clamp(1, longshore_model::Limits::DEFAULT.page_items);
-    items.chunks(page_items).map(Arc::from).collect()
+    let mut pages = Vec::with_capacity(items.len().div_ceil(page_items));
+    let mut items = items.into_iter();
+    while items.len() > 0 {
+        pages.push(items.by_ref().take(page_items).collect());
+    }
+    pages
+}
+
+/// The items of pages, in order.
+fn all<T>(pages: &[Arc<[T]>]) -> impl Iterator<Item = &T> {
+    pages.iter().flat_map(|page| page.iter())
 }
 
 /// Puts decisions back into the order of the request and closes the ledger.
@@ -64,30 +74,46 @@ fn no_opinion<Q: Asking>(chain: &[AcceptedMember], item: &Q::Item) -> PolicyErro
     PolicyError::NoOpinion { kind: Q::KIND, item: Q::name(item), asked }
 }
 
+/// What was decided about one item, before guardrails.
+struct Opinion<'a, Q: Asking> {
+    item: &'a Q::Item,
+    by: DecidedBy,
+    answer: Q::Answer,
+}
+
+/// The first opinion about an item, once there is one.
+type FirstOpinion<T> = Option<(DecidedBy, T)>;
+
 /// Asks one member after the other, each only about what nobody before had an opinion on.
-fn first_opinions<Q: Asking>(
+fn first_opinions<'a, Q: Asking>(
     asking: &Q,
     chain: &[AcceptedMember],
-    items: &[Q::Item],
+    whole: &'a [Arc<[Q::Item]>],
     limits: &Limits,
     ledger: &mut Ledger<'_>,
-) -> Result<Vec<(DecidedBy, Q::Answer)>, PolicyError> {
-    let mut decided: Vec<Option<(DecidedBy, Q::Answer)>> = vec![None; items.len()];
+) -> Result<Vec<Opinion<'a, Q>>, PolicyError> {
+    let mut decided: Vec<(&'a Q::Item, FirstOpinion<Q::Answer>)> = all(whole).map(|item| (item, None)).collect();
     for member in chain {
-        let open = || decided.iter().zip(items).filter(|(slot, _)| slot.is_none());
-        let left: Vec<Q::Item> = open().map(|(_, item)| item.clone()).collect();
-        if left.is_empty() {
+        let left: Vec<&Q::Item> = decided.iter().filter(|(_, slot)| slot.is_none()).map(|(item, _)| *item).collect();
+        let opinions = if left.is_empty() {
             break;
-        }
-        let Some(opinions) = ledger.ask_member(asking, member, &pages(&left, limits))? else { continue };
+        } else if left.len() == decided.len() {
+            ledger.ask_member(asking, member, whole)?
+        } else {
+            ledger.ask_member(asking, member, &pages(left.into_iter().cloned().collect(), limits))?
+        };
         let by = member.identity();
         // `left` was taken from the open slots in order, so opinions go back to them in the same order.
-        for (slot, opinion) in decided.iter_mut().filter(|slot| slot.is_none()).zip(opinions) {
+        let open = decided.iter_mut().filter(|(_, slot)| slot.is_none());
+        for ((_, slot), opinion) in open.zip(opinions.unwrap_or_default()) {
             *slot = opinion.map(|answer| (by.clone(), answer));
         }
     }
-    let whole = decided.into_iter().zip(items).map(|(slot, item)| slot.ok_or_else(|| no_opinion::<Q>(chain, item)));
-    whole.collect()
+    let opinions = decided.into_iter().map(|(item, slot)| match slot {
+        Some((by, answer)) => Ok(Opinion { item, by, answer }),
+        None => Err(no_opinion::<Q>(chain, item)),
+    });
+    opinions.collect()
 }
 
 /// Decides which collections go in.
@@ -104,16 +130,16 @@ pub(crate) fn select(
         return Err(PolicyError::NotRequested { collection: stranger.name.clone() });
     }
     let Sorted { items, places } = sorted::<Selecting>(flagged(collections, guardrails), limits)?;
-    let cut = pages(&items, limits);
+    let whole = pages(items, limits);
     let mut ledger = Ledger::new(run);
     let mut voices: Vec<(DecidedBy, Opinions<Selected>)> = Vec::new();
     for member in chain {
-        if let Some(opinions) = ledger.ask_member(&Selecting, member, &cut)? {
+        if let Some(opinions) = ledger.ask_member(&Selecting, member, &whole)? {
             voices.push((member.identity(), opinions));
         }
     }
-    let mut decisions = Vec::with_capacity(items.len());
-    for (at, item) in items.iter().enumerate() {
+    let mut decisions = Vec::with_capacity(places.len());
+    for (at, item) in all(&whole).enumerate() {
         let heard = voices.iter().filter_map(|(by, opinions)| Some((by, opinions.get(at)?.as_ref()?)));
         let decision = combine(run, item, &heard.collect::<Vec<_>>(), guardrails);
         decisions.push(decision.ok_or_else(|| no_opinion::<Selecting>(chain, item))?);
@@ -179,12 +205,13 @@ pub(crate) fn choose(
     }
     let Sorted { items, places } = sorted::<Compressing>(streams.iter().cloned(), limits)?;
     let mut ledger = Ledger::new(run);
-    let decided = first_opinions(&Compressing, chain, &items, limits, &mut ledger)?;
-    let decisions = items.into_iter().zip(decided).map(|(item, (decided_by, value))| Decision {
-        collection: item.collection,
-        class: Some(item.class),
-        value,
-        decided_by,
+    let whole = pages(items, limits);
+    let opinions = first_opinions(&Compressing, chain, &whole, limits, &mut ledger)?;
+    let decisions = opinions.into_iter().map(|opinion| Decision {
+        collection: opinion.item.collection.clone(),
+        class: Some(opinion.item.class),
+        value: opinion.answer,
+        decided_by: opinion.by,
         overridden: None,
         others: Vec::new(),
     });
@@ -203,10 +230,12 @@ pub(crate) fn place(
     let Sorted { items, places } = sorted::<Placing>(flagged(collections, guardrails), limits)?;
     let asking = Placing { regions: guardrails.offer(regions)?.into() };
     let mut ledger = Ledger::new(run);
-    let decided = first_opinions(&asking, chain, &items, limits, &mut ledger)?;
-    let decisions = items.into_iter().zip(decided).map(|(item, (decided_by, answer))| {
-        let (value, overridden): (Placed, _) = guardrails.retain(run, answer);
-        Decision { collection: item.name, class: None, value, decided_by, overridden, others: Vec::new() }
+    let whole = pages(items, limits);
+    let opinions = first_opinions(&asking, chain, &whole, limits, &mut ledger)?;
+    let decisions = opinions.into_iter().map(|opinion| {
+        let (value, overridden): (Placed, _) = guardrails.retain(run, opinion.answer);
+        let (collection, decided_by) = (opinion.item.name.clone(), opinion.by);
+        Decision { collection, class: None, value, decided_by, overridden, others: Vec::new() }
     });
     Ok(plan(Placing::KIND, places, decisions.collect(), ledger))
 }

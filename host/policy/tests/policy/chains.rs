@@ -98,7 +98,8 @@ fn pages_are_in_order_hold_what_the_limit_says_and_hand_on_the_carry() {
         let before = call.carry.first().copied().unwrap_or(0);
         let answer = (0_u32..).zip(page).map(|(place, _)| (place, selected(true, "in"))).collect();
         let carry = vec![before + u8::try_from(page.len()).unwrap()];
-        Ok(longshore_policy::Outcome { carry, ..outcome(answer) })
+        let peak_memory_bytes = 1_000 - 100 * u64::from(call.page_number.abs_diff(1));
+        Ok(longshore_policy::Outcome { carry, peak_memory_bytes, ..outcome(answer) })
     }));
     let names = ["z.a", "b", "a", "a.z", "c"];
     let limits = Limits { page_items: 2, ..Limits::DEFAULT };
@@ -120,7 +121,8 @@ fn pages_are_in_order_hold_what_the_limit_says_and_hand_on_the_carry() {
     let decided: Vec<String> = plan.decisions.iter().map(|d| d.collection.to_string()).collect();
     assert_eq!(decided, ["z.a", "default.b", "default.a", "a.z", "default.c"], "decisions keep the order given");
     assert_eq!(plan.usage[0].calls, 3);
-    assert_eq!(plan.usage[0].fuel_used, 300);
+    assert_eq!((plan.usage[0].fuel_used, plan.usage[0].elapsed_us), (300, 21), "sums");
+    assert_eq!(plan.usage[0].peak_memory_bytes, 1_000, "the most that one call held");
 }
 
 #[test]
