@@ -55,6 +55,24 @@ async fn milvus_lite_finds_the_same_under_a_new_name_beside_the_original() {
     assert!(judge(&python, &arguments).contains("Both hold the same."));
 }
 
+#[tokio::test]
+async fn the_judge_notices_what_is_missing() {
+    let Some(python) = python("the_judge_notices_what_is_missing") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let original = sample(folder.path());
+    let restored = folder.path().join("restored.db");
+    copy_cluster(&original, &restored, PointOptions::default()).await.unwrap();
+    std::fs::remove_file(restored.join("collections/medium_articles/wal/wal_delta_000006.arrow")).unwrap();
+    std::fs::remove_file(restored.join("databases/handbook/aliases.json")).unwrap();
+    let script = repository().join("tests/python/judge.py");
+    let output = Command::new(&python).arg(script).arg("compare").arg(&original).arg(&restored).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("default.medium_articles: 2 rows should not be there, for example [1000, 1501]."), "{text}");
+    assert!(text.contains("handbook.postgres_manual: aliases were ['manual'] and are []."), "{text}");
+    assert!(!text.contains("Both hold the same"), "{text}");
+}
+
 /// A running writer.py; killed when dropped.
 struct Writer(Child);
 

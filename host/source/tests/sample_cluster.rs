@@ -339,3 +339,11 @@ async fn the_first_flush_of_a_collection_is_no_alteration() {
     std::fs::write(database.join("collections/recent_searches/manifest.json"), manifest.to_string()).unwrap();
     assert_eq!(point.recheck().await.unwrap(), PointState::Unaltered);
 }
+
+#[test]
+fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
+    let raised = longshore_source::raise_descriptor_limit().unwrap();
+    let now = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    assert_eq!(Some(raised), now.current.or(Some(u64::MAX)));
+    assert_eq!(now.current, now.maximum);
+}
