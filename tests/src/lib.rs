@@ -90,7 +90,13 @@ where
     I: IntoIterator<Item = S>,
     S: AsRef<std::ffi::OsStr>,
 {
-    Command::new(binary()).args(arguments).current_dir(folder).env("NO_COLOR", "1").output().expect("longshore runs").into()
+    Command::new(binary())
+        .args(arguments)
+        .current_dir(folder)
+        .env("NO_COLOR", "1")
+        .output()
+        .expect("longshore runs")
+        .into()
 }
 
 /// Copies a directory tree, links as links.

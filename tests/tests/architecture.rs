@@ -11,7 +11,8 @@ fn root() -> PathBuf {
 /// Which crates of the workspace a crate may import: those below it.
 fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
     let model = "longshore-model";
-    let engine_may = ["longshore-policy", "longshore-sandbox", "longshore-vault", "longshore-source", "longshore-catalog"];
+    let engine_may =
+        ["longshore-policy", "longshore-sandbox", "longshore-vault", "longshore-source", "longshore-catalog"];
     let mut engine = vec![model];
     engine.extend(engine_may);
     let mut server = engine.clone();
@@ -74,9 +75,9 @@ fn only_the_command_line_prints() {
             let prints = ["println!(", "eprintln!(", "print!(", "dbg!("];
             let tests_from = text.find("#[cfg(test)]").unwrap_or(text.len());
             let is_test = path.file_name().is_some_and(|name| name == "tests.rs");
-            let line = text[..tests_from].lines().find(|line| {
-                !line.trim_start().starts_with("//") && prints.iter().any(|print| line.contains(print))
-            });
+            let line = text[..tests_from]
+                .lines()
+                .find(|line| !line.trim_start().starts_with("//") && prints.iter().any(|print| line.contains(print)));
             assert!(is_test || line.is_none(), "{} prints: {line:?}", path.display());
         }
     }

@@ -58,7 +58,8 @@ fn collections(numbers: &mut Numbers) -> Vec<CollectionFacts> {
 }
 
 fn streams(numbers: &mut Numbers) -> Vec<StreamFacts> {
-    let codecs = [Codec::Store, Codec::Lz4, Codec::Zstd { level: 1 }, Codec::ShuffleZstd { element_bytes: 4, level: 1 }];
+    let codecs =
+        [Codec::Store, Codec::Lz4, Codec::Zstd { level: 1 }, Codec::ShuffleZstd { element_bytes: 4, level: 1 }];
     (0..200)
         .map(|number| StreamFacts {
             collection: CollectionName::new("default", &format!("c{number:03}")).unwrap(),
@@ -101,8 +102,7 @@ fn regions(numbers: &mut Numbers) -> Vec<RegionOffer> {
 /// Everything a plugin answers to one round of questions, as text.
 fn answers(plugin: &Plugin, seed: u64) -> String {
     let (run, budget) = (run(seed), Budget::default());
-    let call =
-        Call { run: &run, settings: "{}", carry: &[], page_number: 0, last_page: true, budget: &budget };
+    let call = Call { run: &run, settings: "{}", carry: &[], page_number: 0, last_page: true, budget: &budget };
     let mut numbers = Numbers(seed);
     let (collections, streams, regions) = (collections(&mut numbers), streams(&mut numbers), regions(&mut numbers));
     let mut text = format!("{:?} {:?}\n", plugin.about(), plugin.kinds());

@@ -28,8 +28,7 @@ fn a_collection_restored_under_a_new_name_has_the_same_rows() {
     copy_tree(&sample, &folder.path().join("original.db"));
     let (original, part) = (folder.path().join("original.db"), folder.path().join("part.db"));
     let rename = "default.medium_articles=default.articles_copy";
-    let arguments =
-        ["compare".as_ref(), original.as_os_str(), part.as_os_str(), "--rename".as_ref(), rename.as_ref()];
+    let arguments = ["compare".as_ref(), original.as_os_str(), part.as_os_str(), "--rename".as_ref(), rename.as_ref()];
     let ran = judge(&python, arguments.into_iter().chain(["--only".as_ref(), "default.medium_articles".as_ref()]));
     assert_eq!(ran.code, 0, "{ran:?}");
 }

@@ -71,8 +71,18 @@ impl Place {
 
     /// Checks a backup with the command line: whole in every vault that holds some of it.
     fn verified(&self, backup: &str) -> Value {
-        let arguments =
-            ["verify", "vault-eu", backup, "--vault", "vault-us", "--vault", "vault-eu-2", "--level", "decoded", "--json"];
+        let arguments = [
+            "verify",
+            "vault-eu",
+            backup,
+            "--vault",
+            "vault-us",
+            "--vault",
+            "vault-eu-2",
+            "--level",
+            "decoded",
+            "--json",
+        ];
         longshore_in(self.path(), arguments).ok().json()
     }
 }
@@ -258,7 +268,9 @@ fn what_is_no_plugin_is_explained_before_the_host_starts() {
     let place = Place::new("");
     std::fs::write(place.path().join("text.wasm"), "this is no wasm").unwrap();
     let stranger = plugin("stranger").display().to_string();
-    for (file, expected) in [("text.wasm", "wasm"), (stranger.as_str(), "longshore:policy"), ("nowhere.wasm", "nowhere")] {
+    for (file, expected) in
+        [("text.wasm", "wasm"), (stranger.as_str(), "longshore:policy"), ("nowhere.wasm", "nowhere")]
+    {
         place.write(&format!("[[policy.selection]]\nplugin = '{file}'"));
         let log = Server::try_start(&place.config).err().expect("it must not start");
         assert!(log.contains(expected) && log.contains("error:") && !log.contains("panicked"), "{file}: {log}");

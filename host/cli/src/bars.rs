@@ -35,17 +35,24 @@ impl Bars {
         if progress.collections.len() > BARS {
             let (done, total) = progress.bytes();
             let multi = &self.multi;
-            let bar = self.all.get_or_insert_with(|| new_bar(multi, &format!("{} collections", progress.collections.len())));
+            let bar =
+                self.all.get_or_insert_with(|| new_bar(multi, &format!("{} collections", progress.collections.len())));
             bar.set_length(total);
             bar.set_position(done);
             return;
         }
         for collection in &progress.collections {
             let multi = &self.multi;
-            let bar =
-                self.bars.entry(collection.name.clone()).or_insert_with(|| new_bar(multi, &collection.name.to_string()));
+            let bar = self
+                .bars
+                .entry(collection.name.clone())
+                .or_insert_with(|| new_bar(multi, &collection.name.to_string()));
             bar.set_length(collection.total_bytes);
-            bar.set_position(if progress.phase == Phase::Done { collection.total_bytes } else { collection.done_bytes });
+            bar.set_position(if progress.phase == Phase::Done {
+                collection.total_bytes
+            } else {
+                collection.done_bytes
+            });
         }
     }
 
@@ -60,7 +67,8 @@ impl Bars {
 fn new_bar(multi: &MultiProgress, name: &str) -> ProgressBar {
     let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let bar = if colour { "{bar:24.cyan/blue}" } else { "{bar:24}" };
-    let template = format!("  {{prefix:32!}} {bar} {{decimal_bytes:>9}} of {{decimal_total_bytes:9}} {{decimal_bytes_per_sec}}");
+    let template =
+        format!("  {{prefix:32!}} {bar} {{decimal_bytes:>9}} of {{decimal_total_bytes:9}} {{decimal_bytes_per_sec}}");
     let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let new = multi.add(ProgressBar::new(0).with_style(style.progress_chars("━╸─")));
     new.set_prefix(name.to_owned());

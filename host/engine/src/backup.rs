@@ -94,9 +94,9 @@ pub async fn run_backup(
     context: &RunContext,
 ) -> Result<BackupOutcome, EngineError> {
     let started = context.clock.now();
-    context.progress.expect(
-        plan.collections.iter().map(|planned| (planned.facts.name.clone(), planned.facts.size_bytes.total())),
-    );
+    context
+        .progress
+        .expect(plan.collections.iter().map(|planned| (planned.facts.name.clone(), planned.facts.size_bytes.total())));
     let writing = begin(&plan, vaults, context).await?;
     let result = tokio::select! {
         result = write_and_commit(&plan, source, vaults, &writing, started, context) => result,
@@ -117,7 +117,8 @@ async fn begin(
     vaults: &RegionVaults,
     context: &RunContext,
 ) -> Result<BTreeMap<RegionId, Writing>, EngineError> {
-    let mut regions: BTreeSet<&RegionId> = plan.collections.iter().map(|planned| &planned.placed.value.region).collect();
+    let mut regions: BTreeSet<&RegionId> =
+        plan.collections.iter().map(|planned| &planned.placed.value.region).collect();
     // A backup of nothing still has a part at home, so that every root names at least one.
     regions.insert(&plan.request.cluster.home_region);
     let share = context.limits.memory_budget_bytes / regions.len().max(1) as u64;
@@ -271,10 +272,10 @@ fn root(plan: &BackupPlan, parts: &[FinishedPart], ddl_changes: Vec<DdlChange>) 
         sizes,
         parts,
     };
-    let excluded = plan.excluded.iter().map(|decision| Excluded {
-        name: decision.collection.clone(),
-        reason: decision.value.reason.clone(),
-    });
+    let excluded = plan
+        .excluded
+        .iter()
+        .map(|decision| Excluded { name: decision.collection.clone(), reason: decision.value.reason.clone() });
     let sealed = RootSealed {
         backup_name: Some(request.backup_name.clone()),
         cluster_name: request.cluster.name.clone(),
@@ -318,16 +319,17 @@ fn outcome(
     committed: Timestamp,
     duration_ms: i64,
 ) -> BackupOutcome {
-    let collections = plan.collections.iter().zip(moved).zip(states).map(|((planned, moved), state)| BackedUpCollection {
-        name: planned.facts.name.clone(),
-        description: planned.entry.schema.get("description").and_then(Value::as_str).unwrap_or_default().to_owned(),
-        loaded: planned.entry.load_state == longshore_model::LoadState::Loaded,
-        physical_rows: moved.point.physical_rows(),
-        live_rows: moved.live_rows,
-        size_bytes: moved.files.iter().map(|file| file.size_bytes).sum(),
-        region: planned.placed.value.region.clone(),
-        changed_during_backup: *state != PointState::Unaltered,
-    });
+    let collections =
+        plan.collections.iter().zip(moved).zip(states).map(|((planned, moved), state)| BackedUpCollection {
+            name: planned.facts.name.clone(),
+            description: planned.entry.schema.get("description").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            loaded: planned.entry.load_state == longshore_model::LoadState::Loaded,
+            physical_rows: moved.point.physical_rows(),
+            live_rows: moved.live_rows,
+            size_bytes: moved.files.iter().map(|file| file.size_bytes).sum(),
+            region: planned.placed.value.region.clone(),
+            changed_during_backup: *state != PointState::Unaltered,
+        });
     let mut regions: Vec<RegionId> = root.open.parts.iter().map(|part| part.region_id.clone()).collect();
     regions.sort();
     BackupOutcome {

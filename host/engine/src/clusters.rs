@@ -39,7 +39,8 @@ fn check_kind(kind: &str) -> Result<(), EngineError> {
     if kind == SourceKind::MilvusLite.as_str() {
         return Ok(());
     }
-    let what = format!("`{kind}` is not a kind of cluster this host can open; it knows {}", SourceKind::MilvusLite.as_str());
+    let what =
+        format!("`{kind}` is not a kind of cluster this host can open; it knows {}", SourceKind::MilvusLite.as_str());
     Err(EngineError::BadRequest { what })
 }
 
@@ -55,7 +56,8 @@ impl ClusterAccess for LocalClusters {
         // A target makes its own folder only: a missing parent is more likely a typing error or a disk that is not
         // mounted. This parent is the host's own.
         if location.parent() == Some(self.new_clusters.as_path()) {
-            std::fs::create_dir_all(&self.new_clusters).map_err(|error| EngineError::file(&self.new_clusters, error))?;
+            std::fs::create_dir_all(&self.new_clusters)
+                .map_err(|error| EngineError::file(&self.new_clusters, error))?;
         }
         Ok(Arc::new(MilvusLiteTarget::new(location)))
     }

@@ -285,7 +285,8 @@ impl HostConfig {
             check_cluster_name(&cluster.name)
                 .map_err(|what| EngineError::Config { place: format!("[[cluster]] {}", cluster.id), what })?;
             if !seen.contains(cluster.region.as_str()) {
-                let what = format!("cluster `{}` is in region `{}`, which has no [[region]]", cluster.id, cluster.region);
+                let what =
+                    format!("cluster `{}` is in region `{}`, which has no [[region]]", cluster.id, cluster.region);
                 return wrong("[[cluster]]", what);
             }
         }

@@ -10,8 +10,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use longshore_catalog::JobRow;
 use longshore_model::{BackupId, Codec, CollectionName, JobType, Phase, RegionId};
 use longshore_vault::{
-    CollectionFiles, CollectionSealed, FilePiece, PartDraft, PartSealed, Pin, PinRequest, Reader, ReliesOn,
-    Session, SessionOptions, Vault,
+    CollectionFiles, CollectionSealed, FilePiece, PartDraft, PartSealed, Pin, PinRequest, Reader, ReliesOn, Session,
+    SessionOptions, Vault,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -123,9 +123,9 @@ async fn write(
         readers.insert(part.vault.id().clone(), reader);
     }
     for (place, collection) in collections.iter().enumerate() {
-        let reader = readers.get(collection.vault.id()).ok_or_else(|| EngineError::Internal {
-            what: "a reader of a vault got lost".to_owned(),
-        })?;
+        let reader = readers
+            .get(collection.vault.id())
+            .ok_or_else(|| EngineError::Internal { what: "a reader of a vault got lost".to_owned() })?;
         copy_collection(place, collection, reader, &session, region, context).await?;
     }
     context.stop.check()?;

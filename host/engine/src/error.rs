@@ -19,7 +19,7 @@ pub enum EngineError {
         /// Which region's vault.
         region: RegionId,
         /// What the vault said.
-        source: longshore_vault::VaultError,
+        source: Box<longshore_vault::VaultError>,
     },
     /// A policy failed or refused.
     #[error(transparent)]
@@ -30,7 +30,7 @@ pub enum EngineError {
         /// File or built-in name.
         plugin: String,
         /// What the sandbox said.
-        source: longshore_sandbox::SandboxError,
+        source: Box<longshore_sandbox::SandboxError>,
     },
     /// The catalog could not be read or written, or a job rule was broken.
     #[error(transparent)]
@@ -142,7 +142,13 @@ impl EngineError {
     /// Names the region whose vault failed; meant for `map_err`.
     pub fn vault(region: &RegionId) -> impl FnOnce(longshore_vault::VaultError) -> Self + use<> {
         let region = region.clone();
-        move |source| Self::Vault { region, source }
+        move |source| Self::Vault { region, source: Box::new(source) }
+    }
+
+    /// Names the plugin that could not be loaded; meant for `map_err`.
+    pub fn plugin(name: &str) -> impl FnOnce(longshore_sandbox::SandboxError) -> Self + use<> {
+        let plugin = name.to_owned();
+        move |source| Self::Plugin { plugin, source: Box::new(source) }
     }
 
     /// The reason of a policy that refused, if that is what this is.

@@ -53,7 +53,8 @@ impl History {
                 return Ok(history);
             }
         };
-        let earlier = listed.backups.into_iter().map(|summary| summary.root).filter(|root| root.cluster_id == cluster.id);
+        let earlier =
+            listed.backups.into_iter().map(|summary| summary.root).filter(|root| root.cluster_id == cluster.id);
         // Listed oldest first.
         let newest: Vec<_> = earlier.rev().take(BACKUPS).collect();
         for summary in newest {
@@ -72,8 +73,7 @@ impl History {
             let region = collection.vault.region_id();
             for (file, sealed) in collection.files.files.iter().zip(&collection.sealed.files) {
                 let Some(identity) = file.identity else { continue };
-                let known =
-                    KnownFile { size_bytes: file.size_bytes, blobs: file.blobs.clone(), digest: sealed.digest };
+                let known = KnownFile { size_bytes: file.size_bytes, blobs: file.blobs.clone(), digest: sealed.digest };
                 self.files.entry((region.clone(), identity)).or_insert(known);
             }
             let name = &collection.sealed.name;

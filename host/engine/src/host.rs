@@ -318,7 +318,13 @@ impl Host {
 
     /// Writes who did what with which outcome. A request does not fail because the log could not be written; that is
     /// said in the program's own log.
-    pub(crate) async fn audit<T>(&self, who: &Principal, action: &str, subject: &str, outcome: &Result<T, EngineError>) {
+    pub(crate) async fn audit<T>(
+        &self,
+        who: &Principal,
+        action: &str,
+        subject: &str,
+        outcome: &Result<T, EngineError>,
+    ) {
         let entry = AuditEntry {
             time: self.inner.clock.now(),
             actor: who.name.clone(),
@@ -326,7 +332,9 @@ impl Host {
             subject: subject.to_owned(),
             outcome: outcome.as_ref().err().map_or_else(|| "ok".to_owned(), |error| crate::worker::sentence(error)),
         };
-        if let Err(error) = self.catalog("writing the audit log", move |catalog, _| Ok(catalog.append_audit(&entry)?)).await {
+        if let Err(error) =
+            self.catalog("writing the audit log", move |catalog, _| Ok(catalog.append_audit(&entry)?)).await
+        {
             tracing::error!(%error, action, subject, "the audit log could not be written");
         }
     }
@@ -337,8 +345,8 @@ impl Host {
 /// # Errors
 /// When the runtime cannot be started.
 pub(crate) fn new_sandbox(config: &HostConfig) -> Result<Sandbox, EngineError> {
-    let sandbox = longshore_sandbox::SandboxConfig { ceiling: config.plugin_ceiling.clone(), ..Default::default() };
-    Sandbox::new(sandbox).map_err(|source| EngineError::Plugin { plugin: "the sandbox".to_owned(), source })
+    let sandbox = longshore_sandbox::SandboxConfig { ceiling: config.plugin_ceiling, ..Default::default() };
+    Sandbox::new(sandbox).map_err(EngineError::plugin("the sandbox"))
 }
 
 pub(crate) fn forbidden(who: &Principal, action: &'static str) -> EngineError {
@@ -361,7 +369,8 @@ fn needs_restart(old: &HostConfig, new: &HostConfig) -> Vec<String> {
     note(old.project.id != new.project.id, "[project] id");
     note(old.limits != new.limits, "[limits]");
     note(old.plugin_ceiling != new.plugin_ceiling, "[plugin_ceiling]");
-    let moved = |region: &crate::config::RegionConfig| new.region(&region.id).is_none_or(|now| now.vault != region.vault);
+    let moved =
+        |region: &crate::config::RegionConfig| new.region(&region.id).is_none_or(|now| now.vault != region.vault);
     note(old.regions.iter().any(moved), "[[region]] removed or with another vault");
     changed
 }

@@ -4,8 +4,8 @@ use longshore_model::{ClusterId, RegionId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::views::{BackedUpCollection, CreateBackup, ExcludedCollection, RestoreCluster, RestoreCollections};
 use crate::EngineError;
+use crate::views::{BackedUpCollection, CreateBackup, ExcludedCollection, RestoreCluster, RestoreCollections};
 
 /// The request of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +49,8 @@ impl JobRequest {
     /// # Errors
     /// [`EngineError::Internal`] when it cannot be written as JSON.
     pub fn to_value(&self) -> Result<Value, EngineError> {
-        serde_json::to_value(self).map_err(|error| EngineError::Internal { what: format!("writing a job request: {error}") })
+        serde_json::to_value(self)
+            .map_err(|error| EngineError::Internal { what: format!("writing a job request: {error}") })
     }
 
     /// Reads what the catalog kept.
@@ -57,7 +58,8 @@ impl JobRequest {
     /// # Errors
     /// [`EngineError::Internal`] when it is no request this version knows.
     pub fn from_value(value: &Value) -> Result<Self, EngineError> {
-        Self::deserialize(value).map_err(|error| EngineError::Internal { what: format!("reading a job request: {error}") })
+        Self::deserialize(value)
+            .map_err(|error| EngineError::Internal { what: format!("reading a job request: {error}") })
     }
 }
 

@@ -86,7 +86,7 @@ pub use restore::{
 pub use vaults::{PreparedVault, RegionVaults};
 pub use verify::{DamagedObject, VerifiedCollection, VerifyOutcome, verify_backup};
 pub use views::{
-    BackedUpCollection, BackupFilter, BackupView, ClusterView, CreateBackup, CreatedBackup, ExcludedCollection, JobFilter,
-    JobView, Page, PageRequest, Principal, ProjectView, RegionView, ReloadReport, RestoreCluster, RestoreCollections,
-    RestoringCluster, Role,
+    BackedUpCollection, BackupFilter, BackupView, ClusterView, CreateBackup, CreatedBackup, ExcludedCollection,
+    JobFilter, JobView, Page, PageRequest, Principal, ProjectView, RegionView, ReloadReport, RestoreCluster,
+    RestoreCollections, RestoringCluster, Role,
 };

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use longshore_model::{BackupId, CollectionName, LoadState, RegionId};
 use longshore_vault::{
-    CollectionFiles, CollectionFinding, CollectionSealed, CommittedRoot, LoadedBackup, Part, PartRef, Root, RootSealed, Vault,
-    VaultError,
+    CollectionFiles, CollectionFinding, CollectionSealed, CommittedRoot, LoadedBackup, Part, PartRef, Root, RootSealed,
+    Vault, VaultError,
 };
 use serde_json::{Value, json};
 
@@ -147,7 +147,11 @@ impl OpenedBackup {
     /// # Errors
     /// As [`OpenedBackup::collections`].
     pub fn collection_views(&self) -> Result<Vec<BackedUpCollection>, EngineError> {
-        Ok(self.collections()?.iter().map(|collection| view(collection.sealed, collection.files, collection.vault)).collect())
+        Ok(self
+            .collections()?
+            .iter()
+            .map(|collection| view(collection.sealed, collection.files, collection.vault))
+            .collect())
     }
 
     /// The collections it leaves out as a caller sees them.

@@ -13,9 +13,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use longshore_model::{
-    BackupId, BackupType, ClusterId, CodecChoice, CollectionFacts, CollectionName, CreationMethod, JobId, Phase, Placed,
-    ProjectId, Region, RegionHealth, RegionId, RegionOffer, RunFacts, RunKind, RunTrigger, Selected, StreamFacts,
-    Timestamp,
+    BackupId, BackupType, ClusterId, CodecChoice, CollectionFacts, CollectionName, CreationMethod, JobId, Phase,
+    Placed, ProjectId, Region, RegionHealth, RegionId, RegionOffer, RunFacts, RunKind, RunTrigger, Selected,
+    StreamFacts, Timestamp,
 };
 use longshore_policy::{Decision, DecisionRecord, ExplainRow, Guardrails, PolicySet, SelectionPlan, Usage, explain};
 use longshore_sandbox::{Sandbox, SandboxConfig};
@@ -145,7 +145,7 @@ impl RunPolicy {
     /// When the sandbox cannot be started.
     pub fn standard(vault: &Vault) -> Result<Self, EngineError> {
         let sandbox = Sandbox::new(SandboxConfig::default());
-        let sandbox = sandbox.map_err(|source| EngineError::Plugin { plugin: "the sandbox".to_owned(), source })?;
+        let sandbox = sandbox.map_err(EngineError::plugin("the sandbox"))?;
         Ok(Self::of(crate::policies::standard_policies(&sandbox)?, vault))
     }
 
@@ -245,9 +245,8 @@ pub async fn plan_backup(
     }
     refuse_nothing(&inventory, &selected, &excluded)?;
 
-    let options = |decision: &Decision<Selected>| PointOptions {
-        include_index_files: decision.value.include_index_files,
-    };
+    let options =
+        |decision: &Decision<Selected>| PointOptions { include_index_files: decision.value.include_index_files };
     let wanted: Vec<_> = selected.iter().map(|(facts, decision)| (facts.name.clone(), options(decision))).collect();
     let sampled = sample_streams(source, &wanted, &history, context).await?;
     let (mut facts, selected): (Vec<_>, Vec<_>) = selected.into_iter().unzip();

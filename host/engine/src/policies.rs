@@ -84,7 +84,7 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn member(&mut self, config: &MemberConfig) -> Result<Member, EngineError> {
-        let budget = config.budget.clone().unwrap_or_default();
+        let budget = config.budget.unwrap_or_default();
         let plugin = self.load(&config.plugin, &budget)?;
         let name = config.name.clone().unwrap_or_else(|| plugin.about().name.clone());
         Ok(Member {
@@ -119,7 +119,7 @@ pub fn load_plugin(sandbox: &Sandbox, name: &str, budget: &Budget, limits: &Limi
         read = read_plugin(Path::new(name), limits)?;
         &read
     };
-    sandbox.load(bytes, budget).map_err(|source| EngineError::Plugin { plugin: name.to_owned(), source })
+    sandbox.load(bytes, budget).map_err(EngineError::plugin(name))
 }
 
 fn read_plugin(path: &Path, limits: &Limits) -> Result<Vec<u8>, EngineError> {

@@ -9,7 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use longshore_model::{BackupId, CollectionMapping, CollectionName, Digest, Phase, RegionId, RestoredLoadState, Timestamp, VaultId};
+use longshore_model::{
+    BackupId, CollectionMapping, CollectionName, Digest, Phase, RegionId, RestoredLoadState, Timestamp, VaultId,
+};
 use longshore_source::{
     DatabaseEntry, RestoreRun, RestoreTarget, RestoredCollection, TargetCollection, TargetFile, TargetPlan,
 };
@@ -178,11 +180,7 @@ fn planned(mapping: CollectionMapping, collection: &OpenedCollection<'_>) -> (Ta
     let write = CollectionToWrite {
         vault: collection.vault.id().clone(),
         files: files
-            .map(|(file, sealed)| FileToWrite {
-                entry: file.clone(),
-                digest: sealed.digest,
-                path: sealed.path.clone(),
-            })
+            .map(|(file, sealed)| FileToWrite { entry: file.clone(), digest: sealed.digest, path: sealed.path.clone() })
             .collect(),
         physical_rows: collection.sealed.physical_rows,
         live_rows: collection.sealed.live_rows,

@@ -157,11 +157,8 @@ async fn committed_before(inner: &Arc<Inner>, record: &BackupRecord) -> Result<O
         Err(error) => return Err(error),
     };
     let sizes = opened.root.open.sizes;
-    let detail = BackupDetail {
-        stored_bytes: sizes.new_bytes,
-        regions: opened.regions(),
-        excluded: opened.excluded_views()?,
-    };
+    let detail =
+        BackupDetail { stored_bytes: sizes.new_bytes, regions: opened.regions(), excluded: opened.excluded_views()? };
     let backup = CatalogBackupOutcome {
         size_bytes: sizes.plain_bytes,
         collections: to_value(&opened.collection_views()?)?,
@@ -173,7 +170,8 @@ async fn committed_before(inner: &Arc<Inner>, record: &BackupRecord) -> Result<O
         .get("copies")
         .and_then(|copies| serde_json::from_value(copies.clone()).ok())
         .unwrap_or_default();
-    let follow_ups = copies.iter().map(|copy| copy_job(inner, record, copy)).collect::<Result<Vec<_>, EngineError>>()?;
+    let follow_ups =
+        copies.iter().map(|copy| copy_job(inner, record, copy)).collect::<Result<Vec<_>, EngineError>>()?;
     let result = json!({ "backupId": record.backup.id, "committedByAnEarlierAttempt": true });
     Ok(Some(Finished { result, backup: Some(backup), follow_ups }))
 }

@@ -137,8 +137,11 @@ mod tests {
     #[test]
     fn a_sample_stays_within_its_budget_and_within_the_files() {
         let names: Vec<String> = (0..500).map(|number| format!("data_{number}.parquet")).collect();
-        let files: Vec<(usize, &str, u64)> =
-            names.iter().enumerate().map(|(place, name)| (place, name.as_str(), 1_000 * (place as u64 % 900))).collect();
+        let files: Vec<(usize, &str, u64)> = names
+            .iter()
+            .enumerate()
+            .map(|(place, name)| (place, name.as_str(), 1_000 * (place as u64 % 900)))
+            .collect();
         let windows = windows(&files, 1024 * 1024);
         let sum: u64 = windows.iter().map(|window| window.length).sum();
         assert!(sum > 512 * 1024 && sum <= 1024 * 1024, "{sum}");

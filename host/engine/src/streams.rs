@@ -33,6 +33,12 @@ struct RawStream {
     measured: Measured,
 }
 
+/// An opened collection before its offers are known.
+struct Opened {
+    raw: Vec<RawStream>,
+    point: Option<Arc<dyn CollectionPoint>>,
+}
+
 /// Opens every collection, in the order given, and samples its streams.
 pub(crate) async fn sample_streams(
     source: &dyn Source,
@@ -45,25 +51,23 @@ pub(crate) async fn sample_streams(
     let streams = u64::try_from(wanted.len().max(1) * FileClass::ALL.len()).unwrap_or(u64::MAX);
     let budget = limits.sample_bytes_per_stream.min(limits.sample_bytes_per_run / streams);
     let held_each = limits.held_descriptors / wanted.len().max(1);
-    let opened: Vec<(Vec<RawStream>, Option<Arc<dyn CollectionPoint>>)> = stream::iter(wanted.to_vec())
+    let opened: Vec<Opened> = stream::iter(wanted.to_vec())
         .map(|(name, options)| async move {
             context.stop.check()?;
             let point = source.open_point(&name, options).await?;
             let raw = measure(&point, history, budget).await?;
             let keep = point.files().len() <= held_each;
-            Ok::<_, EngineError>((raw, keep.then_some(point)))
+            Ok::<_, EngineError>(Opened { raw, point: keep.then_some(point) })
         })
         .buffered(limits.parallel_collections.max(1))
         .try_collect()
         .await?;
-    let guesses = guesses(opened.iter().flat_map(|(raw, _)| raw));
-    Ok(opened
-        .into_iter()
-        .map(|(raw, point)| {
-            let streams = raw.into_iter().map(|stream| finish(stream, &guesses)).collect();
-            SampledCollection { streams, point }
-        })
-        .collect())
+    let guesses = guesses(opened.iter().flat_map(|one| &one.raw));
+    let finished = opened.into_iter().map(|Opened { raw, point }| {
+        let streams = raw.into_iter().map(|stream| finish(stream, &guesses)).collect();
+        SampledCollection { streams, point }
+    });
+    Ok(finished.collect())
 }
 
 async fn measure(
@@ -131,7 +135,8 @@ fn guesses<'a>(streams: impl Iterator<Item = &'a RawStream>) -> BTreeMap<FileCla
 fn finish(stream: RawStream, guesses: &BTreeMap<FileClass, Measured>) -> StreamFacts {
     let codecs = offered_codecs(stream.class);
     let sampled_bytes = stream.measured.plain_bytes;
-    let basis = if sampled_bytes > 0 { &stream.measured } else { guesses.get(&stream.class).unwrap_or(&stream.measured) };
+    let basis =
+        if sampled_bytes > 0 { &stream.measured } else { guesses.get(&stream.class).unwrap_or(&stream.measured) };
     StreamFacts {
         offers: basis.offers(&codecs),
         collection: stream.collection,

@@ -112,7 +112,12 @@ impl Mover<'_> {
         let number = u32::try_from(number).map_err(|_| lost())?;
         Ok(Moved {
             entry: FileEntry { number, class: file.class, size_bytes: file.size_bytes, blobs: stored.blobs, identity },
-            name: FileSealed { number, path: file.path.clone(), partition: file.partition.clone(), digest: stored.digest },
+            name: FileSealed {
+                number,
+                path: file.path.clone(),
+                partition: file.partition.clone(),
+                digest: stored.digest,
+            },
             reused: false,
             new_plain_bytes: stored.new_plain_bytes,
         })
@@ -134,7 +139,12 @@ impl Mover<'_> {
                 blobs: known.blobs.clone(),
                 identity,
             },
-            name: FileSealed { number, path: file.path.clone(), partition: file.partition.clone(), digest: known.digest },
+            name: FileSealed {
+                number,
+                path: file.path.clone(),
+                partition: file.partition.clone(),
+                digest: known.digest,
+            },
             reused: true,
             new_plain_bytes: 0,
         })

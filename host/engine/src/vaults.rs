@@ -27,11 +27,7 @@ impl RegionVaults {
     ///
     /// # Errors
     /// [`EngineError::Vault`], [`EngineError::Config`] for a vault of another project or region.
-    pub async fn open(
-        project: &ProjectId,
-        regions: &[RegionConfig],
-        random: &dyn Random,
-    ) -> Result<Self, EngineError> {
+    pub async fn open(project: &ProjectId, regions: &[RegionConfig], random: &dyn Random) -> Result<Self, EngineError> {
         let vaults = Self::default();
         vaults.add(project, regions, random).await?;
         Ok(vaults)
@@ -97,7 +93,11 @@ impl RegionVaults {
     ///
     /// # Errors
     /// [`EngineError::Vault`].
-    pub async fn open_or_make_one(folder: &Path, project: &ProjectId, random: &dyn Random) -> Result<Vault, EngineError> {
+    pub async fn open_or_make_one(
+        folder: &Path,
+        project: &ProjectId,
+        random: &dyn Random,
+    ) -> Result<Vault, EngineError> {
         PreparedVault::prepare(folder, project, random).await?.make().await
     }
 

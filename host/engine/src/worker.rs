@@ -79,10 +79,7 @@ fn lease_ms(inner: &Inner) -> i64 {
 
 async fn claim(inner: &Arc<Inner>) -> Result<Option<JobRow>, EngineError> {
     let host = Arc::clone(inner);
-    blocking("taking a job", move || {
-        Ok(host.catalog.claim_job(&host.owner, host.clock.now(), lease_ms(&host))?)
-    })
-    .await
+    blocking("taking a job", move || Ok(host.catalog.claim_job(&host.owner, host.clock.now(), lease_ms(&host))?)).await
 }
 
 async fn run_job(inner: &Arc<Inner>, job: JobRow) {
@@ -93,7 +90,9 @@ async fn run_job(inner: &Arc<Inner>, job: JobRow) {
         Err(EngineError::Stopped { why: CANCELED.to_owned() })
     } else if job.attempt > inner.limits.job_attempts {
         let tries = inner.limits.job_attempts;
-        Err(EngineError::Stopped { why: format!("the host stopped {tries} times while this job was running; it is not tried again") })
+        Err(EngineError::Stopped {
+            why: format!("the host stopped {tries} times while this job was running; it is not tried again"),
+        })
     } else {
         tracing::info!(job = %job.id, job_type = %job.job_type, attempt = job.attempt, "job started");
         crate::run::run(inner, &job, &context).await

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use longshore_engine::{
-    BackupRequest, ClusterTarget, Limits, PolicyConfig, PreparedVault, RegionVaults, RunContext, RunPolicy, StopSignal, build_chains,
-    plan_backup, run_backup,
+    BackupRequest, ClusterTarget, Limits, PolicyConfig, PreparedVault, RegionVaults, RunContext, RunPolicy, StopSignal,
+    build_chains, plan_backup, run_backup,
 };
 use longshore_sandbox::{Sandbox, SandboxConfig};
 use longshore_source::MilvusLiteSource;

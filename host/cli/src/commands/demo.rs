@@ -120,7 +120,8 @@ async fn wait(client: &Client, job: &str) -> anyhow::Result<Value> {
 /// The progress of a job as the API shows it.
 fn progress_of(job: &Value) -> Progress {
     let collections = job["collections"].as_array().into_iter().flatten().filter_map(|one| {
-        let name = longshore_model::CollectionName::new(one["dbName"].as_str()?, one["collectionName"].as_str()?).ok()?;
+        let name =
+            longshore_model::CollectionName::new(one["dbName"].as_str()?, one["collectionName"].as_str()?).ok()?;
         let (total_bytes, done_bytes) = (count(one, "totalBytes"), count(one, "doneBytes"));
         Some(longshore_model::CollectionProgress { name, total_bytes, done_bytes })
     });
@@ -186,7 +187,9 @@ async fn restore(client: &Client, backup: &str) -> anyhow::Result<Value> {
 
 fn summary(directory: &Path, backups: &[Made], restored: &Value, started: Instant) {
     let rate = |size: u64, milliseconds: u64| {
-        size.saturating_mul(1_000).checked_div(milliseconds).map_or_else(String::new, |rate| format!(" ({}/s)", bytes(rate)))
+        size.saturating_mul(1_000)
+            .checked_div(milliseconds)
+            .map_or_else(String::new, |rate| format!(" ({}/s)", bytes(rate)))
     };
     say!("Done in {}:", duration(i64::try_from(started.elapsed().as_millis()).unwrap_or(0)));
     for (made, what) in backups.iter().zip(["whole cluster", "one collection", "whole cluster again"]) {
@@ -200,12 +203,7 @@ fn summary(directory: &Path, backups: &[Made], restored: &Value, started: Instan
         );
     }
     let (size, time) = (count(&restored["restore"], "sizeBytes"), count(&restored["restore"], "durationMs"));
-    say!(
-        "  restore and proof: {} in {}{}",
-        bytes(size),
-        duration(i64::try_from(time).unwrap_or(0)),
-        rate(size, time)
-    );
+    say!("  restore and proof: {} in {}{}", bytes(size), duration(i64::try_from(time).unwrap_or(0)), rate(size, time));
     let directory = directory.display();
     let last = backups.last().map_or("latest", |made| made.id.as_str());
     say!(

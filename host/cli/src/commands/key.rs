@@ -6,9 +6,9 @@ use longshore_engine::{Host, HostConfig, SystemRandom};
 use longshore_model::{Clock, SystemClock};
 use serde_json::json;
 
+use crate::Exit;
 use crate::args::Key;
 use crate::output::{Output, table};
-use crate::Exit;
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -22,13 +22,17 @@ pub(crate) fn run(arguments: Key, output: Output) -> anyhow::Result<Exit> {
             let (row, key) = Host::create_key(&catalog, &name, role, expires, &SystemRandom, now)?;
             let value = json!({ "id": row.id, "name": row.name, "role": row.role, "expires": row.expires, "key": key });
             output.result(&value, || key.clone());
-            output.hint(&format!("Key {} for `{}` ({}). It is shown this once and kept nowhere.", row.id, row.name, row.role));
+            output.hint(&format!(
+                "Key {} for `{}` ({}). It is shown this once and kept nowhere.",
+                row.id, row.name, row.role
+            ));
         }
         Key::List { config } => {
             let rows = open(&config)?.list_keys()?;
             let value = json!({ "keys": rows });
             output.result(&value, || {
-                let time = |time: Option<longshore_model::Timestamp>| time.map_or_else(|| "-".to_owned(), |t| t.to_string());
+                let time =
+                    |time: Option<longshore_model::Timestamp>| time.map_or_else(|| "-".to_owned(), |t| t.to_string());
                 let cells: Vec<Vec<String>> = rows
                     .iter()
                     .map(|row| {

@@ -23,11 +23,8 @@ pub(crate) async fn run(arguments: List, output: Output) -> anyhow::Result<Exit>
             })
         })
         .collect();
-    let damaged: Vec<_> = listing
-        .damaged
-        .iter()
-        .map(|(id, error)| json!({ "backupId": id, "error": error.to_string() }))
-        .collect();
+    let damaged: Vec<_> =
+        listing.damaged.iter().map(|(id, error)| json!({ "backupId": id, "error": error.to_string() })).collect();
     let value = json!({ "vault": vault.id(), "region": vault.region_id(), "backups": backups, "damaged": damaged });
     output.result(&value, || {
         let cells: Vec<Vec<String>> = listing

@@ -44,7 +44,8 @@ fn describe(value: &Value) -> String {
     }
     for (name, schema) in properties.into_iter().flatten() {
         let kind = schema["type"].as_str().unwrap_or("any");
-        let default = if schema["default"].is_null() { String::new() } else { format!(", default {}", schema["default"]) };
+        let default =
+            if schema["default"].is_null() { String::new() } else { format!(", default {}", schema["default"]) };
         let about = schema["description"].as_str().unwrap_or_default();
         lines.push_str(&format!("\n  {name} ({kind}{default}): {about}"));
     }

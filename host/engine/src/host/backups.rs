@@ -61,8 +61,9 @@ impl Host {
         };
         let time = self.inner.clock.now();
         let job = NewBackupJob { id: job_id.clone(), request: JobRequest::Backup { request, time, seed }.to_value()? };
-        let (backup, _) =
-            self.catalog("accepting a backup", move |catalog, now| Ok(catalog.create_backup(&backup, &job, now)?)).await?;
+        let (backup, _) = self
+            .catalog("accepting a backup", move |catalog, now| Ok(catalog.create_backup(&backup, &job, now)?))
+            .await?;
         self.inner.wake.notify_one();
         Ok(CreatedBackup { backup_id, backup_name: backup.name, job_id })
     }
@@ -71,7 +72,9 @@ impl Host {
         let bad = |what: &str| Err(EngineError::BadRequest { what: what.to_owned() });
         match request.backup_type {
             BackupType::Collection if request.collections.is_empty() => {
-                return bad("a COLLECTION backup names its collections in dbCollections; name at least one, or ask for CLUSTER");
+                return bad(
+                    "a COLLECTION backup names its collections in dbCollections; name at least one, or ask for CLUSTER",
+                );
             }
             BackupType::Cluster if !request.collections.is_empty() => {
                 return bad("a CLUSTER backup takes no dbCollections; leave them out, or ask for COLLECTION");
@@ -110,7 +113,8 @@ impl Host {
             ..Default::default()
         };
         let page = super::page(page);
-        let listed = self.catalog("listing backups", move |catalog, _| Ok(catalog.list_backups(&filter, page)?)).await?;
+        let listed =
+            self.catalog("listing backups", move |catalog, _| Ok(catalog.list_backups(&filter, page)?)).await?;
         let items = listed.items.into_iter().map(|row| view(row, &Value::Null, &Value::Null)).collect();
         Ok(Page { count: listed.count, items })
     }
@@ -190,7 +194,8 @@ impl Host {
     ) -> Result<Value, EngineError> {
         let record = self.backup(cluster, backup).await?;
         if record.backup.status != BackupStatus::Available {
-            let what = format!("backup {backup} is {}; decisions can be read once it is AVAILABLE", record.backup.status);
+            let what =
+                format!("backup {backup} is {}; decisions can be read once it is AVAILABLE", record.backup.status);
             return Err(EngineError::Conflict { what });
         }
         let vaults = &self.inner.vaults;

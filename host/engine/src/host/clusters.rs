@@ -52,7 +52,12 @@ impl Host {
                 .map(|row| {
                     let filter = ClusterFilter { project: Some(row.id.clone()), ..Default::default() };
                     let cluster_count = catalog.list_clusters(&filter, one)?.count;
-                    Ok(ProjectView { project_id: row.id, project_name: row.name, cluster_count, create_time: row.created })
+                    Ok(ProjectView {
+                        project_id: row.id,
+                        project_name: row.name,
+                        cluster_count,
+                        create_time: row.created,
+                    })
                 })
                 .collect()
         })

@@ -20,7 +20,9 @@ impl Client {
     /// Prints the `curl` line of a request.
     pub(super) fn show(&self, method: &str, path: &str, body: Option<&str>) {
         say!("   curl --request {method} \\\n     --url \"{}{path}\" \\", self.url);
-        say!("     --header \"Authorization: Bearer ${{TOKEN}}\" \\\n     --header \"Content-Type: application/json\" \\");
+        say!(
+            "     --header \"Authorization: Bearer ${{TOKEN}}\" \\\n     --header \"Content-Type: application/json\" \\"
+        );
         if let Some(body) = body {
             let body: Vec<String> = body.lines().map(|line| format!("     {line}")).collect();
             say!("     --data-raw '{}'", body.join("\n").trim_start());
