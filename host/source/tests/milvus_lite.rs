@@ -137,7 +137,7 @@ async fn copies_beside_a_writer_hold_all_that_was_acknowledged_before_they_began
     let test = "copies_beside_a_writer_hold_all_that_was_acknowledged_before_they_began";
     let Some(python) = python(test) else { return };
     let long = std::env::var_os("LONGSHORE_LONG").is_some();
-    let (rounds, copies) = if long { (10, 40) } else { (2, 12) };
+    let (rounds, copies) = if long { (8, 40) } else { (2, 12) };
     for round in 0..rounds {
         let seed = std::env::var("LONGSHORE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(round + 1);
         eprintln!("writer with seed {seed}");
