@@ -45,7 +45,10 @@ impl Serving {
             // The server may answer and close before it has read everything.
             let _ = stream.write_all(&bytes);
             let mut text = Vec::new();
-            let _ = stream.read_to_end(&mut text);
+            if let Err(error) = stream.read_to_end(&mut text) {
+                // A reset is an end too; a client that waited in vain is not.
+                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "the server did not close");
+            }
             String::from_utf8_lossy(&text).into_owned()
         })
         .await
@@ -54,7 +57,8 @@ impl Serving {
 
     async fn end(self) {
         self.stop.send(()).unwrap();
-        self.served.await.unwrap().unwrap();
+        // Bounded, so that a server that does not end fails the test.
+        tokio::time::timeout(Duration::from_secs(30), self.served).await.unwrap().unwrap().unwrap();
         self.place.host.shutdown().await;
     }
 }
@@ -101,7 +105,8 @@ async fn a_body_that_is_refused_closes_its_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_ends_although_a_connection_idles_and_takes_no_new_ones() {
-    let serving = serving(Limits::DEFAULT).await;
+    // More patience than the test has: idle connections must be closed, not waited for.
+    let serving = serving(Limits { stop_ms: 600_000, ..Limits::DEFAULT }).await;
     let mut idle = serving.connect();
     // Served once, then kept open.
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
