@@ -67,8 +67,7 @@ impl Bars {
 fn new_bar(multi: &MultiProgress, name: &str) -> ProgressBar {
     let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let bar = if colour { "{bar:24.cyan/blue}" } else { "{bar:24}" };
-    let template =
-        format!("  {{prefix:32!}} {bar} {{decimal_bytes:>9}} of {{decimal_total_bytes:9}} {{decimal_bytes_per_sec}}");
+    let template = format!("  {{prefix:32!}} {bar} {{decimal_bytes:>9}} of {{decimal_total_bytes}}");
     let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let new = multi.add(ProgressBar::new(0).with_style(style.progress_chars("━╸─")));
     new.set_prefix(name.to_owned());

@@ -62,7 +62,7 @@ pub struct BackupOutcome {
     pub policy_usage: Vec<Usage>,
     /// When it was committed.
     pub committed: Timestamp,
-    /// How long it took, in milliseconds.
+    /// How long planning and running took, in milliseconds.
     pub duration_ms: i64,
 }
 
@@ -93,13 +93,12 @@ pub async fn run_backup(
     vaults: &RegionVaults,
     context: &RunContext,
 ) -> Result<BackupOutcome, EngineError> {
-    let started = context.clock.now();
     context
         .progress
         .expect(plan.collections.iter().map(|planned| (planned.facts.name.clone(), planned.facts.size_bytes.total())));
     let writing = begin(&plan, vaults, context).await?;
     let result = tokio::select! {
-        result = write_and_commit(&plan, source, vaults, &writing, started, context) => result,
+        result = write_and_commit(&plan, source, vaults, &writing, context) => result,
         error = keep_pinned(&writing) => Err(error),
     };
     for (region, writing) in writing {
@@ -163,7 +162,6 @@ async fn write_and_commit(
     source: &dyn Source,
     vaults: &RegionVaults,
     writing: &BTreeMap<RegionId, Writing>,
-    started: Timestamp,
     context: &RunContext,
 ) -> Result<BackupOutcome, EngineError> {
     context.progress.enter(Phase::Transfer);
@@ -179,7 +177,7 @@ async fn write_and_commit(
     commit(&root, &parts, writing, &plan.request.cluster.home_region, vaults).await?;
     context.progress.enter(Phase::Done);
     let committed = context.clock.now();
-    Ok(outcome(plan, &moved, &states, &root, ddl_changes, committed, committed.millis_since(started)))
+    Ok(outcome(plan, &moved, &states, &root, ddl_changes, committed, committed.millis_since(plan.started)))
 }
 
 /// Stores all collections, those with the highest priority first.

@@ -193,6 +193,8 @@ pub struct PlannedCollection {
 pub struct BackupPlan {
     /// What was asked.
     pub request: BackupRequest,
+    /// When planning began: the duration of a backup counts from here.
+    pub started: Timestamp,
     /// Kind of the source.
     pub source_kind: SourceKind,
     /// The whole inventory, also what is left out.
@@ -227,6 +229,7 @@ pub async fn plan_backup(
     vaults: &RegionVaults,
     context: &RunContext,
 ) -> Result<BackupPlan, EngineError> {
+    let started = context.clock.now();
     context.progress.enter(Phase::Inventory);
     let inventory = source.inventory().await?;
     let history = History::load(vaults, &request.cluster, context).await?;
@@ -263,6 +266,7 @@ pub async fn plan_backup(
     let collections = assemble(&inventory, facts, selected, sampled, decided.choices, decided.places)?;
     Ok(BackupPlan {
         request,
+        started,
         source_kind: source.kind(),
         inventory,
         run,
