@@ -105,8 +105,8 @@ async fn a_put_that_nobody_waits_for_still_ends_well() {
     let bytes = Bytes::from(noise(5, 200_000));
     {
         let mut put = Box::pin(session.put(bytes.clone(), Codec::Zstd { level: 1 }));
-        // Far enough to have claimed the blob on its own thread, or not: both must end well.
-        assert!(put.as_mut().now_or_never().is_none());
+        // Far enough to have claimed the blob on its own thread, or not, or even done: all must end well.
+        let _ = put.as_mut().now_or_never();
     }
     let blob = session.put(bytes.clone(), Codec::Store).await.unwrap();
     session.checkpoint().await.unwrap();
@@ -169,7 +169,11 @@ async fn a_draft_that_names_what_was_not_stored_is_refused_and_writes_no_part() 
     unknown.collections[0].files[2].blobs[0] = vault.id_key().blob_id(b"never stored");
     let mut shorter = draft.clone();
     shorter.collections[0].files[2].size_bytes -= 1;
-    for bad in [unknown, shorter] {
+    // Two wrong lengths that cancel out in the sum.
+    let mut shifted = draft.clone();
+    shifted.collections[0].files[2].size_bytes -= 1;
+    shifted.collections[0].files[3].size_bytes += 1;
+    for bad in [unknown, shorter, shifted] {
         let session = vault.begin(&pin, SessionOptions::default()).await.unwrap();
         let error = session.finish(bad).await.unwrap_err();
         assert!(matches!(error, VaultError::BadManifest { .. }), "{error}");
