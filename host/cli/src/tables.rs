@@ -63,6 +63,9 @@ pub(crate) fn backup(outcome: &BackupOutcome) -> String {
     for change in &outcome.ddl_changes {
         text.push_str(&format!("changed during the backup: {} was {}\n", change.name, change.change));
     }
+    for warning in &outcome.warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
     let size = outcome.size_bytes;
     text.push_str(&format!(
         "\nBackup {} of {} in {} files took {}{}; {} were added to the vault.",

@@ -14,8 +14,8 @@ use longshore_model::{BackupId, BackupType, CollectionName, JobType, Phase, Regi
 use longshore_policy::Usage;
 use longshore_source::{PointState, Source};
 use longshore_vault::{
-    DdlChange, Excluded, FinishedPart, PartRef, Pin, PinRequest, ReliesOn, Root, RootOpen, RootSealed, Sealed, Session,
-    SessionOptions, Sizes,
+    CommittedRoot, DdlChange, Excluded, FinishedPart, PartRef, Pin, PinRequest, ReliesOn, Root, RootOpen, RootSealed,
+    Sealed, Session, SessionOptions, Sizes,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -27,6 +27,9 @@ use crate::transfer::{TransferredCollection, transfer};
 use crate::vaults::RegionVaults;
 use crate::views::{BackedUpCollection, ExcludedCollection};
 use crate::{EngineError, RunContext};
+
+/// How often a receipt is tried before it becomes a warning.
+const RECEIPT_TRIES: u32 = 3;
 
 /// What a backup did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -64,6 +67,8 @@ pub struct BackupOutcome {
     pub committed: Timestamp,
     /// How long planning and running took, in milliseconds.
     pub duration_ms: i64,
+    /// What did not go as it should although the backup is whole, in sentences.
+    pub warnings: Vec<String>,
 }
 
 /// A copy that a request or a placement policy asks for.
@@ -85,8 +90,9 @@ struct Writing {
 /// Carries out a plan.
 ///
 /// # Errors
-/// [`EngineError::Source`], [`EngineError::Vault`], [`EngineError::Stopped`]. No backup exists then, unless the failure is
-/// of a receipt: the backup is then committed, which a later look at the home vault shows.
+/// [`EngineError::Source`], [`EngineError::Vault`], [`EngineError::Stopped`]. No backup exists then. Only when the vault
+/// cannot say whether its last write happened ([`longshore_vault::VaultError::Uncertain`]) one may exist, and then it is
+/// whole.
 pub async fn run_backup(
     plan: BackupPlan,
     source: &dyn Source,
@@ -174,10 +180,11 @@ async fn write_and_commit(
     context.progress.enter(Phase::Commit);
     let parts = finish_parts(plan, writing, &moved, &states, context).await?;
     let root = root(plan, &parts, ddl_changes.clone());
-    commit(&root, &parts, writing, &plan.request.cluster.home_region, vaults).await?;
+    let home = &plan.request.cluster.home_region;
+    let committed = commit(&root, writing, home, vaults).await?;
+    let warnings = put_receipts(&committed, &parts, home, vaults).await;
     context.progress.enter(Phase::Done);
-    let committed = context.clock.now();
-    Ok(outcome(plan, &moved, &states, &root, ddl_changes, committed, committed.millis_since(plan.started)))
+    Ok(BackupOutcome { warnings, ..outcome(plan, &moved, &states, &root, ddl_changes, context.clock.now()) })
 }
 
 /// Stores all collections, those with the highest priority first.
@@ -290,22 +297,51 @@ fn root(plan: &BackupPlan, parts: &[FinishedPart], ddl_changes: Vec<DdlChange>) 
     Root { open, sealed: Sealed::Plain(sealed) }
 }
 
-/// Root first, then receipts: a receipt must mean a committed backup.
+/// The commit: after it the backup exists, whatever happens next.
 async fn commit(
     root: &Root,
-    parts: &[FinishedPart],
     writing: &BTreeMap<RegionId, Writing>,
     home: &RegionId,
     vaults: &RegionVaults,
-) -> Result<(), EngineError> {
-    let home_vault = vaults.get(home)?;
+) -> Result<CommittedRoot, EngineError> {
     let pinned = writing.get(home).ok_or_else(|| EngineError::Internal { what: format!("no session for {home}") })?;
-    let committed = home_vault.commit_root(root, &pinned.pin).await.map_err(EngineError::vault(home))?;
-    for part in parts.iter().filter(|part| part.reference.vault_id != *home_vault.id()) {
+    vaults.get(home)?.commit_root(root, &pinned.pin).await.map_err(EngineError::vault(home))
+}
+
+/// Repeats the committed root in the other vaults. A receipt that cannot be written is a warning and not a failure: the
+/// backup exists and is whole, and calling it failed would hide what can be restored.
+async fn put_receipts(
+    committed: &CommittedRoot,
+    parts: &[FinishedPart],
+    home: &RegionId,
+    vaults: &RegionVaults,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for part in parts.iter().filter(|part| part.reference.region_id != *home) {
         let region = &part.reference.region_id;
-        vaults.get(region)?.put_receipt(&committed, &part.reference).await.map_err(EngineError::vault(region))?;
+        if let Err(error) = put_receipt(committed, &part.reference, vaults).await {
+            tracing::warn!(%region, %error, "a receipt could not be written");
+            warnings.push(format!(
+                "the vault of region {region} does not know this backup ({error}); it can be restored as long as the \
+                 vault of {home} is there"
+            ));
+        }
     }
-    Ok(())
+    warnings
+}
+
+async fn put_receipt(committed: &CommittedRoot, part: &PartRef, vaults: &RegionVaults) -> Result<(), EngineError> {
+    let vault = vaults.get(&part.region_id)?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match vault.put_receipt(committed, part).await {
+            Ok(()) => return Ok(()),
+            // Repeating a receipt is harmless: it is named by its content.
+            Err(error) if tries < RECEIPT_TRIES => tracing::debug!(%error, tries, "trying the receipt again"),
+            Err(error) => return Err(EngineError::vault(&part.region_id)(error)),
+        }
+    }
 }
 
 fn outcome(
@@ -315,7 +351,6 @@ fn outcome(
     root: &Root,
     ddl_changes: Vec<DdlChange>,
     committed: Timestamp,
-    duration_ms: i64,
 ) -> BackupOutcome {
     let collections =
         plan.collections.iter().zip(moved).zip(states).map(|((planned, moved), state)| BackedUpCollection {
@@ -346,7 +381,8 @@ fn outcome(
         copies: requested_copies(plan),
         policy_usage: plan.usage.clone(),
         committed,
-        duration_ms,
+        duration_ms: committed.millis_since(plan.started),
+        warnings: Vec::new(),
     }
 }
 

@@ -188,7 +188,7 @@ impl PolicyConfig {
     pub fn read(path: &Path) -> Result<Self, EngineError> {
         let text = read_text(path)?;
         let mut config: Self = toml::from_str(&text).map_err(|error| in_file(path, bad_toml(&error)))?;
-        config.resolve(folder_of(path));
+        config.resolve(&folder_of(path)?);
         Ok(config)
     }
 
@@ -201,8 +201,10 @@ impl PolicyConfig {
     }
 }
 
-fn folder_of(path: &Path) -> &Path {
-    path.parent().unwrap_or_else(|| Path::new(""))
+/// The folder of a file as an absolute path: locations go into the catalog, and the next start may be in another folder.
+fn folder_of(path: &Path) -> Result<PathBuf, EngineError> {
+    let absolute = std::path::absolute(path).map_err(|error| EngineError::file(path, error))?;
+    Ok(absolute.parent().map(Path::to_owned).unwrap_or_default())
 }
 
 fn bad_toml(error: &toml::de::Error) -> EngineError {
@@ -240,7 +242,7 @@ impl HostConfig {
     /// read.
     pub fn read(path: &Path) -> Result<Self, EngineError> {
         let text = read_text(path)?;
-        Self::parse(&text, folder_of(path)).map_err(|error| in_file(path, error))
+        Self::parse(&text, &folder_of(path)?).map_err(|error| in_file(path, error))
     }
 
     /// Parses a configuration; `folder` is what relative paths are relative to.

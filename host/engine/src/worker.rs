@@ -85,7 +85,9 @@ async fn claim(inner: &Arc<Inner>) -> Result<Option<JobRow>, EngineError> {
 async fn run_job(inner: &Arc<Inner>, job: JobRow) {
     let context = inner.context.for_another_job();
     inner.boards.insert(&job.id, context.progress.clone());
-    let heartbeat = tokio::spawn(heartbeat(Arc::clone(inner), job.clone(), context.clone()));
+    // A set ends its tasks when it is dropped: if this one panics, the lease lapses instead of being renewed for ever.
+    let mut beating = JoinSet::new();
+    beating.spawn(heartbeat(Arc::clone(inner), job.clone(), context.clone()));
     let outcome = if job.status == JobStatus::Canceling {
         Err(EngineError::Stopped { why: CANCELED.to_owned() })
     } else if job.attempt > inner.limits.job_attempts {
@@ -97,7 +99,7 @@ async fn run_job(inner: &Arc<Inner>, job: JobRow) {
         tracing::info!(job = %job.id, job_type = %job.job_type, attempt = job.attempt, "job started");
         crate::run::run(inner, &job, &context).await
     };
-    heartbeat.abort();
+    drop(beating);
     end_job(inner, &job, &context, outcome).await;
     inner.boards.remove(&job.id);
 }
