@@ -130,8 +130,9 @@ async fn a_commit_that_fails_leaves_no_backup_and_the_next_one_stores_nothing_tw
         assert!(outcome.warnings.is_empty(), "{:?}", outcome.warnings);
         assert_eq!(place.visible().await.len(), 1);
         place.restores(&outcome.backup_id).await;
-        if ["parts/", "roots/"].contains(&prefix) {
-            assert_eq!(outcome.stored_bytes, 0, "{prefix}: what the failed attempt stored is found by content");
+        // Before the root everything else is durable, so the second attempt finds all of it by content.
+        if prefix == "roots/" {
+            assert_eq!(outcome.stored_bytes, 0);
         }
     }
 }
@@ -144,9 +145,9 @@ async fn every_single_fault_ends_in_a_whole_backup_or_in_none() {
     let operations = place.home.operations();
     assert!(operations > 10, "{operations}");
     let long = std::env::var_os("LONGSHORE_LONG").is_some();
-    // Every operation in the long form; in the short one each fifth, which ones differs by the effect.
-    for (shift, effect) in [(0, Effect::Fail), (2, Effect::SucceedThenFail)] {
-        for number in (0..operations).filter(|number| long || number % 5 == shift) {
+    // Every operation in the long form; in the short one half of them, the other half for each effect.
+    for (shift, effect) in [(0, Effect::Fail), (1, Effect::SucceedThenFail)] {
+        for number in (0..operations).filter(|number| long || number % 2 == shift) {
             let place = Place::new().await;
             place.home.plan(vec![Fault::at(number, effect.clone())]);
             let result = place.back_up().await;
