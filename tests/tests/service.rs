@@ -335,6 +335,21 @@ async fn a_host_that_is_killed_at_any_moment_leaves_only_whole_backups_and_ended
 }
 
 #[tokio::test]
+async fn a_host_without_its_vault_is_not_ready_and_backs_up_where_it_can() {
+    let place = Place::new("");
+    let (server, client) = place.start();
+    assert_eq!(client.send("GET", "/readyz", None).await.0, 200);
+    std::fs::rename(place.path().join("vault-us"), place.path().join("gone")).unwrap();
+    let (status, answer) = client.send("GET", "/readyz", None).await;
+    assert_eq!(status, 503, "{answer}");
+    assert!(server.log().contains("local-us"), "the log says which: {}", server.log());
+    let (_, job) = back_up(&client, CLUSTER).await;
+    assert_eq!(job["status"], "SUCCESSFUL", "{job}");
+    assert!(!place.path().join("vault-us").exists(), "something was written where the vault is missing");
+    server.stop();
+}
+
+#[tokio::test]
 async fn two_hosts_cannot_share_a_data_directory() {
     let place = Place::new("");
     let (server, _) = place.start();

@@ -372,7 +372,8 @@ async fn region_offers(home: &RegionId, policy: &RunPolicy, vaults: &RegionVault
     let mut offers = Vec::with_capacity(policy.regions.len());
     for region in &policy.regions {
         let used_bytes = vaults.used_bytes(&region.id).await;
-        let health = if used_bytes.is_ok() { RegionHealth::Healthy } else { RegionHealth::Unreachable };
+        let answers = used_bytes.is_ok() && vaults.check_one(&region.id).await.is_ok();
+        let health = if answers { RegionHealth::Healthy } else { RegionHealth::Unreachable };
         offers.push(RegionOffer {
             id: region.id.clone(),
             provider: region.provider.clone(),

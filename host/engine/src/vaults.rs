@@ -151,9 +151,17 @@ impl RegionVaults {
     /// The first vault that does not.
     pub async fn check(&self) -> Result<(), EngineError> {
         for vault in self.all() {
-            vault.used_bytes().await.map_err(EngineError::vault(vault.region_id()))?;
+            vault.check().await.map_err(EngineError::vault(vault.region_id()))?;
         }
         Ok(())
+    }
+
+    /// Answers when the vault of a region answers.
+    ///
+    /// # Errors
+    /// When the region has no vault, or it does not answer.
+    pub async fn check_one(&self, region: &RegionId) -> Result<(), EngineError> {
+        self.get(region)?.check().await.map_err(EngineError::vault(region))
     }
 
     /// Deletes a backup everywhere. Order: receipts, then the root, then parts. Until the last root or receipt is gone

@@ -146,6 +146,18 @@ impl Vault {
         self.objects.limits()
     }
 
+    /// Answers when the vault is there and is still the one that was opened: a folder whose disk was unmounted is not.
+    ///
+    /// # Errors
+    /// As [`Vault::open`]; [`VaultError::AlreadyAVault`] when another vault took its place.
+    pub async fn check(&self) -> Result<(), VaultError> {
+        let found = read_header(&self.objects).await?;
+        if found.vault_id == self.header.vault_id {
+            return Ok(());
+        }
+        Err(VaultError::AlreadyAVault { place: self.place(), vault_id: found.vault_id })
+    }
+
     /// Bytes of all packs: what the vault takes, but for a few small objects.
     ///
     /// # Errors
