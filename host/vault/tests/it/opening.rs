@@ -96,3 +96,14 @@ async fn a_full_disk_has_a_sentence_of_its_own() {
     assert!(error.is_storage_full(), "{error}");
     assert!(error.to_string().starts_with("no space is left in the vault"), "{error}");
 }
+
+#[tokio::test]
+async fn a_vault_that_is_gone_or_was_replaced_is_noticed() {
+    let store = memory();
+    let vault = new_vault(store.clone()).await;
+    vault.check().await.unwrap();
+    store.delete(&Path::from(HEADER_KEY)).await.unwrap();
+    assert!(matches!(vault.check().await, Err(VaultError::Empty { .. })));
+    Vault::init(store, options("local", 2)).await.unwrap();
+    assert!(matches!(vault.check().await, Err(VaultError::AlreadyAVault { .. })));
+}
