@@ -124,12 +124,12 @@ fn committed_plugins_decide_as_those_built_from_their_sources() {
     };
     let sandbox = Sandbox::new(SandboxConfig::default()).unwrap();
     for name in ["standard", "residency"] {
-        let file = format!("{name}/{name}.wasm");
+        let file = format!("{name}.wasm");
         let load = |path: PathBuf| {
             let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             sandbox.load(&bytes, &Budget::default()).unwrap()
         };
-        let (committed, built) = (load(root().join("plugins").join(&file)), load(rebuilt.join(&file)));
+        let (committed, built) = (load(root().join("plugins").join(name).join(&file)), load(rebuilt.join(&file)));
         for seed in 0..20 {
             assert_eq!(answers(&committed, seed), answers(&built, seed), "{name}, seed {seed}");
         }

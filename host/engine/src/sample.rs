@@ -148,8 +148,8 @@ mod tests {
         for window in &windows {
             assert!(window.offset + window.length <= files[window.file].2);
         }
-        // Spread: the last sampled file is near the end.
-        assert!(windows.iter().any(|window| window.file > 400));
+        // Spread: not only the first files, of which a few would fill the budget.
+        assert!(windows.iter().any(|window| window.file > 300));
     }
 
     #[test]
