@@ -6,8 +6,11 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use longshore_engine::RunContext;
 use longshore_model::{CollectionName, Phase, Progress};
 use tokio::sync::watch;
+
+use crate::output::Output;
 
 /// Most bars at once; a job with more collections gets a single bar over all of them.
 const BARS: usize = 24;
@@ -74,8 +77,27 @@ fn new_bar(multi: &MultiProgress, name: &str) -> ProgressBar {
     new
 }
 
+/// Runs `work` with the bars of its progress beside it. Bars of work that fails are left where they are.
+///
+/// # Errors
+/// What `work` fails with.
+pub(crate) async fn with_bars<T, E>(
+    context: &RunContext,
+    output: Output,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let bars = tokio::spawn(follow(context.progress.subscribe(), !output.json && !output.quiet));
+    let result = work.await;
+    if result.is_err() {
+        bars.abort();
+    }
+    // The bars end with the work or were just told to; how they ended says nothing about it.
+    let _ = bars.await;
+    result
+}
+
 /// Draws the progress of a job in this process until `done` says so.
-pub(crate) async fn follow(mut receiver: watch::Receiver<Progress>, wanted: bool) {
+async fn follow(mut receiver: watch::Receiver<Progress>, wanted: bool) {
     let mut bars = Bars::new(wanted);
     loop {
         let progress = receiver.borrow_and_update().clone();

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::Exit;
 use crate::args::Backup;
-use crate::bars::follow;
+use crate::bars::with_bars;
 use crate::output::Output;
 use crate::tables;
 
@@ -42,13 +42,7 @@ pub(crate) async fn run(arguments: Backup, output: Output, stop: &StopSignal) ->
         return Ok(Exit::Done);
     }
     let vaults = RegionVaults::of([prepared.make().await?])?;
-    let bars = tokio::spawn(follow(context.progress.subscribe(), !output.json && !output.quiet));
-    let outcome = run_backup(plan, &source, &vaults, &context).await;
-    if outcome.is_err() {
-        bars.abort();
-    }
-    let _ = bars.await;
-    let outcome = outcome?;
+    let outcome = with_bars(&context, output, run_backup(plan, &source, &vaults, &context)).await?;
     output.result(&serde_json::to_value(&outcome)?, || tables::backup(&outcome));
     let vault = arguments.to.display();
     output.hint(&format!("\nNext: longshore verify {vault}\n      longshore restore {vault} --to restored.db"));

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::Exit;
 use crate::args::Restore;
-use crate::bars::follow;
+use crate::bars::with_bars;
 use crate::commands::which::find;
 use crate::output::{Output, bytes, table};
 use crate::tables;
@@ -37,13 +37,7 @@ pub(crate) async fn run(arguments: Restore, output: Output, stop: &StopSignal) -
     let mut context = RunContext::new(Limits::default());
     context.stop = stop.clone();
     let target = MilvusLiteTarget::new(&arguments.to);
-    let bars = tokio::spawn(follow(context.progress.subscribe(), !output.json && !output.quiet));
-    let outcome = run_restore(plan, &target, &context).await;
-    if outcome.is_err() {
-        bars.abort();
-    }
-    let _ = bars.await;
-    let outcome = outcome?;
+    let outcome = with_bars(&context, output, run_restore(plan, &target, &context)).await?;
     output.result(&serde_json::to_value(&outcome)?, || tables::restore(&outcome));
     let to = arguments.to.display();
     output.hint(&format!("\nOpen it with pymilvus: MilvusClient(\"{to}\") (the path must end in .db)"));

@@ -5,7 +5,7 @@ use longshore_vault::VerifyLevel;
 
 use crate::Exit;
 use crate::args::{Level, Verify};
-use crate::bars::follow;
+use crate::bars::with_bars;
 use crate::commands::which::open;
 use crate::output::Output;
 use crate::tables;
@@ -19,13 +19,7 @@ pub(crate) async fn run(arguments: Verify, output: Output, stop: &StopSignal) ->
         Level::Stored => VerifyLevel::Stored,
         Level::Decoded => VerifyLevel::Decoded,
     };
-    let bars = tokio::spawn(follow(context.progress.subscribe(), !output.json && !output.quiet));
-    let outcome = verify_backup(&opened, level, &context).await;
-    if outcome.is_err() {
-        bars.abort();
-    }
-    let _ = bars.await;
-    let outcome = outcome?;
+    let outcome = with_bars(&context, output, verify_backup(&opened, level, &context)).await?;
     output.result(&serde_json::to_value(&outcome)?, || tables::verify(&outcome));
     Ok(if outcome.whole { Exit::Done } else { Exit::Damaged })
 }
