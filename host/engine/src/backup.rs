@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{BackupId, BackupType, CollectionName, JobType, Phase, RegionId, Timestamp};
@@ -21,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::manifests::{PartInput, database_entries, part_draft, policies_value};
+use crate::pins;
 use crate::plan::BackupPlan;
 use crate::random::draw;
 use crate::transfer::{TransferredCollection, transfer};
@@ -103,16 +103,13 @@ pub async fn run_backup(
         .progress
         .expect(plan.collections.iter().map(|planned| (planned.facts.name.clone(), planned.facts.size_bytes.total())));
     let writing = begin(&plan, vaults, context).await?;
+    let pins: Vec<(RegionId, Pin)> =
+        writing.iter().map(|(region, writing)| (region.clone(), writing.pin.clone())).collect();
     let result = tokio::select! {
         result = write_and_commit(&plan, source, vaults, &writing, context) => result,
-        error = keep_pinned(&writing) => Err(error),
+        error = pins::keep_fresh(&pins) => Err(error),
     };
-    for (region, writing) in writing {
-        // A pin that cannot be removed lapses by itself; until then it only keeps bytes that could have gone.
-        if let Err(error) = writing.pin.release().await {
-            tracing::warn!(%region, %error, "a pin could not be released");
-        }
-    }
+    pins::release(pins).await;
     result
 }
 
@@ -147,20 +144,6 @@ async fn begin(
         writing.insert(region.clone(), Writing { pin, session: Arc::new(session) });
     }
     Ok(writing)
-}
-
-/// Refreshes the pins for as long as the backup runs; ends only with an error.
-async fn keep_pinned(writing: &BTreeMap<RegionId, Writing>) -> EngineError {
-    let every = u64::try_from(longshore_vault::Limits::DEFAULT.pin_refresh_ms).unwrap_or(u64::MAX);
-    loop {
-        tokio::time::sleep(Duration::from_millis(every)).await;
-        for (region, writing) in writing {
-            let record = writing.pin.record();
-            if let Err(error) = writing.pin.refresh(record.relies_on, record.state).await {
-                return EngineError::vault(region)(error);
-            }
-        }
-    }
 }
 
 async fn write_and_commit(

@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::opened::{OpenedBackup, OpenedCollection};
+use crate::pins;
 use crate::random::draw;
 use crate::vaults::RegionVaults;
 use crate::{EngineError, RunContext};
@@ -56,13 +57,13 @@ pub(crate) async fn copy_backup(
         opened.collections()?.into_iter().filter(|one| names.is_empty() || names.contains(&one.sealed.name)).collect();
     context.progress.expect(collections.iter().map(|one| (one.sealed.name.clone(), size(one))));
     context.progress.enter(Phase::Transfer);
-    let (from_pins, to_pin) = pins(&opened, &target, job, context).await?;
-    let copied = write(&opened, &collections, &target, &to_pin, context).await;
-    for (region, pin) in from_pins.into_iter().chain([(to.clone(), to_pin)]) {
-        if let Err(error) = pin.release().await {
-            tracing::warn!(%region, %error, "a pin could not be released");
-        }
-    }
+    let (mut pins, to_pin) = take_pins(&opened, &target, job, context).await?;
+    pins.push((to.clone(), to_pin.clone()));
+    let copied = tokio::select! {
+        copied = write(&opened, &collections, &target, &to_pin, context) => copied,
+        error = pins::keep_fresh(&pins) => Err(error),
+    };
+    pins::release(pins).await;
     let stored_bytes = copied?;
     context.progress.enter(Phase::Done);
     Ok(CopyOutcome {
@@ -80,7 +81,7 @@ fn size(collection: &OpenedCollection<'_>) -> u64 {
 }
 
 /// Pins what is read and what is written, so that a prune on another host leaves both alone.
-async fn pins(
+async fn take_pins(
     opened: &OpenedBackup,
     target: &Vault,
     job: &JobRow,

@@ -45,6 +45,7 @@ mod jobs;
 mod limits;
 mod manifests;
 mod opened;
+mod pins;
 mod plan;
 mod policies;
 mod progress;
