@@ -1,11 +1,15 @@
 //! What can be typed.
 
+mod upkeep;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use longshore_engine::Role;
 use longshore_model::CollectionName;
+
+pub(crate) use upkeep::Retention;
 
 /// Backups of Milvus vector databases whose policies are sandboxed plugins.
 #[derive(Debug, Parser)]
@@ -38,6 +42,8 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Check that a backup is whole.
     Verify(Verify),
+    /// Show which backups rules would let go and why, and delete them with --apply.
+    Retention(Retention),
     /// Run the host: REST API, jobs, policies.
     Serve(Serve),
     /// Make, list and revoke API keys.
@@ -70,6 +76,9 @@ pub(crate) struct Backup {
     /// `[policy]` in longshore.toml.
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
+    /// A schedule asks for it, for example cron: the backup counts as automatic, and retention rules may delete it.
+    #[arg(long, conflicts_with = "collections")]
+    pub(crate) automatic: bool,
     /// Show what would be done and why; write nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,

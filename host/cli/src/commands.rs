@@ -6,6 +6,7 @@ pub(crate) mod key;
 pub(crate) mod list;
 pub(crate) mod plugin;
 pub(crate) mod restore;
+pub(crate) mod retention;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod verify;

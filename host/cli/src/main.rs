@@ -67,6 +67,7 @@ async fn run(command: Command, output: Output, stop: &StopSignal) -> anyhow::Res
         Command::Show(arguments) => commands::show::run(arguments, output).await,
         Command::Restore(arguments) => commands::restore::run(arguments, output, stop).await,
         Command::Verify(arguments) => commands::verify::run(arguments, output, stop).await,
+        Command::Retention(arguments) => commands::retention::run(arguments, output, stop).await,
         Command::Serve(arguments) => commands::serve::run(arguments, output).await,
         Command::Key(arguments) => commands::key::run(arguments, output),
         Command::Plugin(arguments) => commands::plugin::run(arguments, output).await,

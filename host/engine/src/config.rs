@@ -12,7 +12,7 @@ use longshore_policy::{Guardrails, OnFailure};
 use longshore_sandbox::Budget;
 use serde::Deserialize;
 
-use crate::{EngineError, Limits};
+use crate::{EngineError, Limits, RetentionRules};
 
 /// Name that means the policy shipped inside the binary.
 pub const STANDARD_PLUGIN: &str = "standard";
@@ -40,6 +40,9 @@ pub struct HostConfig {
     /// What no policy may override.
     #[serde(default)]
     pub guardrails: Guardrails,
+    /// Which automatic backups stay; without rules none is deleted.
+    #[serde(default)]
+    pub retention: RetentionRules,
     /// Limits of the engine.
     #[serde(default)]
     pub limits: Limits,
@@ -129,6 +132,9 @@ pub struct ClusterConfig {
     pub region: RegionId,
     /// Folder of its Milvus Lite data.
     pub milvus_lite: PathBuf,
+    /// Rules in place of `[retention]`; the whole table, not single values.
+    #[serde(default)]
+    pub retention: Option<RetentionRules>,
     /// Labels by collection (`database.collection`), for policies.
     #[serde(default)]
     pub labels: BTreeMap<CollectionKey, BTreeMap<String, String>>,
@@ -300,6 +306,13 @@ impl HostConfig {
         Ok(())
     }
 
+    /// The retention rules of a cluster: its own, or those of the host.
+    #[must_use]
+    pub fn retention_of(&self, cluster: &ClusterId) -> RetentionRules {
+        let own = self.clusters.iter().find(|one| one.id == *cluster).and_then(|one| one.retention);
+        own.unwrap_or(self.retention)
+    }
+
     /// The configured region of this name.
     #[must_use]
     pub fn region(&self, id: &RegionId) -> Option<&RegionConfig> {
@@ -339,6 +352,7 @@ mod tests {
         name = "Dedicated-01"
         region = "local-eu"
         milvus_lite = "lite"
+        retention = { keep_last = 3 }
         [cluster.labels."docs"]
         "data.region" = "eu"
         [[policy.placement]]
@@ -372,6 +386,14 @@ mod tests {
             let error = HostConfig::parse(&GOOD.replacen(good, bad, 1), Path::new("")).unwrap_err().to_string();
             assert!(error.contains(expected), "{bad}: {error}");
         }
+    }
+
+    #[test]
+    fn a_cluster_may_have_retention_rules_of_its_own() {
+        let config = HostConfig::parse(&format!("{GOOD}\n[retention]\ndays = 30\n"), Path::new("")).unwrap();
+        assert_eq!(config.retention_of(&"in01-aa".parse().unwrap()).keep_last, 3);
+        assert_eq!(config.retention_of(&"in01-aa".parse().unwrap()).days, 0);
+        assert_eq!(config.retention_of(&"in01-bb".parse().unwrap()).days, 30);
     }
 
     #[test]

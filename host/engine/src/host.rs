@@ -30,6 +30,7 @@ mod backups;
 mod clusters;
 mod jobs;
 mod restores;
+mod retention;
 
 /// Everything a host shares between requests and jobs.
 pub(crate) struct Inner {

@@ -51,6 +51,7 @@ mod policies;
 mod progress;
 mod random;
 mod restore;
+mod retention;
 mod run;
 mod sample;
 mod streams;
@@ -83,6 +84,10 @@ pub use random::{Random, SystemRandom};
 pub use restore::{
     ProvenCollection, RestoreOutcome, RestorePlan, RestoreScope, all_under_their_own_names, check_destinations,
     plan_restore, run_restore,
+};
+pub use retention::{
+    RetainedBackup, RetentionDecision, RetentionOutcome, RetentionPlan, RetentionRules, apply_retention,
+    decide_retention, plan_retention,
 };
 pub use vaults::{PreparedVault, RegionVaults};
 pub use verify::{DamagedObject, VerifiedCollection, VerifyOutcome, verify_backup};

@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_catalog::{BackupOutcome, CatalogError, JobEnd, JobRow, NewJob};
-use longshore_model::{JobStatus, Phase};
+use longshore_model::{CreationMethod, JobStatus, JobType, Phase};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::blocking::blocking;
-use crate::host::Inner;
+use crate::host::{Host, Inner};
 use crate::{EngineError, RunContext};
 
 /// What a job that ended well leaves in the catalog.
@@ -33,6 +33,9 @@ pub(crate) struct Finished {
 pub(crate) async fn run_workers(inner: Arc<Inner>) {
     let slots = Arc::new(Semaphore::new(inner.limits.parallel_jobs.max(1)));
     let mut running = JoinSet::new();
+    let host = Host { inner: Arc::clone(&inner) };
+    // What became too old while no host ran.
+    running.spawn(async move { host.apply_retention_quietly().await });
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
         while running.try_join_next().is_some() {}
@@ -43,8 +46,11 @@ pub(crate) async fn run_workers(inner: Arc<Inner>) {
             Ok(Some(job)) => {
                 let inner = Arc::clone(&inner);
                 running.spawn(async move {
-                    run_job(&inner, job).await;
+                    let automatic_backup = run_job(&inner, job).await;
                     drop(slot);
+                    if automatic_backup {
+                        Host { inner: Arc::clone(&inner) }.apply_retention_quietly().await;
+                    }
                     // A finished job may have follow-ups, and its slot is free again.
                     inner.wake.notify_one();
                 });
@@ -82,7 +88,8 @@ async fn claim(inner: &Arc<Inner>) -> Result<Option<JobRow>, EngineError> {
     blocking("taking a job", move || Ok(host.catalog.claim_job(&host.owner, host.clock.now(), lease_ms(&host))?)).await
 }
 
-async fn run_job(inner: &Arc<Inner>, job: JobRow) {
+/// Runs a job and ends it; true when it made an automatic backup, after which retention rules are due.
+async fn run_job(inner: &Arc<Inner>, job: JobRow) -> bool {
     let context = inner.context.for_another_job();
     inner.boards.insert(&job.id, context.progress.clone());
     // A set ends its tasks when it is dropped: if this one panics, the lease lapses instead of being renewed for ever.
@@ -100,8 +107,17 @@ async fn run_job(inner: &Arc<Inner>, job: JobRow) {
         crate::run::run(inner, &job, &context).await
     };
     drop(beating);
+    let made = outcome.is_ok() && job.job_type == JobType::Backup;
     end_job(inner, &job, &context, outcome).await;
     inner.boards.remove(&job.id);
+    made && is_automatic(inner, &job).await
+}
+
+async fn is_automatic(inner: &Arc<Inner>, job: &JobRow) -> bool {
+    let Some(id) = job.backup.clone() else { return false };
+    let host = Arc::clone(inner);
+    let record = blocking("reading a backup", move || Ok(host.catalog.get_backup(&id)?)).await;
+    record.ok().flatten().is_some_and(|record| record.backup.creation_method == CreationMethod::Auto)
 }
 
 /// The reason of a job that was canceled on request.

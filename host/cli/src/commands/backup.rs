@@ -7,6 +7,7 @@ use longshore_engine::{
     BackupRequest, ClusterTarget, Limits, PolicyConfig, PreparedVault, RegionVaults, RunContext, RunPolicy, StopSignal,
     build_chains, plan_backup, run_backup,
 };
+use longshore_model::CreationMethod;
 use longshore_sandbox::{Sandbox, SandboxConfig};
 use longshore_source::MilvusLiteSource;
 use longshore_vault::Vault;
@@ -30,7 +31,10 @@ pub(crate) async fn run(arguments: Backup, output: Output, stop: &StopSignal) ->
     let mut cluster = ClusterTarget::for_directory(&arguments.directory, vault.region_id().clone())?;
     cluster.project_id = vault.project_id().clone();
     let vaults = RegionVaults::of([vault.clone()])?;
-    let request = BackupRequest::manual(cluster, arguments.collections, &context)?;
+    let mut request = BackupRequest::manual(cluster, arguments.collections, &context)?;
+    if arguments.automatic {
+        request.creation_method = CreationMethod::Auto;
+    }
     let plan = plan_backup(request, &source, &policy, &vaults, &context).await?;
     if arguments.dry_run {
         let value = json!({

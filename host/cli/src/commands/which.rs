@@ -1,5 +1,7 @@
 //! Opens the backup that a command names.
 
+use std::path::PathBuf;
+
 use longshore_engine::{OpenedBackup, RegionVaults};
 use longshore_model::BackupId;
 
@@ -21,6 +23,15 @@ pub(crate) async fn find(which: &Which) -> anyhow::Result<(RegionVaults, BackupI
         open.push(RegionVaults::open_one(folder).await?);
     }
     Ok((RegionVaults::of(open)?, id))
+}
+
+/// Vaults of one project.
+pub(crate) async fn open_all(folders: &[PathBuf]) -> anyhow::Result<RegionVaults> {
+    let mut open = Vec::with_capacity(folders.len());
+    for folder in folders {
+        open.push(RegionVaults::open_one(folder).await?);
+    }
+    Ok(RegionVaults::of(open)?)
 }
 
 /// The same, opened.

@@ -167,6 +167,12 @@ impl Host {
     ) -> Result<BackupView, EngineError> {
         require_manage(who, "delete a backup")?;
         let record = self.backup(cluster, backup).await?;
+        self.delete_record(record).await
+    }
+
+    /// The one way in which a host deletes a backup, whoever wants it.
+    pub(crate) async fn delete_record(&self, record: BackupRecord) -> Result<BackupView, EngineError> {
+        let backup = &record.backup.id.clone();
         // A delete that stopped between the mark and the vaults is finished by asking again.
         let half_deleted = record.backup.status == BackupStatus::Deleted && record.backup.purged.is_none();
         if !half_deleted {

@@ -1,0 +1,71 @@
+//! Commands that look after vaults and the catalog.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use longshore_engine::RetentionRules;
+use longshore_model::ClusterId;
+
+/// `longshore retention`.
+#[derive(Debug, Args)]
+#[command(after_help = RETENTION_HELP)]
+pub(crate) struct Retention {
+    /// Folder of a vault; repeat it for the other vaults of the project, because a backup whose parts are not all there
+    /// is not touched.
+    #[arg(long = "vault", value_name = "VAULT", required = true)]
+    pub(crate) vaults: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) rules: Rules,
+    /// Only backups of this cluster.
+    #[arg(long, value_name = "ID")]
+    pub(crate) cluster: Option<ClusterId>,
+    /// Delete what goes. Without it nothing is changed.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) apply: bool,
+    /// Change nothing; the default.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+const RETENTION_HELP: &str = "A backup goes when no rule keeps it; one backup may satisfy several rules. Days, weeks \
+(ISO), months and years are those of UTC, and those without a backup do not count. Backups made by hand, backups that \
+are not whole, backups that expire later by themselves and the newest whole backup of a cluster are never deleted. \
+Where a host with a catalog runs, put the rules under [retention] of its configuration instead.";
+
+/// The rules.
+#[derive(Debug, Clone, Copy, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct Rules {
+    /// Keep all that are younger than this many days.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    days: Option<u32>,
+    /// Keep the newest N.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    keep_last: Option<u32>,
+    /// Keep the newest of each of the last N days that have one.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    keep_daily: Option<u32>,
+    /// Keep the newest of each of the last N weeks that have one.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    keep_weekly: Option<u32>,
+    /// Keep the newest of each of the last N months that have one.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    keep_monthly: Option<u32>,
+    /// Keep the newest of each of the last N years that have one.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    keep_yearly: Option<u32>,
+}
+
+impl Rules {
+    /// The rules as the engine takes them.
+    pub(crate) fn rules(self) -> RetentionRules {
+        RetentionRules {
+            days: self.days.unwrap_or_default(),
+            keep_last: self.keep_last.unwrap_or_default(),
+            keep_daily: self.keep_daily.unwrap_or_default(),
+            keep_weekly: self.keep_weekly.unwrap_or_default(),
+            keep_monthly: self.keep_monthly.unwrap_or_default(),
+            keep_yearly: self.keep_yearly.unwrap_or_default(),
+        }
+    }
+}
