@@ -11,6 +11,8 @@ use longshore_model::CollectionName;
 
 pub(crate) use upkeep::Retention;
 
+use crate::throttle::ThrottleArguments;
+
 /// Backups of Milvus vector databases whose policies are sandboxed plugins.
 #[derive(Debug, Parser)]
 #[command(name = "longshore", version, max_term_width = 100, after_help = EXIT_CODES)]
@@ -82,6 +84,8 @@ pub(crate) struct Backup {
     /// Show what would be done and why; write nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) throttle: ThrottleArguments,
 }
 
 /// `longshore list`.
@@ -127,6 +131,8 @@ pub(crate) struct Restore {
     /// Show what would be restored; write nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) throttle: ThrottleArguments,
 }
 
 /// How thoroughly to check.
@@ -148,6 +154,8 @@ pub(crate) struct Verify {
     /// How thoroughly.
     #[arg(long, value_enum, default_value = "decoded")]
     pub(crate) level: Level,
+    #[command(flatten)]
+    pub(crate) throttle: ThrottleArguments,
 }
 
 /// `longshore serve`.

@@ -9,6 +9,7 @@ mod bars;
 mod commands;
 mod output;
 mod tables;
+mod throttle;
 
 use std::process::ExitCode;
 

@@ -99,6 +99,7 @@ pub async fn run_backup(
     vaults: &RegionVaults,
     context: &RunContext,
 ) -> Result<BackupOutcome, EngineError> {
+    let vaults = &vaults.throttled(&context.throttle);
     context
         .progress
         .expect(plan.collections.iter().map(|planned| (planned.facts.name.clone(), planned.facts.size_bytes.total())));

@@ -274,6 +274,9 @@ impl HostConfig {
         if self.regions.is_empty() {
             return wrong("[[region]]", "there must be at least one region with a vault".to_owned());
         }
+        if let Err(what) = self.limits.check() {
+            return wrong("[limits]", what);
+        }
         let mut seen = BTreeSet::new();
         let mut vaults = BTreeSet::new();
         for region in &self.regions {
@@ -381,6 +384,8 @@ mod tests {
             ("id = \"in01-aa\"", "id = \"aa\"", "cluster id"),
             ("[cluster.labels.\"docs\"]", "[cluster.labels.\"a/b\"]", "collection name"),
             ("[project]", "[[project]]", "project"),
+            ("[project]", "[limits]\nbandwidth_bytes_per_second = 10\n[project]", "slower than the least"),
+            ("[project]", "[limits]\ncpu_threads = 0\n[project]", "cpu_threads = 0"),
         ];
         for (good, bad, expected) in cases {
             let error = HostConfig::parse(&GOOD.replacen(good, bad, 1), Path::new("")).unwrap_err().to_string();

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use longshore_model::{Clock, SystemClock};
 
+use longshore_vault::Throttle;
+
 use crate::{Limits, ProgressBoard, Random, StopSignal, SystemRandom};
 
 /// Handed to every plan and run. Cheap to clone; clones report to the same board and stop together.
@@ -11,6 +13,8 @@ use crate::{Limits, ProgressBoard, Random, StopSignal, SystemRandom};
 pub struct RunContext {
     /// Upper bounds.
     pub limits: Limits,
+    /// Traffic and CPU work, shared with every other job that has a clone of it.
+    pub throttle: Throttle,
     /// Where "now" comes from.
     pub clock: Arc<dyn Clock>,
     /// Where random bytes come from.
@@ -22,11 +26,12 @@ pub struct RunContext {
 }
 
 impl RunContext {
-    /// The machine's clock and random source, a fresh board and stop signal.
+    /// The machine's clock and random source, a fresh board, throttle and stop signal.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
+            throttle: Throttle::new(limits.throttle()),
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
             progress: ProgressBoard::default(),
@@ -34,7 +39,7 @@ impl RunContext {
         }
     }
 
-    /// The same limits, clock and randomness for another job.
+    /// The same limits, throttle, clock and randomness for another job.
     #[must_use]
     pub fn for_another_job(&self) -> Self {
         Self { progress: ProgressBoard::default(), stop: StopSignal::default(), ..self.clone() }

@@ -51,6 +51,7 @@ pub(crate) async fn copy_backup(
     context: &RunContext,
 ) -> Result<CopyOutcome, EngineError> {
     let started = context.clock.now();
+    let vaults = &vaults.throttled(&context.throttle);
     let opened = OpenedBackup::find(vaults, Some(home), backup).await?;
     let target = vaults.get(to)?;
     let collections: Vec<OpenedCollection<'_>> =

@@ -175,7 +175,8 @@ impl Host {
     }
 
     /// Reads the configuration again and uses its policies, guardrails, labels, clusters and new regions from the next
-    /// run on. A run that is under way keeps what it started with. Nothing changes when anything in it is wrong.
+    /// run on. A run that is under way keeps what it started with, but for bandwidth and CPU threads, which change for it
+    /// too. Nothing changes when anything in it is wrong.
     ///
     /// # Errors
     /// [`EngineError::Forbidden`], and whatever is wrong with the configuration, a plugin or a vault.
@@ -214,6 +215,7 @@ impl Host {
         let lines = crate::policies::describe(&policies);
         // Order: guardrails and regions before policies. A run that starts in between sees new guardrails with old
         // policies, which is safe; the reverse could let a new policy act under old guardrails.
+        self.inner.context.throttle.set(config.limits.throttle());
         *self.inner.config.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(config);
         self.inner.policies.replace(policies);
         self.register_configured().await?;
@@ -368,7 +370,7 @@ fn needs_restart(old: &HostConfig, new: &HostConfig) -> Vec<String> {
     note(old.data_directory != new.data_directory, "data_directory");
     note(old.server != new.server, "[server]");
     note(old.project.id != new.project.id, "[project] id");
-    note(old.limits != new.limits, "[limits]");
+    note(old.limits.without_throttle() != new.limits.without_throttle(), "[limits]");
     note(old.plugin_ceiling != new.plugin_ceiling, "[plugin_ceiling]");
     let moved =
         |region: &crate::config::RegionConfig| new.region(&region.id).is_none_or(|now| now.vault != region.vault);

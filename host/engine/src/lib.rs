@@ -72,7 +72,7 @@ pub use copy::CopyOutcome;
 pub use error::EngineError;
 pub use host::{Host, HostOptions};
 pub use jobs::{BackupDetail, JobRequest};
-pub use limits::Limits;
+pub use limits::{BANDWIDTH_MIN_BYTES_PER_SECOND, Limits};
 pub use opened::{OpenedBackup, OpenedCollection, OpenedPart};
 pub use plan::{BackupPlan, BackupRequest, ClusterTarget, PlannedCollection, PlannedStream, RunPolicy, plan_backup};
 pub use policies::{

@@ -2,12 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 
+use longshore_vault::ThrottleLimits;
+
+/// Slowest traffic that may be asked for, in bytes per second: below it a pack takes longer than anybody waits.
+pub const BANDWIDTH_MIN_BYTES_PER_SECOND: u64 = 64 * 1024;
+
 /// Upper bounds on what running jobs may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Bytes of file content held in memory by one job, read but not yet stored or written. Too small starves the CPU.
+    /// It is per job and not shared: a host holds up to `parallel_jobs` times as much.
     pub memory_budget_bytes: u64,
+    /// Bytes per second read from and written to vaults by all jobs together; no limit when left out. Can be changed
+    /// while jobs run.
+    pub bandwidth_bytes_per_second: Option<u64>,
+    /// Threads that hash, encode, decode and check for all jobs together; as many as the machine has when left out. Can
+    /// be changed while jobs run.
+    pub cpu_threads: Option<usize>,
     /// Collections moved side by side by one job. Bounds open file descriptors.
     pub parallel_collections: usize,
     /// Chunks of one collection in flight. More than twice the cores gains nothing.
@@ -34,10 +46,45 @@ pub struct Limits {
     pub config_file_bytes: u64,
 }
 
+impl Limits {
+    /// What the jobs of a host share.
+    #[must_use]
+    pub const fn throttle(&self) -> ThrottleLimits {
+        ThrottleLimits { bandwidth_bytes_per_second: self.bandwidth_bytes_per_second, cpu_threads: self.cpu_threads }
+    }
+
+    /// The same limits but for what can be changed while jobs run.
+    #[must_use]
+    pub(crate) const fn without_throttle(self) -> Self {
+        Self { bandwidth_bytes_per_second: None, cpu_threads: None, ..self }
+    }
+
+    /// Refuses values that would only look like limits.
+    ///
+    /// # Errors
+    /// A sentence that says what to write instead.
+    pub fn check(&self) -> Result<(), String> {
+        if let Some(rate) = self.bandwidth_bytes_per_second
+            && rate < BANDWIDTH_MIN_BYTES_PER_SECOND
+        {
+            return Err(format!(
+                "bandwidth_bytes_per_second = {rate} is slower than the least of {BANDWIDTH_MIN_BYTES_PER_SECOND}; \
+                 leave it out for no limit"
+            ));
+        }
+        if self.cpu_threads == Some(0) {
+            return Err("cpu_threads = 0 would let nothing run; leave it out for as many as the machine has".to_owned());
+        }
+        Ok(())
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             memory_budget_bytes: 256 * 1024 * 1024,
+            bandwidth_bytes_per_second: None,
+            cpu_threads: None,
             parallel_collections: 4,
             parallel_chunks: 4,
             parallel_jobs: 2,

@@ -230,6 +230,7 @@ pub async fn plan_backup(
     context: &RunContext,
 ) -> Result<BackupPlan, EngineError> {
     let started = context.clock.now();
+    let vaults = &vaults.throttled(&context.throttle);
     context.progress.enter(Phase::Inventory);
     let inventory = source.inventory().await?;
     let history = History::load(vaults, &request.cluster, context).await?;

@@ -15,7 +15,7 @@ use longshore_model::{
 use longshore_source::{
     DatabaseEntry, RestoreRun, RestoreTarget, RestoredCollection, TargetCollection, TargetFile, TargetPlan,
 };
-use longshore_vault::{FileEntry, Reader};
+use longshore_vault::{FileEntry, Priority, Reader, Throttle};
 use serde::Serialize;
 
 use crate::opened::{OpenedBackup, OpenedCollection};
@@ -208,7 +208,7 @@ pub async fn run_restore(
             .zip(&plan.collections)
             .map(|(target, write)| (target.mapping.to.clone(), write.size_bytes)),
     );
-    let readers = open_readers(&plan).await?;
+    let readers = open_readers(&plan, &context.throttle.for_priority(Priority::Restore)).await?;
     progress.enter(Phase::Transfer);
     let run = target.begin(&plan.target).await?;
     let written = write_all(&plan, &readers, run.as_ref(), context).await;
@@ -234,12 +234,13 @@ pub async fn run_restore(
     }
 }
 
-async fn open_readers(plan: &RestorePlan) -> Result<BTreeMap<VaultId, Reader>, EngineError> {
+async fn open_readers(plan: &RestorePlan, throttle: &Throttle) -> Result<BTreeMap<VaultId, Reader>, EngineError> {
     let mut readers = BTreeMap::new();
     for part in &plan.opened.parts {
         let (id, region) = (part.vault.id().clone(), part.vault.region_id());
         if plan.collections.iter().any(|collection| collection.vault == id) && !readers.contains_key(&id) {
-            let reader = part.vault.open_reader().await.map_err(EngineError::vault(region))?;
+            let vault = part.vault.clone().with_throttle(throttle.clone());
+            let reader = vault.open_reader().await.map_err(EngineError::vault(region))?;
             readers.insert(id, reader);
         }
     }
@@ -259,6 +260,7 @@ async fn write_all(
             let mapping = &plan.target.collections.get(place).ok_or_else(lost)?.mapping;
             let reader = readers.get(&write.vault).ok_or_else(lost)?;
             write_collection(place, write, reader, run, context).await?;
+            let _thread = context.throttle.for_priority(Priority::Restore).cpu().await;
             prove(mapping, write, &run.finish_collection(place).await?)
         })
         .buffered(context.limits.parallel_collections.max(1))

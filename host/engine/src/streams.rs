@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{Codec, CollectionName, FileClass, StreamFacts};
 use longshore_source::{CollectionPoint, PointFile, PointOptions, Source};
-use longshore_vault::Transcoder;
+use longshore_vault::{Throttle, Transcoder};
 
 use crate::blocking::blocking;
 use crate::history::History;
@@ -55,7 +55,7 @@ pub(crate) async fn sample_streams(
         .map(|(name, options)| async move {
             context.stop.check()?;
             let point = source.open_point(&name, options).await?;
-            let raw = measure(&point, history, budget).await?;
+            let raw = measure(&point, history, budget, &context.throttle).await?;
             let keep = point.files().len() <= held_each;
             Ok::<_, EngineError>(Opened { raw, point: keep.then_some(point) })
         })
@@ -74,6 +74,7 @@ async fn measure(
     point: &Arc<dyn CollectionPoint>,
     history: &History,
     budget_bytes: u64,
+    throttle: &Throttle,
 ) -> Result<Vec<RawStream>, EngineError> {
     let mut streams = Vec::new();
     for class in FileClass::ALL {
@@ -92,7 +93,7 @@ async fn measure(
         for window in windows(&new, budget_bytes) {
             let length = usize::try_from(window.length).unwrap_or(usize::MAX);
             let bytes = point.read(window.file, window.offset, length).await?;
-            measured.add(&encode_all(bytes, codecs.clone()).await?);
+            measured.add(&encode_all(bytes, codecs.clone(), throttle).await?);
         }
         streams.push(RawStream {
             collection: point.name().clone(),
@@ -106,8 +107,10 @@ async fn measure(
     Ok(streams)
 }
 
-async fn encode_all(bytes: Bytes, codecs: Vec<Codec>) -> Result<Measured, EngineError> {
+async fn encode_all(bytes: Bytes, codecs: Vec<Codec>, throttle: &Throttle) -> Result<Measured, EngineError> {
+    let thread = throttle.cpu().await;
     blocking("sampling codecs", move || {
+        let _thread = thread;
         let mut transcoder = Transcoder::new();
         let mut encoded_bytes = Vec::with_capacity(codecs.len());
         for codec in codecs {

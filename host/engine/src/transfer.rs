@@ -71,7 +71,10 @@ pub(crate) async fn transfer(
         .buffered(context.limits.parallel_chunks.max(1))
         .try_collect()
         .await?;
-    let live_rows = point.live_rows(context.limits.live_rows_memory_bytes).await?;
+    let live_rows = {
+        let _thread = context.throttle.cpu().await;
+        point.live_rows(context.limits.live_rows_memory_bytes).await?
+    };
     let sum = |keep: &dyn Fn(&Moved) -> u64| moved.iter().map(keep).sum();
     let used = moved.iter().filter(|file| !file.reused).filter_map(|file| codecs.get(&file.entry.class));
     Ok(TransferredCollection {

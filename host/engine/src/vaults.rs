@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use longshore_model::{BackupId, ProjectId, RegionId, VaultId};
-use longshore_vault::{IdKey, Vault, VaultError, VaultOptions};
+use longshore_vault::{IdKey, Throttle, Vault, VaultError, VaultOptions};
 use object_store::memory::InMemory;
 
 use crate::config::RegionConfig;
@@ -99,6 +99,15 @@ impl RegionVaults {
         random: &dyn Random,
     ) -> Result<Vault, EngineError> {
         PreparedVault::prepare(folder, project, random).await?.make().await
+    }
+
+    /// The same vaults with their traffic and CPU work counted against what jobs share. A region that is added to the
+    /// original later is not in it.
+    #[must_use]
+    pub fn throttled(&self, throttle: &Throttle) -> Self {
+        let vaults = self.all().into_iter().map(|vault| vault.with_throttle(throttle.clone()));
+        let vaults = vaults.map(|vault| (vault.region_id().clone(), vault)).collect();
+        Self { vaults: Arc::new(RwLock::new(vaults)) }
     }
 
     fn insert(&self, vault: Vault) -> Result<(), EngineError> {

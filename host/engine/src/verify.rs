@@ -91,7 +91,8 @@ pub async fn verify_backup(
             let before = seen.fetch_max(done, std::sync::atomic::Ordering::Relaxed);
             board.add(place, done.saturating_sub(before));
         };
-        let verified = part.vault.verify(&part.part, VerifyOptions::new(level, &on_bytes));
+        let vault = part.vault.clone().with_throttle(context.throttle.clone());
+        let verified = vault.verify(&part.part, VerifyOptions::new(level, &on_bytes));
         let report = tokio::select! {
             report = verified => report.map_err(EngineError::vault(region))?,
             () = context.stop.stopped() => {

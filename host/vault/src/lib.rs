@@ -60,6 +60,7 @@ mod pin;
 mod reader;
 mod session;
 pub mod testing;
+mod throttle;
 mod vault;
 mod verify;
 
@@ -79,5 +80,6 @@ pub use pack::BlobEntry;
 pub use pin::{Pin, PinRecord, PinRequest, ReliesOn};
 pub use reader::{FilePiece, Reader};
 pub use session::{BlobInfo, FinishedPart, PartDraft, PieceSource, Session, SessionOptions, StoredBlob, StoredFile};
+pub use throttle::{CpuPermit, Priority, Throttle, ThrottleLimits};
 pub use vault::{Vault, VaultOptions};
 pub use verify::{BlobDamage, CollectionReport, ObjectDamage, VerifyLevel, VerifyOptions, VerifyReport};

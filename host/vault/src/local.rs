@@ -18,13 +18,13 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
 use crate::VaultError;
 
 /// A folder as an object store.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct LocalStore {
     inner: LocalFileSystem,
     root: PathBuf,
@@ -120,6 +120,31 @@ async fn blocking(work: impl FnOnce() -> std::io::Result<()> + Send + 'static) -
     done.map_err(|error| generic(Box::new(error)))
 }
 
+/// An object written in parts: a file beside its place, synced and renamed into it when it is complete.
+#[derive(Debug)]
+struct LocalParts {
+    upload: Box<dyn MultipartUpload>,
+    store: LocalStore,
+    location: Path,
+}
+
+#[async_trait]
+impl MultipartUpload for LocalParts {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.upload.put_part(in_small_pieces(&data))
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let result = self.upload.complete().await?;
+        self.store.sync_parents(&self.location).await?;
+        Ok(result)
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.upload.abort().await
+    }
+}
+
 #[async_trait]
 impl ObjectStore for LocalStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
@@ -143,7 +168,8 @@ impl ObjectStore for LocalStore {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, options).await
+        let upload = self.inner.put_multipart_opts(location, options).await?;
+        Ok(Box::new(LocalParts { upload, store: self.clone(), location: location.clone() }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {

@@ -154,8 +154,13 @@ impl Reader {
         } else {
             // The semaphore is never closed.
             let _permit = self.inner.cpu.acquire().await;
+            let thread = self.inner.vault.throttle().cpu().await;
             let reader = self.clone();
-            let task = tokio::task::spawn_blocking(move || reader.decode(&entry, &stored));
+            let task = tokio::task::spawn_blocking(move || {
+                let decoded = reader.decode(&entry, &stored);
+                drop(thread);
+                decoded
+            });
             task.await.unwrap_or_else(|error| Err(format!("a decoder that stopped: {error}")))
         };
         decoded.map_err(|found| VaultError::Damaged {

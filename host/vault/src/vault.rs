@@ -11,7 +11,7 @@ use object_store::path::Path;
 use crate::header::Header;
 use crate::layout::{self, HEADER_KEY};
 use crate::objects::Objects;
-use crate::{IdKey, Limits, VaultError, create_local_store, local_store};
+use crate::{IdKey, Limits, Throttle, VaultError, create_local_store, local_store};
 
 /// What a new vault is made with.
 #[derive(Debug, Clone)]
@@ -106,8 +106,21 @@ impl Vault {
     /// The same vault under other limits.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
-        self.objects = Objects::new(Arc::clone(self.objects.store()), limits);
+        self.objects = self.objects.with_limits(limits);
         self
+    }
+
+    /// The same vault with its traffic and CPU work counted against limits that jobs share.
+    #[must_use]
+    pub fn with_throttle(mut self, throttle: Throttle) -> Self {
+        self.objects = self.objects.with_throttle(throttle);
+        self
+    }
+
+    /// What its traffic and CPU work are counted against.
+    #[must_use]
+    pub fn throttle(&self) -> &Throttle {
+        self.objects.throttle()
     }
 
     /// Its id.

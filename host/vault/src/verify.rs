@@ -189,7 +189,9 @@ impl Vault {
         };
         let reader = reader.clone();
         let limits = *self.limits();
+        let thread = self.throttle().cpu().await;
         let task = tokio::task::spawn_blocking(move || {
+            let _thread = thread;
             let found = PackId::new((*blake3::hash(&bytes).as_bytes()).into());
             let index = pack::read_index(&bytes, &limits);
             let damage = match (&index, found == pack) {

@@ -22,7 +22,7 @@ use crate::tables;
 pub(crate) async fn run(arguments: Backup, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
     let source = MilvusLiteSource::open(&arguments.directory)?;
     refuse_overlap(&arguments.directory, &arguments.to)?;
-    let mut context = RunContext::new(Limits::default());
+    let mut context = RunContext::new(arguments.throttle.limits());
     context.stop = stop.clone();
     let project = "proj-local".parse()?;
     let prepared = PreparedVault::prepare(&arguments.to, &project, context.random.as_ref()).await?;

@@ -1,7 +1,7 @@
 //! `longshore restore`: a backup back into a directory, proven.
 
 use anyhow::Context;
-use longshore_engine::{Limits, RestoreScope, RunContext, StopSignal, plan_restore, run_restore};
+use longshore_engine::{RestoreScope, RunContext, StopSignal, plan_restore, run_restore};
 use longshore_model::{CollectionMapping, RestoredLoadState};
 use longshore_source::MilvusLiteTarget;
 use serde_json::json;
@@ -34,7 +34,7 @@ pub(crate) async fn run(arguments: Restore, output: Output, stop: &StopSignal) -
         output.result(&value, || table(&["COLLECTION", "RESTORED AS", "SIZE"], &rows) + "\nNothing was written.");
         return Ok(Exit::Done);
     }
-    let mut context = RunContext::new(Limits::default());
+    let mut context = RunContext::new(arguments.throttle.limits());
     context.stop = stop.clone();
     let target = MilvusLiteTarget::new(&arguments.to);
     let outcome = with_bars(&context, output, run_restore(plan, &target, &context)).await?;

@@ -1,6 +1,6 @@
 //! `longshore verify`: is a backup whole?
 
-use longshore_engine::{Limits, RunContext, StopSignal, verify_backup};
+use longshore_engine::{RunContext, StopSignal, verify_backup};
 use longshore_vault::VerifyLevel;
 
 use crate::Exit;
@@ -12,7 +12,7 @@ use crate::tables;
 
 pub(crate) async fn run(arguments: Verify, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
     let opened = open(&arguments.which).await?;
-    let mut context = RunContext::new(Limits::default());
+    let mut context = RunContext::new(arguments.throttle.limits());
     context.stop = stop.clone();
     let level = match arguments.level {
         Level::Exists => VerifyLevel::Exists,

@@ -133,13 +133,15 @@ impl Shared {
     ) -> Result<(StoredBlob, Option<PieceDigest>), VaultError> {
         let cheap = !matches!(piece.codec, Codec::Zstd { level: 4.. } | Codec::ShuffleZstd { level: 4.., .. });
         if cheap && piece.plain.len() <= self.vault.limits().inline_bytes {
+            let _thread = self.vault.throttle().cpu().await;
             return self.store_now(piece, reservation);
         }
         let permit = Arc::clone(&self.cpu).acquire_owned().await;
+        let thread = self.vault.throttle().cpu().await;
         let shared = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
             let result = shared.store_now(piece, reservation);
-            drop(permit);
+            drop((thread, permit));
             result
         });
         match task.await {
@@ -231,9 +233,10 @@ impl Shared {
 
     async fn upload(self: &Arc<Self>, builder: PackBuilder) -> Result<PackIndex, VaultError> {
         let permit = Arc::clone(&self.cpu).acquire_owned().await;
+        let thread = self.vault.throttle().cpu().await;
         let sealed = tokio::task::spawn_blocking(move || {
             let sealed = builder.seal();
-            drop(permit);
+            drop((thread, permit));
             sealed
         });
         let sealed = sealed

@@ -1,0 +1,5 @@
+//! How bytes flow through jobs: limits that change while they run, progress, resuming, reading only what is new.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod limits;
+mod support;
