@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use longshore_catalog::JobRow;
-use longshore_model::{BackupId, Codec, CollectionName, JobType, Phase, RegionId};
+use longshore_model::{BackupId, Codec, CollectionName, JobId, JobType, Phase, RegionId};
 use longshore_vault::{
     CollectionFiles, CollectionSealed, FilePiece, PartDraft, PartSealed, Pin, PinRequest, Reader, ReliesOn, Session,
     SessionOptions, Vault,
@@ -40,16 +39,35 @@ pub struct CopyOutcome {
     pub duration_ms: i64,
 }
 
-/// Copies collections, all when `names` is empty. Repeating it is harmless: bytes that are there are found by content.
-pub(crate) async fn copy_backup(
+/// A copy to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyRequest {
+    /// The job that makes it.
+    pub job_id: JobId,
+    /// Grows with every attempt of the job.
+    pub fencing_token: u64,
+    /// Which backup.
+    pub backup_id: BackupId,
+    /// Its home region, which is asked for it first.
+    pub home: RegionId,
+    /// Into which region.
+    pub to: RegionId,
+    /// Which collections; all when there are none.
+    pub collections: Vec<CollectionName>,
+}
+
+/// Copies collections of a backup into another region. Repeating it is harmless: bytes that are there are found by
+/// content.
+///
+/// # Errors
+/// [`EngineError::NotFound`] for a backup or a region that is not there, [`EngineError::DamagedBackup`],
+/// [`EngineError::Vault`], [`EngineError::Stopped`]. What was stored by then is found again by the next attempt.
+pub async fn copy_backup(
+    request: &CopyRequest,
     vaults: &RegionVaults,
-    home: &RegionId,
-    backup: &BackupId,
-    to: &RegionId,
-    names: &[CollectionName],
-    job: &JobRow,
     context: &RunContext,
 ) -> Result<CopyOutcome, EngineError> {
+    let CopyRequest { backup_id: backup, home, to, collections: names, .. } = request;
     let started = context.clock.now();
     let vaults = &vaults.throttled(&context.throttle);
     let opened = OpenedBackup::find(vaults, Some(home), backup).await?;
@@ -58,7 +76,7 @@ pub(crate) async fn copy_backup(
         opened.collections()?.into_iter().filter(|one| names.is_empty() || names.contains(&one.sealed.name)).collect();
     context.progress.expect(collections.iter().map(|one| (one.sealed.name.clone(), size(one))));
     context.progress.enter(Phase::Transfer);
-    let (mut pins, to_pin) = take_pins(&opened, &target, job, context).await?;
+    let (mut pins, to_pin) = take_pins(&opened, &target, request, context).await?;
     pins.push((to.clone(), to_pin.clone()));
     let copied = tokio::select! {
         copied = write(&opened, &collections, &target, &to_pin, context) => copied,
@@ -85,13 +103,13 @@ fn size(collection: &OpenedCollection<'_>) -> u64 {
 async fn take_pins(
     opened: &OpenedBackup,
     target: &Vault,
-    job: &JobRow,
+    copy: &CopyRequest,
     context: &RunContext,
 ) -> Result<(Vec<(RegionId, Pin)>, Pin), EngineError> {
     let request = |relies_on: ReliesOn, random: [u8; 8]| PinRequest {
-        job_id: job.id.clone(),
+        job_id: copy.job_id.clone(),
         job_type: JobType::Copy,
-        token: job.fencing_token,
+        token: copy.fencing_token,
         random,
         relies_on,
         state: Value::Null,

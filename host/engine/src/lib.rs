@@ -68,7 +68,7 @@ pub use config::{
     ServerConfig, check_cluster_name,
 };
 pub use context::RunContext;
-pub use copy::CopyOutcome;
+pub use copy::{CopyOutcome, CopyRequest, copy_backup};
 pub use error::EngineError;
 pub use host::{Host, HostOptions};
 pub use jobs::{BackupDetail, JobRequest};

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::backup::{BackupOutcome, RequestedCopy, run_backup};
 use crate::blocking::blocking;
 use crate::config::HostConfig;
-use crate::copy::copy_backup;
+use crate::copy::{CopyRequest, copy_backup};
 use crate::host::Inner;
 use crate::jobs::{BackupDetail, JobRequest};
 use crate::opened::OpenedBackup;
@@ -26,8 +26,15 @@ pub(crate) async fn run(inner: &Arc<Inner>, job: &JobRow, context: &RunContext) 
         JobRequest::Backup { request, time, seed } => backup(inner, job, request, time, seed, context).await,
         JobRequest::Copy { to, collections } => {
             let record = backup_record(inner, job).await?;
-            let home = &record.backup.region;
-            let copied = copy_backup(&inner.vaults, home, &record.backup.id, &to, &collections, job, context).await?;
+            let request = CopyRequest {
+                job_id: job.id.clone(),
+                fencing_token: job.fencing_token,
+                backup_id: record.backup.id.clone(),
+                home: record.backup.region.clone(),
+                to: to.clone(),
+                collections,
+            };
+            let copied = copy_backup(&request, &inner.vaults, context).await?;
             let mut regions = BackupDetail::from_value(&record.detail).regions;
             regions.push(to);
             regions.sort();

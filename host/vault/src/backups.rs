@@ -129,7 +129,7 @@ impl Vault {
         let mut listing = BackupListing::default();
         let newest = newest_per_backup(self.visible_manifests(None).await?);
         let mut loads = stream::iter(newest)
-            .map(|(kind, key)| async move { (key.backup_id.clone(), self.load_manifest(kind, &key).await) })
+            .map(|(backup_id, newest)| async move { (backup_id, self.load_first_good(&newest).await) })
             .buffered(self.limits().requests_in_flight.max(1));
         while let Some((backup_id, loaded)) = loads.next().await {
             match loaded {
@@ -154,29 +154,56 @@ impl Vault {
     /// # Errors
     /// [`VaultError::NoSuchBackup`], [`VaultError::Damaged`], [`VaultError::BadManifest`], failures of the store.
     pub async fn load_backup(&self, backup_id: &BackupId) -> Result<LoadedBackup, VaultError> {
-        let newest = newest_per_backup(self.visible_manifests(Some(backup_id)).await?).pop();
-        match newest {
-            Some((kind, key)) => self.load_manifest(kind, &key).await,
+        match newest_per_backup(self.visible_manifests(Some(backup_id)).await?).pop_first() {
+            Some((_, newest)) => self.load_first_good(&newest).await,
             None => Err(VaultError::NoSuchBackup { backup_id: backup_id.clone(), place: self.place() }),
         }
+    }
+
+    /// Loads the first of several manifests of one commit. One that is damaged does not hide the others: they repeat the
+    /// same root. Never falls back to a lower token, which would be another content.
+    async fn load_first_good(&self, manifests: &[(ManifestKind, ManifestKey)]) -> Result<LoadedBackup, VaultError> {
+        let mut first_error = None;
+        for (kind, key) in manifests {
+            match self.load_manifest(*kind, key).await {
+                Err(error @ (VaultError::Damaged { .. } | VaultError::BadManifest { .. })) => {
+                    tracing::warn!(backup = %key.backup_id, %error, "a manifest was left out");
+                    first_error.get_or_insert(error);
+                }
+                result => return result,
+            }
+        }
+        Err(first_error.unwrap_or_else(|| bad("root", "there is none".to_owned())))
     }
 
     /// All parts of one commit of a backup that this vault holds: the one the root names, and copies that came later,
     /// each named by a receipt of its own. Empty when this vault does not know the backup under this token.
     ///
     /// # Errors
-    /// As [`Vault::load_backup`]; one receipt that is damaged fails the call, because a copy would silently be missing.
+    /// As [`Vault::load_backup`]. A receipt that is damaged fails the call only if no other manifest of this commit is
+    /// good: whoever then misses the collections it would have led to says so, since the root says how many there are.
     pub async fn parts_here(&self, backup_id: &BackupId, token: u64) -> Result<Vec<PartRef>, VaultError> {
-        let mut parts = Vec::new();
+        let (mut parts, mut good, mut first_error) = (Vec::new(), false, None);
         for (kind, key) in self.visible_manifests(Some(backup_id)).await? {
-            if key.token == token
-                && let Some(part) = self.load_manifest(kind, &key).await?.part
-                && !parts.contains(&part)
-            {
-                parts.push(part);
+            if key.token != token {
+                continue;
+            }
+            match self.load_manifest(kind, &key).await {
+                Ok(LoadedBackup { part, .. }) => {
+                    good = true;
+                    parts.extend(part.filter(|part| !parts.contains(part)));
+                }
+                Err(error @ (VaultError::Damaged { .. } | VaultError::BadManifest { .. })) => {
+                    tracing::warn!(backup = %backup_id, %error, "a manifest was left out");
+                    first_error.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
             }
         }
-        Ok(parts)
+        match first_error {
+            Some(error) if !good => Err(error),
+            _ => Ok(parts),
+        }
     }
 
     /// Loads the part of a backup that is in this vault.
@@ -336,22 +363,24 @@ impl LoadedBackup {
     }
 }
 
-/// Of each backup the manifest with the highest token; of two with the same token, a root before a receipt and then the
+/// Of each backup the manifests with the highest token, the one that counts first: a root before a receipt and then the
 /// larger digest, so that every reader takes the same one.
-fn newest_per_backup(manifests: Vec<(ManifestKind, ManifestKey)>) -> Vec<(ManifestKind, ManifestKey)> {
-    let mut newest: BTreeMap<BackupId, (ManifestKind, ManifestKey)> = BTreeMap::new();
-    let rank = |(kind, key): &(ManifestKind, ManifestKey)| (key.token, *kind == ManifestKind::Root, key.digest);
-    for manifest in manifests {
-        match newest.entry(manifest.1.backup_id.clone()) {
-            std::collections::btree_map::Entry::Vacant(place) => {
-                place.insert(manifest);
-            }
-            std::collections::btree_map::Entry::Occupied(mut place) => {
-                if rank(&manifest) > rank(place.get()) {
-                    place.insert(manifest);
-                }
-            }
+fn newest_per_backup(
+    manifests: Vec<(ManifestKind, ManifestKey)>,
+) -> BTreeMap<BackupId, Vec<(ManifestKind, ManifestKey)>> {
+    let mut newest: BTreeMap<BackupId, Vec<(ManifestKind, ManifestKey)>> = BTreeMap::new();
+    for (kind, key) in manifests {
+        let there = newest.entry(key.backup_id.clone()).or_default();
+        let token = there.first().map_or(0, |(_, first)| first.token);
+        if key.token > token {
+            there.clear();
+        }
+        if key.token >= token {
+            there.push((kind, key));
         }
     }
-    newest.into_values().collect()
+    for there in newest.values_mut() {
+        there.sort_by_key(|(kind, key)| std::cmp::Reverse((*kind == ManifestKind::Root, key.digest)));
+    }
+    newest
 }

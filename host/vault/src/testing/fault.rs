@@ -1,12 +1,27 @@
 //! A store that fails by plan.
+//!
+//! A plan is a value: written out (`put:roots/@0=done-then-error`), or drawn from a seed. It is counted over all stores
+//! that share it, so one plan covers a project with several vaults.
+//!
+//! Which faults a real store can have: an error before or after the work is done, any delay, and no space left, all of
+//! them. A *torn* object (a prefix of the bytes under the name) cannot come from S3, GCS or Azure, where a put is atomic,
+//! nor from the local store, which writes under another name, syncs and links; it can come from gateways that write
+//! through to a file server. *Stale listings* cannot come from today's S3, GCS, Azure or a local folder, which list what
+//! was acknowledged; they can come from stores that answer from a replica (Swift, some S3 gateways, caches in between).
 
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use object_store::ObjectStore;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use tokio::sync::Semaphore;
 
-use super::intercept::{Hook, Intercept, Operation, Verdict};
+use super::SeededRandom;
+use super::intercept::{Hook, Intercept, Operation, Past, Verdict};
 
 /// What goes wrong.
 #[derive(Debug, Clone)]
@@ -19,7 +34,12 @@ pub enum Effect {
     Torn(usize),
     /// No space is left.
     StorageFull,
-    /// It waits until the test adds a permit, then goes on.
+    /// It is done this many milliseconds later.
+    Delay(u64),
+    /// A listing lacks what was created by the last so many operations and shows what they deleted. Other operations
+    /// are done as asked.
+    Stale(u64),
+    /// It waits until the test adds a permit, then goes on. Cannot be written out.
     Wait(Arc<Semaphore>),
 }
 
@@ -28,11 +48,11 @@ pub enum Effect {
 pub struct Fault {
     /// Which operation; `None` means any.
     pub operation: Option<Operation>,
-    /// Only keys that begin so.
+    /// Only keys that begin so. Keys begin with the label of their store, if it has one.
     pub key_prefix: String,
     /// How many matching operations go well before.
     pub skip: u64,
-    /// How many go wrong then.
+    /// How many go wrong then; `u64::MAX` for a store that stays so.
     pub times: u64,
     /// What goes wrong.
     pub effect: Effect,
@@ -51,6 +71,12 @@ impl Fault {
         Self { operation: Some(operation), key_prefix: key_prefix.to_owned(), skip: 0, times: u64::MAX, effect }
     }
 
+    /// From operation number `number` on nothing answers any more.
+    #[must_use]
+    pub fn dead_from(number: u64) -> Self {
+        Self::at(number, Effect::Fail).times(u64::MAX)
+    }
+
     /// Lets the first `skip` matching operations go well.
     #[must_use]
     pub fn after(mut self, skip: u64) -> Self {
@@ -64,32 +90,197 @@ impl Fault {
         self.times = times;
         self
     }
+
+    fn matches(&self, operation: Operation, key: &str) -> bool {
+        self.operation.is_none_or(|wanted| wanted == operation) && key.starts_with(&self.key_prefix)
+    }
+}
+
+/// Several faults: `any@7=error, list@2*3=stale(5)`.
+#[derive(Debug, Clone, Default)]
+pub struct FaultPlan(pub Vec<Fault>);
+
+impl FaultPlan {
+    /// One to `most` faults among the next `operations` operations, drawn from a seed. Now and then the store stays dead.
+    #[must_use]
+    pub fn random(random: &mut SeededRandom, operations: u64, most: u64) -> Self {
+        let count = 1 + random.below(most);
+        let mut faults: Vec<Fault> = (0..count).map(|_| random_fault(random, operations)).collect();
+        if random.chance(15) {
+            faults.push(Fault::dead_from(random.below(operations)));
+        }
+        Self(faults)
+    }
+}
+
+fn random_fault(random: &mut SeededRandom, operations: u64) -> Fault {
+    let effect = match random.below(7) {
+        0 | 1 => Effect::Fail,
+        2 | 3 => Effect::SucceedThenFail,
+        4 => Effect::StorageFull,
+        5 => Effect::Delay(random.below(4)),
+        _ => Effect::Stale(1 + random.below(operations)),
+    };
+    let fault = Fault::at(random.below(operations), effect).times(1 + random.below(3));
+    match fault.effect {
+        // Of listings there are few: counted by themselves, or nearly every draw would miss them.
+        Effect::Stale(_) => Fault { operation: Some(Operation::List), skip: random.below(operations / 6 + 1), ..fault },
+        _ => fault,
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fail => f.write_str("error"),
+            Self::SucceedThenFail => f.write_str("done-then-error"),
+            Self::Torn(bytes) => write!(f, "torn({bytes})"),
+            Self::StorageFull => f.write_str("full"),
+            Self::Delay(milliseconds) => write!(f, "delay({milliseconds})"),
+            Self::Stale(operations) => write!(f, "stale({operations})"),
+            Self::Wait(_) => f.write_str("wait"),
+        }
+    }
+}
+
+impl FromStr for Effect {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (word, number) = match text.strip_suffix(')').and_then(|text| text.split_once('(')) {
+            Some((word, number)) => (word, number.parse::<u64>().map_err(|error| format!("`{text}`: {error}"))?),
+            None => (text, 0),
+        };
+        match word {
+            "error" => Ok(Self::Fail),
+            "done-then-error" => Ok(Self::SucceedThenFail),
+            "torn" => Ok(Self::Torn(usize::try_from(number).unwrap_or(usize::MAX))),
+            "full" => Ok(Self::StorageFull),
+            "delay" => Ok(Self::Delay(number)),
+            "stale" => Ok(Self::Stale(number)),
+            _ => Err(format!("`{text}` is no effect: error, done-then-error, torn(n), full, delay(ms), stale(n)")),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let operation = match self.operation {
+            None => "any",
+            Some(Operation::Put) => "put",
+            Some(Operation::Get) => "get",
+            Some(Operation::Delete) => "delete",
+            Some(Operation::List) => "list",
+        };
+        f.write_str(operation)?;
+        if !self.key_prefix.is_empty() {
+            write!(f, ":{}", self.key_prefix)?;
+        }
+        write!(f, "@{}", self.skip)?;
+        match self.times {
+            1 => {}
+            u64::MAX => f.write_str("*")?,
+            times => write!(f, "*{times}")?,
+        }
+        write!(f, "={}", self.effect)
+    }
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    /// `<any|put|get|delete|list>[:<key prefix>]@<how many go well>[*<how many go wrong, all if left out>]=<effect>`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no fault: it looks like `put:roots/@0*2=error`");
+        let (what, effect) = text.trim().split_once('=').ok_or_else(wrong)?;
+        let (subject, when) = what.split_once('@').ok_or_else(wrong)?;
+        let (word, key_prefix) = subject.split_once(':').unwrap_or((subject, ""));
+        let operation = match word {
+            "any" => None,
+            "put" => Some(Operation::Put),
+            "get" => Some(Operation::Get),
+            "delete" => Some(Operation::Delete),
+            "list" => Some(Operation::List),
+            _ => return Err(wrong()),
+        };
+        let number = |text: &str| text.parse::<u64>().map_err(|_| wrong());
+        let (skip, times) = match when.split_once('*') {
+            None => (number(when)?, 1),
+            Some((skip, "")) => (number(skip)?, u64::MAX),
+            Some((skip, times)) => (number(skip)?, number(times)?),
+        };
+        Ok(Self { operation, key_prefix: key_prefix.to_owned(), skip, times, effect: effect.parse()? })
+    }
+}
+
+impl fmt::Display for FaultPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let faults: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&faults.join(", "))
+    }
+}
+
+impl FromStr for FaultPlan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let faults = text.split(',').map(str::trim).filter(|fault| !fault.is_empty());
+        faults.map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
 }
 
 /// Wraps a store and makes operations fail by plan.
 #[derive(Debug, Clone)]
 pub struct FaultStore {
     store: Arc<dyn ObjectStore>,
-    plan: Arc<Plan>,
+    plan: Arc<Mutex<State>>,
 }
 
-#[derive(Debug, Default)]
-struct Plan(Mutex<State>);
+/// Changes that are remembered for stale listings; a listing is never older than this many changes.
+const REMEMBERED_CHANGES: usize = 1_000;
 
 #[derive(Debug, Default)]
 struct State {
     faults: Vec<Fault>,
+    /// Operations since the plan was made.
     operations: u64,
     fired: u64,
+    /// Operations ever; orders the changes.
+    now: u64,
+    changes: VecDeque<Change>,
+}
+
+/// An object that came or went.
+#[derive(Debug)]
+struct Change {
+    at: u64,
+    label: String,
+    key: String,
+    /// What was there before; `None` for an object that came.
+    before: Option<ObjectMeta>,
 }
 
 impl FaultStore {
     /// Wraps a store; nothing fails until there is a plan.
     #[must_use]
     pub fn new(inner: Arc<dyn ObjectStore>) -> Self {
-        let plan = Arc::new(Plan::default());
-        let store = Arc::new(Intercept { inner, hook: Arc::clone(&plan) });
-        Self { store, plan }
+        Self::with_plan(inner, "", Arc::default())
+    }
+
+    /// Wraps another store that is counted and fails by the same plan, its keys after `label`.
+    #[must_use]
+    pub fn beside(&self, inner: Arc<dyn ObjectStore>, label: &str) -> Self {
+        Self::with_plan(inner, label, Arc::clone(&self.plan))
+    }
+
+    fn with_plan(inner: Arc<dyn ObjectStore>, label: &str, plan: Arc<Mutex<State>>) -> Self {
+        let planned = Planned {
+            label: label.to_owned(),
+            inner: Arc::clone(&inner),
+            plan: Arc::clone(&plan),
+            before: Mutex::default(),
+        };
+        Self { store: Arc::new(Intercept { inner, hook: Arc::new(planned) }), plan }
     }
 
     /// The store to hand out.
@@ -100,48 +291,69 @@ impl FaultStore {
 
     /// Replaces the plan and counts from 0 again. An empty plan heals the store.
     pub fn plan(&self, faults: Vec<Fault>) {
-        *self.plan.lock() = State { faults, operations: 0, fired: 0 };
+        let mut state = lock(&self.plan);
+        (state.faults, state.operations, state.fired) = (faults, 0, 0);
     }
 
     /// Operations since the plan was made.
     #[must_use]
     pub fn operations(&self) -> u64 {
-        self.plan.lock().operations
+        lock(&self.plan).operations
     }
 
     /// Faults that happened since the plan was made.
     #[must_use]
     pub fn fired(&self) -> u64 {
-        self.plan.lock().fired
+        lock(&self.plan).fired
     }
 }
 
-impl Plan {
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
+impl State {
     /// Counts this operation against every fault and picks the first that is due.
-    fn next(&self, operation: Operation, key: &str) -> Option<Effect> {
-        let mut state = self.lock();
-        state.operations += 1;
+    fn next(&mut self, operation: Operation, key: &str) -> Option<Effect> {
+        self.operations += 1;
+        self.now += 1;
         let mut due = None;
-        for fault in &mut state.faults {
-            let matches =
-                fault.operation.is_none_or(|wanted| wanted == operation) && key.starts_with(&fault.key_prefix);
-            if !matches {
+        for fault in &mut self.faults {
+            if !fault.matches(operation, key) {
                 continue;
             }
             if fault.skip > 0 {
                 fault.skip -= 1;
             } else if fault.times > 0 && due.is_none() {
-                fault.times -= 1;
+                fault.times = if fault.times == u64::MAX { u64::MAX } else { fault.times - 1 };
                 due = Some(fault.effect.clone());
             }
         }
-        state.fired += u64::from(due.is_some());
+        self.fired += u64::from(due.is_some());
         due
     }
+
+    /// What a listing of the store with this label looked like `operations` operations ago.
+    fn past(&self, label: &str, operations: u64) -> Past {
+        let since = self.now.saturating_sub(operations);
+        let mut then: HashMap<&str, Option<&ObjectMeta>> = HashMap::new();
+        for change in self.changes.iter().filter(|change| change.label == label && change.at >= since) {
+            // The first change since then tells what was there then.
+            then.entry(&change.key).or_insert(change.before.as_ref());
+        }
+        let hidden: HashSet<String> = then.keys().map(|key| (*key).to_owned()).collect();
+        Past { hidden, shown: then.into_values().flatten().cloned().collect() }
+    }
+}
+
+/// The plan as one store sees it.
+#[derive(Debug)]
+struct Planned {
+    label: String,
+    inner: Arc<dyn ObjectStore>,
+    plan: Arc<Mutex<State>>,
+    /// What was there when an operation under way began.
+    before: Mutex<HashMap<String, Option<ObjectMeta>>>,
 }
 
 fn planned(kind: std::io::ErrorKind) -> object_store::Error {
@@ -149,14 +361,24 @@ fn planned(kind: std::io::ErrorKind) -> object_store::Error {
 }
 
 #[async_trait]
-impl Hook for Plan {
+impl Hook for Planned {
     async fn before(&self, operation: Operation, key: &str) -> Verdict {
-        match self.next(operation, key) {
+        if matches!(operation, Operation::Put | Operation::Delete) {
+            let there = self.inner.head(&Path::from(key)).await.ok();
+            lock(&self.before).insert(key.to_owned(), there);
+        }
+        let due = lock(&self.plan).next(operation, &format!("{}{key}", self.label));
+        match due {
             None => Verdict::Go,
             Some(Effect::Fail) => Verdict::Refuse(planned(std::io::ErrorKind::ConnectionReset)),
             Some(Effect::SucceedThenFail) => Verdict::DoThenFail(planned(std::io::ErrorKind::TimedOut)),
             Some(Effect::Torn(bytes)) => Verdict::Tear(bytes, planned(std::io::ErrorKind::ConnectionReset)),
             Some(Effect::StorageFull) => Verdict::Refuse(planned(std::io::ErrorKind::StorageFull)),
+            Some(Effect::Delay(milliseconds)) => {
+                tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+                Verdict::Go
+            }
+            Some(Effect::Stale(operations)) => Verdict::Stale(lock(&self.plan).past(&self.label, operations)),
             Some(Effect::Wait(gate)) => {
                 if let Ok(permit) = gate.acquire().await {
                     permit.forget();
@@ -166,5 +388,81 @@ impl Hook for Plan {
         }
     }
 
-    fn after(&self, _operation: Operation, _key: &str, _ok: bool) {}
+    fn after(&self, operation: Operation, key: &str, ok: bool) {
+        let Some(before) = lock(&self.before).remove(key) else { return };
+        // An object that was replaced is listed before and after.
+        let changed = ok && before.is_some() == (operation == Operation::Delete);
+        if changed {
+            let mut state = lock(&self.plan);
+            let at = state.now;
+            state.changes.push_back(Change { at, label: self.label.clone(), key: key.to_owned(), before });
+            if state.changes.len() > REMEMBERED_CHANGES {
+                state.changes.pop_front();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use futures::TryStreamExt;
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    #[test]
+    fn a_plan_is_read_as_it_was_written() {
+        let text = "any@7=error, put:away/roots/@0*=done-then-error, list@2*3=stale(5), put@1=torn(10), get@0=delay(3), \
+                    delete@0=full";
+        assert_eq!(text.parse::<FaultPlan>().unwrap().to_string(), text);
+        for seed in 0..200 {
+            let plan = FaultPlan::random(&mut SeededRandom::new(seed), 50, 4).to_string();
+            assert_eq!(plan.parse::<FaultPlan>().unwrap().to_string(), plan);
+        }
+        for wrong in ["any=error", "any@x=error", "every@1=error", "any@1=explode", "any@1=torn(x)"] {
+            assert!(wrong.parse::<FaultPlan>().is_err(), "{wrong}");
+        }
+    }
+
+    async fn listed(store: &Arc<dyn ObjectStore>, prefix: &str) -> Vec<String> {
+        let listed: Vec<_> = store.list(Some(&Path::from(prefix))).try_collect().await.unwrap();
+        let mut keys: Vec<String> = listed.into_iter().map(|meta: ObjectMeta| meta.location.to_string()).collect();
+        keys.sort();
+        keys
+    }
+
+    #[tokio::test]
+    async fn a_stale_listing_is_the_listing_of_a_while_ago() {
+        let faults = FaultStore::new(Arc::new(InMemory::new()));
+        let (store, other) = (faults.store(), faults.beside(Arc::new(InMemory::new()), "other/").store());
+        let put = async |store: &Arc<dyn ObjectStore>, key: &str| {
+            store.put(&Path::from(key), "x".into()).await.unwrap();
+        };
+        put(&store, "a/old").await;
+        put(&store, "a/gone").await;
+        put(&store, "a/new").await; // 3 operations before the listing
+        store.delete(&Path::from("a/gone")).await.unwrap(); // 2
+        put(&store, "a/old").await; // replaced: listed all the time
+        put(&other, "a/new").await;
+        assert_eq!(listed(&store, "a").await, ["a/new", "a/old"]);
+        faults.plan(vec![Fault::on(Operation::List, "", Effect::Stale(5))]);
+        assert_eq!(listed(&store, "a").await, ["a/gone", "a/old"]);
+        assert_eq!(listed(&store, "b").await, [""; 0]);
+        assert_eq!(listed(&other, "a").await, ["a/new"; 0], "each store has a past of its own");
+        faults.plan(Vec::new());
+        assert_eq!(listed(&store, "a").await, ["a/new", "a/old"]);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_dead_stays_dead() {
+        let faults = FaultStore::new(Arc::new(InMemory::new()));
+        let store = faults.store();
+        faults.plan("any@1*=error".parse::<FaultPlan>().unwrap().0);
+        store.put(&Path::from("a"), "x".into()).await.unwrap();
+        for _ in 0..3 {
+            assert!(store.get(&Path::from("a")).await.is_err());
+        }
+        assert_eq!((faults.operations(), faults.fired()), (4, 3));
+    }
 }

@@ -1,5 +1,6 @@
 //! A store that asks a hook before it does something and tells it afterwards.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,7 +14,7 @@ use object_store::{
 };
 
 /// What is asked of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
     /// Writes an object.
     Put,
@@ -36,6 +37,29 @@ pub(super) enum Verdict {
     DoThenFail(object_store::Error),
     /// Only this many bytes are written, and the answer is this error.
     Tear(usize, object_store::Error),
+    /// A listing is answered as it was a while ago; other operations are done as asked.
+    Stale(Past),
+}
+
+/// How a listing of a while ago differs from one of now.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    /// Keys that were not there yet.
+    pub(super) hidden: HashSet<String>,
+    /// Objects that were still there.
+    pub(super) shown: Vec<ObjectMeta>,
+}
+
+impl Past {
+    fn lists(&self, meta: &ObjectMeta) -> bool {
+        !self.hidden.contains(meta.location.as_ref())
+    }
+
+    /// What was still there below a prefix.
+    fn shown_below(&self, prefix: Option<&Path>) -> Vec<ObjectMeta> {
+        let below = |meta: &&ObjectMeta| prefix.is_none_or(|prefix| meta.location.prefix_matches(prefix));
+        self.shown.iter().filter(below).cloned().collect()
+    }
 }
 
 /// Sees every operation.
@@ -71,7 +95,7 @@ impl<H: Hook> ObjectStore for Intercept<H> {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let key = location.as_ref();
         match self.hook.before(Operation::Put, key).await {
-            Verdict::Go => {
+            Verdict::Go | Verdict::Stale(_) => {
                 let result = self.inner.put_opts(location, payload, options).await;
                 self.hook.after(Operation::Put, key, result.is_ok());
                 result
@@ -100,7 +124,7 @@ impl<H: Hook> ObjectStore for Intercept<H> {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let key = location.as_ref();
         match self.hook.before(Operation::Get, key).await {
-            Verdict::Go => {
+            Verdict::Go | Verdict::Stale(_) => {
                 let result = self.inner.get_opts(location, options).await;
                 self.hook.after(Operation::Get, key, result.is_ok());
                 result
@@ -111,7 +135,7 @@ impl<H: Hook> ObjectStore for Intercept<H> {
 
     async fn get_ranges(&self, location: &Path, ranges: &[std::ops::Range<u64>]) -> Result<Vec<Bytes>> {
         match self.hook.before(Operation::Get, location.as_ref()).await {
-            Verdict::Go => self.inner.get_ranges(location, ranges).await,
+            Verdict::Go | Verdict::Stale(_) => self.inner.get_ranges(location, ranges).await,
             Verdict::Refuse(error) | Verdict::DoThenFail(error) | Verdict::Tear(_, error) => Err(error),
         }
     }
@@ -147,6 +171,16 @@ impl<H: Hook> ObjectStore for Intercept<H> {
                     hook.after(Operation::List, &key, true);
                     Ok(inner.list(prefix.as_ref()))
                 }
+                Verdict::Stale(past) => {
+                    hook.after(Operation::List, &key, true);
+                    let still = futures::stream::iter(past.shown_below(prefix.as_ref()).into_iter().map(Ok));
+                    let listed = inner.list(prefix.as_ref());
+                    let there = listed.filter(move |meta| {
+                        let lists = meta.as_ref().map_or(true, |meta| past.lists(meta));
+                        futures::future::ready(lists)
+                    });
+                    Ok(still.chain(there).boxed())
+                }
                 Verdict::Refuse(error) | Verdict::DoThenFail(error) | Verdict::Tear(_, error) => Err(error),
             }
         }
@@ -162,6 +196,11 @@ impl<H: Hook> ObjectStore for Intercept<H> {
         let key = prefix.map(ToString::to_string).unwrap_or_default();
         match self.hook.before(Operation::List, &key).await {
             Verdict::Go => self.inner.list_with_delimiter(prefix).await,
+            Verdict::Stale(past) => {
+                let mut listed = self.inner.list_with_delimiter(prefix).await?;
+                listed.objects.retain(|meta| past.lists(meta));
+                Ok(listed)
+            }
             Verdict::Refuse(error) | Verdict::DoThenFail(error) | Verdict::Tear(_, error) => Err(error),
         }
     }

@@ -1,10 +1,12 @@
-//! Stores for tests: one that fails by plan, one that records what is asked of it. For this crate's tests and for those
-//! of whoever drives a vault.
+//! Stores for tests: one that fails by plan, one that records what is asked of it; and randomness that can be repeated.
+//! For this crate's tests and for those of whoever drives a vault.
 
 mod fault;
 mod intercept;
+mod random;
 mod record;
 
-pub use fault::{Effect, Fault, FaultStore};
+pub use fault::{Effect, Fault, FaultPlan, FaultStore};
 pub use intercept::Operation;
+pub use random::{SeededRandom, long, seeds};
 pub use record::{Event, RecordingStore};

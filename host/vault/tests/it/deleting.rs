@@ -104,6 +104,38 @@ async fn a_later_copy_is_found_by_its_receipt_though_the_root_does_not_name_it()
 }
 
 #[tokio::test]
+async fn a_damaged_receipt_does_not_hide_a_good_one_of_the_same_commit() {
+    let (home, _, _) = two_vaults().await;
+    let loaded = home.load_backup(&backup_id(1)).await.unwrap();
+    let store = memory();
+    let third = Vault::init(store.clone(), options("third", 3)).await.unwrap();
+    let pin = third.pin(request(2), clock()).await.unwrap();
+    let mut parts = Vec::new();
+    for codec in [Codec::Lz4, Codec::Store] {
+        // Two attempts at the same copy: the second stores nothing new, so its part and its receipt differ.
+        let part = write_part(&third, &pin, &backup_id(1), 2, &sample(1), codec).await.unwrap();
+        third.put_receipt(&loaded.committed(), &part.reference).await.unwrap();
+        parts.push(part.reference);
+    }
+    let receipts = keys(&store, "receipts").await;
+    assert_eq!(receipts.len(), 2);
+    for hit in &receipts {
+        let whole = bytes_of(&store, hit).await;
+        change(&store, hit, |bytes| bytes.truncate(10)).await;
+        assert_eq!(read_back(&third, &backup_id(1)).await.unwrap(), sample(1));
+        assert!(third.list_backups().await.unwrap().damaged.is_empty());
+        assert_eq!(third.parts_here(&backup_id(1), 1).await.unwrap().len(), 1);
+        change(&store, hit, |bytes| *bytes = whole).await;
+    }
+    for hit in &receipts {
+        change(&store, hit, |bytes| bytes.truncate(10)).await;
+    }
+    assert!(matches!(third.load_backup(&backup_id(1)).await, Err(VaultError::Damaged { .. })));
+    assert!(matches!(third.parts_here(&backup_id(1), 1).await, Err(VaultError::Damaged { .. })));
+    assert_eq!(third.list_backups().await.unwrap().damaged.len(), 1);
+}
+
+#[tokio::test]
 async fn deleting_in_several_vaults_keeps_all_parts_until_the_root_is_gone() {
     let (home, away, _) = two_vaults().await;
     assert!(matches!(away.remove_parts(&backup_id(1)).await, Err(VaultError::BadManifest { .. })));

@@ -8,5 +8,6 @@ mod golden;
 mod opening;
 mod order;
 mod pins;
+mod plans;
 mod support;
 mod writing;
