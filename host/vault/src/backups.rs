@@ -235,9 +235,14 @@ impl Vault {
             let named = reference.key.escape_debug();
             return Err(bad("root", format!("its part `{named}` is not the name of a part in this vault")));
         };
+        self.load_part_by(&key).await
+    }
+
+    /// Loads a part by its name.
+    pub(crate) async fn load_part_by(&self, key: &ManifestKey) -> Result<Part, VaultError> {
         let object = key.path(ManifestKind::Part).to_string();
-        let part = Part::parse(&object, &self.read_manifest(ManifestKind::Part, &key).await?)?;
-        check_names(&key, &object, &part.open.backup_id, part.open.token)?;
+        let part = Part::parse(&object, &self.read_manifest(ManifestKind::Part, key).await?)?;
+        check_names(key, &object, &part.open.backup_id, part.open.token)?;
         Ok(part)
     }
 
@@ -301,7 +306,7 @@ impl Vault {
     }
 
     /// Keys of one kind of manifest.
-    async fn manifests(
+    pub(crate) async fn manifests(
         &self,
         kind: ManifestKind,
         backup_id: Option<&BackupId>,
@@ -329,7 +334,11 @@ impl Vault {
         Ok(bytes)
     }
 
-    async fn load_manifest(&self, kind: ManifestKind, key: &ManifestKey) -> Result<LoadedBackup, VaultError> {
+    pub(crate) async fn load_manifest(
+        &self,
+        kind: ManifestKind,
+        key: &ManifestKey,
+    ) -> Result<LoadedBackup, VaultError> {
         let object = key.path(kind).to_string();
         let bytes = self.read_manifest(kind, key).await?;
         let loaded = if kind == ManifestKind::Receipt {

@@ -235,6 +235,12 @@ impl VaultError {
         if is_storage_full(&source) { Self::StorageFull { key, source } } else { Self::Store { action, key, source } }
     }
 
+    /// True when the disk below a local vault cannot read what is there (`EIO`): damage, which asking again does not cure.
+    pub(crate) fn is_unreadable_medium(&self) -> bool {
+        const EIO: i32 = 5;
+        matches!(self, Self::Store { source, .. } if has_below(source, |io| io.raw_os_error() == Some(EIO)))
+    }
+
     /// True when the vault has no space left.
     #[must_use]
     pub fn is_storage_full(&self) -> bool {
@@ -248,13 +254,16 @@ impl VaultError {
 
 /// Looks for "no space left" anywhere below a store's error.
 fn is_storage_full(error: &object_store::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    has_below(error, |io| matches!(io.kind(), StorageFull | QuotaExceeded))
+}
+
+/// Looks for an error of the system anywhere below a store's error.
+fn has_below(error: &object_store::Error, wanted: impl Fn(&std::io::Error) -> bool) -> bool {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-            if matches!(io.kind(), StorageFull | QuotaExceeded) {
-                return true;
-            }
+        if error.downcast_ref::<std::io::Error>().is_some_and(&wanted) {
+            return true;
         }
         next = error.source();
     }

@@ -4,7 +4,7 @@
 //! those ends, never a backup. A pack counts only while it is really there with the size the index gives: a blob whose
 //! pack somebody removed is stored again by the next backup instead of being referenced into nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::{BufMut, BytesMut};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -15,7 +15,7 @@ use crate::layout::{self, FORMAT_VERSION};
 use crate::objects::Objects;
 use crate::pack::{self, BlobEntry, ENTRY_BYTES, Fields, PackDamage, TRAILER_BYTES, Trailer};
 use crate::verify::ObjectDamage;
-use crate::{BlobId, Limits, PackId, VaultError, digest_of};
+use crate::{BlobId, Limits, PackId, VaultError, damage_note, digest_of};
 
 const MAGIC: &[u8; 8] = b"LSHOREIX";
 /// Bytes before the first pack of an index object.
@@ -46,6 +46,25 @@ pub(crate) fn encode(packs: &[PackIndex]) -> BytesMut {
         pack.entries.iter().for_each(|entry| entry.write(&mut out));
     }
     out
+}
+
+/// Writes index objects for packs that are durable, and answers their keys.
+pub(crate) async fn write(objects: &Objects, packs: &[PackIndex]) -> Result<Vec<String>, VaultError> {
+    let (mut rest, mut written) = (packs, Vec::new());
+    while !rest.is_empty() {
+        let mut blobs = 0;
+        let fits = rest.iter().take_while(|pack| {
+            blobs += pack.entries.len();
+            blobs <= objects.limits().index_object_blobs
+        });
+        let (now, later) = rest.split_at(fits.count().max(1).min(rest.len()));
+        rest = later;
+        let bytes = encode(now).freeze();
+        let path = layout::index_path(&digest_of(&bytes));
+        objects.put_content(&path, vec![bytes]).await?;
+        written.push(path.to_string());
+    }
+    Ok(written)
 }
 
 /// Reads the bytes of an index object.
@@ -173,10 +192,21 @@ impl Index {
     }
 }
 
+/// What an index is loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Packs that are noted as damaged come last: a blob that lies elsewhere too is read there first.
+    Reading,
+    /// Packs that are noted as damaged are absent: what they held is stored again.
+    Writing,
+}
+
 /// What loading found.
 #[derive(Debug, Default)]
 pub(crate) struct LoadedIndex {
     pub(crate) index: Index,
+    /// Packs that are noted as damaged.
+    pub(crate) noted: HashSet<PackId>,
     /// Index objects and packs that could not be used.
     pub(crate) damages: Vec<ObjectDamage>,
 }
@@ -185,20 +215,23 @@ pub(crate) struct LoadedIndex {
 ///
 /// Listing comes first and index objects second would lose nothing either; packs are listed *after* the index objects
 /// were read, so that a pack an index object names and that is missing from the listing is really gone.
-pub(crate) async fn load(objects: &Objects) -> Result<LoadedIndex, VaultError> {
+pub(crate) async fn load(objects: &Objects, purpose: Purpose) -> Result<LoadedIndex, VaultError> {
     let limits = objects.limits();
-    let mut loaded = LoadedIndex::default();
+    let mut loaded = LoadedIndex { noted: damage_note::load(objects).await?, ..LoadedIndex::default() };
+    let (mut last, mut unindexed) = (Vec::new(), Vec::new());
     let mut indexed: HashMap<PackId, PackIndex> = HashMap::new();
-    for object in read_index_objects(objects).await? {
+    for (_, object) in read_index_objects(objects).await? {
         match object {
             Ok(packs) => indexed.extend(packs.into_iter().map(|pack| (pack.id, pack))),
             Err(damage) => loaded.damages.push(damage),
         }
     }
-    let mut unindexed = Vec::new();
     for meta in objects.list(Some(layout::PACKS)).await? {
         let Some(id) = layout::parse_pack_path(meta.location.as_ref()) else { continue };
+        let is_noted = loaded.noted.contains(&id);
         match indexed.remove(&id) {
+            _ if is_noted && purpose == Purpose::Writing => {}
+            Some(pack) if pack.size_bytes == meta.size && is_noted => last.push(pack),
             Some(pack) if pack.size_bytes == meta.size => loaded.index.add(&pack, limits)?,
             Some(pack) => loaded.damages.push(ObjectDamage {
                 object: meta.location.to_string(),
@@ -218,10 +251,13 @@ pub(crate) async fn load(objects: &Objects) -> Result<LoadedIndex, VaultError> {
         .buffer_unordered(limits.requests_in_flight);
     while let Some(end) = ends.try_next().await? {
         match end {
+            Ok(pack) if loaded.noted.contains(&pack.id) => last.push(pack),
             Ok(pack) => loaded.index.add(&pack, limits)?,
             Err(damage) => loaded.damages.push(damage),
         }
     }
+    drop(ends);
+    last.iter().try_for_each(|pack| loaded.index.add(pack, limits))?;
     loaded.damages.sort_by(|one, other| one.object.cmp(&other.object));
     for damage in &loaded.damages {
         tracing::warn!(object = %damage.object, expected = %damage.expected, found = %damage.found, "left out of the index");
@@ -229,9 +265,11 @@ pub(crate) async fn load(objects: &Objects) -> Result<LoadedIndex, VaultError> {
     Ok(loaded)
 }
 
-type Outcome<T> = Result<T, ObjectDamage>;
+/// What an object holds, or what is wrong with it.
+pub(crate) type Outcome<T> = Result<T, ObjectDamage>;
 
-async fn read_index_objects(objects: &Objects) -> Result<Vec<Outcome<Vec<PackIndex>>>, VaultError> {
+/// Reads all index objects.
+pub(crate) async fn read_index_objects(objects: &Objects) -> Result<Vec<(Path, Outcome<Vec<PackIndex>>)>, VaultError> {
     let limits = objects.limits();
     let keys = objects
         .list(Some(layout::INDEX))
@@ -239,7 +277,10 @@ async fn read_index_objects(objects: &Objects) -> Result<Vec<Outcome<Vec<PackInd
         .into_iter()
         .filter_map(|meta| layout::parse_index_path(meta.location.as_ref()).map(|digest| (digest, meta.location)));
     stream::iter(keys)
-        .map(|(digest, location)| async move { read_index_object(objects, digest, &location, limits).await })
+        .map(|(digest, location)| async move {
+            let read = read_index_object(objects, digest, &location, limits).await?;
+            Ok((location, read))
+        })
         .buffer_unordered(limits.requests_in_flight)
         .try_collect()
         .await
@@ -257,8 +298,12 @@ async fn read_index_object(
         found,
     };
     // An object that vanished between listing and reading was replaced by a larger one or by the ends of its packs.
-    let Some(bytes) = objects.get(location, limits.index_object_bytes).await? else {
-        return Ok(Err(damage("an index", "nothing".to_owned())));
+    let bytes = match objects.get(location, limits.index_object_bytes).await {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(Err(damage("an index", "nothing".to_owned()))),
+        Err(error @ VaultError::TooLarge { .. }) => return Ok(Err(damage("an index", error.to_string()))),
+        Err(error) if error.is_unreadable_medium() => return Ok(Err(damage("an index", error.to_string()))),
+        Err(error) => return Err(error),
     };
     if digest_of(&bytes) != digest {
         return Ok(Err(damage("the digest in its name", digest_of(&bytes).to_string())));
@@ -267,7 +312,7 @@ async fn read_index_object(
 }
 
 /// Reads trailer and index of a pack with two ranged reads.
-async fn read_pack_end(
+pub(crate) async fn read_pack_end(
     objects: &Objects,
     id: PackId,
     location: &Path,

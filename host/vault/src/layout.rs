@@ -17,6 +17,10 @@ pub(crate) const PACKS: &str = "packs";
 pub(crate) const INDEX: &str = "index";
 /// Folder of pins.
 pub(crate) const PINS: &str = "pins";
+/// Folder of notes about damaged packs.
+pub(crate) const DAMAGED: &str = "damaged";
+/// Folder of damaged objects that were moved out of the way.
+pub(crate) const SET_ASIDE: &str = "set-aside";
 
 /// The three kinds of manifest, each with a folder of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,6 +111,21 @@ pub(crate) fn parse_index_path(key: &str) -> Option<Digest> {
     key.strip_prefix(INDEX)?.strip_prefix('/')?.parse().ok()
 }
 
+/// Key of the note about a damaged pack.
+pub(crate) fn damage_path(pack: &PackId) -> Path {
+    Path::from(format!("{DAMAGED}/{pack}.json"))
+}
+
+/// Takes the key of such a note apart.
+pub(crate) fn parse_damage_path(key: &str) -> Option<PackId> {
+    key.strip_prefix(DAMAGED)?.strip_prefix('/')?.strip_suffix(".json")?.parse().ok()
+}
+
+/// Key under which a damaged object is kept out of the way.
+pub(crate) fn set_aside_path(key: &Path) -> Path {
+    Path::from(format!("{SET_ASIDE}/{key}"))
+}
+
 /// Key of a pin.
 pub(crate) fn pin_path(job_id: &JobId, token: u64, random: [u8; 8]) -> Path {
     Path::from(format!("{PINS}/{job_id}/{token:016x}-{:016x}.json", u64::from_be_bytes(random)))
@@ -123,6 +142,7 @@ mod tests {
         let pack = PackId::new(digest_of(b"p"));
         assert_eq!(parse_pack_path(pack_path(&pack).as_ref()), Some(pack));
         assert_eq!(parse_index_path(index_path(&digest_of(b"i")).as_ref()), Some(digest_of(b"i")));
+        assert_eq!(parse_damage_path(damage_path(&pack).as_ref()), Some(pack));
         let key = ManifestKey { backup_id: "backup0_ab12".parse().unwrap(), token: 0xfe, digest: digest_of(b"m") };
         for kind in [ManifestKind::Part, ManifestKind::Root, ManifestKind::Receipt] {
             assert_eq!(ManifestKey::parse(kind, key.path(kind).as_ref()), Some(key.clone()));

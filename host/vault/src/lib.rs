@@ -45,9 +45,11 @@
 
 mod backups;
 mod codec;
+mod damage_note;
 mod error;
 mod file_digest;
 mod header;
+mod heal;
 mod ids;
 mod index;
 mod layout;
@@ -58,6 +60,7 @@ mod objects;
 mod pack;
 mod pin;
 mod reader;
+mod repair;
 mod session;
 pub mod testing;
 mod throttle;
@@ -67,6 +70,7 @@ mod verify;
 pub use backups::{BackupListing, BackupSummary, CommittedRoot, LoadedBackup, Origin};
 pub use codec::{CodecError, Transcoder};
 pub use error::VaultError;
+pub use heal::ManifestDamage;
 pub use ids::{BlobId, IdKey, PackId, digest_of};
 pub use layout::{FORMAT_VERSION, HEADER_KEY, ManifestKind};
 pub use limits::Limits;
@@ -79,7 +83,10 @@ pub use manifest::{
 pub use pack::BlobEntry;
 pub use pin::{Pin, PinRecord, PinRequest, ReliesOn};
 pub use reader::{FilePiece, Reader};
-pub use session::{BlobInfo, FinishedPart, PartDraft, PieceSource, Session, SessionOptions, StoredBlob, StoredFile};
+pub use repair::{RepairOutcome, RepairPlan};
+pub use session::{
+    BlobInfo, CopiedBlobs, FinishedPart, PartDraft, PieceSource, Session, SessionOptions, StoredBlob, StoredFile,
+};
 pub use throttle::{CpuPermit, Priority, Throttle, ThrottleLimits};
 pub use vault::{Vault, VaultOptions};
-pub use verify::{BlobDamage, CollectionReport, ObjectDamage, VerifyLevel, VerifyOptions, VerifyReport};
+pub use verify::{BlobDamage, CollectionReport, ObjectDamage, Sample, VerifyLevel, VerifyOptions, VerifyReport};

@@ -46,6 +46,8 @@ pub struct Limits {
     pub pin_lapse_ms: i64,
     /// Damages listed per collection by a verification; the rest is counted.
     pub damages_listed: usize,
+    /// A verification reads packs in ranges of about this many bytes; a range is longer only for a longer blob.
+    pub verify_range_bytes: u64,
 }
 
 impl Limits {
@@ -71,6 +73,7 @@ impl Limits {
         pin_refresh_ms: 15 * 60 * 1000,
         pin_lapse_ms: 24 * 60 * 60 * 1000,
         damages_listed: 100,
+        verify_range_bytes: 8 * 1024 * 1024,
     };
 }
 

@@ -166,6 +166,11 @@ impl Pin {
         self.inner.objects.delete(&self.inner.path).await
     }
 
+    /// The time, by the clock the pin was taken with.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
     /// Fails when the pin is gone or was not refreshed in time.
     pub(crate) async fn check(&self) -> Result<(), VaultError> {
         let record = self.record();

@@ -20,6 +20,7 @@
 //! a blob which is not in a durable, indexed pack, or files whose blobs do not add up.
 
 mod budget;
+mod from_vault;
 mod shared;
 
 use std::collections::{BTreeSet, HashSet};
@@ -31,13 +32,16 @@ use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{BackupId, Codec, Digest, Timestamp};
 
 use self::budget::{Budget, work_bytes};
+pub use self::from_vault::CopiedBlobs;
+pub(crate) use self::from_vault::fetch_pack;
 use self::shared::{Piece, Shared};
 use crate::file_digest::{PieceDigest, join_pieces};
 use crate::layout::{ManifestKey, ManifestKind};
 use crate::manifest::bad;
 use crate::{
     BlobId, CollectionFiles, PackId, PackRef, Part, PartOpen, PartRef, PartSealed, Pin, Sealed, Sizes, Vault,
-    VaultError, digest_of, index,
+    VaultError, digest_of,
+    index::{self, Purpose},
 };
 
 /// How a session uses the machine.
@@ -153,7 +157,7 @@ impl Vault {
     /// [`VaultError::PinLapsed`], [`VaultError::TooMany`] for a vault beyond the limits, failures of the store.
     pub async fn begin(&self, pin: &Pin, options: SessionOptions) -> Result<Session, VaultError> {
         pin.check().await?;
-        let known = index::load(self.objects()).await?.index;
+        let known = index::load(self.objects(), Purpose::Writing).await?;
         let limits = self.limits();
         let budget_bytes = options.memory_budget_bytes.max(limits.memory_budget_min_bytes);
         // A quarter at most for the open pack: the rest is for pieces at work and packs on their way.

@@ -4,7 +4,7 @@
 //! a claim is never left behind by a dropped future. Any failure after the claim fails the whole session: another task
 //! may already rely on that blob. Locks are held for a few instructions and never across an `await`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -17,16 +17,18 @@ use super::StoredBlob;
 use super::budget::{Budget, Reservation};
 use crate::codec::Transcoder;
 use crate::file_digest::{PieceDigest, hash_piece};
-use crate::index::{self, Index, PackIndex};
+use crate::index::{self, Index, LoadedIndex, PackIndex};
 use crate::layout;
 use crate::pack::PackBuilder;
-use crate::{BlobId, Pin, Vault, VaultError, digest_of};
+use crate::{BlobEntry, BlobId, PackId, Pin, Vault, VaultError, damage_note};
 
 pub(super) struct Shared {
     pub(super) vault: Vault,
     pub(super) pin: Pin,
     /// What the vault held when the session began.
     pub(super) known: Index,
+    /// Packs that were noted as damaged then; writing one again heals it.
+    noted: HashSet<PackId>,
     pub(super) budget: Budget,
     /// One permit per thread that may do CPU work.
     pub(super) cpu: Arc<Semaphore>,
@@ -76,7 +78,7 @@ impl Shared {
     pub(super) fn new(
         vault: Vault,
         pin: Pin,
-        known: Index,
+        known: LoadedIndex,
         budget: Budget,
         cpu_threads: u32,
         pack_target_bytes: u64,
@@ -94,7 +96,8 @@ impl Shared {
         Self {
             vault,
             pin,
-            known,
+            known: known.index,
+            noted: known.noted,
             budget,
             cpu: Arc::new(Semaphore::new(cpu_threads as usize)),
             cpu_threads,
@@ -242,8 +245,36 @@ impl Shared {
         let sealed = sealed
             .await
             .map_err(|error| VaultError::TaskStopped { task: "closes a pack", reason: error.to_string() })?;
-        self.vault.objects().put_content(&layout::pack_path(&sealed.id), sealed.pieces).await?;
+        self.write_pack(&sealed.id, sealed.pieces).await?;
         Ok(PackIndex { id: sealed.id, size_bytes: sealed.size_bytes, entries: sealed.entries })
+    }
+
+    /// Writes a pack. One of this name that was damaged is whole again then, and its note goes.
+    async fn write_pack(&self, id: &PackId, pieces: Vec<Bytes>) -> Result<(), VaultError> {
+        self.vault.objects().put_content(&layout::pack_path(id), pieces).await?;
+        if self.noted.contains(id) {
+            let now = self.pin.now();
+            damage_note::clear(self.vault.objects(), id, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a pack of another vault as it is. Its bytes were compared with its name, `entries` were read from them.
+    pub(super) async fn adopt(&self, id: PackId, bytes: Bytes, entries: Vec<BlobEntry>) -> Result<(), VaultError> {
+        self.check()?;
+        let size_bytes = bytes.len() as u64;
+        self.write_pack(&id, vec![bytes]).await.map_err(|error| self.fail(error))?;
+        let mut state = self.lock();
+        // Only now that it is durable may others find its blobs; what they stored meanwhile is stored twice.
+        state.claims.extend(entries.iter().map(|entry| (entry.id, entry.plain_bytes)));
+        state.new_bytes = state.new_bytes.saturating_add(size_bytes);
+        state.durable.push(PackIndex { id, size_bytes, entries });
+        Ok(())
+    }
+
+    /// True when this blob is in the vault, or this session has stored it or is at it.
+    pub(super) fn has(&self, id: &BlobId) -> bool {
+        self.known.first(id).is_some() || self.lock().claims.contains_key(id)
     }
 
     /// Makes everything that was put so far durable and findable: packs first, then index objects.
@@ -269,20 +300,8 @@ impl Shared {
 
     /// Writes index objects for packs that are durable.
     async fn write_index(&self, packs: Vec<PackIndex>) -> Result<(), VaultError> {
+        index::write(self.vault.objects(), &packs).await?;
         let limits = self.vault.limits();
-        let mut rest = packs.as_slice();
-        while !rest.is_empty() {
-            let mut blobs = 0;
-            let fits = rest.iter().take_while(|pack| {
-                blobs += pack.entries.len();
-                blobs <= limits.index_object_blobs
-            });
-            let (now, later) = rest.split_at(fits.count().max(1).min(rest.len()));
-            rest = later;
-            let bytes = index::encode(now).freeze();
-            let path = layout::index_path(&digest_of(&bytes));
-            self.vault.objects().put_content(&path, vec![bytes]).await?;
-        }
         let mut state = self.lock();
         packs.iter().try_for_each(|pack| state.indexed.add(pack, limits))
     }

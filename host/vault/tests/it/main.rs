@@ -5,6 +5,7 @@ mod damage;
 mod deleting;
 mod faults;
 mod golden;
+mod healing;
 mod opening;
 mod order;
 mod pins;

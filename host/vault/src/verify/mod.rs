@@ -1,12 +1,19 @@
 //! Verification: how far what a part promises is really there.
+//!
+//! Contract: damage is a finding, never an error, and everything that was asked for is looked at. A collection is called
+//! damaged only when a blob of it can be read from no pack at all. A verification that was stopped goes on with the
+//! packs that were not found good yet ([`VerifyOptions::good`]); damaged ones are looked at again, so no finding is
+//! lost. Memory is bounded whatever the packs' sizes are ([`pack`]).
+
+mod pack;
+mod sample;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::pack;
+pub use self::sample::Sample;
 use crate::{BlobEntry, BlobId, PackId, Part, Reader, Vault, VaultError, layout};
 
 /// How deep to look.
@@ -55,6 +62,9 @@ pub struct CollectionReport {
     pub blobs: u64,
     /// Bytes of these files.
     pub plain_bytes: u64,
+    /// Blobs of these files whose packs were looked at in this run, or were found good in an earlier one
+    /// ([`VerifyOptions::good`]). Equal to `blobs` unless only a sample was read.
+    pub checked_blobs: u64,
     /// Files that cannot be read back whole.
     pub damaged_files: u64,
     /// Blobs that cannot be read back: the first [`Limits::damages_listed`](crate::Limits::damages_listed) of them.
@@ -68,6 +78,17 @@ pub struct VerifyReport {
     pub collections: Vec<CollectionReport>,
     /// Packs and index objects that are missing or damaged, whether or not this part suffers from it.
     pub objects: Vec<ObjectDamage>,
+    /// Packs that hold the part's blobs.
+    pub packs: u64,
+    /// Packs that were read in this run.
+    pub packs_read: u64,
+    /// Packs that were read, are as long as they should be, and are not what their names say: the next backup must not
+    /// rely on them ([`Vault::note_damage`]).
+    pub damaged_packs: Vec<PackId>,
+    /// Packs that were read and are good.
+    pub good_packs: Vec<PackId>,
+    /// Blobs of the part that can be read from no pack: all of them, once each.
+    pub bad_blobs: Vec<BlobId>,
     /// Bytes of packs that were read.
     pub read_bytes: u64,
 }
@@ -84,10 +105,17 @@ impl VerifyReport {
 pub struct VerifyOptions<'a> {
     /// How deep to look.
     pub level: VerifyLevel,
-    /// Packs read at the same time. Each is held in memory whole.
+    /// Packs read at the same time. Each takes about two ranges of
+    /// [`Limits::verify_range_bytes`](crate::Limits::verify_range_bytes).
     pub packs_in_flight: usize,
+    /// Only these packs are read; all others are only looked for. `None` reads all.
+    pub sample: Option<Sample>,
+    /// Packs that an earlier run found good at this level or a deeper one: they are not read again.
+    pub good: HashSet<PackId>,
     /// Told the bytes of packs read so far and in all.
     pub on_bytes: &'a (dyn Fn(u64, u64) + Send + Sync),
+    /// Told each pack that was read, and whether it is good.
+    pub on_pack: &'a (dyn Fn(PackId, bool) + Send + Sync),
 }
 
 impl std::fmt::Debug for VerifyOptions<'_> {
@@ -102,16 +130,8 @@ impl<'a> VerifyOptions<'a> {
     #[must_use]
     pub fn new(level: VerifyLevel, on_bytes: &'a (dyn Fn(u64, u64) + Send + Sync)) -> Self {
         let packs_in_flight = std::thread::available_parallelism().map_or(2, usize::from).min(2);
-        Self { level, packs_in_flight, on_bytes }
+        Self { level, packs_in_flight, sample: None, good: HashSet::new(), on_bytes, on_pack: &|_, _| {} }
     }
-}
-
-/// What reading one pack told about it.
-struct PackFinding {
-    damage: Option<ObjectDamage>,
-    /// Blobs that cannot be read from it, and why.
-    bad: Vec<(BlobId, String)>,
-    read_bytes: u64,
 }
 
 impl Vault {
@@ -127,16 +147,17 @@ impl Vault {
         for id in wanted.iter().filter(|id| reader.index().first(id).is_none()) {
             bad.insert(*id, (String::new(), "it is in no pack that is there".to_owned()));
         }
-        if options.level > VerifyLevel::Exists {
-            self.read_packs(&reader, &wanted, &options, &mut report, &mut bad).await?;
-        }
-        report.collections = part.open.collections.iter().map(|files| self.judge(files, &reader, &bad)).collect();
+        let checked = self.read_packs(&reader, &wanted, &options, &mut report, &mut bad).await?;
+        let judge = |files| self.judge(files, &reader, &bad, &checked);
+        report.collections = part.open.collections.iter().map(judge).collect();
+        report.bad_blobs = bad.into_keys().collect();
+        report.bad_blobs.sort_unstable();
         report.objects.sort_by(|one, other| one.object.cmp(&other.object));
         report.objects.dedup();
         Ok(report)
     }
 
-    /// Reads every pack that holds a wanted blob, several at a time.
+    /// Reads the packs that hold wanted blobs, several at a time, and answers which packs are known by now.
     async fn read_packs(
         &self,
         reader: &Reader,
@@ -144,70 +165,38 @@ impl Vault {
         options: &VerifyOptions<'_>,
         report: &mut VerifyReport,
         bad: &mut HashMap<BlobId, (String, String)>,
-    ) -> Result<(), VaultError> {
-        let packs: BTreeMap<PackId, Vec<BlobEntry>> = reader.by_pack(wanted.iter()).into_iter().collect();
-        let total: u64 = packs.keys().filter_map(|pack| reader.index().pack_bytes(pack)).sum();
-        let done = AtomicU64::new(0);
-        let done = &done;
-        let findings: Vec<(PackId, PackFinding)> = stream::iter(packs)
-            .map(|(pack, entries)| async move {
-                let finding = self.read_pack(reader, pack, entries, options.level).await?;
-                let bytes = reader.index().pack_bytes(&pack).unwrap_or_default();
-                (options.on_bytes)(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
-                Ok::<_, VaultError>((pack, finding))
-            })
-            .buffer_unordered(options.packs_in_flight.max(1))
-            .try_collect()
-            .await?;
-        for (pack, finding) in findings {
+    ) -> Result<HashSet<PackId>, VaultError> {
+        let mut packs: BTreeMap<PackId, Vec<BlobEntry>> = reader.by_pack(wanted.iter()).into_iter().collect();
+        report.packs = packs.len() as u64;
+        if options.level == VerifyLevel::Exists {
+            return Ok(packs.into_keys().collect());
+        }
+        if let Some(sample) = &options.sample {
+            let chosen: HashSet<PackId> = sample.choose(packs.keys().copied().collect()).into_iter().collect();
+            packs.retain(|pack, _| chosen.contains(pack));
+        }
+        let checked: HashSet<PackId> = packs.keys().copied().collect();
+        packs.retain(|pack, _| !options.good.contains(pack));
+        for (pack, finding) in look_at_all(reader, packs, options).await? {
+            report.packs_read += 1;
             report.read_bytes += finding.read_bytes;
-            report.objects.extend(finding.damage);
+            match finding.damage {
+                Some(damage) => {
+                    report.objects.push(damage);
+                    report.damaged_packs.push(pack);
+                }
+                None if finding.bad.is_empty() => report.good_packs.push(pack),
+                None => {}
+            }
             for (id, found) in finding.bad {
                 // Another pack may hold the blob whole.
-                if reader.index().all(&id).len() > 1 && reader.read_blob(&id).await.is_ok() {
+                if !wanted.contains(&id) || reader.index().all(&id).len() > 1 && reader.read_blob(&id).await.is_ok() {
                     continue;
                 }
                 bad.insert(id, (layout::pack_path(&pack).to_string(), found));
             }
         }
-        Ok(())
-    }
-
-    async fn read_pack(
-        &self,
-        reader: &Reader,
-        pack: PackId,
-        entries: Vec<BlobEntry>,
-        level: VerifyLevel,
-    ) -> Result<PackFinding, VaultError> {
-        let path = layout::pack_path(&pack);
-        let Some(bytes) = self.objects().get(&path, self.limits().pack_bytes).await? else {
-            let damage =
-                ObjectDamage { object: path.to_string(), expected: "a pack".to_owned(), found: "nothing".to_owned() };
-            let bad = entries.iter().map(|entry| (entry.id, "its pack is missing".to_owned())).collect();
-            return Ok(PackFinding { damage: Some(damage), bad, read_bytes: 0 });
-        };
-        let reader = reader.clone();
-        let limits = *self.limits();
-        let thread = self.throttle().cpu().await;
-        let task = tokio::task::spawn_blocking(move || {
-            let _thread = thread;
-            let found = PackId::new((*blake3::hash(&bytes).as_bytes()).into());
-            let index = pack::read_index(&bytes, &limits);
-            let damage = match (&index, found == pack) {
-                (_, false) => Some((pack.to_string(), found.to_string())),
-                (Err(reason), true) => Some(("a pack".to_owned(), reason.to_string())),
-                (Ok(_), true) => None,
-            };
-            let whole = damage.is_none() && level == VerifyLevel::Stored;
-            let bad = if whole { Vec::new() } else { bad_blobs(&reader, &bytes, &entries, level) };
-            PackFinding {
-                damage: damage.map(|(expected, found)| ObjectDamage { object: path.to_string(), expected, found }),
-                bad,
-                read_bytes: bytes.len() as u64,
-            }
-        });
-        task.await.map_err(|error| VaultError::TaskStopped { task: "verifies a pack", reason: error.to_string() })
+        Ok(checked)
     }
 
     /// Puts together what is known about one collection.
@@ -216,6 +205,7 @@ impl Vault {
         files: &crate::CollectionFiles,
         reader: &Reader,
         bad: &HashMap<BlobId, (String, String)>,
+        checked: &HashSet<PackId>,
     ) -> CollectionReport {
         let mut report = CollectionReport { number: files.number, ..CollectionReport::default() };
         for file in &files.files {
@@ -224,6 +214,8 @@ impl Vault {
             report.plain_bytes = report.plain_bytes.saturating_add(file.size_bytes);
             let mut damages: Vec<BlobDamage> = Vec::new();
             for blob in &file.blobs {
+                let place = reader.index().first(blob);
+                report.checked_blobs += u64::from(place.is_none_or(|place| checked.contains(&place.pack)));
                 if let Some((object, found)) = bad.get(blob) {
                     let (object, found) = (object.clone(), found.clone());
                     damages.push(BlobDamage { file_number: file.number, blob: *blob, object, found });
@@ -242,19 +234,27 @@ impl Vault {
     }
 }
 
-/// Looks at each wanted blob of a pack: decodes it, or, where decoding was not asked for, compares its checksum.
-fn bad_blobs(reader: &Reader, bytes: &Bytes, entries: &[BlobEntry], level: VerifyLevel) -> Vec<(BlobId, String)> {
-    let look = |entry: &BlobEntry| {
-        let range = usize::try_from(entry.offset).ok()?..usize::try_from(entry.end()).ok()?;
-        let stored = (range.end <= bytes.len()).then(|| bytes.slice(range));
-        let Some(stored) = stored else { return Some("its pack ends before it".to_owned()) };
-        match level {
-            VerifyLevel::Decoded => reader.decode(entry, &stored).err(),
-            _ if crc32fast::hash(&stored) == entry.checksum => None,
-            _ => Some("its stored bytes do not match their checksum".to_owned()),
-        }
-    };
-    entries.iter().filter_map(|entry| look(entry).map(|found| (entry.id, found))).collect()
+/// Reads packs, several at a time.
+async fn look_at_all(
+    reader: &Reader,
+    packs: BTreeMap<PackId, Vec<BlobEntry>>,
+    options: &VerifyOptions<'_>,
+) -> Result<Vec<(PackId, pack::PackFinding)>, VaultError> {
+    let bytes_of = |pack: &PackId| reader.index().pack_bytes(pack).unwrap_or_default();
+    let total: u64 = packs.keys().map(bytes_of).sum();
+    let done = AtomicU64::new(0);
+    let done = &done;
+    stream::iter(packs)
+        .map(|(pack, entries)| async move {
+            let bytes = bytes_of(&pack);
+            let finding = pack::look_at(reader, pack, bytes, &entries, options.level).await?;
+            (options.on_pack)(pack, finding.damage.is_none() && finding.bad.is_empty());
+            (options.on_bytes)(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
+            Ok::<_, VaultError>((pack, finding))
+        })
+        .buffer_unordered(options.packs_in_flight.max(1))
+        .try_collect()
+        .await
 }
 
 /// Every blob a part names, as often as it names it.

@@ -1,0 +1,192 @@
+//! Copying blobs from another vault of the project: whole packs where that pays, single blobs else.
+//!
+//! A pack of which at least half is wanted is copied byte for byte, checked against its name: no decoding, no encoding,
+//! and no key. Of other packs only the wanted blobs are read, each checked against its id, and packed again with the
+//! codec they had. What this vault has already is not read at all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use longshore_model::Codec;
+
+use super::Session;
+use crate::manifest::bad;
+use crate::{BlobEntry, BlobId, PackId, Reader, VaultError, layout, pack};
+
+/// Whole packs that are copied at the same time: one is read while another is written.
+const PACKS_IN_FLIGHT: usize = 2;
+
+/// What [`Session::copy_from`] did.
+#[derive(Debug, Default)]
+pub struct CopiedBlobs {
+    /// Blobs that were here already.
+    pub present: u64,
+    /// Packs that were copied byte for byte.
+    pub packs: u64,
+    /// Blobs that were read and packed again.
+    pub blobs: u64,
+    /// Blobs that the other vault cannot give, and why.
+    pub unreadable: Vec<(BlobId, VaultError)>,
+}
+
+/// How the blobs that are wanted will come.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct CopyPlan {
+    /// Packs to copy whole, with the wanted blobs in each.
+    whole: Vec<(PackId, Vec<BlobId>)>,
+    /// Blobs to read one by one.
+    single: Vec<BlobId>,
+}
+
+impl Session {
+    /// Stores these blobs of another vault of the same project here, as far as they are not here yet. `on_bytes` is told
+    /// the plain length of each blob that is done, blobs that were here included. As with [`Session::put`], what was
+    /// stored is durable only after [`Session::checkpoint`] or [`Session::finish`].
+    ///
+    /// # Errors
+    /// [`VaultError::BadManifest`] for a vault of another project; failures of the stores. A blob that the other vault
+    /// does not have, or has damaged, is none: it is named in the result.
+    pub async fn copy_from(
+        &self,
+        reader: &Reader,
+        blobs: &[BlobId],
+        on_bytes: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<CopiedBlobs, VaultError> {
+        let (here, there) = (self.shared.vault.project_id(), reader.vault().project_id());
+        if here != there {
+            return Err(bad("pack", format!("it belongs to {there}, this vault to {here}: projects share no packs")));
+        }
+        let mut copied = CopiedBlobs::default();
+        let length = |blob: &BlobId| reader.blob_bytes(blob).unwrap_or_default();
+        let mut missing = Vec::with_capacity(blobs.len());
+        for blob in blobs {
+            if self.shared.has(blob) {
+                copied.present += 1;
+                on_bytes(length(blob));
+            } else {
+                missing.push(*blob);
+            }
+        }
+        let mut plan = plan(reader, missing);
+        let done: Vec<(bool, Vec<BlobId>)> = stream::iter(std::mem::take(&mut plan.whole))
+            .map(|(pack, wanted)| async move { Ok::<_, VaultError>((self.adopt(reader, pack).await?, wanted)) })
+            .buffer_unordered(PACKS_IN_FLIGHT)
+            .try_collect()
+            .await?;
+        for (adopted, wanted) in done {
+            if adopted {
+                copied.packs += 1;
+                wanted.iter().for_each(|blob| on_bytes(length(blob)));
+            } else {
+                // Damaged as a whole; most of its blobs may still be good, or lie elsewhere too.
+                plan.single.extend(wanted);
+            }
+        }
+        self.copy_singly(reader, plan.single, &mut copied, on_bytes).await?;
+        Ok(copied)
+    }
+
+    async fn copy_singly(
+        &self,
+        reader: &Reader,
+        blobs: Vec<BlobId>,
+        copied: &mut CopiedBlobs,
+        on_bytes: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), VaultError> {
+        let mut results = stream::iter(blobs)
+            .map(|blob| async move {
+                if self.shared.has(&blob) {
+                    return Ok((blob, Ok(0)));
+                }
+                match reader.read_blob(&blob).await {
+                    Ok(bytes) => {
+                        let length = bytes.len() as u64;
+                        // The codec that was chosen for it once; it is kept, whatever would be chosen today.
+                        let codec = reader.codec(&blob).unwrap_or(Codec::Store);
+                        self.put(bytes, codec).await?;
+                        Ok((blob, Ok(length)))
+                    }
+                    Err(
+                        error @ (VaultError::Damaged { .. }
+                        | VaultError::MissingObject { .. }
+                        | VaultError::UnknownBlob { .. }),
+                    ) => Ok((blob, Err(error))),
+                    Err(error) => Err(error),
+                }
+            })
+            .buffer_unordered(self.shared.vault.limits().pieces_in_flight.max(1));
+        while let Some((blob, result)) = results.try_next().await? {
+            match result {
+                Ok(length) => {
+                    copied.blobs += 1;
+                    on_bytes(length);
+                }
+                Err(error) => copied.unreadable.push((blob, error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies one pack; false when it is not there or not what its name says.
+    async fn adopt(&self, reader: &Reader, pack: PackId) -> Result<bool, VaultError> {
+        let size_bytes = reader.index().pack_bytes(&pack).unwrap_or_default();
+        let reservation = self.shared.budget.reserve(usize::try_from(size_bytes).unwrap_or(usize::MAX)).await?;
+        let Some((bytes, entries)) = fetch_pack(reader.vault(), pack).await? else { return Ok(false) };
+        self.shared.adopt(pack, bytes, entries).await?;
+        drop(reservation);
+        Ok(true)
+    }
+}
+
+/// Reads a whole pack and proves it by its name; `None` when it is not there, or not what its name says.
+pub(crate) async fn fetch_pack(
+    vault: &crate::Vault,
+    pack: PackId,
+) -> Result<Option<(Bytes, Vec<BlobEntry>)>, VaultError> {
+    let path = layout::pack_path(&pack);
+    let limits = Arc::new(*vault.limits());
+    let bytes = match vault.objects().get(&path, limits.pack_bytes).await {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) | Err(VaultError::TooLarge { .. }) => return Ok(None),
+        Err(error) if error.is_unreadable_medium() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let proven = tokio::task::spawn_blocking(move || {
+        if *blake3::hash(&bytes).as_bytes() != *pack.as_bytes() {
+            return None;
+        }
+        let entries = pack::read_index(&bytes, &limits).ok()?;
+        Some((bytes, entries))
+    });
+    proven.await.map_err(|error| VaultError::TaskStopped { task: "checks a pack", reason: error.to_string() })
+}
+
+/// Sorts wanted blobs into packs that are copied whole and blobs that are not.
+fn plan(reader: &Reader, missing: Vec<BlobId>) -> CopyPlan {
+    let mut plan = CopyPlan::default();
+    let mut packs: BTreeMap<PackId, (u64, Vec<BlobId>)> = BTreeMap::new();
+    for blob in missing {
+        match reader.index().first(&blob) {
+            Some(place) => {
+                let (bytes, blobs) = packs.entry(place.pack).or_default();
+                if !blobs.contains(&blob) {
+                    *bytes += u64::from(place.entry.stored_bytes);
+                    blobs.push(blob);
+                }
+            }
+            // Reading it tells that it is in no pack.
+            None => plan.single.push(blob),
+        }
+    }
+    for (pack, (wanted_bytes, blobs)) in packs {
+        let pack_bytes = reader.index().pack_bytes(&pack).unwrap_or(u64::MAX);
+        if wanted_bytes.saturating_mul(2) >= pack_bytes {
+            plan.whole.push((pack, blobs));
+        } else {
+            plan.single.extend(blobs);
+        }
+    }
+    plan
+}

@@ -1,0 +1,362 @@
+//! What was damaged is noted, stored again, fetched from another vault or rebuilt; nothing good is overwritten.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+
+use longshore_model::{Codec, Timestamp};
+use longshore_vault::*;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+
+use crate::support::*;
+
+/// Two vaults of one project with the same backup.
+struct Pair {
+    store: Store,
+    vault: Vault,
+    other_store: Store,
+    other: Vault,
+    part: FinishedPart,
+}
+
+async fn pair() -> Pair {
+    let (store, other_store) = (memory(), memory());
+    let vault = new_vault(store.clone()).await.with_limits(small_limits());
+    let other = Vault::init(other_store.clone(), options("far", 2)).await.unwrap().with_limits(small_limits());
+    let part = back_up(&vault, &backup_id(1), 1, &sample(1), Codec::Zstd { level: 1 }).await.unwrap();
+    Pair { store, vault, other_store, other, part }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(NOW)
+}
+
+fn pack_of(key: &Path) -> PackId {
+    key.filename().unwrap().parse().unwrap()
+}
+
+async fn session(vault: &Vault, token: u64) -> Session {
+    let pin = vault.pin(request(token), clock()).await.unwrap();
+    vault.begin(&pin, SessionOptions::default()).await.unwrap()
+}
+
+fn blobs(part: &Part) -> Vec<BlobId> {
+    let files = part.open.collections.iter().flat_map(|collection| &collection.files);
+    files.flat_map(|file| file.blobs.iter().copied()).collect()
+}
+
+async fn flip(store: &Store, key: &Path) {
+    change(store, key, |bytes| {
+        let middle = bytes.len() / 3;
+        bytes[middle] ^= 0xff;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_noted_pack_is_not_relied_on_by_the_next_backup_but_still_read() {
+    let Pair { store, vault, .. } = pair().await;
+    let key = keys(&store, "packs").await.remove(0);
+    flip(&store, &key).await;
+    // Without a note the next backup trusts the length and refers to what is damaged.
+    back_up(&vault, &backup_id(2), 2, &sample(1), Codec::Store).await.unwrap();
+    let report = verify(&vault, &backup_id(2), VerifyLevel::Stored).await;
+    assert!(!report.is_whole());
+    assert_eq!(report.damaged_packs, [pack_of(&key)]);
+    vault.note_damage(&report.damaged_packs, now()).await.unwrap();
+    // Noting alone changes nothing for readers: what is still good in the pack is read.
+    let before: HashSet<BlobId> = report.bad_blobs.iter().copied().collect();
+    let again = verify(&vault, &backup_id(2), VerifyLevel::Decoded).await;
+    assert!(again.bad_blobs.iter().all(|blob| before.contains(blob)), "{again:?}");
+    let part = back_up(&vault, &backup_id(3), 3, &sample(1), Codec::Store).await.unwrap();
+    assert!(part.reference.sizes.new_bytes > 0, "the damaged pack was relied on");
+    for backup in 1..=3 {
+        assert_eq!(read_back(&vault, &backup_id(backup)).await.unwrap(), sample(1), "backup {backup}");
+        assert!(verify(&vault, &backup_id(backup), VerifyLevel::Decoded).await.is_whole());
+    }
+}
+
+#[tokio::test]
+async fn writing_a_noted_pack_again_takes_the_note_back_even_where_nothing_can_be_deleted() {
+    use longshore_vault::testing::{Effect, Fault, FaultStore, Operation};
+    for may_delete in [true, false] {
+        let faults = FaultStore::new(memory());
+        let vault = new_vault(faults.store()).await.with_limits(small_limits());
+        let store = faults.store();
+        let blob = bytes::Bytes::from(noise(5, 30_000));
+        // One blob alone always makes the same pack.
+        let put = async |token: u64| {
+            let session = session(&vault, token).await;
+            let stored = session.put(blob.clone(), Codec::Store).await.unwrap();
+            session.checkpoint().await.unwrap();
+            stored
+        };
+        let id = put(1).await.id;
+        let key = keys(&store, "packs").await.remove(0);
+        flip(&store, &key).await;
+        assert!(!put(2).await.new, "a pack without a note is trusted");
+        vault.note_damage(&[pack_of(&key)], now()).await.unwrap();
+        if !may_delete {
+            faults.plan(vec![Fault::on(Operation::Delete, "damaged/", Effect::Fail)]);
+        }
+        assert!(put(3).await.new);
+        assert_eq!(keys(&store, "packs").await, [key]);
+        assert!(vault.noted_packs().await.unwrap().is_empty(), "may delete: {may_delete}");
+        assert_eq!(keys(&store, "damaged").await.is_empty(), may_delete);
+        assert!(!put(4).await.new, "the healed pack counts again");
+        assert_eq!(vault.open_reader().await.unwrap().read_blob(&id).await.unwrap(), blob);
+    }
+}
+
+#[tokio::test]
+async fn a_note_that_cannot_be_read_counts_and_strange_ones_do_not() {
+    let Pair { store, vault, .. } = pair().await;
+    let pack = pack_of(&keys(&store, "packs").await[0]);
+    for (name, content) in [(format!("damaged/{pack}.json"), "{broken"), ("damaged/readme".to_owned(), "hello")] {
+        store.put(&name.into(), content.into()).await.unwrap();
+    }
+    assert_eq!(vault.noted_packs().await.unwrap(), HashSet::from([pack]));
+    vault.clear_damage(&[pack], now()).await.unwrap();
+    assert!(vault.noted_packs().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_backup_is_copied_by_whole_packs_byte_for_byte() {
+    let Pair { store, vault, other_store, other, part } = pair().await;
+    let reader = vault.open_reader().await.unwrap();
+    let session = session(&other, 1).await;
+    let done = Mutex::new(0);
+    let on_bytes = |bytes| *done.lock().unwrap() += bytes;
+    let wanted = blobs(&part.part);
+    let copied = session.copy_from(&reader, &wanted, &on_bytes).await.unwrap();
+    assert_eq!((copied.packs as usize, copied.blobs), (part.part.open.packs.len(), 0));
+    assert!(copied.unreadable.is_empty());
+    session.checkpoint().await.unwrap();
+    assert_eq!(keys(&store, "packs").await, keys(&other_store, "packs").await);
+    for key in keys(&store, "packs").await {
+        assert_eq!(bytes_of(&store, &key).await, bytes_of(&other_store, &key).await);
+    }
+    let there = other.open_reader().await.unwrap();
+    for blob in &wanted {
+        assert_eq!(there.read_blob(blob).await.unwrap(), reader.read_blob(blob).await.unwrap());
+    }
+    // Every blob was reported, as often as it was asked for or once; again, nothing moves.
+    assert!(*done.lock().unwrap() > 0);
+    let again = session.copy_from(&reader, &wanted, &|_| {}).await.unwrap();
+    assert_eq!((again.packs, again.blobs, again.present as usize), (0, 0, wanted.len()));
+}
+
+#[tokio::test]
+async fn a_few_blobs_of_a_pack_are_copied_without_the_rest_and_what_is_there_is_not_read() {
+    let Pair { vault, other_store, other, part, .. } = pair().await;
+    let reader = vault.open_reader().await.unwrap();
+    let mut small: Vec<BlobId> = blobs(&part.part);
+    small.sort_by_key(|blob| reader.blob_bytes(blob).unwrap());
+    let wanted = &small[..2];
+    let session = session(&other, 1).await;
+    let copied = session.copy_from(&reader, wanted, &|_| {}).await.unwrap();
+    assert_eq!((copied.packs, copied.blobs), (0, 2));
+    session.checkpoint().await.unwrap();
+    let bytes: u64 = bytes_of(&other_store, &keys(&other_store, "packs").await[0]).await.len() as u64;
+    assert!(bytes < 10_000, "{bytes} bytes for two small blobs");
+    // A pack of which most is here already is not copied whole either.
+    let most: Vec<BlobId> = small[2..].to_vec();
+    let session = self::session(&other, 2).await;
+    session.copy_from(&reader, &most, &|_| {}).await.unwrap();
+    session.checkpoint().await.unwrap();
+    assert_eq!(other.open_reader().await.unwrap().blob_count(), reader.blob_count());
+}
+
+#[tokio::test]
+async fn a_copy_of_a_damaged_pack_takes_what_is_good_and_names_the_rest() {
+    let Pair { store, vault, other, part, .. } = pair().await;
+    for key in keys(&store, "packs").await {
+        flip(&store, &key).await;
+    }
+    let bad = verify(&vault, &backup_id(1), VerifyLevel::Decoded).await.bad_blobs;
+    let reader = vault.open_reader().await.unwrap();
+    let session = session(&other, 1).await;
+    let copied = session.copy_from(&reader, &blobs(&part.part), &|_| {}).await.unwrap();
+    let mut unreadable: Vec<BlobId> = copied.unreadable.iter().map(|(blob, _)| *blob).collect();
+    unreadable.sort_unstable();
+    unreadable.dedup();
+    assert_eq!(unreadable, bad);
+    assert_eq!(copied.packs, 0, "a pack that does not match its name was copied");
+    session.checkpoint().await.unwrap();
+    let there = other.open_reader().await.unwrap();
+    for blob in blobs(&part.part).iter().filter(|blob| !bad.contains(blob)) {
+        there.read_blob(blob).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn packs_are_never_copied_between_projects() {
+    let Pair { vault, part, .. } = pair().await;
+    let foreign = VaultOptions { project_id: "proj-other".parse().unwrap(), ..options("local", 3) };
+    let foreign = Vault::init(memory(), foreign).await.unwrap();
+    let session = session(&foreign, 1).await;
+    let reader = vault.open_reader().await.unwrap();
+    assert!(session.copy_from(&reader, &blobs(&part.part), &|_| {}).await.is_err());
+}
+
+#[tokio::test]
+async fn a_pack_is_healed_by_the_same_pack_elsewhere_and_never_by_a_damaged_one() {
+    let Pair { store, vault, other_store, other, part } = pair().await;
+    let session = session(&other, 1).await;
+    session.copy_from(&vault.open_reader().await.unwrap(), &blobs(&part.part), &|_| {}).await.unwrap();
+    session.checkpoint().await.unwrap();
+    let all = keys(&store, "packs").await;
+    let (flipped, lost) = (&all[0], &all[1]);
+    let right = bytes_of(&store, flipped).await;
+    flip(&store, flipped).await;
+    store.delete(lost).await.unwrap();
+    vault.note_damage(&[pack_of(flipped)], now()).await.unwrap();
+    let sources = [other.clone()];
+    assert_eq!(vault.find_pack(&pack_of(flipped), &sources).await, Some(other.id().clone()));
+    for key in [flipped, lost] {
+        assert_eq!(vault.heal_pack(&pack_of(key), &sources, now()).await.unwrap(), Some(other.id().clone()));
+    }
+    assert_eq!(bytes_of(&store, flipped).await, right);
+    assert!(vault.noted_packs().await.unwrap().is_empty());
+    assert!(verify(&vault, &backup_id(1), VerifyLevel::Decoded).await.is_whole());
+    // The other way round: a source whose pack is damaged too changes nothing here.
+    flip(&other_store, flipped).await;
+    assert_eq!(vault.heal_pack(&pack_of(flipped), &sources, now()).await.unwrap(), None);
+    assert_eq!(bytes_of(&store, flipped).await, right, "a good pack was overwritten");
+}
+
+#[tokio::test]
+async fn damaged_lost_and_outdated_index_objects_are_rebuilt_from_packs() {
+    let Pair { store, vault, .. } = pair().await;
+    back_up(&vault, &backup_id(2), 2, &sample(2), Codec::Store).await.unwrap();
+    back_up(&vault, &backup_id(3), 3, &sample(3), Codec::Store).await.unwrap();
+    assert!(vault.plan_repair().await.unwrap().is_empty(), "a whole vault needs no repair");
+    let indexes = keys(&store, "index").await;
+    let before = vault.open_reader().await.unwrap().blob_count();
+    flip(&store, &indexes[0]).await;
+    store.delete(&indexes[1]).await.unwrap();
+    let plan = vault.plan_repair().await.unwrap();
+    assert_eq!(plan.damaged.len(), 1);
+    assert!(!plan.unindexed_packs.is_empty() && plan.blobs() > 0);
+    assert_eq!(keys(&store, "index").await.len(), 2, "a plan changes nothing");
+    let outcome = vault.run_repair(&plan).await.unwrap();
+    assert_eq!(outcome.set_aside, [format!("set-aside/{}", indexes[0])]);
+    assert_eq!(outcome.left, Vec::<String>::new());
+    assert!(vault.plan_repair().await.unwrap().is_empty());
+    // Without reading the end of any pack: the new index objects cover them all.
+    assert_eq!(vault.open_reader().await.unwrap().blob_count(), before);
+    for backup in 1..=3 {
+        let report = verify(&vault, &backup_id(backup), VerifyLevel::Decoded).await;
+        assert!(report.is_whole() && report.objects.is_empty(), "{report:?}");
+    }
+    // A lost pack leaves an index object that names too much.
+    let pack = keys(&store, "packs").await.remove(0);
+    store.delete(&pack).await.unwrap();
+    let plan = vault.plan_repair().await.unwrap();
+    assert_eq!(plan.lost_packs, [pack_of(&pack)]);
+    vault.run_repair(&plan).await.unwrap();
+    assert!(vault.plan_repair().await.unwrap().is_empty());
+    let rest = vault.open_reader().await.unwrap().blob_count();
+    assert!(rest < before && rest > 0);
+}
+
+#[tokio::test]
+async fn a_repair_that_fails_half_way_leaves_everything_readable() {
+    use longshore_vault::testing::{Effect, Fault, FaultStore};
+    let faults = FaultStore::new(memory());
+    let vault = new_vault(faults.store()).await.with_limits(small_limits());
+    back_up(&vault, &backup_id(1), 1, &sample(1), Codec::Store).await.unwrap();
+    back_up(&vault, &backup_id(2), 2, &sample(2), Codec::Store).await.unwrap();
+    let store = faults.store();
+    let damaged = keys(&store, "index").await.remove(0);
+    flip(&store, &damaged).await;
+    let plan = vault.plan_repair().await.unwrap();
+    for number in 0..4 {
+        faults.plan(vec![Fault::at(number, Effect::Fail)]);
+        let _ = vault.run_repair(&plan).await;
+        faults.plan(Vec::new());
+        assert_eq!(read_back(&vault, &backup_id(1)).await.unwrap(), sample(1), "operation {number}");
+        assert_eq!(read_back(&vault, &backup_id(2)).await.unwrap(), sample(2), "operation {number}");
+    }
+    vault.run_repair(&vault.plan_repair().await.unwrap()).await.unwrap();
+    assert!(vault.plan_repair().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_lost_or_damaged_root_comes_back_from_a_receipt() {
+    let Pair { store, vault, other, part, .. } = pair().await;
+    let pin = other.pin(request(1), clock()).await.unwrap();
+    let copy = write_part(&other, &pin, &backup_id(1), 1, &sample(1), Codec::Store).await.unwrap();
+    let root = vault.load_backup(&backup_id(1)).await.unwrap().committed();
+    other.put_receipt(&root, &copy.reference).await.unwrap();
+    let key = keys(&store, "roots").await.remove(0);
+    let right = bytes_of(&store, &key).await;
+    for damage in [true, false] {
+        if damage {
+            flip(&store, &key).await;
+            let found = vault.manifest_damages(None).await.unwrap();
+            assert_eq!(found.len(), 1);
+            assert_eq!((found[0].kind, found[0].damage.object.as_str()), (ManifestKind::Root, key.as_ref()));
+        } else {
+            store.delete(&key).await.unwrap();
+        }
+        let kept = other.load_backup(&backup_id(1)).await.unwrap().committed();
+        assert!(vault.heal_root(&kept).await.unwrap());
+        assert!(!vault.heal_root(&kept).await.unwrap(), "a good root was written again");
+        assert_eq!(bytes_of(&store, &key).await, right);
+        assert_eq!(read_back(&vault, &backup_id(1)).await.unwrap(), sample(1));
+    }
+    assert_eq!(vault.good_parts(&backup_id(1), 1).await.unwrap()[0].0, part.reference);
+    let forged = CommittedRoot { bytes: "{}".into(), ..root };
+    assert!(vault.heal_root(&forged).await.is_err());
+    assert_eq!(bytes_of(&store, &key).await, right);
+}
+
+#[tokio::test]
+async fn a_verification_that_was_stopped_goes_on_with_what_was_not_found_good() {
+    let Pair { store, vault, part, .. } = pair().await;
+    let packs = keys(&store, "packs").await;
+    flip(&store, &packs[0]).await;
+    let first = Mutex::new(Vec::new());
+    let on_pack = |pack, good| first.lock().unwrap().push((pack, good));
+    let mut options = VerifyOptions::new(VerifyLevel::Stored, &|_, _| {});
+    options.on_pack = &on_pack;
+    let report = vault.verify(&part.part, options).await.unwrap();
+    assert_eq!((report.packs, report.packs_read), (packs.len() as u64, packs.len() as u64));
+    let first = first.into_inner().unwrap();
+    assert!(first.contains(&(pack_of(&packs[0]), false)));
+    // All but one good pack are known: that one is read, and the damaged one again, or its damage would be forgotten.
+    let mut good: HashSet<PackId> = first.iter().filter(|(_, good)| *good).map(|(pack, _)| *pack).collect();
+    let left = *good.iter().next().unwrap();
+    good.remove(&left);
+    let mut options = VerifyOptions::new(VerifyLevel::Stored, &|_, _| {});
+    options.good = good;
+    let rest = vault.verify(&part.part, options).await.unwrap();
+    assert_eq!(rest.packs_read, 2);
+    assert_eq!((rest.damaged_packs, rest.good_packs), (vec![pack_of(&packs[0])], vec![left]));
+    assert_eq!(damaged(&report), damaged_of(&rest.collections));
+    let checked = |collection: &CollectionReport| collection.checked_blobs == collection.blobs;
+    assert!(rest.collections.iter().all(checked), "{:?}", rest.collections);
+}
+
+fn damaged_of(collections: &[CollectionReport]) -> Vec<u32> {
+    collections.iter().filter(|one| one.damaged_files > 0).map(|one| one.number).collect()
+}
+
+#[tokio::test]
+async fn samples_with_seeds_one_after_the_other_find_any_damage() {
+    let Pair { store, vault, part, .. } = pair().await;
+    let packs = keys(&store, "packs").await;
+    flip(&store, &packs[packs.len() / 2]).await;
+    let (mut read, mut found) = (0, 0);
+    for seed in 5..5 + packs.len() as u64 {
+        let mut options = VerifyOptions::new(VerifyLevel::Decoded, &|_, _| {});
+        options.sample = Some(Sample { percent: 1, seed });
+        let report = vault.verify(&part.part, options).await.unwrap();
+        assert_eq!(report.packs_read, 1);
+        assert!(report.collections.iter().any(|collection| collection.checked_blobs < collection.blobs));
+        read += report.packs_read;
+        found += report.damaged_packs.len();
+    }
+    assert_eq!((read, found), (packs.len() as u64, 1));
+}
