@@ -23,9 +23,27 @@ pub(crate) struct Arguments {
     /// No progress, no hints; only results and errors.
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
+    /// Compile policy plugins anew: neither take them from the folder of compiled plugins
+    /// ($XDG_CACHE_HOME/longshore/compiled-plugins) nor keep them there. For `serve` say `plugin_cache = false` in the
+    /// configuration.
+    #[arg(long, global = true)]
+    pub(crate) no_cache: bool,
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// The folder of compiled plugins; `None` if it is not to be used, or if there is no place for it.
+    pub(crate) fn plugin_cache(&self) -> Option<PathBuf> {
+        if self.no_cache {
+            return None;
+        }
+        // A relative path is not valid there (XDG Base Directory Specification) and would follow the working directory.
+        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let caches = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+        Some(caches.join("longshore").join("compiled-plugins"))
+    }
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 damage found or proof failed, 4 refused by a \

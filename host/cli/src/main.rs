@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     let stop = StopSignal::default();
     let result = runtime.block_on(async {
         tokio::spawn(watch_for_interrupt(stop.clone()));
-        run(arguments.command, output, &stop).await
+        run(arguments, output, &stop).await
     });
     // Blocking threads may still wait in a system call after an interrupt; what they do no longer matters.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
@@ -59,11 +59,12 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
+async fn run(arguments: Arguments, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
+    let cache = arguments.plugin_cache();
     // A point holds all files of a collection open; a refused raise shows itself when files run out.
     let _ = longshore_source::raise_descriptor_limit();
-    match command {
-        Command::Backup(arguments) => commands::backup::run(arguments, output, stop).await,
+    match arguments.command {
+        Command::Backup(arguments) => commands::backup::run(arguments, cache, output, stop).await,
         Command::List(arguments) => commands::list::run(arguments, output).await,
         Command::Show(arguments) => commands::show::run(arguments, output).await,
         Command::Restore(arguments) => commands::restore::run(arguments, output, stop).await,
@@ -71,7 +72,7 @@ async fn run(command: Command, output: Output, stop: &StopSignal) -> anyhow::Res
         Command::Retention(arguments) => commands::retention::run(arguments, output, stop).await,
         Command::Serve(arguments) => commands::serve::run(arguments, output).await,
         Command::Key(arguments) => commands::key::run(arguments, output),
-        Command::Plugin(arguments) => commands::plugin::run(arguments, output).await,
+        Command::Plugin(arguments) => commands::plugin::run(arguments, cache, output).await,
         Command::Demo(arguments) => commands::demo::run(arguments, output).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "longshore", &mut std::io::stdout());

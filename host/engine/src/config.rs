@@ -23,6 +23,9 @@ pub const STANDARD_PLUGIN: &str = "standard";
 pub struct HostConfig {
     /// Folder of the catalog and of clusters that restores make.
     pub data_directory: PathBuf,
+    /// Whether compiled plugins are kept between starts, in a private folder of the data directory.
+    #[serde(default = "yes")]
+    pub plugin_cache: bool,
     /// Where the REST API listens.
     #[serde(default)]
     pub server: ServerConfig,
@@ -50,6 +53,10 @@ pub struct HostConfig {
     /// default budget.
     #[serde(default = "default_ceiling")]
     pub plugin_ceiling: Budget,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 const fn default_ceiling() -> Budget {

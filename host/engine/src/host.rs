@@ -106,7 +106,8 @@ impl Host {
         .await?;
         let catalog: Arc<dyn Catalog> = Arc::new(catalog);
         let vaults = RegionVaults::open(&config.project.id, &config.regions, options.random.as_ref()).await?;
-        let sandbox = new_sandbox(&config)?;
+        let cache = config.plugin_cache.then(|| config.data_directory.join("compiled-plugins"));
+        let sandbox = new_sandbox(&config, cache)?;
         let policies = build_policies(&sandbox, &config, &limits)?;
         let clusters = options
             .clusters
@@ -343,12 +344,13 @@ impl Host {
     }
 }
 
-/// A sandbox with the ceiling of a configuration.
+/// A sandbox with the ceiling of a configuration, that keeps compiled plugins in a folder if it is given one.
 ///
 /// # Errors
 /// When the runtime cannot be started.
-pub(crate) fn new_sandbox(config: &HostConfig) -> Result<Sandbox, EngineError> {
-    let sandbox = longshore_sandbox::SandboxConfig { ceiling: config.plugin_ceiling, ..Default::default() };
+pub(crate) fn new_sandbox(config: &HostConfig, code_cache: Option<PathBuf>) -> Result<Sandbox, EngineError> {
+    let ceiling = config.plugin_ceiling;
+    let sandbox = longshore_sandbox::SandboxConfig { ceiling, code_cache, ..Default::default() };
     Sandbox::new(sandbox).map_err(EngineError::plugin("the sandbox"))
 }
 
@@ -368,6 +370,7 @@ fn needs_restart(old: &HostConfig, new: &HostConfig) -> Vec<String> {
         }
     };
     note(old.data_directory != new.data_directory, "data_directory");
+    note(old.plugin_cache != new.plugin_cache, "plugin_cache");
     note(old.server != new.server, "[server]");
     note(old.project.id != new.project.id, "[project] id");
     note(old.limits.without_throttle() != new.limits.without_throttle(), "[limits]");

@@ -145,8 +145,15 @@ impl RunPolicy {
     /// When the sandbox cannot be started.
     pub fn standard(vault: &Vault) -> Result<Self, EngineError> {
         let sandbox = Sandbox::new(SandboxConfig::default());
-        let sandbox = sandbox.map_err(EngineError::plugin("the sandbox"))?;
-        Ok(Self::of(crate::policies::standard_policies(&sandbox)?, vault))
+        Self::standard_in(&sandbox.map_err(EngineError::plugin("the sandbox"))?, vault)
+    }
+
+    /// The same in a sandbox of one's own, for example one that keeps compiled plugins between runs.
+    ///
+    /// # Errors
+    /// When the plugin does not load, as under a ceiling that is too low.
+    pub fn standard_in(sandbox: &Sandbox, vault: &Vault) -> Result<Self, EngineError> {
+        Ok(Self::of(crate::policies::standard_policies(sandbox)?, vault))
     }
 
     /// Chains of one's own and the one region of a vault.

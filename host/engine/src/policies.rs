@@ -26,12 +26,13 @@ pub fn build_policies(sandbox: &Sandbox, config: &HostConfig, limits: &Limits) -
     build_chains(sandbox, &config.policy, limits)
 }
 
-/// Builds all chains of a configuration in a sandbox of their own, to check them before a host starts.
+/// Builds all chains of a configuration in a sandbox of their own, to check them before a host starts. Nothing is
+/// written, so nothing is kept of what is compiled.
 ///
 /// # Errors
 /// As [`build_policies`], and when the sandbox cannot be started.
 pub fn load_policies(config: &HostConfig) -> Result<PolicySet, EngineError> {
-    build_policies(&crate::host::new_sandbox(config)?, config, &config.limits)
+    build_policies(&crate::host::new_sandbox(config, None)?, config, &config.limits)
 }
 
 /// The standard policy alone, for every kind, with its default settings.
@@ -119,7 +120,11 @@ pub fn load_plugin(sandbox: &Sandbox, name: &str, budget: &Budget, limits: &Limi
         read = read_plugin(Path::new(name), limits)?;
         &read
     };
-    sandbox.load(bytes, budget).map_err(EngineError::plugin(name))
+    let plugin = sandbox.load(bytes, budget).map_err(EngineError::plugin(name))?;
+    if let Some(trouble) = sandbox.code_cache_trouble() {
+        tracing::info!(plugin = name, "{trouble}");
+    }
+    Ok(plugin)
 }
 
 fn read_plugin(path: &Path, limits: &Limits) -> Result<Vec<u8>, EngineError> {

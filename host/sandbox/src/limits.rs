@@ -40,6 +40,12 @@ pub struct Limits {
     pub tick_ms: u64,
     /// Most compilations that took too long and are still running by themselves; until one ends, no plugin is loaded.
     pub abandoned_compilations: usize,
+    /// Most compiled plugins that are kept; the ones not used for longest go first.
+    pub code_cache_entries: usize,
+    /// Most bytes of all compiled plugins that are kept.
+    pub code_cache_bytes: u64,
+    /// Largest compiled plugin that is kept, in bytes. A larger one is compiled at every load.
+    pub code_cache_entry_bytes: u64,
 }
 
 impl Limits {
@@ -63,6 +69,9 @@ impl Limits {
         wasm_stack_bytes: 512 * 1024,
         tick_ms: 10,
         abandoned_compilations: 2,
+        code_cache_entries: 64,
+        code_cache_bytes: 1024 * 1024 * 1024,
+        code_cache_entry_bytes: 256 * 1024 * 1024,
     };
 }
 

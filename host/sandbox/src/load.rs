@@ -1,6 +1,6 @@
 //! From a file to a component: what the file is, whether it fits, and its translation into machine code.
 //!
-//! Contract: the size is checked before a byte is read; the rest runs on a thread of its own and is given up after the
+//! Contract: the size is checked before a byte is read. What this host compiled before is taken from its cache; the rest runs on a thread of its own and is given up after the
 //! budget's compile time. A thread that was given up cannot be stopped: it ends by itself when it is done, its result is
 //! dropped, and as long as too many of them run nothing more is loaded. A panic of a parser or compiler ends that
 //! thread, not the host.
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use longshore_model::PolicyKind;
+use longshore_model::{Digest, PolicyKind};
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
@@ -21,10 +21,11 @@ use wasmtime::component::{Component, Linker};
 use wit_component::ComponentEncoder;
 
 use crate::call::Guest;
+use crate::code_cache::{Cached, CodeCache};
 use crate::explain::{self, Misfit};
 use crate::inspect::{self, ModuleShape, Shape};
 use crate::v0_1_0::Speaker;
-use crate::{Budget, Limits};
+use crate::{Budget, Limits, native};
 
 /// Stack of the thread that compiles: parsers and compiler nest as deep as the file does.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
@@ -50,6 +51,17 @@ pub(crate) struct Loaded {
     pub(crate) speaker: Speaker,
     /// What it serves, in order.
     pub(crate) kinds: Vec<PolicyKind>,
+    /// Where its machine code came from.
+    pub(crate) origin: Origin,
+}
+
+/// Where the machine code of a plugin came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It was compiled now.
+    Compiled,
+    /// This host compiled it earlier and kept it.
+    Cached,
 }
 
 /// Counts compilations that were given up and still run.
@@ -94,18 +106,58 @@ impl Drop for UntilEnd {
     }
 }
 
-/// Loads a file within its budget.
-pub(crate) fn load(
+/// What every load of a sandbox needs.
+pub(crate) struct Loader<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) linker: &'a Linker<Guest>,
+    pub(crate) abandoned: &'a Abandoned,
+    pub(crate) cache: Option<&'a CodeCache>,
+    pub(crate) limits: &'a Limits,
+}
+
+impl Loader<'_> {
+    /// Loads a file with this digest within its budget: from the cache, or by compiling it, which is then kept.
+    pub(crate) fn load(&self, digest: Digest, bytes: &[u8], budget: &Budget) -> Result<Loaded, Failure> {
+        if u64::try_from(bytes.len()).map_or(true, |size| size > budget.file_size_bytes) {
+            return Err(explain::too_large(bytes.len(), budget.file_size_bytes).into());
+        }
+        if let Some(loaded) = self.cache.and_then(|cache| cached(self.engine, self.linker, cache.get(digest)?)) {
+            return Ok(loaded);
+        }
+        let Compiled { loaded, component } =
+            compile(self.engine, self.linker, self.abandoned, bytes, budget, self.limits)?;
+        if let Some(cache) = self.cache
+            && let Ok(code) = component.serialize()
+        {
+            cache.put(digest, &loaded.kinds, &code);
+        }
+        Ok(loaded)
+    }
+}
+
+/// Links what the cache holds. `None` if it does not fit this engine or this linker, as after an update of the host.
+fn cached(engine: &Engine, linker: &Linker<Guest>, cached: Cached) -> Option<Loaded> {
+    let component = native::component(engine, &cached.code).ok()?;
+    let pre = linker.instantiate_pre(&component).ok()?;
+    let speaker = Speaker::new(&pre, &component, &cached.kinds).ok()?;
+    Some(Loaded { speaker, kinds: cached.kinds, origin: Origin::Cached })
+}
+
+/// A plugin that was compiled now.
+struct Compiled {
+    loaded: Loaded,
+    component: Component,
+}
+
+/// Compiles and links a file within its budget.
+fn compile(
     engine: &Engine,
     linker: &Linker<Guest>,
     abandoned: &Abandoned,
     bytes: &[u8],
     budget: &Budget,
     limits: &Limits,
-) -> Result<Loaded, Failure> {
-    if u64::try_from(bytes.len()).map_or(true, |size| size > budget.file_size_bytes) {
-        return Err(explain::too_large(bytes.len(), budget.file_size_bytes).into());
-    }
+) -> Result<Compiled, Failure> {
     if abandoned.0.load(Ordering::Acquire) >= limits.abandoned_compilations {
         let what = "earlier plugins that took too long are still being compiled; wait, or restart the host";
         return Err(Failure::Host(what.to_owned()));
@@ -144,7 +196,7 @@ fn bounded<T: Send + 'static>(
 }
 
 /// Checks, adapts, compiles and links a file.
-fn prepare(engine: &Engine, linker: &Linker<Guest>, bytes: &[u8]) -> Result<Loaded, Misfit> {
+fn prepare(engine: &Engine, linker: &Linker<Guest>, bytes: &[u8]) -> Result<Compiled, Misfit> {
     let (surface, component) = match inspect::shape(bytes)? {
         Shape::Component(surface) => (surface, Cow::Borrowed(bytes)),
         Shape::Module(shape) => {
@@ -158,7 +210,7 @@ fn prepare(engine: &Engine, linker: &Linker<Guest>, bytes: &[u8]) -> Result<Load
     let component = Component::new(engine, &component).map_err(|error| explain::not_compilable(&error))?;
     let pre = linker.instantiate_pre(&component).map_err(|error| explain::wrong_types(&error))?;
     let speaker = Speaker::new(&pre, &component, &kinds).map_err(|error| explain::wrong_types(&error))?;
-    Ok(Loaded { speaker, kinds })
+    Ok(Compiled { loaded: Loaded { speaker, kinds, origin: Origin::Compiled }, component })
 }
 
 /// Makes a component of a core module that carries bindings. WASI preview 1 is adapted to WASI 0.2.

@@ -10,6 +10,7 @@ use wasmtime::{Engine, Store};
 
 use crate::answer::{self, Page, Reply};
 use crate::call::{self, Guest, Terms};
+use crate::load::Origin;
 use crate::v0_1_0::Speaker;
 use crate::{About, Budget, Limits, SandboxError};
 
@@ -71,6 +72,7 @@ pub(crate) struct Inner {
     pub(crate) kinds: Vec<PolicyKind>,
     /// Name and version, for errors.
     pub(crate) title: String,
+    pub(crate) origin: Origin,
 }
 
 impl std::fmt::Debug for Plugin {
@@ -104,6 +106,12 @@ impl Plugin {
     #[must_use]
     pub fn kinds(&self) -> &[PolicyKind] {
         &self.0.kinds
+    }
+
+    /// Where its machine code came from.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.0.origin
     }
 
     /// True if it makes decisions of this kind.

@@ -1,5 +1,6 @@
 //! The sandbox: one engine, one linker, and the way from a file to a [`Plugin`].
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use longshore_model::Digest;
@@ -7,7 +8,8 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 use crate::call::{self, Guest, Terms};
-use crate::load::{self, Abandoned, Failure, Loaded};
+use crate::code_cache::CodeCache;
+use crate::load::{Abandoned, Failure, Loaded, Loader};
 use crate::plugin::{Inner, Plugin};
 use crate::text::escaped;
 use crate::{About, Budget, Limits, SandboxError, engine, v0_1_0, wasi};
@@ -19,11 +21,14 @@ pub struct SandboxConfig {
     pub limits: Limits,
     /// The operator's ceiling: no plugin's budget may be above it.
     pub ceiling: Budget,
+    /// Folder in which compiled plugins are kept between runs, private to this user; made when it is needed. Without one
+    /// every load compiles.
+    pub code_cache: Option<PathBuf>,
 }
 
 impl Default for SandboxConfig {
     fn default() -> Self {
-        Self { limits: Limits::DEFAULT, ceiling: Budget::CEILING }
+        Self { limits: Limits::DEFAULT, ceiling: Budget::CEILING, code_cache: None }
     }
 }
 
@@ -34,6 +39,7 @@ pub struct Sandbox {
     linker: Arc<Linker<Guest>>,
     config: SandboxConfig,
     abandoned: Abandoned,
+    cache: Option<Arc<CodeCache>>,
 }
 
 impl std::fmt::Debug for Sandbox {
@@ -55,7 +61,16 @@ impl Sandbox {
         wasi::add_to_linker(&mut linker)
             .and_then(|()| v0_1_0::add_to_linker(&mut linker))
             .map_err(|error| SandboxError::host(format!("the host's own functions cannot be linked: {error:#}")))?;
-        Ok(Self { engine, linker: Arc::new(linker), config, abandoned: Abandoned::default() })
+        let cache = config.code_cache.as_deref();
+        let cache = cache.map(|path| Arc::new(CodeCache::new(path, &engine, &config.limits)));
+        Ok(Self { engine, linker: Arc::new(linker), config, abandoned: Abandoned::default(), cache })
+    }
+
+    /// Why compiled plugins could not be kept or found the last time, as a sentence for the operator; `None` if all is
+    /// well or there is no cache. Plugins are compiled then, so nothing but time is lost.
+    #[must_use]
+    pub fn code_cache_trouble(&self) -> Option<String> {
+        self.cache.as_ref().and_then(|cache| cache.trouble())
     }
 
     /// Checks, compiles and links a plugin and asks it who it is, all within its budget. Blocks while it compiles.
@@ -71,17 +86,24 @@ impl Sandbox {
         let digest = Digest::new(*blake3::hash(bytes).as_bytes());
         let file = format!("file {}", digest.to_string().chars().take(12).collect::<String>());
         let limits = self.config.limits;
-        let loaded = load::load(&self.engine, &self.linker, &self.abandoned, bytes, budget, &limits);
-        let Loaded { speaker, kinds } = loaded.map_err(|failure| match failure {
-            Failure::Misfit(misfit) => {
-                SandboxError::BadPlugin { plugin: file.clone(), what: misfit.what, help: misfit.help }
-            }
-            Failure::Host(what) => SandboxError::Host { what },
-        })?;
+        let loader = Loader {
+            engine: &self.engine,
+            linker: &self.linker,
+            abandoned: &self.abandoned,
+            cache: self.cache.as_deref(),
+            limits: &limits,
+        };
+        let Loaded { speaker, kinds, origin } =
+            loader.load(digest, bytes, budget).map_err(|failure| match failure {
+                Failure::Misfit(misfit) => {
+                    SandboxError::BadPlugin { plugin: file.clone(), what: misfit.what, help: misfit.help }
+                }
+                Failure::Host(what) => SandboxError::Host { what },
+            })?;
         let about = self.describe(&speaker, &file, budget)?;
         let title = format!("{} {}", about.name, about.version);
         let (engine, ceiling) = (self.engine.clone(), self.config.ceiling);
-        Ok(Plugin::new(Inner { engine, speaker, limits, ceiling, digest, about, kinds, title }))
+        Ok(Plugin::new(Inner { engine, speaker, limits, ceiling, digest, about, kinds, title, origin }))
     }
 
     /// Asks a plugin who it is: at time 0, with seed 0, as there is no run yet.

@@ -1,6 +1,6 @@
 //! `longshore backup`: the engine on one directory and one vault, without a server.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use longshore_engine::{
@@ -19,7 +19,12 @@ use crate::bars::with_bars;
 use crate::output::Output;
 use crate::tables;
 
-pub(crate) async fn run(arguments: Backup, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    arguments: Backup,
+    cache: Option<PathBuf>,
+    output: Output,
+    stop: &StopSignal,
+) -> anyhow::Result<Exit> {
     let source = MilvusLiteSource::open(&arguments.directory)?;
     refuse_overlap(&arguments.directory, &arguments.to)?;
     let mut context = RunContext::new(arguments.throttle.limits());
@@ -27,7 +32,7 @@ pub(crate) async fn run(arguments: Backup, output: Output, stop: &StopSignal) ->
     let project = "proj-local".parse()?;
     let prepared = PreparedVault::prepare(&arguments.to, &project, context.random.as_ref()).await?;
     let vault = prepared.vault();
-    let policy = policy(arguments.policy.as_deref(), vault).await?;
+    let policy = policy(arguments.policy.as_deref(), cache, vault).await?;
     let mut cluster = ClusterTarget::for_directory(&arguments.directory, vault.region_id().clone())?;
     cluster.project_id = vault.project_id().clone();
     let vaults = RegionVaults::of([vault.clone()])?;
@@ -72,15 +77,12 @@ fn refuse_overlap(directory: &Path, vault: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn policy(file: Option<&Path>, vault: &Vault) -> anyhow::Result<RunPolicy> {
-    let Some(file) = file else {
-        let vault = vault.clone();
-        return Ok(tokio::task::spawn_blocking(move || RunPolicy::standard(&vault)).await??);
-    };
-    let config = PolicyConfig::read(file)?;
+async fn policy(file: Option<&Path>, code_cache: Option<PathBuf>, vault: &Vault) -> anyhow::Result<RunPolicy> {
+    let (file, vault) = (file.map(Path::to_owned), vault.clone());
     let built = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
-        let sandbox = Sandbox::new(SandboxConfig::default())?;
-        Ok(build_chains(&sandbox, &config, &Limits::default())?)
+        let sandbox = Sandbox::new(SandboxConfig { code_cache, ..SandboxConfig::default() })?;
+        let Some(file) = file else { return Ok(RunPolicy::standard_in(&sandbox, &vault)?) };
+        Ok(RunPolicy::of(build_chains(&sandbox, &PolicyConfig::read(&file)?, &Limits::default())?, &vault))
     });
-    Ok(RunPolicy::of(built.await??, vault))
+    built.await?
 }

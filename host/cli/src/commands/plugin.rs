@@ -1,5 +1,7 @@
 //! `longshore plugin`: look at policy plugins as the host sees them.
 
+use std::path::PathBuf;
+
 use longshore_engine::{Limits, load_plugin};
 use longshore_sandbox::{Budget, Sandbox, SandboxConfig};
 use serde_json::{Value, json};
@@ -8,10 +10,10 @@ use crate::Exit;
 use crate::args::Plugin;
 use crate::output::Output;
 
-pub(crate) async fn run(arguments: Plugin, output: Output) -> anyhow::Result<Exit> {
+pub(crate) async fn run(arguments: Plugin, code_cache: Option<PathBuf>, output: Output) -> anyhow::Result<Exit> {
     let Plugin::Inspect { file } = arguments;
     let inspected = tokio::task::spawn_blocking(move || -> anyhow::Result<Value> {
-        let sandbox = Sandbox::new(SandboxConfig::default())?;
+        let sandbox = Sandbox::new(SandboxConfig { code_cache, ..SandboxConfig::default() })?;
         let plugin = load_plugin(&sandbox, &file, &Budget::default(), &Limits::default())?;
         let about = plugin.about();
         let schema: Value = serde_json::from_str(&about.settings_schema).unwrap_or(Value::Null);

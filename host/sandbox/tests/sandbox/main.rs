@@ -9,6 +9,7 @@ mod files;
 mod fixtures;
 mod forms;
 mod handmade;
+mod kept;
 mod speed;
 mod surroundings;
 mod threads;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use longshore_sandbox::Budget;
+use longshore_sandbox::{Budget, Sandbox, SandboxConfig};
 
 use super::fixtures::{call, page, regions, run, sandbox, streams, wasm};
 
@@ -17,6 +17,21 @@ fn what_a_page_costs_is_printed() {
     let started = Instant::now();
     let plugin = sandbox().load(&bytes, &Budget::default()).unwrap();
     eprintln!("load (check, compile, link, describe): {} ms", started.elapsed().as_millis());
+    let folder = tempfile::tempdir().unwrap();
+    let config = SandboxConfig { code_cache: Some(folder.path().join("code")), ..SandboxConfig::default() };
+    let keeping = Sandbox::new(config).unwrap();
+    keeping.load(&bytes, &Budget::default()).unwrap();
+    let kept = best(|| {
+        let started = Instant::now();
+        keeping.load(&bytes, &Budget::default()).unwrap();
+        u64::try_from(started.elapsed().as_micros()).unwrap()
+    });
+    let fresh = best(|| {
+        let started = Instant::now();
+        Sandbox::new(SandboxConfig::default()).unwrap();
+        u64::try_from(started.elapsed().as_micros()).unwrap()
+    });
+    eprintln!("load from the cache of compiled plugins: {kept} µs; a new sandbox: {fresh} µs");
     let (run, budget) = (run(), Budget::default());
     let ask = call(&run, "{}", &budget);
     for items in [1_usize, 1_000] {
