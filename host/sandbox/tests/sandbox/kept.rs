@@ -37,8 +37,8 @@ fn a_cached_plugin_that_was_tampered_with_is_compiled_again() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = wasm("standard/standard");
     load(folder.path(), &bytes);
-    let entry = std::fs::read_dir(folder.path().join("code")).unwrap().map(|entry| entry.unwrap().path());
-    let entry = entry.filter(|path| !path.ends_with("key")).next().unwrap();
+    let mut entries = std::fs::read_dir(folder.path().join("code")).unwrap().map(|entry| entry.unwrap().path());
+    let entry = entries.find(|path| !path.ends_with("key")).unwrap();
     let mut file = std::fs::read(&entry).unwrap();
     let middle = file.len() / 2;
     file[middle] ^= 0x80;
