@@ -162,7 +162,7 @@ async fn write_and_commit(
     // The last moment at which a stop leaves nothing: from here on the backup is carried through.
     context.stop.check()?;
     context.progress.enter(Phase::Commit);
-    let parts = finish_parts(plan, writing, &moved, &states, context).await?;
+    let parts = finish_parts(plan, vaults, writing, &moved, &states, context).await?;
     let root = root(plan, &parts, ddl_changes.clone());
     let home = &plan.request.cluster.home_region;
     let committed = commit(&root, writing, home, vaults).await?;
@@ -227,18 +227,20 @@ async fn recheck(
 
 async fn finish_parts(
     plan: &BackupPlan,
+    vaults: &RegionVaults,
     writing: &BTreeMap<RegionId, Writing>,
     moved: &[TransferredCollection],
     states: &[PointState],
     context: &RunContext,
 ) -> Result<Vec<FinishedPart>, EngineError> {
+    let home_vault_id = vaults.get(&plan.request.cluster.home_region)?.id().clone();
     let mut parts = Vec::with_capacity(writing.len());
     for (region, writing) in writing {
         let collections = plan.collections.iter().zip(moved).zip(states);
         let here = collections.filter(|((planned, _), _)| planned.placed.value.region == *region);
         let inputs: Vec<PartInput<'_>> =
             here.map(|((planned, moved), state)| PartInput { planned, moved, state: *state }).collect();
-        let draft = part_draft(&plan.request, &inputs, context.clock.now());
+        let draft = part_draft(&plan.request, Some(home_vault_id.clone()), &inputs, context.clock.now());
         parts.push(writing.session.finish(draft).await.map_err(EngineError::vault(region))?);
     }
     Ok(parts)

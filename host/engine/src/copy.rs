@@ -79,7 +79,7 @@ pub async fn copy_backup(
     let (mut pins, to_pin) = take_pins(&opened, &target, request, context).await?;
     pins.push((to.clone(), to_pin.clone()));
     let copied = tokio::select! {
-        copied = write(&opened, &collections, &target, &to_pin, context) => copied,
+        copied = write(vaults, &opened, &collections, &target, &to_pin, context) => copied,
         error = pins::keep_fresh(&pins) => Err(error),
     };
     pins::release(pins).await;
@@ -129,6 +129,7 @@ async fn take_pins(
 }
 
 async fn write(
+    vaults: &RegionVaults,
     opened: &OpenedBackup,
     collections: &[OpenedCollection<'_>],
     target: &Vault,
@@ -154,6 +155,7 @@ async fn write(
     let draft = PartDraft {
         backup_id: opened.root.open.backup_id.clone(),
         token: opened.root.open.token,
+        home_vault_id: opened.home_vault_id(vaults),
         created: context.clock.now(),
         collections: numbered()
             .map(|(number, one)| CollectionFiles { number, files: one.files.files.clone() })

@@ -1,6 +1,6 @@
 //! Turns what a backup moved into the vault's manifests. Pure.
 
-use longshore_model::{PolicyKind, Timestamp};
+use longshore_model::{PolicyKind, Timestamp, VaultId};
 use longshore_policy::PolicySet;
 use longshore_source::{DatabaseEntry, PointState};
 use longshore_vault::{
@@ -19,11 +19,17 @@ pub(crate) struct PartInput<'a> {
 }
 
 /// The part of one vault: its collections, numbered from 0.
-pub(crate) fn part_draft(request: &BackupRequest, inputs: &[PartInput<'_>], created: Timestamp) -> PartDraft {
+pub(crate) fn part_draft(
+    request: &BackupRequest,
+    home_vault_id: Option<VaultId>,
+    inputs: &[PartInput<'_>],
+    created: Timestamp,
+) -> PartDraft {
     let numbered = || (0_u32..).zip(inputs);
     PartDraft {
         backup_id: request.backup_id.clone(),
         token: request.fencing_token,
+        home_vault_id,
         created,
         collections: numbered()
             .map(|(number, input)| CollectionFiles { number, files: input.moved.files.clone() })

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use longshore_model::{BackupId, CollectionName, LoadState, RegionId};
+use longshore_model::{BackupId, CollectionName, LoadState, RegionId, VaultId};
 use longshore_vault::{
     CollectionFiles, CollectionFinding, CollectionSealed, CommittedRoot, LoadedBackup, Part, PartRef, Root, RootSealed,
     Vault, VaultError,
@@ -106,6 +106,13 @@ impl OpenedBackup {
             }
         }
         Ok(found.into_values().collect())
+    }
+
+    /// The vault that its root is in, as far as that vault is open.
+    pub(crate) fn home_vault_id(&self, vaults: &RegionVaults) -> Option<VaultId> {
+        let home = &self.root.open.home_region;
+        let part = self.root.open.parts.iter().find(|part| part.region_id == *home);
+        part.map(|part| part.vault_id.clone()).or_else(|| vaults.get(home).ok().map(|vault| vault.id().clone()))
     }
 
     /// A part of the root that is in no open vault must be covered by copies.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use longshore_model::{BackupId, ProjectId, RegionId, VaultId};
-use longshore_vault::{IdKey, Throttle, Vault, VaultError, VaultOptions};
+use longshore_vault::{IdKey, Throttle, Vault, VaultError, VaultOptions, Withdrawal};
 use object_store::memory::InMemory;
 
 use crate::config::RegionConfig;
@@ -173,19 +173,21 @@ impl RegionVaults {
         self.get(region)?.check().await.map_err(EngineError::vault(region))
     }
 
-    /// Deletes a backup everywhere. Order: receipts, then the root, then parts. Until the last root or receipt is gone
-    /// every part is there, so whatever a delete that stopped half-way leaves listed is still whole; the root goes last
-    /// because a repeated delete finds the other vaults by it.
+    /// Withdraws a backup everywhere; its bytes go with a later prune. The home vault comes last: until then every part
+    /// is kept, and what a deletion that stopped half-way leaves listed is still whole. Vaults that hold nothing of it
+    /// are told too, so that a copy that is just being made there does not come to life afterwards.
     ///
     /// # Errors
     /// [`EngineError::Vault`] of the first vault that failed; asking again goes on.
-    pub async fn delete_backup(&self, home: &RegionId, backup: &BackupId) -> Result<(), EngineError> {
+    pub async fn delete_backup(
+        &self,
+        home: &RegionId,
+        backup: &BackupId,
+        withdrawal: &Withdrawal,
+    ) -> Result<(), EngineError> {
         let (homes, others): (Vec<_>, Vec<_>) = self.all().into_iter().partition(|vault| vault.region_id() == home);
         for vault in others.into_iter().chain(homes) {
-            vault.withdraw_backup(backup).await.map_err(EngineError::vault(vault.region_id()))?;
-        }
-        for vault in self.all() {
-            vault.remove_parts(backup).await.map_err(EngineError::vault(vault.region_id()))?;
+            vault.withdraw_backup(backup, withdrawal).await.map_err(EngineError::vault(vault.region_id()))?;
         }
         Ok(())
     }

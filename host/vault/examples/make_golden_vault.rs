@@ -86,6 +86,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let backup_id = BackupId::from_random([4; 10]);
     let draft = PartDraft {
+        home_vault_id: None,
         backup_id: backup_id.clone(),
         token: 1,
         created,

@@ -107,6 +107,7 @@ async fn back_up(vault: &Vault, files: &[PathBuf], codec: Codec) -> Result<Part,
     };
     let (backup_id, created) = (BackupId::from_random([1; 10]), Timestamp::from_millis(0));
     let draft = PartDraft {
+        home_vault_id: None,
         backup_id: backup_id.clone(),
         token: 1,
         created,

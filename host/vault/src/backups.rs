@@ -1,7 +1,7 @@
-//! Backups as a whole: committing, listing, loading and deleting them.
+//! Backups as a whole: committing, listing and loading them.
 //!
-//! A backup exists exactly if a root or a receipt of it exists. So committing ends with one put, and deleting begins
-//! with removing what makes it exist; what is left then means nothing.
+//! A backup exists exactly if a root or a receipt of it exists that no tombstone withdraws. So committing ends with one
+//! put, and deleting is one put; what is left then means nothing, and a prune removes it.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use longshore_model::{BackupId, Digest};
 
 use crate::layout::{ManifestKey, ManifestKind};
 use crate::manifest::{bad, check_digest, check_names};
-use crate::{Part, PartRef, Pin, Receipt, ReceiptOpen, Root, RootOpen, Vault, VaultError, digest_of};
+use crate::{Part, PartRef, Pin, Receipt, ReceiptOpen, Root, RootOpen, Vault, VaultError, Withdrawal, digest_of};
 
 /// A root that is durable: the backup exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,9 +74,14 @@ impl Vault {
     /// Commits a backup: writes its root into this vault, which must be the one of the home region. When this returns,
     /// the backup exists. All parts must have been finished before.
     ///
+    /// The pin is looked at before *and after* the root was written. A job that was suspended in between for so long
+    /// that a prune took its pin away, and then packs that only the pin protected, finds that out here: its root is
+    /// withdrawn and the job fails. A pin that is still there afterwards was there all the time, and whoever takes it
+    /// away later sees the root.
+    ///
     /// # Errors
-    /// [`VaultError::PinLapsed`], [`VaultError::BadManifest`], [`VaultError::Store`]: the backup does not exist.
-    /// [`VaultError::Uncertain`]: it is not known whether it does; if it does, it is whole.
+    /// [`VaultError::PinLapsed`], [`VaultError::Withdrawn`], [`VaultError::BadManifest`], [`VaultError::Store`]: the
+    /// backup does not exist. [`VaultError::Uncertain`]: it is not known whether it does; if it does, it is whole.
     pub async fn commit_root(&self, root: &Root, pin: &Pin) -> Result<CommittedRoot, VaultError> {
         let RootOpen { backup_id, token, home_region, project_id, .. } = &root.open;
         if home_region != self.region_id() || project_id != self.project_id() {
@@ -90,24 +95,48 @@ impl Vault {
         for part in root.open.parts.iter().filter(|part| part.vault_id == *self.id()) {
             self.load_part(part).await?;
         }
+        self.check_not_withdrawn(backup_id, *token).await?;
         pin.check().await?;
         let key = ManifestKey { backup_id: backup_id.clone(), token: *token, digest: digest_of(&bytes) };
         let path = key.path(ManifestKind::Root);
         self.objects().put_manifest(&path, bytes.clone()).await?;
+        self.check_committed(&key, pin).await?;
         let ManifestKey { backup_id, token, digest } = key;
         Ok(CommittedRoot { backup_id, token, key: path.to_string(), digest, bytes })
+    }
+
+    /// Looks at the pin once more, now that the root is there, and withdraws the root when the pin is gone.
+    async fn check_committed(&self, key: &ManifestKey, pin: &Pin) -> Result<(), VaultError> {
+        let Err(error) = pin.check_still_held().await else { return Ok(()) };
+        let record = pin.record();
+        let withdrawal = Withdrawal {
+            time: record.refreshed,
+            by: "the job that wrote it, whose pin had lapsed".to_owned(),
+            job_id: Some(record.job_id),
+        };
+        // Only this attempt: one with a higher token may be whole.
+        let below = key.token.saturating_add(1);
+        match (self.withdraw_before(&key.backup_id, below, &withdrawal).await, error) {
+            (Ok(()), error) => Err(error),
+            (Err(left), VaultError::PinLapsed { job_id, reason }) => {
+                let reason = format!("{reason}; its root could not be withdrawn ({left}): delete {}", key.backup_id);
+                Err(VaultError::PinLapsed { job_id, reason })
+            }
+            (Err(_), error) => Err(error),
+        }
     }
 
     /// Writes the receipt of a committed backup into this vault, which holds `part` of it. Repeating it is harmless.
     ///
     /// # Errors
-    /// [`VaultError::BadManifest`] when `part` is not in this vault; otherwise as [`Vault::commit_root`]. The backup
-    /// exists in any case; only this vault does not know it yet.
+    /// [`VaultError::BadManifest`] when `part` is not in this vault; [`VaultError::Withdrawn`] when the backup was
+    /// deleted meanwhile; otherwise as [`Vault::commit_root`]. What is wrong here does not touch the root.
     pub async fn put_receipt(&self, root: &CommittedRoot, part: &PartRef) -> Result<(), VaultError> {
         if part.vault_id != *self.id() {
             return Err(bad("receipt", format!("its part is in {}, this is {}", part.vault_id, self.id())));
         }
         self.load_part(part).await?;
+        self.check_not_withdrawn(&root.backup_id, root.token).await?;
         let text = std::str::from_utf8(&root.bytes).map_err(|error| bad("receipt", error.to_string()))?;
         let open = ReceiptOpen {
             backup_id: root.backup_id.clone(),
@@ -246,61 +275,18 @@ impl Vault {
         Ok(part)
     }
 
-    /// Removes what makes a backup exist in this vault: its root and receipts. Its bytes stay until a prune.
-    ///
-    /// A backup that lives in several vaults is deleted so: this, in every vault with a receipt; then this, in the home
-    /// vault; then [`Vault::remove_parts`] in each. Until the last root or receipt is gone, all parts are there and the
-    /// backup is whole; the root goes last, because it is what a repeated deletion finds the other vaults by.
-    ///
-    /// # Errors
-    /// [`VaultError::Store`]: repeat it. What remains listed is still whole.
-    pub async fn withdraw_backup(&self, backup_id: &BackupId) -> Result<(), VaultError> {
-        let mut manifests = self.visible_manifests(Some(backup_id)).await?;
-        // Lowest token first: while any is left, the highest is, and readers go on seeing the newest commit.
-        manifests.sort_by_key(|(_, key)| key.token);
-        for (kind, key) in manifests {
-            self.objects().delete(&key.path(kind)).await?;
-        }
-        Ok(())
-    }
-
-    /// Removes the parts of a backup that no longer exists here.
-    ///
-    /// # Errors
-    /// [`VaultError::BadManifest`] when a root or receipt is still here: withdraw the backup first.
-    /// [`VaultError::Store`]: repeat it.
-    pub async fn remove_parts(&self, backup_id: &BackupId) -> Result<(), VaultError> {
-        if !self.visible_manifests(Some(backup_id)).await?.is_empty() {
-            return Err(bad("part", format!("{backup_id} still exists in {}: withdraw it first", self.place())));
-        }
-        for key in self.manifests(ManifestKind::Part, Some(backup_id)).await? {
-            self.objects().delete(&key.path(ManifestKind::Part)).await?;
-        }
-        Ok(())
-    }
-
-    /// Deletes a backup that is in this vault alone: [`Vault::withdraw_backup`], then [`Vault::remove_parts`].
-    ///
-    /// # Errors
-    /// [`VaultError::NoSuchBackup`]; otherwise as those two.
-    pub async fn delete_backup(&self, backup_id: &BackupId) -> Result<(), VaultError> {
-        let visible = !self.visible_manifests(Some(backup_id)).await?.is_empty();
-        self.withdraw_backup(backup_id).await?;
-        self.remove_parts(backup_id).await?;
-        if visible {
-            return Ok(());
-        }
-        Err(VaultError::NoSuchBackup { backup_id: backup_id.clone(), place: self.place() })
-    }
-
-    /// Roots and receipts of one backup or of all.
-    async fn visible_manifests(
+    /// Roots and receipts of one backup or of all, without those that are withdrawn.
+    pub(crate) async fn visible_manifests(
         &self,
         backup_id: Option<&BackupId>,
     ) -> Result<Vec<(ManifestKind, ManifestKey)>, VaultError> {
         let mut found = Vec::new();
         for kind in [ManifestKind::Root, ManifestKind::Receipt] {
             found.extend(self.manifests(kind, backup_id).await?.into_iter().map(|key| (kind, key)));
+        }
+        if !found.is_empty() {
+            let tombstones = self.tombstones().await?;
+            found.retain(|(_, key)| !tombstones.cover(key));
         }
         Ok(found)
     }

@@ -220,6 +220,17 @@ pub enum VaultError {
         /// Gone, or how old.
         reason: String,
     },
+    /// The backup was deleted while a job was still writing it.
+    #[error(
+        "the backup {backup_id} was deleted from {place} while it was being written: nothing of it counts. Run the job \
+         again if the backup is wanted"
+    )]
+    Withdrawn {
+        /// Which backup.
+        backup_id: BackupId,
+        /// Where.
+        place: String,
+    },
     /// The system gave no random bytes.
     #[error("the system gave no random bytes: {reason}")]
     NoRandomness {

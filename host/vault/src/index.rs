@@ -14,6 +14,8 @@ use object_store::path::Path;
 use crate::layout::{self, FORMAT_VERSION};
 use crate::objects::Objects;
 use crate::pack::{self, BlobEntry, ENTRY_BYTES, Fields, PackDamage, TRAILER_BYTES, Trailer};
+use crate::prune::marks::Marks;
+use crate::survey::{Survey, survey};
 use crate::verify::ObjectDamage;
 use crate::{BlobId, Limits, PackId, VaultError, damage_note, digest_of};
 
@@ -22,6 +24,8 @@ const MAGIC: &[u8; 8] = b"LSHOREIX";
 const PREAMBLE_BYTES: usize = 16;
 /// Bytes before the entries of a pack.
 const PACK_BYTES: usize = 48;
+/// What is found where an object is listed, or named, and not there.
+pub(crate) const NOTHING: &str = "nothing";
 
 /// The entries of one pack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,64 +215,38 @@ pub(crate) struct LoadedIndex {
     pub(crate) damages: Vec<ObjectDamage>,
 }
 
-/// Loads all index objects, and the ends of packs that no good index object covers.
-///
-/// Listing comes first and index objects second would lose nothing either; packs are listed *after* the index objects
-/// were read, so that a pack an index object names and that is missing from the listing is really gone.
-pub(crate) async fn load(objects: &Objects, purpose: Purpose) -> Result<LoadedIndex, VaultError> {
+/// Loads the index. `marks` must have been read before, and for a writer after its pin was durable.
+pub(crate) async fn load(objects: &Objects, purpose: Purpose, marks: &Marks) -> Result<LoadedIndex, VaultError> {
     let limits = objects.limits();
     let mut loaded = LoadedIndex { noted: damage_note::load(objects).await?, ..LoadedIndex::default() };
-    let (mut last, mut unindexed) = (Vec::new(), Vec::new());
-    let mut indexed: HashMap<PackId, PackIndex> = HashMap::new();
-    for (_, object) in read_index_objects(objects).await? {
-        match object {
-            Ok(packs) => indexed.extend(packs.into_iter().map(|pack| (pack.id, pack))),
-            Err(damage) => loaded.damages.push(damage),
-        }
+    let unwanted = if purpose == Purpose::Writing { marks.packs() } else { marks.going() };
+    let Survey { packs, damages, .. } = survey(objects).await?;
+    let (last, first): (Vec<_>, Vec<_>) = packs
+        .iter()
+        .map(|surveyed| &surveyed.pack)
+        .partition(|pack| unwanted.contains(&pack.id) || loaded.noted.contains(&pack.id));
+    first.iter().try_for_each(|pack| loaded.index.add(pack, limits))?;
+    if purpose == Purpose::Reading {
+        last.iter().try_for_each(|pack| loaded.index.add(pack, limits))?;
     }
-    for meta in objects.list(Some(layout::PACKS)).await? {
-        let Some(id) = layout::parse_pack_path(meta.location.as_ref()) else { continue };
-        let is_noted = loaded.noted.contains(&id);
-        match indexed.remove(&id) {
-            _ if is_noted && purpose == Purpose::Writing => {}
-            Some(pack) if pack.size_bytes == meta.size && is_noted => last.push(pack),
-            Some(pack) if pack.size_bytes == meta.size => loaded.index.add(&pack, limits)?,
-            Some(pack) => loaded.damages.push(ObjectDamage {
-                object: meta.location.to_string(),
-                expected: format!("{} bytes", pack.size_bytes),
-                found: format!("{} bytes", meta.size),
-            }),
-            None => unindexed.push((id, meta.location, meta.size)),
-        }
-    }
-    loaded.damages.extend(indexed.into_values().map(|pack| ObjectDamage {
-        object: layout::pack_path(&pack.id).to_string(),
-        expected: format!("{} bytes", pack.size_bytes),
-        found: "nothing".to_owned(),
-    }));
-    let mut ends = stream::iter(unindexed)
-        .map(|(id, location, size)| async move { read_pack_end(objects, id, &location, size).await })
-        .buffer_unordered(limits.requests_in_flight);
-    while let Some(end) = ends.try_next().await? {
-        match end {
-            Ok(pack) if loaded.noted.contains(&pack.id) => last.push(pack),
-            Ok(pack) => loaded.index.add(&pack, limits)?,
-            Err(damage) => loaded.damages.push(damage),
-        }
-    }
-    drop(ends);
-    last.iter().try_for_each(|pack| loaded.index.add(pack, limits))?;
-    loaded.damages.sort_by(|one, other| one.object.cmp(&other.object));
+    loaded.damages = without(damages, &unwanted);
     for damage in &loaded.damages {
         tracing::warn!(object = %damage.object, expected = %damage.expected, found = %damage.found, "left out of the index");
     }
     Ok(loaded)
 }
 
+/// Damages of packs that nobody is to miss any more are none.
+fn without(damages: Vec<ObjectDamage>, packs: &HashSet<PackId>) -> Vec<ObjectDamage> {
+    let expected =
+        |damage: &ObjectDamage| layout::parse_pack_path(&damage.object).is_some_and(|pack| packs.contains(&pack));
+    damages.into_iter().filter(|damage| !expected(damage)).collect()
+}
+
 /// What an object holds, or what is wrong with it.
 pub(crate) type Outcome<T> = Result<T, ObjectDamage>;
 
-/// Reads all index objects.
+/// Reads all index objects. One that vanished since it was listed is called a damage that found [`NOTHING`].
 pub(crate) async fn read_index_objects(objects: &Objects) -> Result<Vec<(Path, Outcome<Vec<PackIndex>>)>, VaultError> {
     let limits = objects.limits();
     let keys = objects
@@ -297,10 +275,9 @@ async fn read_index_object(
         expected: expected.to_owned(),
         found,
     };
-    // An object that vanished between listing and reading was replaced by a larger one or by the ends of its packs.
     let bytes = match objects.get(location, limits.index_object_bytes).await {
         Ok(Some(bytes)) => bytes,
-        Ok(None) => return Ok(Err(damage("an index", "nothing".to_owned()))),
+        Ok(None) => return Ok(Err(damage("an index", NOTHING.to_owned()))),
         Err(error @ VaultError::TooLarge { .. }) => return Ok(Err(damage("an index", error.to_string()))),
         Err(error) if error.is_unreadable_medium() => return Ok(Err(damage("an index", error.to_string()))),
         Err(error) => return Err(error),
@@ -328,14 +305,14 @@ pub(crate) async fn read_pack_end(
         return damage(format!("{size} bytes"));
     }
     let Some(bytes) = objects.get_range(location, start..size).await? else {
-        return damage("nothing".to_owned());
+        return damage(NOTHING.to_owned());
     };
     let trailer = match Trailer::read(&bytes, size, limits) {
         Ok(trailer) => trailer,
         Err(reason) => return damage(reason.to_string()),
     };
     let Some(bytes) = objects.get_range(location, trailer.index_offset..start).await? else {
-        return damage("nothing".to_owned());
+        return damage(NOTHING.to_owned());
     };
     match trailer.read_entries(&bytes, limits) {
         Ok(entries) => Ok(Ok(PackIndex { id, size_bytes: size, entries })),
@@ -357,7 +334,7 @@ mod tests {
         let key = IdKey::new([1; 32]);
         (0..count)
             .map(|pack| {
-                let mut builder = PackBuilder::new();
+                let mut builder = PackBuilder::new([0; 16]);
                 for blob in 0..blobs {
                     let bytes = Bytes::from(vec![pack, blob, 1]);
                     builder.push(key.blob_id(&bytes), Codec::Store, 3, bytes, 9);

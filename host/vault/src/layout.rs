@@ -3,7 +3,7 @@
 use longshore_model::{BackupId, Digest, JobId};
 use object_store::path::Path;
 
-use crate::PackId;
+use crate::{MarkId, PackId};
 
 /// The format this version writes, and the newest it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -21,6 +21,13 @@ pub(crate) const PINS: &str = "pins";
 pub(crate) const DAMAGED: &str = "damaged";
 /// Folder of damaged objects that were moved out of the way.
 pub(crate) const SET_ASIDE: &str = "set-aside";
+/// Folder of marks.
+pub(crate) const MARKS: &str = "marks";
+/// Folder of tombstones of backups.
+pub(crate) const WITHDRAWN: &str = "withdrawn";
+/// Folder of the objects a prune asks the store's time by.
+#[allow(dead_code)]
+pub(crate) const CLOCK: &str = "clock";
 
 /// The three kinds of manifest, each with a folder of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,15 +81,7 @@ impl ManifestKey {
         let rest = key.strip_prefix(kind.folder())?.strip_prefix('/')?;
         let (backup_id, name) = rest.split_once('/')?;
         let (token, digest) = name.strip_suffix(".json")?.split_once('-')?;
-        let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if token.len() != 16 || !token.bytes().all(lower_hex) {
-            return None;
-        }
-        Some(Self {
-            backup_id: backup_id.parse().ok()?,
-            token: u64::from_str_radix(token, 16).ok()?,
-            digest: digest.parse().ok()?,
-        })
+        Some(Self { backup_id: backup_id.parse().ok()?, token: parse_token(token)?, digest: digest.parse().ok()? })
     }
 }
 
@@ -131,6 +130,49 @@ pub(crate) fn pin_path(job_id: &JobId, token: u64, random: [u8; 8]) -> Path {
     Path::from(format!("{PINS}/{job_id}/{token:016x}-{:016x}.json", u64::from_be_bytes(random)))
 }
 
+/// What a lapsed pin leaves, so that a refresh that comes late cannot revive it.
+pub(crate) fn lapsed_path(pin: &Path) -> Path {
+    let key = pin.as_ref();
+    Path::from(format!("{}.lapsed", key.strip_suffix(".json").unwrap_or(key)))
+}
+
+/// Key of a mark.
+#[allow(dead_code)]
+pub(crate) fn mark_path(mark: &MarkId) -> Path {
+    Path::from(format!("{MARKS}/{mark}.json"))
+}
+
+/// Takes the key of a mark apart.
+pub(crate) fn parse_mark_path(key: &str) -> Option<MarkId> {
+    key.strip_prefix(MARKS)?.strip_prefix('/')?.strip_suffix(".json")?.parse().ok()
+}
+
+/// Key of a tombstone: of a whole backup, or of all its commits below a token.
+pub(crate) fn tombstone_path(backup_id: &BackupId, below_token: Option<u64>) -> Path {
+    Path::from(match below_token {
+        None => format!("{WITHDRAWN}/{backup_id}.json"),
+        Some(token) => format!("{WITHDRAWN}/{backup_id}.{token:016x}.json"),
+    })
+}
+
+/// Takes the key of a tombstone apart.
+pub(crate) fn parse_tombstone_path(key: &str) -> Option<(BackupId, Option<u64>)> {
+    let name = key.strip_prefix(WITHDRAWN)?.strip_prefix('/')?.strip_suffix(".json")?;
+    match name.split_once('.') {
+        None => Some((name.parse().ok()?, None)),
+        Some((backup_id, token)) => Some((backup_id.parse().ok()?, Some(parse_token(token)?))),
+    }
+}
+
+/// Sixteen lower-case hexadecimal characters.
+fn parse_token(text: &str) -> Option<u64> {
+    let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if text.len() != 16 || !text.bytes().all(lower_hex) {
+        return None;
+    }
+    u64::from_str_radix(text, 16).ok()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -148,6 +190,14 @@ mod tests {
             assert_eq!(ManifestKey::parse(kind, key.path(kind).as_ref()), Some(key.clone()));
         }
         assert_eq!(ManifestKey::parse(ManifestKind::Root, key.path(ManifestKind::Part).as_ref()), None);
+        let mark = MarkId::derive(&[1; 16], 2);
+        assert_eq!(parse_mark_path(mark_path(&mark).as_ref()), Some(mark));
+        for below in [None, Some(0xfe)] {
+            let path = tombstone_path(&key.backup_id, below);
+            assert_eq!(parse_tombstone_path(path.as_ref()), Some((key.backup_id.clone(), below)));
+        }
+        let pin = pin_path(&"job-1a".parse().unwrap(), 1, [2; 8]);
+        assert_ne!(lapsed_path(&pin), pin);
     }
 
     #[test]

@@ -30,7 +30,9 @@
 //! let blob = session.put(bytes::Bytes::from_static(b"rows"), Codec::Zstd { level: 1 }).await?;
 //! assert!(blob.new);
 //! let created = Timestamp::from_millis(0);
-//! let part = session.finish(PartDraft { backup_id: backup, token: 1, created, collections, sealed }).await?;
+//! let part = session.finish(PartDraft {
+//!     backup_id: backup, token: 1, home_vault_id: Some(vault.id().clone()), created, collections, sealed,
+//! }).await?;
 //! let root = vault.commit_root(&root(&part.reference), &pin).await?; // in the home vault: now the backup exists
 //! // other_vault.put_receipt(&root, &part_there.reference).await?;
 //! pin.release().await?;
@@ -59,13 +61,16 @@ mod manifest;
 mod objects;
 mod pack;
 mod pin;
+mod prune;
 mod reader;
 mod repair;
 mod session;
+mod survey;
 pub mod testing;
 mod throttle;
 mod vault;
 mod verify;
+mod withdrawal;
 
 pub use backups::{BackupListing, BackupSummary, CommittedRoot, LoadedBackup, Origin};
 pub use codec::{CodecError, Transcoder};
@@ -82,6 +87,7 @@ pub use manifest::{
 };
 pub use pack::BlobEntry;
 pub use pin::{Pin, PinRecord, PinRequest, ReliesOn};
+pub use prune::{Mark, MarkId, MarkState};
 pub use reader::{FilePiece, Reader};
 pub use repair::{RepairOutcome, RepairPlan};
 pub use session::{
@@ -90,3 +96,4 @@ pub use session::{
 pub use throttle::{CpuPermit, Priority, Throttle, ThrottleLimits};
 pub use vault::{Vault, VaultOptions};
 pub use verify::{BlobDamage, CollectionReport, ObjectDamage, Sample, VerifyLevel, VerifyOptions, VerifyReport};
+pub use withdrawal::{Tombstone, Withdrawal};

@@ -27,6 +27,10 @@ pub struct Limits {
     pub header_bytes: u64,
     /// Longest pin, resume state included.
     pub pin_bytes: u64,
+    /// Longest mark.
+    pub mark_bytes: u64,
+    /// Most packs, and most parts, that one mark lists; more are spread over several marks.
+    pub mark_entries: usize,
     /// Most roots, receipts or parts in one vault.
     pub manifests: usize,
     /// Bytes a session holds in memory when nothing else is asked for: pieces being read, encoded, packed and uploaded.
@@ -64,6 +68,8 @@ impl Limits {
         manifest_bytes: 512 * 1024 * 1024,
         header_bytes: 64 * 1024,
         pin_bytes: 16 * 1024 * 1024,
+        mark_bytes: 64 * 1024 * 1024,
+        mark_entries: 50_000,
         manifests: 1_000_000,
         memory_budget_bytes: 256 * 1024 * 1024,
         memory_budget_min_bytes: 32 * 1024 * 1024,

@@ -12,6 +12,9 @@ use crate::{BlobId, Limits, PackId, digest_of};
 
 /// Bytes before the first blob.
 pub(crate) const HEADER_BYTES: usize = 96;
+/// Last bytes of the header. Their only purpose is that no two writers ever make packs of the same name: a pack that a
+/// prune deletes must not be one that somebody else has just written again.
+pub(crate) const DISTINCTION_BYTES: usize = 16;
 /// Bytes of one entry of the index.
 pub(crate) const ENTRY_BYTES: usize = 64;
 /// Bytes after the index.
@@ -185,6 +188,15 @@ pub(crate) fn read_index(pack: &[u8], limits: &Limits) -> Result<Vec<BlobEntry>,
     trailer.read_entries(index.unwrap_or_default(), limits)
 }
 
+/// The same pack with another distinction, and so another name. Needs no key: nothing else in it depends on those bytes.
+pub(crate) fn renamed(pack: &[u8], distinction: [u8; DISTINCTION_BYTES]) -> (PackId, Bytes) {
+    let mut renamed = BytesMut::from(pack);
+    if let Some(place) = renamed.get_mut(HEADER_BYTES - DISTINCTION_BYTES..HEADER_BYTES) {
+        place.copy_from_slice(&distinction);
+    }
+    (PackId::new(digest_of(&renamed)), renamed.freeze())
+}
+
 /// A pack that is ready to be written.
 #[derive(Debug, Clone)]
 pub(crate) struct SealedPack {
@@ -209,11 +221,12 @@ const COPIED_BYTES: usize = 64 * 1024;
 
 impl PackBuilder {
     /// An empty pack. The header names no session and no salt: those belong to encryption.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(distinction: [u8; DISTINCTION_BYTES]) -> Self {
         let mut tail = BytesMut::with_capacity(HEADER_BYTES);
         tail.put_slice(HEADER_MAGIC);
         tail.put_u32_le(FORMAT_VERSION);
-        tail.put_bytes(0, HEADER_BYTES - 12);
+        tail.put_bytes(0, HEADER_BYTES - 12 - DISTINCTION_BYTES);
+        tail.put_slice(&distinction);
         Self { pieces: Vec::new(), tail, entries: Vec::new(), size_bytes: HEADER_BYTES as u64 }
     }
 
@@ -280,7 +293,7 @@ mod tests {
 
     fn pack_of(blobs: &[Vec<u8>]) -> (SealedPack, Vec<u8>) {
         let key = IdKey::new([3; 32]);
-        let mut builder = PackBuilder::new();
+        let mut builder = PackBuilder::new([7; DISTINCTION_BYTES]);
         for blob in blobs {
             let checksum = crc32fast::hash(blob);
             builder.push(key.blob_id(blob), Codec::Store, blob.len() as u32, Bytes::from(blob.clone()), checksum);

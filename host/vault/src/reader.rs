@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use crate::codec::Transcoder;
 use crate::index::{self, Index, Location, Purpose};
 use crate::layout;
+use crate::prune::marks::Marks;
 use crate::verify::ObjectDamage;
 use crate::{BlobEntry, BlobId, FileEntry, Vault, VaultError};
 
@@ -53,7 +54,8 @@ impl Vault {
     /// # Errors
     /// [`VaultError::TooMany`] for a vault beyond the limits, failures of the store.
     pub async fn open_reader(&self) -> Result<Reader, VaultError> {
-        let loaded = index::load(self.objects(), Purpose::Reading).await?;
+        let marks = Marks::load(self.objects()).await?;
+        let loaded = index::load(self.objects(), Purpose::Reading, &marks).await?;
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let inner = Inner {
             vault: self.clone(),

@@ -15,7 +15,8 @@ pub(crate) async fn run(arguments: Retention, output: Output, stop: &StopSignal)
     let vaults = open_all(&arguments.vaults).await?;
     let rules = arguments.rules.rules();
     let plan = plan_retention(&vaults, arguments.cluster.as_ref(), &move |_| rules, SystemClock.now()).await?;
-    let outcome = if arguments.apply { Some(apply_retention(&plan, &vaults, stop).await?) } else { None };
+    let outcome =
+        if arguments.apply { Some(apply_retention(&plan, &vaults, SystemClock.now(), stop).await?) } else { None };
     let value = json!({
         "dryRun": outcome.is_none(), "rules": rules, "decisions": plan.decisions, "unreadable": plan.unreadable,
         "outcome": outcome,

@@ -2,6 +2,7 @@
 
 use longshore_catalog::{BackupRecord, BackupRow, NewBackup, NewBackupJob};
 use longshore_model::{BackupId, BackupStatus, BackupType, ClusterId, CreationMethod, JobId};
+use longshore_vault::Withdrawal;
 use serde_json::Value;
 
 use super::{Host, require_manage};
@@ -167,11 +168,11 @@ impl Host {
     ) -> Result<BackupView, EngineError> {
         require_manage(who, "delete a backup")?;
         let record = self.backup(cluster, backup).await?;
-        self.delete_record(record).await
+        self.delete_record(record, &who.name).await
     }
 
     /// The one way in which a host deletes a backup, whoever wants it.
-    pub(crate) async fn delete_record(&self, record: BackupRecord) -> Result<BackupView, EngineError> {
+    pub(crate) async fn delete_record(&self, record: BackupRecord, by: &str) -> Result<BackupView, EngineError> {
         let backup = &record.backup.id.clone();
         // A delete that stopped between the mark and the vaults is finished by asking again.
         let half_deleted = record.backup.status == BackupStatus::Deleted && record.backup.purged.is_none();
@@ -179,7 +180,8 @@ impl Host {
             let id = backup.clone();
             self.catalog("marking a backup", move |catalog, now| Ok(catalog.mark_backup_deleted(&id, now)?)).await?;
         }
-        self.inner.vaults.delete_backup(&record.backup.region, backup).await?;
+        let withdrawal = Withdrawal { time: self.inner.clock.now(), by: by.to_owned(), job_id: None };
+        self.inner.vaults.delete_backup(&record.backup.region, backup, &withdrawal).await?;
         let id = backup.clone();
         self.catalog("noting a deletion", move |catalog, now| Ok(catalog.mark_backup_purged(&id, now)?)).await?;
         let mut view = view(record.backup, &record.collections, &record.detail);

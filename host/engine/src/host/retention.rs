@@ -58,7 +58,7 @@ impl Host {
             Ok(_) => return None,
             Err(error) => return Some(Err(error)),
         };
-        match self.delete_record(record).await {
+        match self.delete_record(record, "retention").await {
             Ok(_) => Some(Ok(())),
             Err(EngineError::Catalog(CatalogError::BackupBusy { .. })) => None,
             Err(error) => Some(Err(error)),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use longshore_model::{BackupId, ClusterId, CreationMethod, Timestamp, VaultId};
-use longshore_vault::{Reader, RootOpen, VaultError};
+use longshore_vault::{Reader, RootOpen, VaultError, Withdrawal};
 use serde::Serialize;
 
 use super::{RetainedBackup, RetentionDecision, RetentionRules, decide_retention};
@@ -132,14 +132,16 @@ fn is_unanswered(error: &VaultError) -> bool {
 pub async fn apply_retention(
     plan: &RetentionPlan,
     vaults: &RegionVaults,
+    now: Timestamp,
     stop: &StopSignal,
 ) -> Result<RetentionOutcome, EngineError> {
     let mut outcome = RetentionOutcome { deleted: Vec::new(), failed: Vec::new() };
     let mut going: Vec<&RetentionDecision> = plan.decisions.iter().filter(|decision| decision.goes).collect();
     going.sort_by(|one, other| (one.created, &one.backup_id).cmp(&(other.created, &other.backup_id)));
+    let withdrawal = Withdrawal { time: now, by: "retention".to_owned(), job_id: None };
     for decision in going {
         stop.check()?;
-        match vaults.delete_backup(&decision.home_region, &decision.backup_id).await {
+        match vaults.delete_backup(&decision.home_region, &decision.backup_id, &withdrawal).await {
             Ok(()) => outcome.deleted.push(decision.backup_id.clone()),
             Err(error) => outcome.failed.push((decision.backup_id.clone(), error.to_string())),
         }

@@ -29,6 +29,10 @@ pub struct PartOpen {
     pub token: u64,
     /// The vault it was written to.
     pub vault_id: VaultId,
+    /// The vault whose root names it, or will: a part that no root or receipt names *here* may still be needed there.
+    /// Parts written by early versions lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home_vault_id: Option<VaultId>,
     /// When it was written.
     pub created: Timestamp,
     /// Sizes of this part.

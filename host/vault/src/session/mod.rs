@@ -29,7 +29,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use longshore_model::{BackupId, Codec, Digest, Timestamp};
+use longshore_model::{BackupId, Codec, Digest, Timestamp, VaultId};
 
 use self::budget::{Budget, work_bytes};
 pub use self::from_vault::CopiedBlobs;
@@ -38,6 +38,7 @@ use self::shared::{Piece, Shared};
 use crate::file_digest::{PieceDigest, join_pieces};
 use crate::layout::{ManifestKey, ManifestKind};
 use crate::manifest::bad;
+use crate::prune::marks::Marks;
 use crate::{
     BlobId, CollectionFiles, PackId, PackRef, Part, PartOpen, PartRef, PartSealed, Pin, Sealed, Sizes, Vault,
     VaultError, digest_of,
@@ -119,6 +120,8 @@ pub struct PartDraft {
     pub backup_id: BackupId,
     /// The job's fencing token.
     pub token: u64,
+    /// The vault that the backup's root is, or will be, in; a prune asks it whether the part is needed.
+    pub home_vault_id: Option<VaultId>,
     /// When the backup was made.
     pub created: Timestamp,
     /// Collections by number.
@@ -150,14 +153,18 @@ impl std::fmt::Debug for Session {
 }
 
 impl Vault {
-    /// Begins to write. Loads the index; everything the vault holds is deduplicated against. Must be called within a
-    /// tokio runtime.
+    /// Begins to write. Loads the index; everything the vault holds and no mark lists is deduplicated against. Must be
+    /// called within a tokio runtime.
     ///
     /// # Errors
     /// [`VaultError::PinLapsed`], [`VaultError::TooMany`] for a vault beyond the limits, failures of the store.
     pub async fn begin(&self, pin: &Pin, options: SessionOptions) -> Result<Session, VaultError> {
         pin.check().await?;
-        let known = index::load(self.objects(), Purpose::Writing).await?;
+        // The handshake with a prune. The pin is durable; then marks are read, then the index without what they list.
+        // A mark that was written too late to be seen here finds the pin, which does not honour it, and waits.
+        let marks = Marks::load(self.objects()).await?;
+        let known = index::load(self.objects(), Purpose::Writing, &marks).await?;
+        pin.honour(&marks.ids()).await?;
         let limits = self.limits();
         let budget_bytes = options.memory_budget_bytes.max(limits.memory_budget_min_bytes);
         // A quarter at most for the open pack: the rest is for pieces at work and packs on their way.
@@ -165,7 +172,8 @@ impl Vault {
         // A pack may go over its target by one blob.
         let budget = Budget::new(budget_bytes, pack_bytes);
         let threads = u32::try_from(options.cpu_threads.max(1)).unwrap_or(u32::MAX);
-        let shared = Shared::new(self.clone(), pin.clone(), known, budget, threads, pack_bytes as u64);
+        let mut shared = Shared::new(self.clone(), pin.clone(), known, budget, threads, pack_bytes as u64);
+        shared.marked = marks.packs();
         Ok(Session { shared: Arc::new(shared) })
     }
 }
@@ -179,6 +187,13 @@ impl Session {
             stored_bytes: u64::from(location.entry.stored_bytes),
             codec: location.entry.codec,
         })
+    }
+
+    /// True for a pack that may be deleted under this session: it counts as absent, and a pack of this name must not be
+    /// written either (its bytes under another name may).
+    #[must_use]
+    pub fn is_marked(&self, pack: &PackId) -> bool {
+        self.shared.marked.contains(pack)
     }
 
     /// Bytes of the memory budget that nobody holds at this moment.
@@ -341,6 +356,7 @@ impl Session {
             backup_id: draft.backup_id,
             token: draft.token,
             vault_id: self.shared.vault.id().clone(),
+            home_vault_id: draft.home_vault_id,
             created: draft.created,
             sizes: Sizes { plain_bytes, stored_bytes, new_bytes: state.new_bytes },
             collections: draft.collections,

@@ -19,16 +19,21 @@ use crate::codec::Transcoder;
 use crate::file_digest::{PieceDigest, hash_piece};
 use crate::index::{self, Index, LoadedIndex, PackIndex};
 use crate::layout;
-use crate::pack::PackBuilder;
+use crate::pack;
+use crate::pack::{DISTINCTION_BYTES, PackBuilder};
 use crate::{BlobEntry, BlobId, PackId, Pin, Vault, VaultError, damage_note};
 
 pub(super) struct Shared {
     pub(super) vault: Vault,
     pub(super) pin: Pin,
-    /// What the vault held when the session began.
+    /// What the vault held when the session began, without what was marked.
     pub(super) known: Index,
     /// Packs that were noted as damaged then; writing one again heals it.
     noted: HashSet<PackId>,
+    /// Packs that were marked then.
+    pub(super) marked: HashSet<PackId>,
+    /// Goes into every pack, so that no other session writes a pack of the same name.
+    distinction: [u8; DISTINCTION_BYTES],
     pub(super) budget: Budget,
     /// One permit per thread that may do CPU work.
     pub(super) cpu: Arc<Semaphore>,
@@ -61,8 +66,8 @@ struct OpenPack {
 }
 
 impl OpenPack {
-    fn new() -> Self {
-        Self { builder: PackBuilder::new(), held: Vec::new() }
+    fn new(distinction: [u8; DISTINCTION_BYTES]) -> Self {
+        Self { builder: PackBuilder::new(distinction), held: Vec::new() }
     }
 }
 
@@ -83,9 +88,10 @@ impl Shared {
         cpu_threads: u32,
         pack_target_bytes: u64,
     ) -> Self {
+        let distinction = pin.distinguish_session();
         let state = State {
             claims: HashMap::new(),
-            open: OpenPack::new(),
+            open: OpenPack::new(distinction),
             uploads: JoinSet::new(),
             durable: Vec::new(),
             indexed: Index::default(),
@@ -98,6 +104,8 @@ impl Shared {
             pin,
             known: known.index,
             noted: known.noted,
+            marked: HashSet::new(),
+            distinction,
             budget,
             cpu: Arc::new(Semaphore::new(cpu_threads as usize)),
             cpu_threads,
@@ -213,7 +221,7 @@ impl Shared {
         if state.open.builder.blobs() == 0 {
             return;
         }
-        let pack = std::mem::replace(&mut state.open, OpenPack::new());
+        let pack = std::mem::replace(&mut state.open, OpenPack::new(self.distinction));
         let shared = Arc::clone(self);
         while state.uploads.try_join_next().is_some() {}
         state.uploads.spawn_on(
@@ -232,6 +240,13 @@ impl Shared {
             },
             &self.runtime,
         );
+    }
+
+    /// The same pack under another name, which is that of nobody else's pack.
+    pub(super) async fn renamed(&self, bytes: Bytes) -> Result<(PackId, Bytes), VaultError> {
+        let distinction = self.distinction;
+        let renamed = tokio::task::spawn_blocking(move || pack::renamed(&bytes, distinction));
+        renamed.await.map_err(|error| VaultError::TaskStopped { task: "renames a pack", reason: error.to_string() })
     }
 
     async fn upload(self: &Arc<Self>, builder: PackBuilder) -> Result<PackIndex, VaultError> {

@@ -13,11 +13,12 @@ async fn a_deleted_backup_is_gone_and_the_others_stay() {
     back_up(&vault, &backup_id(1), 1, &sample(1), Codec::Store).await.unwrap();
     back_up(&vault, &backup_id(2), 2, &sample(1), Codec::Store).await.unwrap();
     let used = vault.used_bytes().await.unwrap();
-    vault.delete_backup(&backup_id(1)).await.unwrap();
+    vault.delete_backup(&backup_id(1), &withdrawal()).await.unwrap();
     assert_eq!(listed(&vault).await, [backup_id(2)]);
     assert!(matches!(vault.load_backup(&backup_id(1)).await, Err(VaultError::NoSuchBackup { .. })));
-    assert!(matches!(vault.delete_backup(&backup_id(1)).await, Err(VaultError::NoSuchBackup { .. })));
-    assert_eq!(keys(&store, "parts").await.len(), 1);
+    assert!(matches!(vault.delete_backup(&backup_id(1), &withdrawal()).await, Err(VaultError::NoSuchBackup { .. })));
+    assert_eq!(keys(&store, "roots").await.len(), 2, "nothing is removed");
+    assert_eq!(vault.list_withdrawn().await.unwrap().len(), 1);
     assert_eq!(vault.used_bytes().await.unwrap(), used, "bytes stay until a prune");
     assert_eq!(read_back(&vault, &backup_id(2)).await.unwrap(), sample(1));
 }
@@ -33,17 +34,16 @@ async fn a_deletion_that_fails_anywhere_leaves_a_whole_backup_or_none() {
                 back_up(&vault, &backup_id(1), token, &sample(token), Codec::Store).await.unwrap();
             }
             faults.plan(vec![Fault::at(number, effect.clone())]);
-            let result = vault.delete_backup(&backup_id(1)).await;
+            let result = vault.delete_backup(&backup_id(1), &withdrawal()).await;
             let fired = faults.fired();
             faults.plan(Vec::new());
             assert_eq!(result.is_err(), fired == 1, "{number}");
             if !listed(&vault).await.is_empty() {
                 assert_eq!(read_back(&vault, &backup_id(1)).await.unwrap(), sample(3), "{number}: never an older one");
             }
-            let again = vault.delete_backup(&backup_id(1)).await;
+            let again = vault.delete_backup(&backup_id(1), &withdrawal()).await;
             assert!(matches!(again, Ok(()) | Err(VaultError::NoSuchBackup { .. })), "{number}");
-            assert!(listed(&vault).await.is_empty());
-            assert!(keys(&faults.store(), "parts").await.is_empty(), "{number}");
+            assert!(listed(&vault).await.is_empty(), "{number}");
         }
     }
 }
@@ -136,15 +136,41 @@ async fn a_damaged_receipt_does_not_hide_a_good_one_of_the_same_commit() {
 }
 
 #[tokio::test]
-async fn deleting_in_several_vaults_keeps_all_parts_until_the_root_is_gone() {
-    let (home, away, _) = two_vaults().await;
-    assert!(matches!(away.remove_parts(&backup_id(1)).await, Err(VaultError::BadManifest { .. })));
-    away.withdraw_backup(&backup_id(1)).await.unwrap();
+async fn deleting_in_several_vaults_needs_no_permission_to_delete() {
+    let (home, away, part) = two_vaults().await;
+    away.withdraw_backup(&backup_id(1), &withdrawal()).await.unwrap();
     assert_eq!(listed(&home).await.len(), 1);
-    home.withdraw_backup(&backup_id(1)).await.unwrap();
-    home.remove_parts(&backup_id(1)).await.unwrap();
-    away.remove_parts(&backup_id(1)).await.unwrap();
-    assert!(listed(&home).await.is_empty() && listed(&away).await.is_empty());
+    assert!(listed(&away).await.is_empty());
+    home.withdraw_backup(&backup_id(1), &withdrawal()).await.unwrap();
+    assert!(listed(&home).await.is_empty());
+    assert!(away.load_part(&part.reference).await.is_ok(), "nothing is removed");
+}
+
+#[tokio::test]
+async fn a_newer_commit_is_left_when_older_ones_are_withdrawn() {
+    let vault = new_vault(memory()).await;
+    for token in [5, 9] {
+        back_up(&vault, &backup_id(1), token, &sample(token), Codec::Store).await.unwrap();
+    }
+    vault.withdraw_before(&backup_id(1), 9, &withdrawal()).await.unwrap();
+    assert_eq!(read_back(&vault, &backup_id(1)).await.unwrap(), sample(9));
+    vault.withdraw_before(&backup_id(1), 6, &withdrawal()).await.unwrap();
+    vault.withdraw_before(&backup_id(1), 10, &withdrawal()).await.unwrap();
+    assert!(listed(&vault).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_backup_deleted_while_it_is_written_does_not_come_back() {
+    let vault = new_vault(memory()).await;
+    let pin = vault.pin(request(1), clock()).await.unwrap();
+    let part = write_part(&vault, &pin, &backup_id(1), 1, &sample(1), Codec::Store).await.unwrap();
+    vault.withdraw_backup(&backup_id(1), &withdrawal()).await.unwrap();
+    let root = root_of(&backup_id(1), 1, &[&part.reference]);
+    assert!(matches!(vault.commit_root(&root, &pin).await, Err(VaultError::Withdrawn { .. })));
+    let (home, away, part) = two_vaults().await;
+    let root = home.load_backup(&backup_id(1)).await.unwrap().committed();
+    away.withdraw_backup(&backup_id(1), &withdrawal()).await.unwrap();
+    assert!(matches!(away.put_receipt(&root, &part.reference).await, Err(VaultError::Withdrawn { .. })));
 }
 
 #[tokio::test]

@@ -77,14 +77,13 @@ async fn a_noted_pack_is_not_relied_on_by_the_next_backup_but_still_read() {
 }
 
 #[tokio::test]
-async fn writing_a_noted_pack_again_takes_the_note_back_even_where_nothing_can_be_deleted() {
+async fn what_a_noted_pack_held_is_stored_in_another_and_a_note_is_taken_back_even_where_nothing_can_be_deleted() {
     use longshore_vault::testing::{Effect, Fault, FaultStore, Operation};
     for may_delete in [true, false] {
         let faults = FaultStore::new(memory());
         let vault = new_vault(faults.store()).await.with_limits(small_limits());
         let store = faults.store();
         let blob = bytes::Bytes::from(noise(5, 30_000));
-        // One blob alone always makes the same pack.
         let put = async |token: u64| {
             let session = session(&vault, token).await;
             let stored = session.put(blob.clone(), Codec::Store).await.unwrap();
@@ -100,7 +99,11 @@ async fn writing_a_noted_pack_again_takes_the_note_back_even_where_nothing_can_b
             faults.plan(vec![Fault::on(Operation::Delete, "damaged/", Effect::Fail)]);
         }
         assert!(put(3).await.new);
-        assert_eq!(keys(&store, "packs").await, [key]);
+        assert_eq!(keys(&store, "packs").await.len(), 2, "no two writers make packs of one name");
+        assert_eq!(vault.noted_packs().await.unwrap(), HashSet::from([pack_of(&key)]));
+        assert_eq!(vault.open_reader().await.unwrap().read_blob(&id).await.unwrap(), blob);
+        flip(&store, &key).await;
+        vault.clear_damage(&[pack_of(&key)], now()).await.unwrap();
         assert!(vault.noted_packs().await.unwrap().is_empty(), "may delete: {may_delete}");
         assert_eq!(keys(&store, "damaged").await.is_empty(), may_delete);
         assert!(!put(4).await.new, "the healed pack counts again");

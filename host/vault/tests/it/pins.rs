@@ -58,6 +58,7 @@ async fn a_job_whose_pin_was_removed_writes_no_part_and_no_root() {
     assert!(matches!(vault.commit_root(&root, &pin).await, Err(VaultError::PinLapsed { .. })));
     let created = Timestamp::from_millis(NOW);
     let draft = PartDraft {
+        home_vault_id: None,
         backup_id: backup_id(2),
         token: 1,
         created,

@@ -99,10 +99,8 @@ impl World {
             }
             Delete(number) => {
                 let id = backup_id(number);
-                self.away.withdraw_backup(&id).await?;
-                self.home.withdraw_backup(&id).await?;
-                self.home.remove_parts(&id).await?;
-                self.away.remove_parts(&id).await
+                self.away.withdraw_backup(&id, &withdrawal()).await?;
+                self.home.withdraw_backup(&id, &withdrawal()).await
             }
         }
     }
@@ -126,7 +124,16 @@ impl World {
         }
         let (token, created) = (loaded.root.open.token, part.open.created);
         let (collections, sealed) = (part.open.collections.clone(), part.sealed.open()?.clone());
-        let copied = session.finish(PartDraft { backup_id: id, token, created, collections, sealed }).await?;
+        let copied = session
+            .finish(PartDraft {
+                backup_id: id,
+                token,
+                home_vault_id: Some(self.home.id().clone()),
+                created,
+                collections,
+                sealed,
+            })
+            .await?;
         self.away.put_receipt(&loaded.committed(), &copied.reference).await?;
         let _ = (from.release().await, to.release().await);
         Ok(())

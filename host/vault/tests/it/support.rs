@@ -52,6 +52,10 @@ pub(crate) fn request(token: u64) -> PinRequest {
     }
 }
 
+pub(crate) fn withdrawal() -> Withdrawal {
+    Withdrawal { time: Timestamp::from_millis(NOW), by: "a test".to_owned(), job_id: None }
+}
+
 pub(crate) fn backup_id(number: u8) -> BackupId {
     BackupId::from_random([number; 10])
 }
@@ -143,7 +147,8 @@ pub(crate) async fn write_part(
         });
     }
     let created = Timestamp::from_millis(NOW);
-    session.finish(PartDraft { backup_id: backup.clone(), token, created, collections, sealed }).await
+    let home_vault_id = Some(longshore_model::VaultId::from_random([1; 10]));
+    session.finish(PartDraft { backup_id: backup.clone(), token, home_vault_id, created, collections, sealed }).await
 }
 
 pub(crate) fn root_of(backup: &BackupId, token: u64, parts: &[&PartRef]) -> Root {

@@ -164,7 +164,7 @@ async fn a_draft_that_names_what_was_not_stored_is_refused_and_writes_no_part() 
     let parts = keys(&store, "parts").await.len();
     let PartOpen { backup_id, created, collections, .. } = good.open;
     let Sealed::Plain(sealed) = good.sealed else { unreachable!() };
-    let draft = PartDraft { backup_id, token: 2, created, collections, sealed };
+    let draft = PartDraft { home_vault_id: None, backup_id, token: 2, created, collections, sealed };
     let mut unknown = draft.clone();
     unknown.collections[0].files[2].blobs[0] = vault.id_key().blob_id(b"never stored");
     let mut shorter = draft.clone();
@@ -220,6 +220,7 @@ async fn after_a_failed_upload_the_session_stores_nothing_more_and_says_why() {
     assert_eq!(again.to_string(), error.to_string());
     let created = Timestamp::from_millis(0);
     let draft = PartDraft {
+        home_vault_id: None,
         backup_id: backup_id(1),
         token: 1,
         created,

@@ -1,0 +1,206 @@
+//! Marks: lists of packs and orphan parts that are to go (FORMAT.md, "Marks").
+//!
+//! Contract: a mark is written once and never changed, so that whoever honoured it under its id knows what it listed.
+//! What any mark lists counts as absent for deduplication. Failure: a mark that cannot be read is honoured by nobody,
+//! and so blocks every deletion that a writer's pin would have to honour it for.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use longshore_model::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::layout::{self, FORMAT_VERSION};
+use crate::objects::Objects;
+use crate::{PackId, VaultError};
+
+/// Name of a mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MarkId([u8; 16]);
+
+impl MarkId {
+    /// The mark number `number` of a prune run that drew these random bytes.
+    #[must_use]
+    pub fn derive(random: &[u8; 16], number: u64) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("longshore vault 1 mark");
+        hasher.update(random).update(&number.to_le_bytes());
+        let mut id = [0; 16];
+        hasher.finalize_xof().fill(&mut id);
+        Self(id)
+    }
+}
+
+impl fmt::Display for MarkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl FromStr for MarkId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let number = (text.len() == 32 && text.bytes().all(lower_hex)).then(|| u128::from_str_radix(text, 16).ok());
+        let number = number.flatten().ok_or_else(|| "a mark id has 32 hexadecimal characters".to_owned())?;
+        Ok(Self(number.to_be_bytes()))
+    }
+}
+
+impl Serialize for MarkId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for MarkId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What a mark says about the packs it lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MarkState {
+    /// Nothing needed them when it was written. A run at least one fence later looks again.
+    Marked,
+    /// A run that is at work may delete them: it wrote this before it looked again.
+    Deleting,
+    /// They were deleted. Kept for another fence, because listings of some stores show deleted objects for a while.
+    Removed,
+}
+
+/// A mark as it stands in the vault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Format of the record.
+    pub format: u32,
+    /// `mark`.
+    pub kind: String,
+    /// Its name.
+    pub id: MarkId,
+    /// What it says.
+    pub state: MarkState,
+    /// When it was written, by the clock of the host that wrote it; for people. Its age is the store's affair.
+    pub created: Timestamp,
+    /// Packs that are to go.
+    pub packs: Vec<PackId>,
+    /// Keys of orphan parts that are to go.
+    #[serde(default)]
+    pub parts: Vec<String>,
+}
+
+/// A mark and when the store says it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ListedMark {
+    pub(crate) mark: Mark,
+    pub(crate) written: Timestamp,
+}
+
+/// The marks of a vault at one moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Marks {
+    pub(crate) list: Vec<ListedMark>,
+}
+
+/// How often marks are listed again when one vanishes between listing and reading.
+const LIST_TRIES: u32 = 5;
+
+impl Marks {
+    /// Lists and reads all marks.
+    pub(crate) async fn load(objects: &Objects) -> Result<Self, VaultError> {
+        for _ in 0..LIST_TRIES {
+            if let Some(marks) = Self::try_load(objects).await? {
+                return Ok(marks);
+            }
+        }
+        // Every time another one vanished: what is left out is not honoured, which is safe.
+        Ok(Self::default())
+    }
+
+    /// `None` when a mark vanished: what replaced it may have been written after the listing.
+    async fn try_load(objects: &Objects) -> Result<Option<Self>, VaultError> {
+        let limits = objects.limits();
+        let listed = objects.list(Some(layout::MARKS)).await?;
+        let listed =
+            listed.into_iter().filter_map(|meta| layout::parse_mark_path(meta.location.as_ref()).map(|id| (id, meta)));
+        let read: Vec<Option<Option<ListedMark>>> = stream::iter(listed)
+            .map(|(id, meta)| async move {
+                let Some(bytes) = objects.get(&meta.location, limits.mark_bytes).await? else { return Ok(None) };
+                let written = Timestamp::from_millis(meta.last_modified.timestamp_millis());
+                Ok::<_, VaultError>(Some(parse(id, &bytes).map(|mark| ListedMark { mark, written })))
+            })
+            .buffered(limits.requests_in_flight.max(1))
+            .try_collect()
+            .await?;
+        let Some(read) = read.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
+        Ok(Some(Self { list: read.into_iter().flatten().collect() }))
+    }
+
+    /// Their names.
+    pub(crate) fn ids(&self) -> BTreeSet<MarkId> {
+        self.list.iter().map(|listed| listed.mark.id).collect()
+    }
+
+    /// Packs that any of them lists.
+    pub(crate) fn packs(&self) -> HashSet<PackId> {
+        self.list.iter().flat_map(|listed| &listed.mark.packs).copied().collect()
+    }
+
+    /// Packs that may be gone at any moment, or are.
+    pub(crate) fn going(&self) -> HashSet<PackId> {
+        let going = self.list.iter().filter(|listed| listed.mark.state != MarkState::Marked);
+        going.flat_map(|listed| &listed.mark.packs).copied().collect()
+    }
+}
+
+fn parse(id: MarkId, bytes: &[u8]) -> Option<Mark> {
+    match serde_json::from_slice::<Mark>(bytes) {
+        Ok(mark) if mark.kind == "mark" && mark.format == FORMAT_VERSION && mark.id == id => Some(mark),
+        _ => {
+            tracing::warn!(mark = %id, "left out: it is not a mark this version can read");
+            None
+        }
+    }
+}
+
+/// Writes marks: as many objects as the limits ask for, each durable when this returns.
+#[allow(dead_code)]
+pub(crate) async fn write(
+    objects: &Objects,
+    state: MarkState,
+    created: Timestamp,
+    packs: &[PackId],
+    parts: &[String],
+    mut next_id: impl FnMut() -> MarkId,
+) -> Result<Vec<Mark>, VaultError> {
+    let chunk = objects.limits().mark_entries.max(1);
+    let mut marks = Vec::new();
+    let mut packs = packs.chunks(chunk);
+    let mut parts = parts.chunks(chunk);
+    loop {
+        let (some, others) = (packs.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        if some.is_empty() && others.is_empty() {
+            return Ok(marks);
+        }
+        let mark = Mark {
+            format: FORMAT_VERSION,
+            kind: "mark".to_owned(),
+            id: next_id(),
+            state,
+            created,
+            packs: some.to_vec(),
+            parts: others.to_vec(),
+        };
+        let path = layout::mark_path(&mark.id);
+        let bytes = serde_json::to_vec(&mark)
+            .map_err(|error| VaultError::BadManifest { object: path.to_string(), reason: error.to_string() })?;
+        objects.replace(&path, Bytes::from(bytes)).await?;
+        marks.push(mark);
+    }
+}

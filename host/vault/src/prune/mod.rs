@@ -1,0 +1,5 @@
+//! Marks of what is to be deleted.
+
+pub(crate) mod marks;
+
+pub use marks::{Mark, MarkId, MarkState};
