@@ -280,7 +280,7 @@ fn root(plan: &BackupPlan, parts: &[FinishedPart], ddl_changes: Vec<DdlChange>) 
         host_version: env!("CARGO_PKG_VERSION").to_owned(),
         extra: json!({ "collections": plan.collections.len(), "copies": requested_copies(plan) }),
     };
-    Root { open, sealed: Sealed::Plain(sealed) }
+    Root { open, sealed: Sealed::Readable(sealed) }
 }
 
 /// The commit: after it the backup exists, whatever happens next.

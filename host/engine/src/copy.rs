@@ -9,8 +9,8 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{BackupId, Codec, CollectionName, JobId, JobType, Phase, RegionId};
 use longshore_vault::{
-    CollectionFiles, CollectionSealed, FilePiece, PartDraft, PartSealed, Pin, PinRequest, Reader, ReliesOn, Session,
-    SessionOptions, Vault,
+    CollectionFiles, CollectionSealed, FilePiece, PartDraft, PartSealed, Pin, PinRequest, Reader, ReliesOn, Sealed,
+    Session, SessionOptions, Vault,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -157,12 +157,10 @@ async fn write(
         token: opened.root.open.token,
         home_vault_id: opened.home_vault_id(vaults),
         created: context.clock.now(),
-        collections: numbered()
-            .map(|(number, one)| CollectionFiles { number, files: one.files.files.clone() })
-            .collect(),
-        sealed: PartSealed {
+        collections: numbered().map(|(number, one)| CollectionFiles { number, ..one.files.clone() }).collect(),
+        sealed: Sealed::Readable(PartSealed {
             collections: numbered().map(|(number, one)| CollectionSealed { number, ..one.sealed.clone() }).collect(),
-        },
+        }),
     };
     let part = session.finish(draft).await.map_err(EngineError::vault(region))?;
     target.put_receipt(&opened.committed, &part.reference).await.map_err(EngineError::vault(region))?;

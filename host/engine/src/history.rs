@@ -44,7 +44,8 @@ impl History {
         cluster: &ClusterTarget,
         context: &RunContext,
     ) -> Result<Self, EngineError> {
-        let mut history = Self { key: vaults.all().first().map(|vault| vault.id_key().clone()), ..Self::default() };
+        let key = vaults.all().first().and_then(|vault| vault.id_key().ok().cloned());
+        let mut history = Self { key, ..Self::default() };
         let Ok(home) = vaults.get(&cluster.home_region) else { return Ok(history) };
         let listed = match home.list_backups().await {
             Ok(listed) => listed,

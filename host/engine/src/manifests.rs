@@ -4,7 +4,7 @@ use longshore_model::{PolicyKind, Timestamp, VaultId};
 use longshore_policy::PolicySet;
 use longshore_source::{DatabaseEntry, PointState};
 use longshore_vault::{
-    CollectionFiles, CollectionFinding, CollectionSealed, DatabaseSealed, PartDraft, PartSealed, content_digest,
+    CollectionFiles, CollectionFinding, CollectionSealed, DatabaseSealed, PartDraft, PartSealed, Sealed, content_digest,
 };
 use serde_json::{Value, json};
 
@@ -32,9 +32,11 @@ pub(crate) fn part_draft(
         home_vault_id,
         created,
         collections: numbered()
-            .map(|(number, input)| CollectionFiles { number, files: input.moved.files.clone() })
+            .map(|(number, input)| CollectionFiles { number, name_id: None, files: input.moved.files.clone() })
             .collect(),
-        sealed: PartSealed { collections: numbered().map(|(number, input)| sealed(number, input)).collect() },
+        sealed: Sealed::Readable(PartSealed {
+            collections: numbered().map(|(number, input)| sealed(number, input)).collect(),
+        }),
     }
 }
 

@@ -114,7 +114,14 @@ impl Mover<'_> {
         let identity = file.identity.as_ref().and_then(|identity| self.history.keyed(identity));
         let number = u32::try_from(number).map_err(|_| lost())?;
         Ok(Moved {
-            entry: FileEntry { number, class: file.class, size_bytes: file.size_bytes, blobs: stored.blobs, identity },
+            entry: FileEntry {
+                number,
+                class: file.class,
+                size_bytes: file.size_bytes,
+                blobs: stored.blobs,
+                identity,
+                masked_digest: None,
+            },
             name: FileSealed {
                 number,
                 path: file.path.clone(),
@@ -141,6 +148,7 @@ impl Mover<'_> {
                 size_bytes: file.size_bytes,
                 blobs: known.blobs.clone(),
                 identity,
+                masked_digest: None,
             },
             name: FileSealed {
                 number,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use longshore_model::{BackupId, ProjectId, RegionId, VaultId};
-use longshore_vault::{IdKey, Throttle, Vault, VaultError, VaultOptions, Withdrawal};
+use longshore_vault::{Encryption, IdKey, Keys, Throttle, Vault, VaultError, VaultOptions, Withdrawal};
 use object_store::memory::InMemory;
 
 use crate::config::RegionConfig;
@@ -58,10 +58,10 @@ impl RegionVaults {
         let (mut missing, mut key) = (Vec::new(), self.id_key());
         // First those that exist: a new vault must get the key of the project, whatever the order of the regions.
         for region in regions.iter().filter(|region| self.get(&region.id).is_err()) {
-            match Vault::open_local(&region.vault).await {
+            match Vault::open_local(&region.vault, &Keys::none()).await {
                 Ok(vault) => {
                     check_owner(&vault, project, region)?;
-                    key.get_or_insert_with(|| vault.id_key().clone());
+                    key = key.or_else(|| vault.id_key().ok().cloned());
                     self.insert(vault)?;
                 }
                 Err(error) if is_absent(&error) => missing.push(region),
@@ -70,7 +70,7 @@ impl RegionVaults {
         }
         for region in missing {
             let vault = make(&region.vault, project, &region.id, key.clone(), random).await?;
-            key.get_or_insert_with(|| vault.id_key().clone());
+            key = key.or_else(|| vault.id_key().ok().cloned());
             self.insert(vault)?;
         }
         Ok(())
@@ -81,7 +81,7 @@ impl RegionVaults {
     /// # Errors
     /// [`EngineError::Vault`].
     pub async fn open_one(folder: &Path) -> Result<Vault, EngineError> {
-        Vault::open_local(folder).await.map_err(|error| match error {
+        Vault::open_local(folder, &Keys::none()).await.map_err(|error| match error {
             VaultError::Empty { .. } => EngineError::BadRequest {
                 what: format!("{} holds no vault; give the folder that a backup was written to", folder.display()),
             },
@@ -193,7 +193,7 @@ impl RegionVaults {
     }
 
     fn id_key(&self) -> Option<IdKey> {
-        self.all().first().map(|vault| vault.id_key().clone())
+        self.all().first().and_then(|vault| vault.id_key().ok().cloned())
     }
 }
 
@@ -251,7 +251,13 @@ fn options(
         None => IdKey::new(draw(random)?),
     };
     let vault_id = VaultId::from_random(draw(random)?);
-    Ok(VaultOptions { project_id: project.clone(), region_id: region.clone(), vault_id, id_key })
+    Ok(VaultOptions {
+        project_id: project.clone(),
+        region_id: region.clone(),
+        vault_id,
+        id_key,
+        encryption: Encryption::None,
+    })
 }
 
 /// A local vault that is there, or that can be planned with before its folder is made: a plan that fails, and a dry
@@ -270,7 +276,7 @@ impl PreparedVault {
     /// [`EngineError::Vault`], also for a folder of another program.
     pub async fn prepare(folder: &Path, project: &ProjectId, random: &dyn Random) -> Result<Self, EngineError> {
         let region = local_region();
-        match Vault::open_local(folder).await {
+        match Vault::open_local(folder, &Keys::none()).await {
             Ok(vault) => Ok(Self { vault, missing: None }),
             Err(error) if is_absent(&error) => {
                 let options = options(project, &region, None, random)?;

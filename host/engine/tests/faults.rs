@@ -52,7 +52,7 @@ impl Place {
             |region: &str, key| VaultOptions::random("proj-test".parse().unwrap(), region.parse().unwrap(), key);
         let first = Vault::init(home.store(), VaultOptions { project_id: project, ..options("eu", None).unwrap() });
         let first = first.await.unwrap();
-        let second = options("us", Some(first.id_key().clone())).unwrap();
+        let second = options("us", Some(first.id_key().unwrap().clone())).unwrap();
         let second = Vault::init(other.store(), second).await.unwrap();
         let region = |id: &str| Region {
             id: id.parse().unwrap(),

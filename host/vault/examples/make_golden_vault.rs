@@ -34,6 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         region_id: "local".parse()?,
         vault_id: VaultId::from_random([1; 10]),
         id_key: IdKey::new([2; 32]),
+        encryption: Encryption::None,
     };
     let vault = Vault::init_local(Path::new(&folder), options).await?;
     let created = Timestamp::from_millis(1_722_358_190_000);
@@ -64,8 +65,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         if size_bytes > 0 {
             blobs.push(session.put(Bytes::from(content), path.parse::<Codec>()?).await?.id);
         }
-        let identity = Some(vault.id_key().identity(path.as_bytes()));
-        files.push(FileEntry { number, class: FileClass::Segment, size_bytes, blobs, identity });
+        let identity = Some(vault.id_key()?.identity(path.as_bytes()));
+        let class = FileClass::Segment;
+        files.push(FileEntry { number, class, size_bytes, blobs, identity, masked_digest: None });
         names.push(FileSealed { number, path: path.to_owned(), partition: None, digest });
     }
     let entries = names.iter().zip(&files).map(|(name, file)| (name.path.as_str(), file.size_bytes, name.digest));
@@ -90,8 +92,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         backup_id: backup_id.clone(),
         token: 1,
         created,
-        collections: vec![CollectionFiles { number: 0, files }],
-        sealed: PartSealed { collections: vec![collection] },
+        collections: vec![CollectionFiles { number: 0, name_id: None, files }],
+        sealed: Sealed::Readable(PartSealed { collections: vec![collection] }),
     };
     let part = session.finish(draft).await?;
     let root = Root {
@@ -108,7 +110,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             sizes: part.reference.sizes,
             parts: vec![part.reference],
         },
-        sealed: Sealed::Plain(RootSealed { cluster_name: "golden".to_owned(), ..RootSealed::default() }),
+        sealed: Sealed::Readable(RootSealed { cluster_name: "golden".to_owned(), ..RootSealed::default() }),
     };
     vault.commit_root(&root, &pin).await?;
     pin.release().await?;

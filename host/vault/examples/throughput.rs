@@ -111,8 +111,8 @@ async fn back_up(vault: &Vault, files: &[PathBuf], codec: Codec) -> Result<Part,
         backup_id: backup_id.clone(),
         token: 1,
         created,
-        collections: vec![CollectionFiles { number: 0, files }],
-        sealed: PartSealed { collections: vec![collection] },
+        collections: vec![CollectionFiles { number: 0, name_id: None, files }],
+        sealed: Sealed::Readable(PartSealed { collections: vec![collection] }),
     };
     let part = session.finish(draft).await?;
     let root = Root {
@@ -129,7 +129,7 @@ async fn back_up(vault: &Vault, files: &[PathBuf], codec: Codec) -> Result<Part,
             sizes: part.reference.sizes,
             parts: vec![part.reference.clone()],
         },
-        sealed: Sealed::Plain(RootSealed::default()),
+        sealed: Sealed::Readable(RootSealed::default()),
     };
     vault.commit_root(&root, &pin).await?;
     pin.release().await?;
@@ -146,7 +146,7 @@ async fn store_file(
     let size = file.metadata()?.len();
     let stored = session.put_file(&OnDisk(Arc::new(file)), size, codec, &|_| {}).await?;
     let StoredFile { size_bytes, blobs, digest, .. } = stored;
-    let entry = FileEntry { number, class: FileClass::Segment, size_bytes, blobs, identity: None };
+    let entry = FileEntry { number, class: FileClass::Segment, size_bytes, blobs, identity: None, masked_digest: None };
     let path = format!("{number}-{}", path.file_name().unwrap_or_default().to_string_lossy());
     Ok((entry, FileSealed { number, path, partition: None, digest }))
 }
@@ -244,6 +244,7 @@ async fn round(work: &Path, number: u32, files: &[PathBuf], codec: Codec, rest: 
         region_id: "local".parse()?,
         vault_id: VaultId::from_random([1; 10]),
         id_key: IdKey::new([1; 32]),
+        encryption: Encryption::None,
     };
     let vault = Vault::init_local(&work.join(format!("vault{number}")), options).await?;
     let part;

@@ -9,9 +9,12 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use longshore_model::{BackupId, Digest};
 
+use crate::crypto::{SessionKey, WrappedSession, has_good_code};
 use crate::layout::{ManifestKey, ManifestKind};
-use crate::manifest::{bad, check_digest, check_names};
-use crate::{Part, PartRef, Pin, Receipt, ReceiptOpen, Root, RootOpen, Vault, VaultError, Withdrawal, digest_of};
+use crate::manifest::{ManifestSeal, bad, check_digest, check_names};
+use crate::{
+    Part, PartRef, Pin, Receipt, ReceiptOpen, Root, RootOpen, Sealed, Vault, VaultError, Withdrawal, digest_of,
+};
 
 /// A root that is durable: the backup exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub struct CommittedRoot {
     pub digest: Digest,
     /// Its exact bytes, which receipts repeat.
     pub bytes: Bytes,
+    /// The wrapped key to its sealed half, which goes where receipts go.
+    pub(crate) session: Option<WrappedSession>,
 }
 
 /// By which manifest a vault knows a backup.
@@ -48,6 +53,7 @@ pub struct LoadedBackup {
     pub origin: Origin,
     /// The part in this vault; `None` when all collections are elsewhere.
     pub part: Option<PartRef>,
+    pub(crate) session: Option<WrappedSession>,
 }
 
 /// One line of a list of backups.
@@ -91,18 +97,23 @@ impl Vault {
             );
             return Err(bad("root", reason));
         }
-        let bytes = root.to_bytes(self.limits())?;
+        let session = self.job_session(pin).await?;
+        let bytes = root.to_bytes(&self.manifest_seal(session)?, self.limits())?;
         for part in root.open.parts.iter().filter(|part| part.vault_id == *self.id()) {
             self.load_part(part).await?;
         }
         self.check_not_withdrawn(backup_id, *token).await?;
+        let session = match session {
+            Some(key) => Some(self.wrapped_session(&key.id()).await?),
+            None => None,
+        };
         pin.check().await?;
         let key = ManifestKey { backup_id: backup_id.clone(), token: *token, digest: digest_of(&bytes) };
         let path = key.path(ManifestKind::Root);
         self.objects().put_manifest(&path, bytes.clone()).await?;
         self.check_committed(&key, pin).await?;
         let ManifestKey { backup_id, token, digest } = key;
-        Ok(CommittedRoot { backup_id, token, key: path.to_string(), digest, bytes })
+        Ok(CommittedRoot { backup_id, token, key: path.to_string(), digest, bytes, session })
     }
 
     /// Looks at the pin once more, now that the root is there, and withdraws the root when the pin is gone.
@@ -145,7 +156,11 @@ impl Vault {
             root_digest: root.digest,
             part: part.clone(),
         };
-        let bytes = Receipt { open }.to_bytes(self.limits())?;
+        // Before the receipt, which holds the root: whoever finds the root here finds the key to its sealed half.
+        if let Some(session) = &root.session {
+            self.put_wrapped_session(session).await?;
+        }
+        let bytes = Receipt { open }.to_bytes(&self.manifest_seal(None)?, self.limits())?;
         let key = ManifestKey { backup_id: root.backup_id.clone(), token: root.token, digest: digest_of(&bytes) };
         self.objects().put_manifest(&key.path(ManifestKind::Receipt), bytes).await
     }
@@ -178,10 +193,12 @@ impl Vault {
         Ok(listing)
     }
 
-    /// Loads one backup by its root or receipt; of several, the one with the highest token.
+    /// Loads one backup by its root or receipt; of several, the one with the highest token. Its sealed half stays locked
+    /// in an encrypted vault that was opened without a reader key.
     ///
     /// # Errors
-    /// [`VaultError::NoSuchBackup`], [`VaultError::Damaged`], [`VaultError::BadManifest`], failures of the store.
+    /// [`VaultError::NoSuchBackup`], [`VaultError::Damaged`], [`VaultError::BadManifest`], [`VaultError::Unauthentic`],
+    /// [`VaultError::SessionKey`], failures of the store.
     pub async fn load_backup(&self, backup_id: &BackupId) -> Result<LoadedBackup, VaultError> {
         match newest_per_backup(self.visible_manifests(Some(backup_id)).await?).pop_first() {
             Some((_, newest)) => self.load_first_good(&newest).await,
@@ -189,13 +206,36 @@ impl Vault {
         }
     }
 
+    async fn load_unlocked(&self, kind: ManifestKind, key: &ManifestKey) -> Result<LoadedBackup, VaultError> {
+        let mut loaded = self.load_manifest(kind, key).await?;
+        self.unlock(&mut loaded, key.path(kind).as_ref()).await?;
+        Ok(loaded)
+    }
+
+    /// Opens the sealed half of a root, as far as this vault's keys go, and keeps its wrapped session for copies.
+    async fn unlock(&self, loaded: &mut LoadedBackup, object: &str) -> Result<(), VaultError> {
+        if let Sealed::Locked(locked) = &loaded.root.sealed {
+            let session = locked.session;
+            loaded.session = Some(self.wrapped_session(&session).await?);
+            if self.is_readable() {
+                let key = self.session_key(&session).await?;
+                loaded.root.unlock(&key, object, self.limits())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Loads the first of several manifests of one commit. One that is damaged does not hide the others: they repeat the
     /// same root. Never falls back to a lower token, which would be another content.
     async fn load_first_good(&self, manifests: &[(ManifestKind, ManifestKey)]) -> Result<LoadedBackup, VaultError> {
         let mut first_error = None;
         for (kind, key) in manifests {
-            match self.load_manifest(*kind, key).await {
-                Err(error @ (VaultError::Damaged { .. } | VaultError::BadManifest { .. })) => {
+            match self.load_unlocked(*kind, key).await {
+                Err(
+                    error @ (VaultError::Damaged { .. }
+                    | VaultError::BadManifest { .. }
+                    | VaultError::Unauthentic { .. }),
+                ) => {
                     tracing::warn!(backup = %key.backup_id, %error, "a manifest was left out");
                     first_error.get_or_insert(error);
                 }
@@ -256,7 +296,7 @@ impl Vault {
     /// Loads a part by its reference.
     ///
     /// # Errors
-    /// [`VaultError::MissingObject`], [`VaultError::Damaged`], [`VaultError::BadManifest`], failures of the store.
+    /// As [`Vault::load_backup`], and [`VaultError::MissingObject`].
     pub async fn load_part(&self, reference: &PartRef) -> Result<Part, VaultError> {
         let key = ManifestKey::parse(ManifestKind::Part, &reference.key)
             .filter(|key| key.digest == reference.digest && reference.vault_id == *self.id());
@@ -270,8 +310,16 @@ impl Vault {
     /// Loads a part by its name.
     pub(crate) async fn load_part_by(&self, key: &ManifestKey) -> Result<Part, VaultError> {
         let object = key.path(ManifestKind::Part).to_string();
-        let part = Part::parse(&object, &self.read_manifest(ManifestKind::Part, key).await?)?;
+        let bytes = self.read_manifest(ManifestKind::Part, key).await?;
+        let mut part = Part::parse(&object, &bytes)?;
         check_names(key, &object, &part.open.backup_id, part.open.token)?;
+        self.check_sealed(&object, &part.sealed)?;
+        if let Sealed::Locked(locked) = &part.sealed
+            && self.is_readable()
+        {
+            let key = self.session_key(&locked.session).await?;
+            part.unlock(&key, &object, self.limits())?;
+        }
         Ok(part)
     }
 
@@ -317,9 +365,39 @@ impl Vault {
             object: path.to_string(),
         })?;
         check_digest(kind, key, &bytes)?;
+        self.check_code(path.as_ref(), &bytes)?;
         Ok(bytes)
     }
 
+    /// Checks that a manifest of an encrypted vault was made by a holder of the writer key. A vault that was opened
+    /// without keys cannot check that.
+    fn check_code(&self, object: &str, bytes: &[u8]) -> Result<(), VaultError> {
+        match self.keyring().id_key() {
+            Some(id_key) if self.is_encrypted() && !has_good_code(bytes, |body| id_key.manifest_code(body)) => {
+                Err(VaultError::Unauthentic { object: object.to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that a manifest is encrypted exactly if its vault is.
+    fn check_sealed<T>(&self, object: &str, sealed: &Sealed<T>) -> Result<(), VaultError> {
+        match (self.is_encrypted(), sealed.is_locked()) {
+            (true, false) => Err(VaultError::Unauthentic { object: object.to_owned() }),
+            (false, true) => Err(bad(object, "it is encrypted, and its vault is not")),
+            _ => Ok(()),
+        }
+    }
+
+    /// What manifests are written with.
+    pub(crate) fn manifest_seal<'a>(&'a self, session: Option<&'a SessionKey>) -> Result<ManifestSeal<'a>, VaultError> {
+        if self.is_encrypted() {
+            return Ok(ManifestSeal::Age1 { session, id_key: self.id_key()? });
+        }
+        Ok(ManifestSeal::Plain)
+    }
+
+    /// Loads a root or receipt. What is sealed stays locked.
     pub(crate) async fn load_manifest(
         &self,
         kind: ManifestKind,
@@ -330,12 +408,15 @@ impl Vault {
         let loaded = if kind == ManifestKind::Receipt {
             let (receipt, root) = Receipt::parse(&object, &bytes)?;
             let root_bytes = Bytes::from(receipt.open.root);
-            LoadedBackup { root, root_bytes, origin: Origin::Receipt, part: Some(receipt.open.part) }
+            self.check_code(&object, &root_bytes)?;
+            let part = Some(receipt.open.part);
+            LoadedBackup { root, root_bytes, origin: Origin::Receipt, part, session: None }
         } else {
             let root = Root::parse(&object, &bytes)?;
             let part = root.open.parts.iter().find(|part| part.vault_id == *self.id()).cloned();
-            LoadedBackup { root, root_bytes: bytes, origin: Origin::Root, part }
+            LoadedBackup { root, root_bytes: bytes, origin: Origin::Root, part, session: None }
         };
+        self.check_sealed(&object, &loaded.root.sealed)?;
         check_names(key, &object, &loaded.root.open.backup_id, loaded.root.open.token)?;
         Ok(loaded)
     }
@@ -354,6 +435,7 @@ impl LoadedBackup {
             key: key.path(ManifestKind::Root).to_string(),
             digest,
             bytes: self.root_bytes.clone(),
+            session: self.session.clone(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use longshore_model::{BackupId, JobId, VaultId};
 use thiserror::Error;
 
-use crate::BlobId;
+use crate::{BlobId, SessionId};
 
 /// Why an operation on a vault failed.
 #[derive(Debug, Error)]
@@ -230,6 +230,85 @@ pub enum VaultError {
         backup_id: BackupId,
         /// Where.
         place: String,
+    },
+    /// The content is encrypted, and no reader key was given.
+    #[error(
+        "this is encrypted and can be read only with a reader key of the vault: give one (an age identity, \
+         `AGE-SECRET-KEY-1…`; the recovery key is one)"
+    )]
+    Locked,
+    /// An encrypted vault was opened without the key that this needs.
+    #[error(
+        "the vault {place} is encrypted: give its writer key (`LONGSHORE-WRITER-KEY-1-…`) to back up into it, or a \
+         reader key (`AGE-SECRET-KEY-1…`) to read it, too"
+    )]
+    KeyNeeded {
+        /// Where.
+        place: String,
+    },
+    /// A key is not one of this vault.
+    #[error("the {kind} that was given is not one of the vault {place}: {needed}")]
+    WrongKey {
+        /// `writer key` or `reader key`.
+        kind: &'static str,
+        /// Where.
+        place: String,
+        /// Which key is needed.
+        needed: String,
+    },
+    /// The text of a key cannot be read. Never repeats any of it.
+    #[error("this is not a {kind}: {reason}")]
+    BadKey {
+        /// What it should be.
+        kind: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Keys were given for a vault that is not encrypted.
+    #[error(
+        "keys were given, but the vault {place} is not encrypted: anybody who can read its store can read it. Open it \
+         without keys if that is what you want; if it was encrypted before, somebody replaced its header"
+    )]
+    NotEncrypted {
+        /// Where.
+        place: String,
+    },
+    /// An encrypted vault without a list of recipients that can be trusted.
+    #[error(
+        "the vault {place} has no list of recipients that was made with its writer key: nothing is written that nobody \
+         could read. Copy `keys/recipients` from another vault of the project"
+    )]
+    NoRecipients {
+        /// Where.
+        place: String,
+    },
+    /// An object was made or changed by somebody without the writer key.
+    #[error(
+        "`{object}` was not made with the keys of this vault, or was changed afterwards: its authentication code does not \
+         match. Run verify, and find out who can write to the store"
+    )]
+    Unauthentic {
+        /// Its key.
+        object: String,
+    },
+    /// The wrapped data key of a session is not there, or cannot be opened.
+    #[error(
+        "the key of session {session} {reason}: what was encrypted in that session cannot be read from {place}. Copy \
+         `keys/sessions/{session}` from another vault of the project"
+    )]
+    SessionKey {
+        /// Which session.
+        session: SessionId,
+        /// What is wrong with it.
+        reason: String,
+        /// Where.
+        place: String,
+    },
+    /// The cipher failed, or what it made cannot be decrypted: a fault of the machine.
+    #[error("the machine could not {what}: nothing of it was stored. Check its memory and run it again")]
+    Cipher {
+        /// What was tried.
+        what: &'static str,
     },
     /// The system gave no random bytes.
     #[error("the system gave no random bytes: {reason}")]

@@ -14,10 +14,14 @@ struct HeaderFile {
     vault_id: VaultId,
     project_id: ProjectId,
     region_id: RegionId,
-    /// `none`: everything is readable by whoever can read the store.
+    /// `none`: everything is readable by whoever can read the store. `age-1`: see [`crate::crypto`].
     encryption: String,
     /// The 32 bytes of the [`IdKey`]; only where `encryption` is `none`.
-    blob_id_key: Digest,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blob_id_key: Option<Digest>,
+    /// What the [`IdKey`] is recognised by; only where `encryption` is `age-1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id_key_check: Option<Digest>,
     /// BLAKE3 over the values above (FORMAT.md, "Header"): a flipped bit in the key would make every blob look damaged.
     check: Digest,
 }
@@ -34,15 +38,28 @@ pub(crate) struct Header {
     pub(crate) vault_id: VaultId,
     pub(crate) project_id: ProjectId,
     pub(crate) region_id: RegionId,
-    pub(crate) id_key: IdKey,
+    pub(crate) encryption: HeaderKey,
 }
+
+/// Whether a vault is encrypted, and what its header says of the id key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HeaderKey {
+    /// Not encrypted: here is the key.
+    Plain(IdKey),
+    /// Encrypted: this is what the key is recognised by ([`IdKey::check_value`]).
+    Age1(Digest),
+}
+
+const PLAIN: &str = "none";
+const AGE_1: &str = "age-1";
 
 impl HeaderFile {
     /// The checksum over the other values, one per line.
     fn checksum(&self) -> Digest {
+        let key = self.blob_id_key.or(self.id_key_check).map(|key| key.to_string()).unwrap_or_default();
         let text = format!(
-            "{}\n{}\n{}\n{}\n{}\n{}\n{}\n",
-            self.format, self.kind, self.vault_id, self.project_id, self.region_id, self.encryption, self.blob_id_key
+            "{}\n{}\n{}\n{}\n{}\n{}\n{key}\n",
+            self.format, self.kind, self.vault_id, self.project_id, self.region_id, self.encryption
         );
         digest_of(text.as_bytes())
     }
@@ -53,14 +70,19 @@ impl Header {
 
     /// The bytes of the object.
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, VaultError> {
+        let (encryption, blob_id_key, id_key_check) = match &self.encryption {
+            HeaderKey::Plain(key) => (PLAIN, Some(key.expose()), None),
+            HeaderKey::Age1(check) => (AGE_1, None, Some(*check)),
+        };
         let mut file = HeaderFile {
             format: FORMAT_VERSION,
             kind: Self::KIND.to_owned(),
             vault_id: self.vault_id.clone(),
             project_id: self.project_id.clone(),
             region_id: self.region_id.clone(),
-            encryption: "none".to_owned(),
-            blob_id_key: self.id_key.expose(),
+            encryption: encryption.to_owned(),
+            blob_id_key,
+            id_key_check,
             check: Digest::new([0; 32]),
         };
         file.check = file.checksum();
@@ -83,7 +105,7 @@ impl Header {
             });
         }
         let probe: EncryptionProbe = serde_json::from_slice(bytes).map_err(|error| damaged(error_place(&error)))?;
-        if probe.encryption != "none" {
+        if ![PLAIN, AGE_1].contains(&probe.encryption.as_str()) {
             let what = "encryption".to_owned();
             return Err(VaultError::Unsupported { object: HEADER_KEY.to_owned(), what });
         }
@@ -94,12 +116,13 @@ impl Header {
         if file.checksum() != file.check {
             return Err(damaged("its values do not match its checksum".to_owned()));
         }
-        Ok(Self {
-            vault_id: file.vault_id,
-            project_id: file.project_id,
-            region_id: file.region_id,
-            id_key: IdKey::new(*file.blob_id_key.as_bytes()),
-        })
+        let encryption = match (file.encryption.as_str(), file.blob_id_key, file.id_key_check) {
+            (PLAIN, Some(key), None) => HeaderKey::Plain(IdKey::new(*key.as_bytes())),
+            (AGE_1, None, Some(check)) => HeaderKey::Age1(check),
+            _ => return Err(damaged("its key does not fit its encryption".to_owned())),
+        };
+        let HeaderFile { vault_id, project_id, region_id, .. } = file;
+        Ok(Self { vault_id, project_id, region_id, encryption })
     }
 }
 
@@ -124,8 +147,12 @@ mod tests {
             vault_id: "vault-0102".parse().unwrap(),
             project_id: "proj-demo".parse().unwrap(),
             region_id: "local".parse().unwrap(),
-            id_key: IdKey::new([7; 32]),
+            encryption: HeaderKey::Plain(IdKey::new([7; 32])),
         }
+    }
+
+    fn encrypted() -> Header {
+        Header { encryption: HeaderKey::Age1(IdKey::new([7; 32]).check_value()), ..header() }
     }
 
     #[test]
@@ -133,20 +160,25 @@ mod tests {
         let bytes = header().to_bytes().unwrap();
         let read = Header::parse("memory", &bytes).unwrap();
         assert_eq!(read.vault_id, header().vault_id);
-        assert_eq!(read.id_key, header().id_key);
+        assert_eq!(read.encryption, header().encryption);
         insta::assert_snapshot!(String::from_utf8(bytes).unwrap());
+        let bytes = encrypted().to_bytes().unwrap();
+        assert_eq!(Header::parse("memory", &bytes).unwrap().encryption, encrypted().encryption);
+        insta::assert_snapshot!("encrypted", String::from_utf8(bytes).unwrap());
     }
 
     #[test]
     fn no_single_changed_byte_goes_unnoticed() {
-        let bytes = header().to_bytes().unwrap();
-        for place in 0..bytes.len() {
-            let mut other = bytes.clone();
-            other[place] ^= 0x01;
-            if other[place].is_ascii_whitespace() && bytes[place].is_ascii_whitespace() {
-                continue;
+        for bytes in [header().to_bytes().unwrap(), encrypted().to_bytes().unwrap()] {
+            for place in 0..bytes.len() {
+                let mut other = bytes.clone();
+                other[place] ^= 0x01;
+                if other[place].is_ascii_whitespace() && bytes[place].is_ascii_whitespace() {
+                    continue;
+                }
+                let text = String::from_utf8_lossy(&other);
+                assert!(Header::parse("memory", &other).is_err(), "byte {place} of {text}");
             }
-            assert!(Header::parse("memory", &other).is_err(), "byte {place} of {}", String::from_utf8_lossy(&other));
         }
     }
 
@@ -164,7 +196,7 @@ mod tests {
         let newer = text.replacen("\"format\": 1", "\"format\": 2", 1);
         assert!(matches!(Header::parse("m", newer.as_bytes()), Err(VaultError::NewerFormat { found: 2, .. })));
         assert!(matches!(Header::parse("m", br#"{"format": 9}"#), Err(VaultError::NewerFormat { found: 9, .. })));
-        let sealed = text.replacen("\"none\"", "\"age\"", 1);
+        let sealed = text.replacen("\"none\"", "\"age-2\"", 1);
         assert!(matches!(Header::parse("m", sealed.as_bytes()), Err(VaultError::Unsupported { .. })));
     }
 }

@@ -41,12 +41,12 @@ impl Vault {
     ) -> Result<Option<VaultId>, VaultError> {
         for source in sources.iter().filter(|source| source.project_id() == self.project_id()) {
             match fetch_pack(source, *pack).await {
-                Ok(Some((bytes, _))) => {
+                Ok(Some((bytes, _))) if self.take_session_of(&bytes, source).await? => {
                     self.objects().put_content(&layout::pack_path(pack), vec![bytes]).await?;
                     self.clear_damage(&[*pack], now).await?;
                     return Ok(Some(source.id().clone()));
                 }
-                Ok(None) => {}
+                Ok(_) => {}
                 Err(error) => tracing::warn!(vault = %source.place(), %pack, %error, "could not be asked for a pack"),
             }
         }

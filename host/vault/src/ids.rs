@@ -3,8 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use longshore_model::{Digest, ModelError};
+use longshore_model::{CollectionName, Digest, ModelError};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::VaultError;
+use crate::crypto::random_bytes;
 
 macro_rules! digest_name {
     ($(#[$meta:meta])* $name:ident) => {
@@ -52,6 +56,11 @@ digest_name!(
     PackId
 );
 
+digest_name!(
+    /// Name of a session of an encrypted vault: derived from its data key.
+    SessionId
+);
+
 /// BLAKE3 of bytes, without a key: what packs, index objects and manifests are named by.
 #[must_use]
 pub fn digest_of(bytes: &[u8]) -> Digest {
@@ -60,21 +69,48 @@ pub fn digest_of(bytes: &[u8]) -> Digest {
 
 /// The key of a project that blob ids and file identities are made with. All vaults of a project share it, so that they
 /// can exchange packs byte for byte; vaults of different projects do not, so that nobody can ask one project's vault
-/// whether it holds another project's bytes. Never printed by `Debug`.
+/// whether it holds another project's bytes. Never printed by `Debug`, wiped when dropped.
+///
+/// In an encrypted vault it is secret: it is the writer key, and with it manifests are authenticated, too.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IdKey {
-    blob: [u8; 32],
-    identity: [u8; 32],
+    blob: Zeroizing<[u8; 32]>,
+    identity: Zeroizing<[u8; 32]>,
+    manifest_code: Zeroizing<[u8; 32]>,
+    recipients_code: Zeroizing<[u8; 32]>,
+    mask: Zeroizing<[u8; 32]>,
+    name: Zeroizing<[u8; 32]>,
 }
 
 impl IdKey {
     /// What the key for file identities is derived with (BLAKE3 derive-key mode).
     const IDENTITY_CONTEXT: &'static str = "longshore vault 1 file identity";
+    const CHECK_CONTEXT: &'static str = "longshore vault 1 id key check";
+    const MANIFEST_CONTEXT: &'static str = "longshore vault 1 manifest code";
+    const RECIPIENTS_CONTEXT: &'static str = "longshore vault 1 recipients code";
+    const MASK_CONTEXT: &'static str = "longshore vault 1 digest mask";
+    const NAME_CONTEXT: &'static str = "longshore vault 1 collection name";
 
     /// A key from 32 random bytes.
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
-        Self { blob: bytes, identity: blake3::derive_key(Self::IDENTITY_CONTEXT, &bytes) }
+        let derive = |context: &str| Zeroizing::new(blake3::derive_key(context, &bytes));
+        Self {
+            identity: derive(Self::IDENTITY_CONTEXT),
+            manifest_code: derive(Self::MANIFEST_CONTEXT),
+            recipients_code: derive(Self::RECIPIENTS_CONTEXT),
+            mask: derive(Self::MASK_CONTEXT),
+            name: derive(Self::NAME_CONTEXT),
+            blob: Zeroizing::new(bytes),
+        }
+    }
+
+    /// A new one, from the operating system's randomness.
+    ///
+    /// # Errors
+    /// [`VaultError::NoRandomness`].
+    pub fn generate() -> Result<Self, VaultError> {
+        Ok(Self::new(*random_bytes()?))
     }
 
     /// Names plain bytes.
@@ -89,9 +125,50 @@ impl IdKey {
         Digest::new(*blake3::keyed_hash(&self.identity, identity).as_bytes())
     }
 
+    /// Hides the digest of a file from everybody but holders of this key: XOR with a keyed hash over its blob ids. Doing
+    /// it twice gives the digest back.
+    #[must_use]
+    pub fn mask_digest(&self, blobs: &[BlobId], digest: &Digest) -> Digest {
+        let mut hasher = blake3::Hasher::new_keyed(&self.mask);
+        for blob in blobs {
+            hasher.update(blob.as_bytes());
+        }
+        let mut masked = *hasher.finalize().as_bytes();
+        masked.iter_mut().zip(digest.as_bytes()).for_each(|(place, byte)| *place ^= byte);
+        Digest::new(masked)
+    }
+
+    /// Recognises a collection without naming it: keyed hash over database, a zero byte, and name.
+    #[must_use]
+    pub fn name_id(&self, name: &CollectionName) -> Digest {
+        let mut hasher = blake3::Hasher::new_keyed(&self.name);
+        hasher.update(name.database.as_bytes()).update(&[0]).update(name.collection.as_bytes());
+        Digest::new(*hasher.finalize().as_bytes())
+    }
+
+    /// The authentication code of the bytes of a manifest.
+    pub(crate) fn manifest_code(&self, bytes: &[u8]) -> Digest {
+        Digest::new(*blake3::keyed_hash(&self.manifest_code, bytes).as_bytes())
+    }
+
+    /// The authentication code of the bytes of a list of recipients.
+    pub(crate) fn recipients_code(&self, bytes: &[u8]) -> Digest {
+        Digest::new(*blake3::keyed_hash(&self.recipients_code, bytes).as_bytes())
+    }
+
+    /// What the header of an encrypted vault knows its key by.
+    pub(crate) fn check_value(&self) -> Digest {
+        Digest::new(blake3::derive_key(Self::CHECK_CONTEXT, self.secret()))
+    }
+
+    /// The 32 bytes.
+    pub(crate) fn secret(&self) -> &[u8; 32] {
+        &self.blob
+    }
+
     /// The 32 bytes as they stand in an unencrypted header.
     pub(crate) fn expose(&self) -> Digest {
-        Digest::new(self.blob)
+        Digest::new(*self.blob)
     }
 }
 

@@ -124,6 +124,7 @@ struct Compact {
     stored_bytes: u32,
     plain_bytes: u32,
     checksum: u32,
+    nonce: u32,
     codec: longshore_model::Codec,
 }
 
@@ -154,8 +155,9 @@ impl Index {
         self.numbers.insert(pack.id, number);
         self.packs.push((pack.id, pack.size_bytes));
         for entry in &pack.entries {
-            let BlobEntry { id, offset, stored_bytes, plain_bytes, checksum, codec } = *entry;
-            let slot = Slot { pack: number, entry: Compact { offset, stored_bytes, plain_bytes, checksum, codec } };
+            let BlobEntry { id, offset, stored_bytes, plain_bytes, checksum, codec, nonce } = *entry;
+            let slot =
+                Slot { pack: number, entry: Compact { offset, stored_bytes, plain_bytes, checksum, codec, nonce } };
             match self.blobs.entry(id) {
                 std::collections::hash_map::Entry::Vacant(place) => {
                     place.insert(slot);
@@ -168,8 +170,8 @@ impl Index {
 
     fn location(&self, id: &BlobId, slot: &Slot) -> Option<Location> {
         let (pack, _) = self.packs.get(slot.pack as usize)?;
-        let Compact { offset, stored_bytes, plain_bytes, checksum, codec } = slot.entry;
-        let entry = BlobEntry { id: *id, offset, stored_bytes, plain_bytes, checksum, codec };
+        let Compact { offset, stored_bytes, plain_bytes, checksum, codec, nonce } = slot.entry;
+        let entry = BlobEntry { id: *id, offset, stored_bytes, plain_bytes, checksum, codec, nonce };
         Some(Location { pack: *pack, entry })
     }
 
@@ -325,7 +327,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::IdKey;
-    use crate::pack::PackBuilder;
+    use crate::pack::{PackBuilder, PackHeader};
     use bytes::Bytes;
     use longshore_model::Codec;
     use proptest::prelude::*;
@@ -334,12 +336,12 @@ mod tests {
         let key = IdKey::new([1; 32]);
         (0..count)
             .map(|pack| {
-                let mut builder = PackBuilder::new([0; 16]);
+                let mut builder = PackBuilder::new(&PackHeader::default());
                 for blob in 0..blobs {
                     let bytes = Bytes::from(vec![pack, blob, 1]);
-                    builder.push(key.blob_id(&bytes), Codec::Store, 3, bytes, 9);
+                    builder.push(BlobEntry::new(key.blob_id(&bytes), Codec::Store, 3, &bytes), bytes);
                 }
-                let sealed = builder.seal();
+                let sealed = builder.seal().unwrap();
                 PackIndex { id: sealed.id, size_bytes: sealed.size_bytes, entries: sealed.entries }
             })
             .collect()

@@ -3,7 +3,7 @@
 use longshore_model::{BackupId, Digest, JobId};
 use object_store::path::Path;
 
-use crate::{MarkId, PackId};
+use crate::{MarkId, PackId, SessionId};
 
 /// The format this version writes, and the newest it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -28,6 +28,12 @@ pub(crate) const WITHDRAWN: &str = "withdrawn";
 /// Folder of the objects a prune asks the store's time by.
 #[allow(dead_code)]
 pub(crate) const CLOCK: &str = "clock";
+/// Folder of an encrypted vault's wrapped keys.
+pub(crate) const KEYS: &str = "keys";
+/// Folder of lists of recipients.
+pub(crate) const RECIPIENTS: &str = "keys/recipients";
+/// Folder of the wrapped data keys of sessions.
+pub(crate) const SESSIONS: &str = "keys/sessions";
 
 /// The three kinds of manifest, each with a folder of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,6 +131,29 @@ pub(crate) fn set_aside_path(key: &Path) -> Path {
     Path::from(format!("{SET_ASIDE}/{key}"))
 }
 
+/// Key of a list of recipients.
+pub(crate) fn recipients_path(generation: u64, digest: &Digest) -> Path {
+    Path::from(format!("{RECIPIENTS}/{generation:016x}-{digest}.json"))
+}
+
+/// Takes the key of a list of recipients apart: generation and digest.
+pub(crate) fn parse_recipients_path(key: &str) -> Option<(u64, Digest)> {
+    let name = key.strip_prefix(RECIPIENTS)?.strip_prefix('/')?.strip_suffix(".json")?;
+    let (generation, digest) = name.split_once('-')?;
+    Some((parse_token(generation)?, digest.parse().ok()?))
+}
+
+/// Key of a session's wrapped data key.
+pub(crate) fn session_path(session: &SessionId, digest: &Digest) -> Path {
+    Path::from(format!("{SESSIONS}/{session}/{digest}.age"))
+}
+
+/// Takes the key of a session's wrapped data key apart.
+pub(crate) fn parse_session_path(key: &str) -> Option<(SessionId, Digest)> {
+    let (session, name) = key.strip_prefix(SESSIONS)?.strip_prefix('/')?.split_once('/')?;
+    Some((session.parse().ok()?, name.strip_suffix(".age")?.parse().ok()?))
+}
+
 /// Key of a pin.
 pub(crate) fn pin_path(job_id: &JobId, token: u64, random: [u8; 8]) -> Path {
     Path::from(format!("{PINS}/{job_id}/{token:016x}-{:016x}.json", u64::from_be_bytes(random)))
@@ -185,6 +214,9 @@ mod tests {
         assert_eq!(parse_pack_path(pack_path(&pack).as_ref()), Some(pack));
         assert_eq!(parse_index_path(index_path(&digest_of(b"i")).as_ref()), Some(digest_of(b"i")));
         assert_eq!(parse_damage_path(damage_path(&pack).as_ref()), Some(pack));
+        let (session, digest) = (SessionId::new(digest_of(b"s")), digest_of(b"w"));
+        assert_eq!(parse_session_path(session_path(&session, &digest).as_ref()), Some((session, digest)));
+        assert_eq!(parse_recipients_path(recipients_path(0xfe, &digest).as_ref()), Some((0xfe, digest)));
         let key = ManifestKey { backup_id: "backup0_ab12".parse().unwrap(), token: 0xfe, digest: digest_of(b"m") };
         for kind in [ManifestKind::Part, ManifestKind::Root, ManifestKind::Receipt] {
             assert_eq!(ManifestKey::parse(kind, key.path(kind).as_ref()), Some(key.clone()));

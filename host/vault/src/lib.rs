@@ -13,7 +13,7 @@
 //! # use longshore_model::{Codec, FixedClock, JobType, RegionId, ProjectId, Timestamp, BackupId};
 //! # use longshore_vault::*;
 //! # async fn write(store: Arc<dyn object_store::ObjectStore>, project: ProjectId, region: RegionId, backup: BackupId,
-//! #     collections: Vec<CollectionFiles>, sealed: PartSealed, root: impl Fn(&PartRef) -> Root)
+//! #     collections: Vec<CollectionFiles>, sealed: Sealed<PartSealed>, root: impl Fn(&PartRef) -> Root)
 //! # -> Result<(), VaultError> {
 //! let vault = Vault::init(store, VaultOptions::random(project, region, None)?).await?;
 //! let clock = Arc::new(longshore_model::SystemClock);
@@ -47,6 +47,7 @@
 
 mod backups;
 mod codec;
+mod crypto;
 mod damage_note;
 mod error;
 mod file_digest;
@@ -74,9 +75,12 @@ mod withdrawal;
 
 pub use backups::{BackupListing, BackupSummary, CommittedRoot, LoadedBackup, Origin};
 pub use codec::{CodecError, Transcoder};
+pub use crypto::{
+    Encryption, Keys, LockedBody, NamedRecipient, ReaderKey, Recipient, RecipientChange, RecipientList, WriterKey,
+};
 pub use error::VaultError;
 pub use heal::ManifestDamage;
-pub use ids::{BlobId, IdKey, PackId, digest_of};
+pub use ids::{BlobId, IdKey, PackId, SessionId, digest_of};
 pub use layout::{FORMAT_VERSION, HEADER_KEY, ManifestKind};
 pub use limits::Limits;
 pub use local::{create_local_store, local_store};

@@ -25,6 +25,8 @@ pub struct Limits {
     pub manifest_bytes: u64,
     /// Longest `longshore-vault.json` that is read.
     pub header_bytes: u64,
+    /// Longest list of recipients or wrapped session key that is read.
+    pub key_object_bytes: u64,
     /// Longest pin, resume state included.
     pub pin_bytes: u64,
     /// Longest mark.
@@ -67,6 +69,7 @@ impl Limits {
         index_blobs: 4_000_000,
         manifest_bytes: 512 * 1024 * 1024,
         header_bytes: 64 * 1024,
+        key_object_bytes: 256 * 1024,
         pin_bytes: 16 * 1024 * 1024,
         mark_bytes: 64 * 1024 * 1024,
         mark_entries: 50_000,

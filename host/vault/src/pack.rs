@@ -7,8 +7,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use longshore_model::Codec;
 
 use crate::codec::{codec_from_bytes, codec_to_bytes};
+use crate::crypto::{BlobCipher, TAG_BYTES};
+use crate::ids::SessionId;
 use crate::layout::FORMAT_VERSION;
-use crate::{BlobId, Limits, PackId, digest_of};
+use crate::{BlobId, Limits, PackId, VaultError, digest_of};
 
 /// Bytes before the first blob.
 pub(crate) const HEADER_BYTES: usize = 96;
@@ -38,6 +40,8 @@ pub struct BlobEntry {
     pub checksum: u32,
     /// How it is encoded.
     pub codec: Codec,
+    /// What it is encrypted with under the key of its pack: used once in a pack. 0 in a pack that is not encrypted.
+    pub nonce: u32,
 }
 
 /// Why bytes are not a pack or an index. A sentence part that fits after "the pack is damaged: ".
@@ -55,6 +59,13 @@ fn damage<T>(reason: impl Into<String>) -> Result<T, PackDamage> {
 }
 
 impl BlobEntry {
+    /// The entry of a blob in a pack that is not encrypted; its offset is set when it is pushed.
+    pub(crate) fn new(id: BlobId, codec: Codec, plain_bytes: u32, stored: &[u8]) -> Self {
+        let stored_bytes = u32::try_from(stored.len()).unwrap_or(u32::MAX);
+        let checksum = crc32fast::hash(stored);
+        Self { id, offset: 0, stored_bytes, plain_bytes, checksum, codec, nonce: 0 }
+    }
+
     /// One past its last byte.
     pub(crate) fn end(&self) -> u64 {
         self.offset.saturating_add(u64::from(self.stored_bytes))
@@ -68,7 +79,8 @@ impl BlobEntry {
         out.put_u32_le(self.plain_bytes);
         out.put_u32_le(self.checksum);
         out.put_slice(&codec_to_bytes(self.codec));
-        out.put_bytes(0, 9);
+        out.put_u32_le(self.nonce);
+        out.put_bytes(0, 5);
     }
 
     /// Reads the fixed layout and checks the lengths against the limits.
@@ -80,10 +92,74 @@ impl BlobEntry {
         let plain_bytes = u32::from_le_bytes(fields.take());
         let checksum = u32::from_le_bytes(fields.take());
         let codec = codec_from_bytes(fields.take()).map_err(|error| PackDamage(error.to_string()))?;
-        if stored_bytes > plain_bytes || plain_bytes as usize > limits.blob_bytes {
+        let nonce = u32::from_le_bytes(fields.take());
+        // An entry does not say whether its pack is encrypted; if it is, a tag is added.
+        let most = u64::from(plain_bytes) + TAG_BYTES as u64;
+        if u64::from(stored_bytes) > most || plain_bytes as usize > limits.blob_bytes {
             return damage(format!("a blob of {plain_bytes} bytes stored in {stored_bytes} is beyond the limits"));
         }
-        Ok(Self { id, offset, stored_bytes, plain_bytes, checksum, codec })
+        Ok(Self { id, offset, stored_bytes, plain_bytes, checksum, codec, nonce })
+    }
+}
+
+/// What an encrypted pack says about its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PackEncryption {
+    /// The session whose data key its key is derived from.
+    pub(crate) session: SessionId,
+    /// What it is derived with.
+    pub(crate) salt: [u8; 32],
+}
+
+/// The first [`HEADER_BYTES`] of a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct PackHeader {
+    /// `None` when its blobs are not encrypted.
+    pub(crate) encryption: Option<PackEncryption>,
+    /// Makes packs of the same content differ.
+    pub(crate) distinction: [u8; DISTINCTION_BYTES],
+}
+
+/// Bit of the flags that says that the blobs are encrypted.
+const FLAG_ENCRYPTED: u32 = 1;
+
+impl PackHeader {
+    /// Appends the fixed layout.
+    fn write(&self, out: &mut impl BufMut) {
+        out.put_slice(HEADER_MAGIC);
+        out.put_u32_le(FORMAT_VERSION);
+        match &self.encryption {
+            Some(PackEncryption { session, salt }) => {
+                out.put_u32_le(FLAG_ENCRYPTED);
+                out.put_slice(session.as_bytes());
+                out.put_slice(salt);
+            }
+            None => out.put_bytes(0, HEADER_BYTES - 12 - DISTINCTION_BYTES),
+        }
+        out.put_slice(&self.distinction);
+    }
+
+    /// Reads the fixed layout from the start of a pack.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, PackDamage> {
+        let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else {
+            return damage("it is too short");
+        };
+        let mut fields = Fields(bytes);
+        if &fields.take::<8>() != HEADER_MAGIC {
+            return damage("it does not begin like a pack");
+        }
+        let version = u32::from_le_bytes(fields.take());
+        if version != FORMAT_VERSION {
+            return damage(format!("it has format {version}"));
+        }
+        let flags = u32::from_le_bytes(fields.take());
+        if flags & !FLAG_ENCRYPTED != 0 {
+            return damage(format!("it has flags {flags:#x}, of which this version knows only the first"));
+        }
+        let session = SessionId::new(fields.take::<32>().into());
+        let encryption = PackEncryption { session, salt: fields.take() };
+        let encryption = (flags & FLAG_ENCRYPTED != 0).then_some(encryption);
+        Ok(Self { encryption, distinction: fields.take() })
     }
 }
 
@@ -180,9 +256,7 @@ pub(crate) fn read_index(pack: &[u8], limits: &Limits) -> Result<Vec<BlobEntry>,
     let Some((rest, trailer)) = pack.split_last_chunk::<TRAILER_BYTES>() else {
         return damage("it is too short");
     };
-    if pack.first_chunk::<8>() != Some(HEADER_MAGIC) {
-        return damage("it does not begin like a pack");
-    }
+    PackHeader::read(pack)?;
     let trailer = Trailer::read(trailer, pack.len() as u64, limits)?;
     let index = usize::try_from(trailer.index_offset).ok().and_then(|offset| rest.get(offset..));
     trailer.read_entries(index.unwrap_or_default(), limits)
@@ -210,6 +284,9 @@ pub(crate) struct SealedPack {
 /// Collects blobs. Large ones are kept as they came, small ones are copied together.
 #[derive(Debug)]
 pub(crate) struct PackBuilder {
+    /// Encrypts when the pack is sealed; until then the encoded bytes wait in `waiting`, one per entry.
+    cipher: Option<BlobCipher>,
+    waiting: Vec<Bytes>,
     pieces: Vec<Bytes>,
     tail: BytesMut,
     entries: Vec<BlobEntry>,
@@ -220,27 +297,65 @@ pub(crate) struct PackBuilder {
 const COPIED_BYTES: usize = 64 * 1024;
 
 impl PackBuilder {
-    /// An empty pack. The header names no session and no salt: those belong to encryption.
-    pub(crate) fn new(distinction: [u8; DISTINCTION_BYTES]) -> Self {
+    /// An empty pack under this header. What is pushed into an encrypted one must be encrypted under its key: either by
+    /// whoever made salt and key, or copied with its nonce from a pack with the same session and salt.
+    pub(crate) fn new(header: &PackHeader) -> Self {
         let mut tail = BytesMut::with_capacity(HEADER_BYTES);
-        tail.put_slice(HEADER_MAGIC);
-        tail.put_u32_le(FORMAT_VERSION);
-        tail.put_bytes(0, HEADER_BYTES - 12 - DISTINCTION_BYTES);
-        tail.put_slice(&distinction);
-        Self { pieces: Vec::new(), tail, entries: Vec::new(), size_bytes: HEADER_BYTES as u64 }
+        header.write(&mut tail);
+        Self {
+            cipher: None,
+            waiting: Vec::new(),
+            pieces: Vec::new(),
+            tail,
+            entries: Vec::new(),
+            size_bytes: HEADER_BYTES as u64,
+        }
     }
 
-    /// Appends one blob. `stored` has been checked against the limits, which are far below 4 GiB.
-    pub(crate) fn push(&mut self, id: BlobId, codec: Codec, plain_bytes: u32, stored: Bytes, checksum: u32) {
-        let stored_bytes = u32::try_from(stored.len()).unwrap_or(u32::MAX);
-        self.entries.push(BlobEntry { id, offset: self.size_bytes, stored_bytes, plain_bytes, checksum, codec });
-        self.size_bytes += stored.len() as u64;
+    /// An empty pack whose blobs are encrypted with `cipher`, which must be made from session and salt of the header
+    /// and for this pack alone: nonces are counted from 0.
+    pub(crate) fn encrypting(header: &PackHeader, cipher: BlobCipher) -> Self {
+        Self { cipher: Some(cipher), ..Self::new(header) }
+    }
+
+    /// Appends one blob as `entry` describes it; its offset is set here. `stored` has been checked against the limits,
+    /// which are far below 4 GiB. In a pack that encrypts, `stored` is what is to be encrypted, and nonce, stored length
+    /// and checksum are set here, too.
+    pub(crate) fn push(&mut self, mut entry: BlobEntry, stored: Bytes) {
+        entry.offset = self.size_bytes;
+        if self.cipher.is_some() {
+            // At most `Limits::pack_blobs` entries: the counter never comes back to a number it had.
+            entry.nonce = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+            entry.stored_bytes = entry.stored_bytes.saturating_add(TAG_BYTES as u32);
+            self.waiting.push(stored);
+        } else {
+            self.lay_down(stored);
+        }
+        self.size_bytes += u64::from(entry.stored_bytes);
+        self.entries.push(entry);
+    }
+
+    /// Adds the bytes of the next blob.
+    fn lay_down(&mut self, stored: Bytes) {
         if stored.len() < COPIED_BYTES {
             self.tail.extend_from_slice(&stored);
         } else {
             self.cut_tail();
             self.pieces.push(stored);
         }
+    }
+
+    /// Encrypts all that waits, one blob after the other, so that each is still in the cache when it is hashed.
+    fn encrypt(&mut self) -> Result<(), VaultError> {
+        let Some(cipher) = self.cipher.take() else { return Ok(()) };
+        let mut scratch = Vec::new();
+        for (place, encoded) in std::mem::take(&mut self.waiting).into_iter().enumerate() {
+            let Some(entry) = self.entries.get_mut(place) else { continue };
+            let stored = cipher.seal_blob(entry, &encoded, &mut scratch)?;
+            entry.checksum = crc32fast::hash(&stored);
+            self.lay_down(stored);
+        }
+        Ok(())
     }
 
     fn cut_tail(&mut self) {
@@ -259,8 +374,12 @@ impl PackBuilder {
         self.entries.len()
     }
 
-    /// Appends index and trailer and hashes everything. CPU work: one pass over the bytes.
-    pub(crate) fn seal(mut self) -> SealedPack {
+    /// Encrypts where that is asked for, appends index and trailer, and hashes everything. CPU work.
+    ///
+    /// # Errors
+    /// [`VaultError::Cipher`]; never for a pack that is not encrypted.
+    pub(crate) fn seal(mut self) -> Result<SealedPack, VaultError> {
+        self.encrypt()?;
         let mut index = BytesMut::with_capacity(self.entries.len() * ENTRY_BYTES + TRAILER_BYTES);
         for entry in &self.entries {
             entry.write(&mut index);
@@ -280,7 +399,7 @@ impl PackBuilder {
             hasher.update(piece);
         }
         let id = PackId::new((*hasher.finalize().as_bytes()).into());
-        SealedPack { id, size_bytes: self.size_bytes, entries: self.entries, pieces: self.pieces }
+        Ok(SealedPack { id, size_bytes: self.size_bytes, entries: self.entries, pieces: self.pieces })
     }
 }
 
@@ -293,12 +412,12 @@ mod tests {
 
     fn pack_of(blobs: &[Vec<u8>]) -> (SealedPack, Vec<u8>) {
         let key = IdKey::new([3; 32]);
-        let mut builder = PackBuilder::new([7; DISTINCTION_BYTES]);
+        let mut builder = PackBuilder::new(&PackHeader { encryption: None, distinction: [7; DISTINCTION_BYTES] });
         for blob in blobs {
-            let checksum = crc32fast::hash(blob);
-            builder.push(key.blob_id(blob), Codec::Store, blob.len() as u32, Bytes::from(blob.clone()), checksum);
+            let entry = BlobEntry::new(key.blob_id(blob), Codec::Store, blob.len() as u32, blob);
+            builder.push(entry, Bytes::from(blob.clone()));
         }
-        let sealed = builder.seal();
+        let sealed = builder.seal().unwrap();
         let bytes = sealed.pieces.concat();
         (sealed, bytes)
     }

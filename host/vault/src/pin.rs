@@ -19,7 +19,9 @@ use longshore_model::{BackupId, Clock, JobId, JobType, Timestamp};
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
+use crate::crypto::SessionKey;
 use crate::layout::{self, FORMAT_VERSION};
 use crate::objects::Objects;
 use crate::{MarkId, PackId, Vault, VaultError};
@@ -105,6 +107,8 @@ struct Inner {
     sessions: AtomicU64,
     /// Sessions that were given a distinction.
     distinctions: AtomicU64,
+    /// The job's data key in an encrypted vault.
+    data_key: OnceCell<SessionKey>,
 }
 
 impl std::fmt::Debug for Pin {
@@ -144,6 +148,7 @@ impl Vault {
             writing: tokio::sync::Mutex::default(),
             sessions: AtomicU64::new(0),
             distinctions: AtomicU64::new(0),
+            data_key: OnceCell::new(),
         };
         let pin = Pin { inner: Arc::new(inner) };
         pin.write(&record).await?;
@@ -253,6 +258,11 @@ impl Pin {
         self.check_age(before)?;
         *self.inner.record.lock().unwrap_or_else(PoisonError::into_inner) = record;
         Ok(())
+    }
+
+    /// The job's data key in an encrypted vault, once one was made.
+    pub(crate) fn data_key(&self) -> &OnceCell<SessionKey> {
+        &self.inner.data_key
     }
 
     /// Gives the pin up: says so in the vault, and removes the object unless it is a writer's. A store that refuses to

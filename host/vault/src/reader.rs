@@ -11,11 +11,13 @@ use longshore_model::Codec;
 use tokio::sync::Semaphore;
 
 use crate::codec::Transcoder;
+use crate::crypto::BlobCipher;
 use crate::index::{self, Index, Location, Purpose};
 use crate::layout;
+use crate::pack::{self, PackEncryption, PackHeader};
 use crate::prune::marks::Marks;
 use crate::verify::ObjectDamage;
-use crate::{BlobEntry, BlobId, FileEntry, Vault, VaultError};
+use crate::{BlobEntry, BlobId, FileEntry, PackId, Vault, VaultError};
 
 /// Reads blobs of one vault. Cheap to clone; share it between tasks.
 #[derive(Clone)]
@@ -27,6 +29,8 @@ struct Inner {
     vault: Vault,
     index: Index,
     damages: Vec<ObjectDamage>,
+    /// What packs that were read from are opened with.
+    openers: Mutex<HashMap<PackId, Arc<PackOpener>>>,
     cpu: Semaphore,
     transcoders: Mutex<Vec<Transcoder>>,
 }
@@ -36,6 +40,20 @@ impl std::fmt::Debug for Reader {
         f.debug_struct("Reader").field("vault", self.inner.vault.id()).finish_non_exhaustive()
     }
 }
+
+/// How the blobs of one pack are decrypted, if at all.
+#[derive(Debug)]
+pub(crate) struct PackOpener(Option<BlobCipher>);
+
+impl PackOpener {
+    /// For stored bytes that are not to be decoded.
+    pub(crate) const fn none() -> Self {
+        Self(None)
+    }
+}
+
+/// Openers kept for packs that may be read from again; a restore reads pack after pack.
+const OPENERS: usize = 4096;
 
 /// A run of bytes of a file that is one blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +79,7 @@ impl Vault {
             vault: self.clone(),
             index: loaded.index,
             damages: loaded.damages,
+            openers: Mutex::default(),
             cpu: Semaphore::new(threads),
             transcoders: Mutex::default(),
         };
@@ -146,20 +165,21 @@ impl Reader {
     async fn read_from(&self, location: &Location) -> Result<Bytes, VaultError> {
         let Location { pack, entry } = *location;
         let path = layout::pack_path(&pack);
+        let opener = self.opener(&pack).await?;
         let stored = self.inner.vault.objects().get_range(&path, entry.offset..entry.end()).await?;
         let stored = stored.ok_or_else(|| VaultError::MissingObject {
             what: format!("the blob {}", entry.id),
             object: path.to_string(),
         })?;
         let decoded = if stored.len() <= self.inner.vault.limits().inline_bytes {
-            self.decode(&entry, &stored)
+            self.decode(&opener, &entry, &stored)
         } else {
             // The semaphore is never closed.
             let _permit = self.inner.cpu.acquire().await;
             let thread = self.inner.vault.throttle().cpu().await;
             let reader = self.clone();
             let task = tokio::task::spawn_blocking(move || {
-                let decoded = reader.decode(&entry, &stored);
+                let decoded = reader.decode(&opener, &entry, &stored);
                 drop(thread);
                 decoded
             });
@@ -173,25 +193,73 @@ impl Reader {
         })
     }
 
-    /// Decodes a blob and compares its id; the error says what was found instead. CPU work.
-    pub(crate) fn decode(&self, entry: &BlobEntry, stored: &Bytes) -> Result<Bytes, String> {
+    /// What the blobs of a pack are opened with; reads its header when the vault is encrypted.
+    ///
+    /// # Errors
+    /// [`VaultError::MissingObject`], [`VaultError::Damaged`], [`VaultError::Locked`], [`VaultError::SessionKey`],
+    /// failures of the store.
+    pub(crate) async fn opener(&self, pack: &PackId) -> Result<Arc<PackOpener>, VaultError> {
+        let known = self.inner.openers.lock().unwrap_or_else(PoisonError::into_inner).get(pack).cloned();
+        if let Some(opener) = known {
+            return Ok(opener);
+        }
+        let vault = &self.inner.vault;
+        let opener = if vault.is_encrypted() {
+            let path = layout::pack_path(pack);
+            let bytes = vault.objects().get_range(&path, 0..pack::HEADER_BYTES as u64).await?;
+            let bytes = bytes.ok_or_else(|| VaultError::MissingObject {
+                what: "what lies in this pack".to_owned(),
+                object: path.to_string(),
+            })?;
+            let header = PackHeader::read(&bytes).map_err(|found| VaultError::Damaged {
+                what: "the beginning of a pack".to_owned(),
+                object: path.to_string(),
+                expected: "session and salt".to_owned(),
+                found: found.to_string(),
+            })?;
+            match header.encryption {
+                Some(PackEncryption { session, salt }) => {
+                    PackOpener(Some(vault.session_key(&session).await?.pack_cipher(&salt)?))
+                }
+                None => PackOpener(None),
+            }
+        } else {
+            PackOpener(None)
+        };
+        let opener = Arc::new(opener);
+        let mut openers = self.inner.openers.lock().unwrap_or_else(PoisonError::into_inner);
+        if openers.len() >= OPENERS {
+            openers.clear();
+        }
+        openers.insert(*pack, Arc::clone(&opener));
+        Ok(opener)
+    }
+
+    /// Decrypts and decodes a blob and compares its id; the error says what was found instead. CPU work.
+    pub(crate) fn decode(&self, opener: &PackOpener, entry: &BlobEntry, stored: &Bytes) -> Result<Bytes, String> {
         if stored.len() as u64 != u64::from(entry.stored_bytes) {
             return Err(format!("{} of {} stored bytes", stored.len(), entry.stored_bytes));
         }
+        let opened;
+        let stored = match &opener.0 {
+            Some(cipher) => {
+                opened = cipher.open_blob(entry, stored)?;
+                &opened
+            }
+            None => stored,
+        };
         let take = || self.inner.transcoders.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut transcoder = take().unwrap_or_default();
         let plain = transcoder.decode(entry.codec, stored, entry.plain_bytes as usize);
         self.inner.transcoders.lock().unwrap_or_else(PoisonError::into_inner).push(transcoder);
         let plain = plain.map_err(|error| error.to_string())?;
-        let id = self.inner.vault.id_key().blob_id(&plain);
+        let id_key = self.inner.vault.id_key().map_err(|error| error.to_string())?;
+        let id = id_key.blob_id(&plain);
         if id == entry.id { Ok(plain) } else { Err(format!("bytes with the id {id}")) }
     }
 
     /// The packs that hold these blobs, each with the blobs to be read from it, by the blobs' first places.
-    pub(crate) fn by_pack<'a>(
-        &self,
-        blobs: impl Iterator<Item = &'a BlobId>,
-    ) -> HashMap<crate::PackId, Vec<BlobEntry>> {
+    pub(crate) fn by_pack<'a>(&self, blobs: impl Iterator<Item = &'a BlobId>) -> HashMap<PackId, Vec<BlobEntry>> {
         let mut packs: HashMap<_, Vec<_>> = HashMap::new();
         for location in blobs.filter_map(|id| self.inner.index.first(id)) {
             packs.entry(location.pack).or_default().push(location.entry);

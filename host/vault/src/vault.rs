@@ -8,7 +8,9 @@ use longshore_model::{ProjectId, RegionId, VaultId};
 use object_store::ObjectStore;
 use object_store::path::Path;
 
-use crate::header::Header;
+use crate::crypto::write_recipients;
+use crate::crypto::{Encryption, Keyring, Keys, random_bytes};
+use crate::header::{Header, HeaderKey};
 use crate::layout::{self, HEADER_KEY};
 use crate::objects::Objects;
 use crate::{IdKey, Limits, Throttle, VaultError, create_local_store, local_store};
@@ -24,20 +26,20 @@ pub struct VaultOptions {
     pub vault_id: VaultId,
     /// The project's key for blob ids. All vaults of a project must have the same one.
     pub id_key: IdKey,
+    /// Whether it is encrypted, and for whom. All vaults of a project are, or none is.
+    pub encryption: Encryption,
 }
 
 impl VaultOptions {
-    /// Options with a random id and, unless the project has a vault already and its key is given, a random key.
+    /// Options with a random id and, unless the project has a vault already and its key is given, a random key. Not
+    /// encrypted.
     ///
     /// # Errors
     /// [`VaultError::NoRandomness`].
     pub fn random(project_id: ProjectId, region_id: RegionId, id_key: Option<IdKey>) -> Result<Self, VaultError> {
-        let fail = |error: getrandom::Error| VaultError::NoRandomness { reason: error.to_string() };
-        let (mut vault, mut key) = ([0; 10], [0; 32]);
-        getrandom::fill(&mut vault).map_err(fail)?;
-        getrandom::fill(&mut key).map_err(fail)?;
-        let id_key = id_key.unwrap_or_else(|| IdKey::new(key));
-        Ok(Self { project_id, region_id, vault_id: VaultId::from_random(vault), id_key })
+        let vault_id = VaultId::from_random(*random_bytes()?);
+        let id_key = id_key.map_or_else(IdKey::generate, Ok)?;
+        Ok(Self { project_id, region_id, vault_id, id_key, encryption: Encryption::None })
     }
 }
 
@@ -46,6 +48,7 @@ impl VaultOptions {
 pub struct Vault {
     objects: Objects,
     header: Arc<Header>,
+    keyring: Arc<Keyring>,
 }
 
 impl Vault {
@@ -62,29 +65,49 @@ impl Vault {
             Err(VaultError::Empty { .. }) => {}
             Err(error) => return Err(error),
         }
-        let VaultOptions { project_id, region_id, vault_id, id_key } = options;
-        let header = Header { vault_id, project_id, region_id, id_key };
+        let VaultOptions { project_id, region_id, vault_id, id_key, encryption } = options;
+        let header_key = match &encryption {
+            Encryption::None => HeaderKey::Plain(id_key.clone()),
+            Encryption::Age1 { recipients } => {
+                // Before the header, which is what makes the place a vault: an encrypted vault always has readers.
+                write_recipients(&objects, &id_key, 1, recipients).await?;
+                HeaderKey::Age1(id_key.check_value())
+            }
+        };
+        let header = Header { vault_id, project_id, region_id, encryption: header_key };
+        let keyring = Arc::new(Keyring::of(id_key));
         let bytes = Bytes::from(header.to_bytes()?);
         // Two that make a vault of the same place at once: the second finds the first one's header.
         if let Err(error) = objects.create(&Path::from(HEADER_KEY), bytes).await {
             return match read_header(&objects).await {
-                Ok(found) if found.vault_id == header.vault_id => Ok(Self { objects, header: Arc::new(found) }),
+                Ok(found) if found.vault_id == header.vault_id => {
+                    Ok(Self { objects, header: Arc::new(found), keyring })
+                }
                 Ok(found) => Err(VaultError::AlreadyAVault { place, vault_id: found.vault_id }),
                 Err(_) => Err(VaultError::store("write", HEADER_KEY, error)),
             };
         }
-        Ok(Self { objects, header: Arc::new(header) })
+        Ok(Self { objects, header: Arc::new(header), keyring })
     }
 
-    /// Opens a vault.
+    /// Opens a vault with the keys of whoever opens it; one that is not encrypted without any.
     ///
     /// # Errors
     /// [`VaultError::Empty`], [`VaultError::Foreign`], [`VaultError::NewerFormat`], [`VaultError::Unsupported`],
-    /// [`VaultError::DamagedHeader`], and failures of the store.
-    pub async fn open(store: Arc<dyn ObjectStore>) -> Result<Self, VaultError> {
+    /// [`VaultError::DamagedHeader`], [`VaultError::WrongKey`], [`VaultError::NotEncrypted`] when keys were given for a
+    /// vault that is not encrypted, and failures of the store.
+    pub async fn open(store: Arc<dyn ObjectStore>, keys: &Keys) -> Result<Self, VaultError> {
         let objects = Objects::new(store, Limits::DEFAULT);
         let header = read_header(&objects).await?;
-        Ok(Self { objects, header: Arc::new(header) })
+        let keyring = match &header.encryption {
+            // Whoever brings keys believes the vault to be encrypted. Writing into it in the open would be a leak.
+            HeaderKey::Plain(_) if !keys.is_none() => {
+                return Err(VaultError::NotEncrypted { place: objects.place() });
+            }
+            HeaderKey::Plain(id_key) => Keyring::of(id_key.clone()),
+            HeaderKey::Age1(check) => Keyring::open(&objects, keys, check).await?,
+        };
+        Ok(Self { objects, header: Arc::new(header), keyring: Arc::new(keyring) })
     }
 
     /// Makes a vault of a local folder, which is created if only it is missing.
@@ -99,8 +122,8 @@ impl Vault {
     ///
     /// # Errors
     /// As [`Vault::open`], and [`VaultError::Folder`].
-    pub async fn open_local(folder: &FilePath) -> Result<Self, VaultError> {
-        Self::open(local_store(folder)?).await
+    pub async fn open_local(folder: &FilePath, keys: &Keys) -> Result<Self, VaultError> {
+        Self::open(local_store(folder)?, keys).await
     }
 
     /// The same vault under other limits.
@@ -142,9 +165,27 @@ impl Vault {
     }
 
     /// The project's key for blob ids; further vaults of the project are made with it.
+    ///
+    /// # Errors
+    /// [`VaultError::KeyNeeded`] when the vault is encrypted and was opened without keys.
+    pub fn id_key(&self) -> Result<&IdKey, VaultError> {
+        self.keyring.id_key().ok_or_else(|| VaultError::KeyNeeded { place: self.place() })
+    }
+
+    /// True when what it holds is encrypted.
     #[must_use]
-    pub fn id_key(&self) -> &IdKey {
-        &self.header.id_key
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.header.encryption, HeaderKey::Age1(_))
+    }
+
+    /// True when what it holds can be read: it is not encrypted, or was opened with a reader key.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        !self.is_encrypted() || self.keyring.reader().is_some()
+    }
+
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     /// Where it is, for people: a path or an address.
@@ -205,8 +246,11 @@ async fn describe_place(objects: &Objects, place: String) -> Result<VaultError, 
     let listed = listed.map_err(|error| VaultError::store("list", "/", error))?;
     let folders = listed.common_prefixes.iter().map(|folder| format!("`{}/`", folder.as_ref().escape_debug()));
     let files = listed.objects.iter().map(|meta| format!("`{}`", meta.location.as_ref().escape_debug()));
-    // A fresh ext4 file system has this folder; it is nobody's.
-    let mut names: Vec<String> = folders.chain(files).filter(|name| name != "`lost+found/`").collect();
+    // A fresh ext4 file system has `lost+found`; it is nobody's.
+    // `keys` is what is left where making an encrypted vault stopped before its header; it cannot be mistaken for
+    // a list of the vault that is made there next, which is authenticated by another key.
+    let ours = [format!("`{}/`", layout::KEYS), "`lost+found/`".to_owned()];
+    let mut names: Vec<String> = folders.chain(files).filter(|name| !ours.contains(name)).collect();
     if names.is_empty() {
         return Ok(VaultError::Empty { place });
     }

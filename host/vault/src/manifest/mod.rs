@@ -12,8 +12,9 @@ use longshore_model::{BackupId, Digest, RegionId, VaultId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::crypto::{SessionKey, append_code};
 use crate::layout::{FORMAT_VERSION, ManifestKey, ManifestKind};
-use crate::{Limits, VaultError, digest_of};
+use crate::{IdKey, Limits, LockedBody, VaultError, digest_of};
 
 pub use part::{
     CollectionFiles, CollectionFinding, CollectionSealed, FileEntry, FileSealed, PackRef, Part, PartOpen, PartSealed,
@@ -23,22 +24,33 @@ pub use root::{DatabaseSealed, DdlChange, Excluded, Receipt, ReceiptOpen, Root, 
 
 /// The half of a manifest that only readers need.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "encoding", content = "body", rename_all = "kebab-case")]
+#[serde(tag = "encoding", content = "body")]
 #[non_exhaustive]
 pub enum Sealed<T> {
-    /// Not encrypted.
-    Plain(T),
+    /// Not encrypted, or opened with a reader key.
+    #[serde(rename = "plain")]
+    Readable(T),
+    /// Encrypted, and no reader key was given.
+    #[serde(rename = "age-1")]
+    Locked(LockedBody),
 }
 
 impl<T> Sealed<T> {
     /// The content.
     ///
     /// # Errors
-    /// None in an unencrypted vault; kept so that callers need not change when vaults are encrypted.
+    /// [`VaultError::Locked`] when it is encrypted and the vault was opened without a reader key.
     pub fn open(&self) -> Result<&T, VaultError> {
         match self {
-            Self::Plain(body) => Ok(body),
+            Self::Readable(body) => Ok(body),
+            Self::Locked(_) => Err(VaultError::Locked),
         }
+    }
+
+    /// True when the content cannot be had without a reader key.
+    #[must_use]
+    pub const fn is_locked(&self) -> bool {
+        matches!(self, Self::Locked(_))
     }
 }
 
@@ -105,21 +117,60 @@ struct SealedProbe {
     encoding: String,
 }
 
-/// The JSON of a manifest.
-fn write<O: Serialize, S: Serialize>(
+/// What the manifests of a vault are written with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ManifestSeal<'a> {
+    /// As they are.
+    Plain,
+    /// Sealed halves encrypted in this session, and a code at the end.
+    Age1 {
+        /// The job's data key; `None` where nothing is to be encrypted (a receipt has no content of its own).
+        session: Option<&'a SessionKey>,
+        /// What the code is made with.
+        id_key: &'a IdKey,
+    },
+}
+
+/// The JSON of a manifest. `backup` is what its sealed half is bound to.
+fn write<O: Serialize, S: Serialize + Clone>(
     kind: ManifestKind,
+    backup: (&BackupId, u64),
     open: &O,
-    sealed: &S,
+    sealed: &Sealed<S>,
+    seal: &ManifestSeal<'_>,
     limits: &Limits,
 ) -> Result<Bytes, VaultError> {
-    let envelope = Envelope { format: FORMAT_VERSION, kind: kind.word().to_owned(), open, sealed };
-    let bytes = serde_json::to_vec(&envelope).map_err(|error| bad(kind.word(), error.to_string()))?;
+    let too_large = |size_bytes: usize| VaultError::TooLarge {
+        what: format!("the {} manifest", kind.word()),
+        size_bytes: size_bytes as u64,
+        limit_bytes: limits.manifest_bytes,
+    };
+    let json = |sealed: &Sealed<S>| {
+        let envelope = Envelope { format: FORMAT_VERSION, kind: kind.word().to_owned(), open, sealed };
+        serde_json::to_vec(&envelope).map_err(|error| bad(kind.word(), error.to_string()))
+    };
+    let bytes = match (seal, sealed) {
+        (ManifestSeal::Plain, Sealed::Readable(_)) => json(sealed)?,
+        // Its vault could never hand out the key of the session.
+        (ManifestSeal::Plain, Sealed::Locked(_)) => {
+            return Err(bad(kind.word(), "it is encrypted, and its vault is not"));
+        }
+        (ManifestSeal::Age1 { session, id_key }, _) => {
+            let mut bytes = match (sealed, session) {
+                (Sealed::Locked(_), _) => json(sealed)?,
+                (Sealed::Readable(body), Some(session)) => {
+                    let locked = LockedBody::seal(session, kind, backup, body)?;
+                    json(&Sealed::Locked(locked))?
+                }
+                (Sealed::Readable(_), None) if kind == ManifestKind::Receipt => json(sealed)?,
+                (Sealed::Readable(_), None) => return Err(bad(kind.word(), "there is no session to encrypt it in")),
+            };
+            append_code(&mut bytes, |bytes| id_key.manifest_code(bytes));
+            bytes
+        }
+    };
     if bytes.len() as u64 > limits.manifest_bytes {
-        return Err(VaultError::TooLarge {
-            what: format!("the {} manifest", kind.word()),
-            size_bytes: bytes.len() as u64,
-            limit_bytes: limits.manifest_bytes,
-        });
+        return Err(too_large(bytes.len()));
     }
     Ok(Bytes::from(bytes))
 }
@@ -129,7 +180,7 @@ fn read<O: DeserializeOwned, S: DeserializeOwned>(
     kind: ManifestKind,
     object: &str,
     bytes: &[u8],
-) -> Result<(O, S), VaultError> {
+) -> Result<(O, Sealed<S>), VaultError> {
     let probe: Probe = serde_json::from_slice(bytes).map_err(|error| bad(object, error.to_string()))?;
     if probe.format > FORMAT_VERSION {
         let object = object.to_owned();
@@ -138,11 +189,14 @@ fn read<O: DeserializeOwned, S: DeserializeOwned>(
     if probe.kind != kind.word() {
         return Err(bad(object, format!("it is a `{}`, not a `{}`", probe.kind.escape_debug(), kind.word())));
     }
-    if let Some(SealedProbe { encoding }) = probe.sealed.filter(|sealed| sealed.encoding != "plain") {
+    if let Some(SealedProbe { encoding }) =
+        probe.sealed.filter(|sealed| !matches!(sealed.encoding.as_str(), "plain" | "age-1"))
+    {
         let what = format!("the encoding `{}`", encoding.escape_debug());
         return Err(VaultError::Unsupported { object: object.to_owned(), what });
     }
-    let envelope: Envelope<O, S> = serde_json::from_slice(bytes).map_err(|error| bad(object, error.to_string()))?;
+    let envelope: Envelope<O, Sealed<S>> =
+        serde_json::from_slice(bytes).map_err(|error| bad(object, error.to_string()))?;
     Ok((envelope.open, envelope.sealed))
 }
 

@@ -7,9 +7,10 @@ use longshore_model::{BackupId, CollectionName, Digest, FileClass, IndexFacts, L
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Sealed, Sizes, bad, read, write};
+use super::{ManifestSeal, Sealed, Sizes, bad, read, write};
+use crate::crypto::SessionKey;
 use crate::layout::ManifestKind;
-use crate::{BlobId, Limits, PackId, VaultError};
+use crate::{BlobId, IdKey, Limits, PackId, VaultError};
 
 /// What of a backup is in one vault. Means nothing without a root or a receipt that names it.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +58,10 @@ pub struct PackRef {
 pub struct CollectionFiles {
     /// Number of the collection in this part; [`CollectionSealed::number`] gives it its name.
     pub number: u32,
+    /// Recognises the collection for hosts that cannot read its name ([`IdKey::name_id`](crate::IdKey::name_id)); only
+    /// in encrypted vaults. [`Session::finish`](crate::Session::finish) sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_id: Option<Digest>,
     /// Its files, in order of number.
     pub files: Vec<FileEntry>,
 }
@@ -75,6 +80,11 @@ pub struct FileEntry {
     /// Keyed digest of what makes the file the same in a later backup ([`IdKey::identity`](crate::IdKey::identity)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Digest>,
+    /// The file's digest, hidden from all but holders of the writer key
+    /// ([`IdKey::mask_digest`](crate::IdKey::mask_digest)); only in encrypted vaults.
+    /// [`Session::finish`](crate::Session::finish) sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masked_digest: Option<Digest>,
 }
 
 /// The sealed half of a part.
@@ -155,12 +165,13 @@ impl Part {
     ///
     /// # Errors
     /// [`VaultError::BadManifest`] when the halves do not agree; [`VaultError::TooLarge`].
-    pub fn to_bytes(&self, limits: &Limits) -> Result<Bytes, VaultError> {
+    pub(crate) fn to_bytes(&self, seal: &ManifestSeal<'_>, limits: &Limits) -> Result<Bytes, VaultError> {
         self.check("part")?;
-        write(ManifestKind::Part, &self.open, &self.sealed, limits)
+        let backup = (&self.open.backup_id, self.open.token);
+        write(ManifestKind::Part, backup, &self.open, &self.sealed, seal, limits)
     }
 
-    /// Reads the bytes of the object called `object`.
+    /// Reads the bytes of the object called `object`. What is encrypted stays locked.
     ///
     /// # Errors
     /// [`VaultError::BadManifest`], [`VaultError::NewerFormat`], [`VaultError::Unsupported`].
@@ -171,36 +182,67 @@ impl Part {
         Ok(part)
     }
 
+    /// Opens the sealed half with the key of its session.
+    pub(crate) fn unlock(&mut self, key: &SessionKey, object: &str, limits: &Limits) -> Result<(), VaultError> {
+        if let Sealed::Locked(locked) = &self.sealed {
+            let backup = (&self.open.backup_id, self.open.token);
+            self.sealed = Sealed::Readable(locked.open(key, object, ManifestKind::Part, backup, limits)?);
+        }
+        self.check(object)
+    }
+
+    /// Sets in the open half what hosts without a reader key recognise collections and files by.
+    pub(crate) fn mark_for_writers(&mut self, id_key: &IdKey) {
+        let Sealed::Readable(sealed) = &self.sealed else { return };
+        for (files, collection) in self.open.collections.iter_mut().zip(&sealed.collections) {
+            files.name_id = Some(id_key.name_id(&collection.name));
+            for (file, name) in files.files.iter_mut().zip(&collection.files) {
+                file.masked_digest = Some(id_key.mask_digest(&file.blobs, &name.digest));
+            }
+        }
+    }
+
     /// Every collection with its name and its files with theirs.
     ///
     /// # Errors
-    /// [`VaultError::BadManifest`] when the halves do not agree.
+    /// [`VaultError::Locked`].
     pub fn collections(&self) -> Result<Vec<(&CollectionFiles, &CollectionSealed)>, VaultError> {
         let sealed = self.sealed.open()?;
         Ok(self.open.collections.iter().zip(&sealed.collections).collect())
     }
 
-    /// Checks that both halves speak of the same collections and files, in order, and that no path leads out.
+    /// Checks the open half, and, where it can be read, that the sealed half speaks of the same collections and files
+    /// in order, and that no path leads out.
     fn check(&self, object: &str) -> Result<(), VaultError> {
-        let sealed = self.sealed.open()?;
-        let numbers = |list: Vec<u32>, what: &str| {
-            let rising = list.iter().zip(list.iter().skip(1)).all(|(one, next)| one < next);
-            if rising { Ok(list) } else { Err(bad(object, format!("the numbers of {what} do not rise"))) }
-        };
-        let open = numbers(self.open.collections.iter().map(|c| c.number).collect(), "collections")?;
-        if open != sealed.collections.iter().map(|c| c.number).collect::<Vec<_>>() {
+        rising(object, self.open.collections.iter().map(|c| c.number), "collections")?;
+        let mut plain_bytes = 0_u64;
+        for collection in &self.open.collections {
+            rising(object, collection.files.iter().map(|file| file.number), "files")?;
+            plain_bytes = collection.files.iter().fold(plain_bytes, |sum, file| sum.saturating_add(file.size_bytes));
+        }
+        if plain_bytes != self.open.sizes.plain_bytes {
+            return Err(bad(object, "the sizes of its files do not add up"));
+        }
+        match &self.sealed {
+            Sealed::Readable(sealed) => self.check_halves(object, sealed),
+            Sealed::Locked(_) => Ok(()),
+        }
+    }
+
+    fn check_halves(&self, object: &str, sealed: &PartSealed) -> Result<(), VaultError> {
+        let open = self.open.collections.iter().map(|collection| collection.number);
+        if !open.eq(sealed.collections.iter().map(|collection| collection.number)) {
             return Err(bad(object, "its halves name different collections"));
         }
         let names: BTreeSet<_> = sealed.collections.iter().map(|collection| &collection.name).collect();
         if names.len() != sealed.collections.len() {
             return Err(bad(object, "it names a collection twice"));
         }
-        let mut plain_bytes = 0_u64;
         for (files, collection) in self.open.collections.iter().zip(&sealed.collections) {
             let CollectionName { database, collection: name } = &collection.name;
             CollectionName::new(database, name).map_err(|error| bad(object, error.to_string()))?;
-            let open = numbers(files.files.iter().map(|file| file.number).collect(), "files")?;
-            if open != collection.files.iter().map(|file| file.number).collect::<Vec<_>>() {
+            let open = files.files.iter().map(|file| file.number);
+            if !open.eq(collection.files.iter().map(|file| file.number)) {
                 return Err(bad(object, format!("its halves name different files of {}", collection.name)));
             }
             let mut paths = HashSet::new();
@@ -210,13 +252,15 @@ impl Part {
                     return Err(bad(object, format!("the path `{path}` in {} leads out or is twice", collection.name)));
                 }
             }
-            plain_bytes = files.files.iter().fold(plain_bytes, |sum, file| sum.saturating_add(file.size_bytes));
-        }
-        if plain_bytes != self.open.sizes.plain_bytes {
-            return Err(bad(object, "the sizes of its files do not add up"));
         }
         Ok(())
     }
+}
+
+/// Checks that numbers rise.
+fn rising(object: &str, numbers: impl Iterator<Item = u32> + Clone, what: &str) -> Result<(), VaultError> {
+    let rising = numbers.clone().zip(numbers.skip(1)).all(|(one, next)| one < next);
+    if rising { Ok(()) } else { Err(bad(object, format!("the numbers of {what} do not rise"))) }
 }
 
 /// True for a relative path that stays where it is put.

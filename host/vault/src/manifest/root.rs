@@ -9,7 +9,8 @@ use longshore_model::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{PartRef, Sealed, Sizes, bad, read, write};
+use super::{ManifestSeal, PartRef, Sealed, Sizes, bad, read, write};
+use crate::crypto::SessionKey;
 use crate::layout::ManifestKind;
 use crate::{Limits, VaultError, digest_of};
 
@@ -126,12 +127,22 @@ impl Root {
     ///
     /// # Errors
     /// [`VaultError::BadManifest`], [`VaultError::TooLarge`].
-    pub fn to_bytes(&self, limits: &Limits) -> Result<Bytes, VaultError> {
+    pub(crate) fn to_bytes(&self, seal: &ManifestSeal<'_>, limits: &Limits) -> Result<Bytes, VaultError> {
         self.check("root")?;
-        write(ManifestKind::Root, &self.open, &self.sealed, limits)
+        let backup = (&self.open.backup_id, self.open.token);
+        write(ManifestKind::Root, backup, &self.open, &self.sealed, seal, limits)
     }
 
-    /// Reads the bytes of the object called `object`.
+    /// Opens the sealed half with the key of its session.
+    pub(crate) fn unlock(&mut self, key: &SessionKey, object: &str, limits: &Limits) -> Result<(), VaultError> {
+        if let Sealed::Locked(locked) = &self.sealed {
+            let backup = (&self.open.backup_id, self.open.token);
+            self.sealed = Sealed::Readable(locked.open(key, object, ManifestKind::Root, backup, limits)?);
+        }
+        Ok(())
+    }
+
+    /// Reads the bytes of the object called `object`. What is encrypted stays locked.
     ///
     /// # Errors
     /// [`VaultError::BadManifest`], [`VaultError::NewerFormat`], [`VaultError::Unsupported`].
@@ -182,7 +193,7 @@ pub struct ReceiptOpen {
 }
 
 /// A receipt has nothing sealed of its own: the root inside brings its own sealed half.
-#[derive(Serialize, Deserialize, Default)]
+#[derive(Clone, Serialize, Deserialize, Default)]
 struct Nothing {}
 
 impl Receipt {
@@ -190,8 +201,9 @@ impl Receipt {
     ///
     /// # Errors
     /// [`VaultError::TooLarge`].
-    pub fn to_bytes(&self, limits: &Limits) -> Result<Bytes, VaultError> {
-        write(ManifestKind::Receipt, &self.open, &Sealed::Plain(Nothing {}), limits)
+    pub(crate) fn to_bytes(&self, seal: &ManifestSeal<'_>, limits: &Limits) -> Result<Bytes, VaultError> {
+        let backup = (&self.open.backup_id, self.open.token);
+        write(ManifestKind::Receipt, backup, &self.open, &Sealed::Readable(Nothing {}), seal, limits)
     }
 
     /// Reads the bytes of the object called `object`, and the root inside.

@@ -16,6 +16,7 @@ fn part() -> Part {
         size_bytes: 5,
         blobs: vec![key.blob_id(b"hello")],
         identity: Some(key.identity(b"/data/a")),
+        masked_digest: None,
     };
     let digest = digest_of(b"hello");
     Part {
@@ -26,10 +27,10 @@ fn part() -> Part {
             home_vault_id: None,
             created: Timestamp::from_millis(1_722_358_190_000),
             sizes: Sizes { plain_bytes: 5, stored_bytes: 5, new_bytes: 293 },
-            collections: vec![CollectionFiles { number: 0, files: vec![file] }],
+            collections: vec![CollectionFiles { number: 0, name_id: None, files: vec![file] }],
             packs: vec![PackRef { id: PackId::new(digest_of(b"pack")), size_bytes: 293 }],
         },
-        sealed: Sealed::Plain(PartSealed {
+        sealed: Sealed::Readable(PartSealed {
             collections: vec![CollectionSealed {
                 number: 0,
                 name: CollectionName::new("", "articles").unwrap(),
@@ -71,7 +72,7 @@ fn root() -> Root {
                 sizes,
             }],
         },
-        sealed: Sealed::Plain(RootSealed { cluster_name: "demo".to_owned(), ..RootSealed::default() }),
+        sealed: Sealed::Readable(RootSealed { cluster_name: "demo".to_owned(), ..RootSealed::default() }),
     }
 }
 
@@ -81,21 +82,21 @@ fn pretty(bytes: &[u8]) -> String {
 
 #[test]
 fn a_part_reads_as_documented_and_comes_back_equal() {
-    let bytes = part().to_bytes(&Limits::DEFAULT).unwrap();
+    let bytes = part().to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT).unwrap();
     assert_eq!(Part::parse("p", &bytes).unwrap(), part());
     insta::assert_snapshot!(pretty(&bytes));
 }
 
 #[test]
 fn a_root_reads_as_documented_and_comes_back_equal() {
-    let bytes = root().to_bytes(&Limits::DEFAULT).unwrap();
+    let bytes = root().to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT).unwrap();
     assert_eq!(Root::parse("r", &bytes).unwrap(), root());
     insta::assert_snapshot!(pretty(&bytes));
 }
 
 #[test]
 fn a_receipt_gives_back_the_exact_root() {
-    let bytes = root().to_bytes(&Limits::DEFAULT).unwrap();
+    let bytes = root().to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT).unwrap();
     let open = ReceiptOpen {
         backup_id: root().open.backup_id,
         token: 7,
@@ -104,22 +105,22 @@ fn a_receipt_gives_back_the_exact_root() {
         part: root().open.parts[0].clone(),
     };
     let receipt = Receipt { open };
-    let written = receipt.to_bytes(&Limits::DEFAULT).unwrap();
+    let written = receipt.to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT).unwrap();
     assert_eq!(Receipt::parse("r", &written).unwrap(), (receipt.clone(), root()));
     let mut other = receipt;
     other.open.root = other.open.root.replace("demo", "omed");
-    let written = other.to_bytes(&Limits::DEFAULT).unwrap();
+    let written = other.to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT).unwrap();
     assert!(matches!(Receipt::parse("r", &written), Err(VaultError::BadManifest { .. })));
 }
 
 #[test]
 fn fields_of_later_versions_are_ignored_and_later_formats_are_not() {
-    let text = String::from_utf8(part().to_bytes(&Limits::DEFAULT).unwrap().to_vec()).unwrap();
+    let text = String::from_utf8(part().to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT).unwrap().to_vec()).unwrap();
     let with_more = text.replacen("\"token\":7", "\"token\":7,\"invented_later\":[1]", 1);
     assert_eq!(Part::parse("p", with_more.as_bytes()).unwrap(), part());
     let newer = text.replacen("\"format\":1", "\"format\":2", 1);
     assert!(matches!(Part::parse("p", newer.as_bytes()), Err(VaultError::NewerFormat { .. })));
-    let sealed = text.replacen("\"encoding\":\"plain\"", "\"encoding\":\"age\"", 1);
+    let sealed = text.replacen("\"encoding\":\"plain\"", "\"encoding\":\"age-2\"", 1);
     assert!(matches!(Part::parse("p", sealed.as_bytes()), Err(VaultError::Unsupported { .. })));
     assert!(matches!(Root::parse("p", text.as_bytes()), Err(VaultError::BadManifest { .. })));
 }
@@ -127,8 +128,10 @@ fn fields_of_later_versions_are_ignored_and_later_formats_are_not() {
 #[test]
 fn a_part_that_contradicts_itself_is_neither_written_nor_read() {
     fn sealed(part: &mut Part) -> &mut PartSealed {
-        let Sealed::Plain(body) = &mut part.sealed;
-        body
+        match &mut part.sealed {
+            Sealed::Readable(body) => body,
+            Sealed::Locked(_) => panic!("it is readable"),
+        }
     }
     type Change = fn(&mut Part);
     let changes: [(&str, Change); 7] = [
@@ -143,8 +146,19 @@ fn a_part_that_contradicts_itself_is_neither_written_nor_read() {
     for (what, change) in changes {
         let mut part = part();
         change(&mut part);
-        assert!(matches!(part.to_bytes(&Limits::DEFAULT), Err(VaultError::BadManifest { .. })), "{what}");
-        let bytes = write(ManifestKind::Part, &part.open, &part.sealed, &Limits::DEFAULT).unwrap();
+        assert!(
+            matches!(part.to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT), Err(VaultError::BadManifest { .. })),
+            "{what}"
+        );
+        let bytes = write(
+            ManifestKind::Part,
+            (&part.open.backup_id, 7),
+            &part.open,
+            &part.sealed,
+            &ManifestSeal::Plain,
+            &Limits::DEFAULT,
+        )
+        .unwrap();
         assert!(matches!(Part::parse("p", &bytes), Err(VaultError::BadManifest { .. })), "{what}");
     }
 }
@@ -153,10 +167,10 @@ fn a_part_that_contradicts_itself_is_neither_written_nor_read() {
 fn a_root_whose_parts_do_not_add_up_is_refused() {
     let mut more = root();
     more.open.parts.push(more.open.parts[0].clone());
-    assert!(more.to_bytes(&Limits::DEFAULT).is_err());
+    assert!(more.to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT).is_err());
     let mut sizes = root();
     sizes.open.sizes.stored_bytes += 1;
-    assert!(sizes.to_bytes(&Limits::DEFAULT).is_err());
+    assert!(sizes.to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT).is_err());
 }
 
 #[test]
@@ -173,7 +187,7 @@ fn the_content_digest_depends_on_names_sizes_and_bytes_but_not_on_order() {
 proptest! {
     #[test]
     fn damaged_json_never_panics(place in any::<prop::sample::Index>(), byte in any::<u8>()) {
-        let mut bytes = part().to_bytes(&Limits::DEFAULT).unwrap().to_vec();
+        let mut bytes = part().to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT).unwrap().to_vec();
         let place = place.index(bytes.len());
         bytes[place] = byte;
         let _ = Part::parse("p", &bytes);

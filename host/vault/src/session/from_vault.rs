@@ -134,6 +134,9 @@ impl Session {
         let size_bytes = reader.index().pack_bytes(&pack).unwrap_or_default();
         let reservation = self.shared.budget.reserve(usize::try_from(size_bytes).unwrap_or(usize::MAX)).await?;
         let Some((bytes, entries)) = fetch_pack(reader.vault(), pack).await? else { return Ok(false) };
+        if !self.shared.vault.take_session_of(&bytes, reader.vault()).await? {
+            return Ok(false);
+        }
         // A prune may delete a marked pack at any moment: the same bytes go under a name that nobody deletes.
         let (pack, bytes) = if self.is_marked(&pack) { self.shared.renamed(bytes).await? } else { (pack, bytes) };
         self.shared.adopt(pack, bytes, entries).await?;

@@ -34,7 +34,7 @@ use longshore_model::{BackupId, Codec, Digest, Timestamp, VaultId};
 use self::budget::{Budget, work_bytes};
 pub use self::from_vault::CopiedBlobs;
 pub(crate) use self::from_vault::fetch_pack;
-use self::shared::{Piece, Shared};
+use self::shared::{Piece, Sealing, Shared};
 use crate::file_digest::{PieceDigest, join_pieces};
 use crate::layout::{ManifestKey, ManifestKind};
 use crate::manifest::bad;
@@ -126,8 +126,9 @@ pub struct PartDraft {
     pub created: Timestamp,
     /// Collections by number.
     pub collections: Vec<CollectionFiles>,
-    /// Their names and everything else about them.
-    pub sealed: PartSealed,
+    /// Their names and everything else about them. [`Sealed::Locked`] for a copy made without a reader key: then
+    /// backup, token, and all collections with their numbers must be those of the part it comes from.
+    pub sealed: Sealed<PartSealed>,
 }
 
 /// A part that is durable in its vault. Means nothing until a root names it.
@@ -160,6 +161,8 @@ impl Vault {
     /// [`VaultError::PinLapsed`], [`VaultError::TooMany`] for a vault beyond the limits, failures of the store.
     pub async fn begin(&self, pin: &Pin, options: SessionOptions) -> Result<Session, VaultError> {
         pin.check().await?;
+        // In an encrypted vault: the job's data key is durable, wrapped, before the first pack is encrypted with it.
+        let key = self.job_session(pin).await?.cloned();
         // The handshake with a prune. The pin is durable; then marks are read, then the index without what they list.
         // A mark that was written too late to be seen here finds the pin, which does not honour it, and waits.
         let marks = Marks::load(self.objects()).await?;
@@ -172,7 +175,8 @@ impl Vault {
         // A pack may go over its target by one blob.
         let budget = Budget::new(budget_bytes, pack_bytes);
         let threads = u32::try_from(options.cpu_threads.max(1)).unwrap_or(u32::MAX);
-        let mut shared = Shared::new(self.clone(), pin.clone(), known, budget, threads, pack_bytes as u64);
+        let sealing = Sealing { id_key: self.id_key()?.clone(), session: key, distinction: pin.distinguish_session() };
+        let mut shared = Shared::new(self.clone(), pin.clone(), known, budget, threads, pack_bytes as u64, sealing)?;
         shared.marked = marks.packs();
         Ok(Session { shared: Arc::new(shared) })
     }
@@ -305,9 +309,12 @@ impl Session {
         self.shared.check()?;
         self.shared.lock().ended = true;
         self.shared.flush().await?;
-        let part = self.assemble(draft)?;
         let vault = &self.shared.vault;
-        let bytes = part.to_bytes(vault.limits())?;
+        if let Sealed::Locked(locked) = &draft.sealed {
+            vault.require_session(&locked.session).await?;
+        }
+        let part = self.assemble(draft)?;
+        let bytes = part.to_bytes(&vault.manifest_seal(self.shared.sealing.session.as_ref())?, vault.limits())?;
         // Last, and before anything names these blobs: if the pin lapsed, a prune may have taken some of them.
         self.shared.pin.check().await?;
         let (backup_id, token) = (part.open.backup_id.clone(), part.open.token);
@@ -362,6 +369,10 @@ impl Session {
             collections: draft.collections,
             packs,
         };
-        Ok(Part { open, sealed: Sealed::Plain(draft.sealed) })
+        let mut part = Part { open, sealed: draft.sealed };
+        if self.shared.vault.is_encrypted() {
+            part.mark_for_writers(&self.shared.sealing.id_key);
+        }
+        Ok(part)
     }
 }

@@ -16,15 +16,39 @@ use tokio::task::JoinSet;
 use super::StoredBlob;
 use super::budget::{Budget, Reservation};
 use crate::codec::Transcoder;
+use crate::crypto::{SessionKey, random_bytes};
 use crate::file_digest::{PieceDigest, hash_piece};
 use crate::index::{self, Index, LoadedIndex, PackIndex};
 use crate::layout;
 use crate::pack;
-use crate::pack::{DISTINCTION_BYTES, PackBuilder};
-use crate::{BlobEntry, BlobId, PackId, Pin, Vault, VaultError, damage_note};
+use crate::pack::{DISTINCTION_BYTES, PackBuilder, PackEncryption, PackHeader};
+use crate::{BlobEntry, BlobId, IdKey, PackId, Pin, Vault, VaultError, damage_note};
+
+/// What names and encrypts blobs, and what keeps packs apart.
+pub(super) struct Sealing {
+    pub(super) id_key: IdKey,
+    /// The job's data key; `None` in a vault that is not encrypted.
+    pub(super) session: Option<SessionKey>,
+    /// Goes into every pack, so that no other session writes a pack of the same name.
+    pub(super) distinction: [u8; DISTINCTION_BYTES],
+}
+
+impl Sealing {
+    /// A pack builder, with a salt and so a key of its own where packs are encrypted.
+    fn builder(&self) -> Result<PackBuilder, VaultError> {
+        let distinction = self.distinction;
+        let Some(session) = &self.session else {
+            return Ok(PackBuilder::new(&PackHeader { encryption: None, distinction }));
+        };
+        let salt = random_bytes()?;
+        let encryption = Some(PackEncryption { session: session.id(), salt: *salt });
+        Ok(PackBuilder::encrypting(&PackHeader { encryption, distinction }, session.pack_cipher(&salt)?))
+    }
+}
 
 pub(super) struct Shared {
     pub(super) vault: Vault,
+    pub(super) sealing: Sealing,
     pub(super) pin: Pin,
     /// What the vault held when the session began, without what was marked.
     pub(super) known: Index,
@@ -32,8 +56,6 @@ pub(super) struct Shared {
     noted: HashSet<PackId>,
     /// Packs that were marked then.
     pub(super) marked: HashSet<PackId>,
-    /// Goes into every pack, so that no other session writes a pack of the same name.
-    distinction: [u8; DISTINCTION_BYTES],
     pub(super) budget: Budget,
     /// One permit per thread that may do CPU work.
     pub(super) cpu: Arc<Semaphore>,
@@ -65,12 +87,6 @@ struct OpenPack {
     held: Vec<Reservation>,
 }
 
-impl OpenPack {
-    fn new(distinction: [u8; DISTINCTION_BYTES]) -> Self {
-        Self { builder: PackBuilder::new(distinction), held: Vec::new() }
-    }
-}
-
 /// One piece to store.
 pub(super) struct Piece {
     pub(super) plain: Bytes,
@@ -87,11 +103,11 @@ impl Shared {
         budget: Budget,
         cpu_threads: u32,
         pack_target_bytes: u64,
-    ) -> Self {
-        let distinction = pin.distinguish_session();
+        sealing: Sealing,
+    ) -> Result<Self, VaultError> {
         let state = State {
             claims: HashMap::new(),
-            open: OpenPack::new(distinction),
+            open: OpenPack { builder: sealing.builder()?, held: Vec::new() },
             uploads: JoinSet::new(),
             durable: Vec::new(),
             indexed: Index::default(),
@@ -99,13 +115,13 @@ impl Shared {
             failed: None,
             ended: false,
         };
-        Self {
+        Ok(Self {
             vault,
+            sealing,
             pin,
             known: known.index,
             noted: known.noted,
             marked: HashSet::new(),
-            distinction,
             budget,
             cpu: Arc::new(Semaphore::new(cpu_threads as usize)),
             cpu_threads,
@@ -113,7 +129,7 @@ impl Shared {
             transcoders: Mutex::default(),
             state: Mutex::new(state),
             runtime: Handle::current(),
-        }
+        })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -170,7 +186,7 @@ impl Shared {
         mut reservation: Reservation,
     ) -> Result<(StoredBlob, Option<PieceDigest>), VaultError> {
         let Piece { plain, codec, place } = piece;
-        let id = self.vault.id_key().blob_id(&plain);
+        let id = self.sealing.id_key.blob_id(&plain);
         let digest = place.map(|(offset, file_bytes)| hash_piece(&plain, offset, file_bytes));
         let plain_bytes = u32::try_from(plain.len()).unwrap_or(u32::MAX);
         if !self.claim(id, plain_bytes)? {
@@ -189,8 +205,8 @@ impl Shared {
         drop(plain);
         reservation.shrink_to(stored.len());
         let added_bytes = stored.len() as u64;
-        let checksum = crc32fast::hash(&stored);
-        self.append(reservation, |builder| builder.push(id, used, plain_bytes, stored, checksum));
+        let entry = BlobEntry::new(id, used, plain_bytes, &stored);
+        self.append(reservation, |builder| builder.push(entry, stored));
         Ok((StoredBlob { id, plain_bytes: u64::from(plain_bytes), new: true, added_bytes }, digest))
     }
 
@@ -221,7 +237,15 @@ impl Shared {
         if state.open.builder.blobs() == 0 {
             return;
         }
-        let pack = std::mem::replace(&mut state.open, OpenPack::new(self.distinction));
+        let next = match self.sealing.builder() {
+            Ok(builder) => OpenPack { builder, held: Vec::new() },
+            Err(error) => {
+                // The session fails with the pack still open: nothing of it counts.
+                state.failed.get_or_insert(Arc::new(error));
+                return;
+            }
+        };
+        let pack = std::mem::replace(&mut state.open, next);
         let shared = Arc::clone(self);
         while state.uploads.try_join_next().is_some() {}
         state.uploads.spawn_on(
@@ -244,7 +268,7 @@ impl Shared {
 
     /// The same pack under another name, which is that of nobody else's pack.
     pub(super) async fn renamed(&self, bytes: Bytes) -> Result<(PackId, Bytes), VaultError> {
-        let distinction = self.distinction;
+        let distinction = self.sealing.distinction;
         let renamed = tokio::task::spawn_blocking(move || pack::renamed(&bytes, distinction));
         renamed.await.map_err(|error| VaultError::TaskStopped { task: "renames a pack", reason: error.to_string() })
     }
@@ -259,7 +283,7 @@ impl Shared {
         });
         let sealed = sealed
             .await
-            .map_err(|error| VaultError::TaskStopped { task: "closes a pack", reason: error.to_string() })?;
+            .map_err(|error| VaultError::TaskStopped { task: "closes a pack", reason: error.to_string() })??;
         self.write_pack(&sealed.id, sealed.pieces).await?;
         Ok(PackIndex { id: sealed.id, size_bytes: sealed.size_bytes, entries: sealed.entries })
     }

@@ -138,8 +138,12 @@ impl Vault {
     /// Verifies a part. Damage is a finding, not an error: everything is looked at, and the report says what is hit.
     ///
     /// # Errors
-    /// Failures of the store other than missing objects.
+    /// [`VaultError::Locked`] when blobs of an encrypted vault are to be decoded without a reader key; failures of the
+    /// store other than missing objects.
     pub async fn verify(&self, part: &Part, options: VerifyOptions<'_>) -> Result<VerifyReport, VaultError> {
+        if options.level >= VerifyLevel::Decoded && !self.is_readable() {
+            return Err(VaultError::Locked);
+        }
         let reader = self.open_reader().await?;
         let mut report = VerifyReport { objects: reader.index_damages().to_vec(), ..VerifyReport::default() };
         let wanted: HashSet<BlobId> = all_blobs(part).copied().collect();

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::{ObjectDamage, VerifyLevel};
 use crate::index;
 use crate::layout;
+use crate::reader::PackOpener;
 use crate::{BlobEntry, BlobId, PackId, Reader, VaultError};
 
 /// What looking at one pack told about it.
@@ -63,8 +64,16 @@ pub(super) async fn look_at(
     for entry in wanted.iter().filter(|entry| !known.contains(&place_of(entry))) {
         finding.bad.push((entry.id, "it does not lie where the index says".to_owned()));
     }
+    let (opener, level) = match opener(reader, &pack, level).await? {
+        Ok(opener) => (opener, level),
+        // Nothing in it can be decrypted; its stored bytes are looked at all the same.
+        Err(found) => {
+            finding.bad.extend(wanted.iter().map(|entry| (entry.id, found.clone())));
+            (Arc::new(PackOpener::none()), VerifyLevel::Stored)
+        }
+    };
     let spans = spans(entries, size_bytes, reader.vault().limits().verify_range_bytes);
-    let read = match read_through(reader, &path, spans, level).await {
+    let read = match read_through(reader, &path, &opener, spans, level).await {
         Ok(read) => read,
         Err(error) if error.is_unreadable_medium() => return Ok(unreadable(error.to_string())),
         Err(error) => return Err(error),
@@ -81,6 +90,25 @@ pub(super) async fn look_at(
     }
     finding.damage = damage;
     Ok(finding)
+}
+
+/// What the blobs of a pack are decrypted with, where they are to be decoded. That it cannot be had is a finding.
+async fn opener(
+    reader: &Reader,
+    pack: &PackId,
+    level: VerifyLevel,
+) -> Result<Result<Arc<PackOpener>, String>, VaultError> {
+    if level < VerifyLevel::Decoded {
+        return Ok(Ok(Arc::new(PackOpener::none())));
+    }
+    match reader.opener(pack).await {
+        Ok(opener) => Ok(Ok(opener)),
+        Err(
+            error @ (VaultError::Damaged { .. } | VaultError::SessionKey { .. } | VaultError::MissingObject { .. }),
+        ) => Ok(Err(error.to_string())),
+        Err(error) if error.is_unreadable_medium() => Ok(Err(error.to_string())),
+        Err(error) => Err(error),
+    }
 }
 
 fn place_of(entry: &BlobEntry) -> (BlobId, u64, u32) {
@@ -128,6 +156,7 @@ struct ReadThrough {
 async fn read_through(
     reader: &Reader,
     path: &object_store::path::Path,
+    opener: &Arc<PackOpener>,
     spans: Vec<Span>,
     level: VerifyLevel,
 ) -> Result<ReadThrough, VaultError> {
@@ -150,7 +179,7 @@ async fn read_through(
                 None => Ok(None),
             }
         };
-        let (found, ahead) = tokio::join!(work(reader, hasher, bytes, span, level), ahead);
+        let (found, ahead) = tokio::join!(work((reader, opener), hasher, bytes, span, level), ahead);
         let (moved, bad) = found?;
         hasher = moved;
         result.bad.extend(bad);
@@ -162,7 +191,7 @@ async fn read_through(
 
 /// Hashes a range and looks at its blobs, each on a CPU thread of its own: a vault of one pack uses two processors too.
 async fn work(
-    reader: &Reader,
+    (reader, opener): (&Reader, &Arc<PackOpener>),
     mut hasher: blake3::Hasher,
     bytes: Bytes,
     span: Span,
@@ -171,13 +200,13 @@ async fn work(
     let stopped =
         |error: tokio::task::JoinError| VaultError::TaskStopped { task: "verifies a pack", reason: error.to_string() };
     let shared = Arc::new((bytes, span));
-    let (reader, for_blobs) = (reader.clone(), Arc::clone(&shared));
+    let (reader, opener, for_blobs) = (reader.clone(), Arc::clone(opener), Arc::clone(&shared));
     let throttle = reader.vault().throttle().clone();
     let blobs = async {
         let thread = throttle.cpu().await;
         let look = move || {
             let _thread = thread;
-            bad_blobs(&reader, &for_blobs.0, &for_blobs.1, level)
+            bad_blobs(&reader, &opener, &for_blobs.0, &for_blobs.1, level)
         };
         tokio::task::spawn_blocking(look).await
     };
@@ -195,7 +224,13 @@ async fn work(
 }
 
 /// Looks at each blob of a range: decodes it, or, where decoding was not asked for, compares its checksum.
-fn bad_blobs(reader: &Reader, bytes: &Bytes, span: &Span, level: VerifyLevel) -> Vec<(BlobId, String)> {
+fn bad_blobs(
+    reader: &Reader,
+    opener: &PackOpener,
+    bytes: &Bytes,
+    span: &Span,
+    level: VerifyLevel,
+) -> Vec<(BlobId, String)> {
     let look = |entry: &BlobEntry| {
         let place = |at: u64| usize::try_from(at.checked_sub(span.range.start)?).ok();
         let range = place(entry.offset).zip(place(entry.end())).map(|(start, end)| start..end);
@@ -204,7 +239,7 @@ fn bad_blobs(reader: &Reader, bytes: &Bytes, span: &Span, level: VerifyLevel) ->
         };
         let stored = bytes.slice(range);
         match level {
-            VerifyLevel::Decoded => reader.decode(entry, &stored).err(),
+            VerifyLevel::Decoded => reader.decode(opener, entry, &stored).err(),
             _ if crc32fast::hash(&stored) == entry.checksum => None,
             _ => Some("its stored bytes do not match their checksum".to_owned()),
         }
@@ -230,7 +265,7 @@ mod tests {
                 offset += gap;
                 let entry = BlobEntry {
                     id: BlobId::new(digest_of(&offset.to_le_bytes())),
-                    offset, stored_bytes: *length, plain_bytes: *length, checksum: 0, codec: Codec::Store,
+                    offset, stored_bytes: *length, plain_bytes: *length, checksum: 0, codec: Codec::Store, nonce: 0,
                 };
                 offset = entry.end();
                 entry

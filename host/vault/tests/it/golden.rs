@@ -22,7 +22,7 @@ fn content() -> Content {
 #[tokio::test]
 async fn a_vault_of_format_1_is_read() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1");
-    let vault = Vault::open_local(&folder).await.unwrap();
+    let vault = Vault::open_local(&folder, &Keys::none()).await.unwrap();
     let backups = listed(&vault).await;
     assert_eq!(backups.len(), 1);
     assert_eq!(read_back(&vault, &backups[0]).await.unwrap(), content());

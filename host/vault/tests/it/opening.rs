@@ -11,12 +11,12 @@ use crate::support::*;
 async fn a_vault_opens_as_it_was_made() {
     let store = memory();
     let made = new_vault(store.clone()).await;
-    let opened = Vault::open(store).await.unwrap();
+    let opened = Vault::open(store, &Keys::none()).await.unwrap();
     assert_eq!(
         (opened.id(), opened.region_id(), opened.project_id()),
         (made.id(), made.region_id(), made.project_id())
     );
-    assert_eq!(opened.id_key(), made.id_key());
+    assert_eq!(opened.id_key().unwrap(), made.id_key().unwrap());
     assert_eq!(opened.used_bytes().await.unwrap(), 0);
 }
 
@@ -26,7 +26,7 @@ async fn a_second_vault_in_the_same_place_is_refused() {
     new_vault(store.clone()).await;
     let error = Vault::init(store.clone(), options("local", 2)).await.unwrap_err();
     assert!(matches!(error, VaultError::AlreadyAVault { .. }), "{error}");
-    assert_eq!(Vault::open(store).await.unwrap().id(), &longshore_model::VaultId::from_random([1; 10]));
+    assert_eq!(Vault::open(store, &Keys::none()).await.unwrap().id(), &longshore_model::VaultId::from_random([1; 10]));
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn another_programs_folder_is_named_and_left_alone() {
     let place = folder.path().canonicalize().unwrap().display().to_string();
     let said = error.to_string().replace(&place, "PLACE");
     insta::assert_snapshot!(said, @"PLACE is not a vault: it holds `notes.txt`, `photos/`. Choose an empty folder, or check the address");
-    assert!(matches!(Vault::open_local(folder.path()).await, Err(VaultError::Foreign { .. })));
+    assert!(matches!(Vault::open_local(folder.path(), &Keys::none()).await, Err(VaultError::Foreign { .. })));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
 }
 
@@ -49,9 +49,9 @@ async fn an_empty_place_is_told_from_a_foreign_one() {
     std::fs::create_dir(folder.path().join("lost+found")).unwrap();
     // What a write leaves that was killed before it counted.
     std::fs::write(folder.path().join("longshore-vault.json#1"), "{").unwrap();
-    assert!(matches!(Vault::open_local(folder.path()).await, Err(VaultError::Empty { .. })));
+    assert!(matches!(Vault::open_local(folder.path(), &Keys::none()).await, Err(VaultError::Empty { .. })));
     Vault::init_local(folder.path(), options("local", 1)).await.unwrap();
-    Vault::open_local(folder.path()).await.unwrap();
+    Vault::open_local(folder.path(), &Keys::none()).await.unwrap();
 }
 
 #[tokio::test]
@@ -61,13 +61,16 @@ async fn a_damaged_or_newer_header_is_neither_empty_nor_foreign() {
     let key = Path::from(HEADER_KEY);
     let good = bytes_of(&store, &key).await;
     change(&store, &key, |bytes| bytes.truncate(40)).await;
-    assert!(matches!(Vault::open(store.clone()).await, Err(VaultError::DamagedHeader { .. })));
+    assert!(matches!(Vault::open(store.clone(), &Keys::none()).await, Err(VaultError::DamagedHeader { .. })));
     assert!(matches!(Vault::init(store.clone(), options("local", 2)).await, Err(VaultError::DamagedHeader { .. })));
     store.put(&key, vec![b' '; 1 << 20].into()).await.unwrap();
-    assert!(matches!(Vault::open(store.clone()).await, Err(VaultError::DamagedHeader { .. })), "too long to be ours");
+    assert!(
+        matches!(Vault::open(store.clone(), &Keys::none()).await, Err(VaultError::DamagedHeader { .. })),
+        "too long to be ours"
+    );
     let newer = String::from_utf8(good).unwrap().replace("\"format\": 1", "\"format\": 3");
     store.put(&key, newer.into_bytes().into()).await.unwrap();
-    assert!(matches!(Vault::open(store).await, Err(VaultError::NewerFormat { found: 3, .. })));
+    assert!(matches!(Vault::open(store, &Keys::none()).await, Err(VaultError::NewerFormat { found: 3, .. })));
 }
 
 #[tokio::test]
@@ -78,7 +81,7 @@ async fn a_vault_is_made_or_not_made_whatever_the_store_answers() {
             let faults = FaultStore::new(inner.clone());
             faults.plan(vec![Fault::at(number, effect.clone())]);
             let result = Vault::init(faults.store(), options("local", 1)).await;
-            let opened = Vault::open(inner).await;
+            let opened = Vault::open(inner, &Keys::none()).await;
             match result {
                 Ok(vault) => assert_eq!(vault.id(), opened.unwrap().id()),
                 Err(_) => assert!(matches!(opened, Err(VaultError::Empty { .. })), "{number} {effect:?}"),

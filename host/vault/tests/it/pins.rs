@@ -63,7 +63,7 @@ async fn a_job_whose_pin_was_removed_writes_no_part_and_no_root() {
         token: 1,
         created,
         collections: Vec::new(),
-        sealed: PartSealed::default(),
+        sealed: Sealed::Readable(PartSealed::default()),
     };
     assert!(matches!(session.finish(draft).await, Err(VaultError::PinLapsed { .. })));
     assert!(matches!(vault.begin(&pin, SessionOptions::default()).await, Err(VaultError::PinLapsed { .. })));

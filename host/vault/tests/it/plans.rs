@@ -131,7 +131,7 @@ impl World {
                 home_vault_id: Some(self.home.id().clone()),
                 created,
                 collections,
-                sealed,
+                sealed: Sealed::Readable(sealed),
             })
             .await?;
         self.away.put_receipt(&loaded.committed(), &copied.reference).await?;

@@ -30,6 +30,7 @@ pub(crate) fn options(region: &str, vault: u8) -> VaultOptions {
         region_id: region.parse().unwrap(),
         vault_id: longshore_model::VaultId::from_random([vault; 10]),
         id_key: IdKey::new([9; 32]),
+        encryption: Encryption::None,
     }
 }
 
@@ -125,11 +126,12 @@ pub(crate) async fn write_part(
             let stored = session.put_file(&source, bytes.len() as u64, codec, &|_| {}).await?;
             assert_eq!(stored.digest, digest_of(bytes), "the digest put together from pieces");
             let StoredFile { size_bytes, blobs, digest, .. } = stored;
-            entries.push(FileEntry { number, class: FileClass::Segment, size_bytes, blobs, identity: None });
+            let class = FileClass::Segment;
+            entries.push(FileEntry { number, class, size_bytes, blobs, identity: None, masked_digest: None });
             names.push(FileSealed { number, path: path.clone(), partition: None, digest });
             digests.push((path.as_str(), size_bytes, digest));
         }
-        collections.push(CollectionFiles { number, files: entries });
+        collections.push(CollectionFiles { number, name_id: None, files: entries });
         sealed.collections.push(CollectionSealed {
             number,
             name: CollectionName::new("", name).unwrap(),
@@ -146,7 +148,7 @@ pub(crate) async fn write_part(
             extra: Value::Null,
         });
     }
-    let created = Timestamp::from_millis(NOW);
+    let (created, sealed) = (Timestamp::from_millis(NOW), Sealed::Readable(sealed));
     let home_vault_id = Some(longshore_model::VaultId::from_random([1; 10]));
     session.finish(PartDraft { backup_id: backup.clone(), token, home_vault_id, created, collections, sealed }).await
 }
@@ -166,7 +168,7 @@ pub(crate) fn root_of(backup: &BackupId, token: u64, parts: &[&PartRef]) -> Root
             sizes: parts.iter().fold(Sizes::default(), |sum, part| sum.plus(part.sizes)),
             parts: parts.iter().map(|part| (*part).clone()).collect(),
         },
-        sealed: Sealed::Plain(RootSealed { cluster_name: "demo".to_owned(), ..RootSealed::default() }),
+        sealed: Sealed::Readable(RootSealed { cluster_name: "demo".to_owned(), ..RootSealed::default() }),
     }
 }
 

@@ -75,7 +75,7 @@ async fn the_same_bytes_put_by_many_at_once_are_stored_once() {
     });
     let blobs: Vec<StoredBlob> = futures::future::try_join_all(puts).await.unwrap();
     assert_eq!(blobs.iter().filter(|blob| blob.new).count(), 1);
-    assert!(blobs.iter().all(|blob| blob.id == vault.id_key().blob_id(&bytes)));
+    assert!(blobs.iter().all(|blob| blob.id == vault.id_key().unwrap().blob_id(&bytes)));
     session.checkpoint().await.unwrap();
     let used = vault.used_bytes().await.unwrap();
     assert!((300_000..310_000).contains(&used), "{used}");
@@ -163,10 +163,11 @@ async fn a_draft_that_names_what_was_not_stored_is_refused_and_writes_no_part() 
     let good = write_part(&vault, &pin, &backup_id(1), 1, &sample(1), Codec::Store).await.unwrap().part;
     let parts = keys(&store, "parts").await.len();
     let PartOpen { backup_id, created, collections, .. } = good.open;
-    let Sealed::Plain(sealed) = good.sealed else { unreachable!() };
+    let Sealed::Readable(sealed) = good.sealed else { unreachable!() };
+    let sealed = Sealed::Readable(sealed);
     let draft = PartDraft { home_vault_id: None, backup_id, token: 2, created, collections, sealed };
     let mut unknown = draft.clone();
-    unknown.collections[0].files[2].blobs[0] = vault.id_key().blob_id(b"never stored");
+    unknown.collections[0].files[2].blobs[0] = vault.id_key().unwrap().blob_id(b"never stored");
     let mut shorter = draft.clone();
     shorter.collections[0].files[2].size_bytes -= 1;
     // Two wrong lengths that cancel out in the sum.
@@ -225,7 +226,7 @@ async fn after_a_failed_upload_the_session_stores_nothing_more_and_says_why() {
         token: 1,
         created,
         collections: Vec::new(),
-        sealed: PartSealed::default(),
+        sealed: Sealed::Readable(PartSealed::default()),
     };
     assert!(matches!(session.finish(draft).await, Err(VaultError::SessionFailed { .. })));
 }

@@ -1,0 +1,181 @@
+//! AES-256-GCM over blobs and over the sealed halves of manifests.
+//!
+//! Each cipher belongs to one subkey, and a subkey to one salt of 32 random bytes. Within it nonces are counted: a blob's
+//! stands in its entry and is never used twice in a pack; a manifest's half is the only message under its subkey.
+
+use std::fmt;
+use std::io::Read;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use longshore_model::{BackupId, Digest};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, MAX_TAG_LEN, NONCE_LEN, Nonce, UnboundKey};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::keys::{SessionKey, random_bytes};
+use crate::codec::codec_to_bytes;
+use crate::ids::SessionId;
+use crate::layout::{FORMAT_VERSION, ManifestKind};
+use crate::pack::BlobEntry;
+use crate::{Limits, VaultError};
+
+/// Bytes that encryption adds to a blob.
+pub(crate) const TAG_BYTES: usize = MAX_TAG_LEN;
+/// Level of the Zstandard frame inside a sealed half.
+const SEALED_LEVEL: i32 = 3;
+
+/// Seals and opens under one subkey.
+pub(crate) struct BlobCipher {
+    key: LessSafeKey,
+}
+
+impl fmt::Debug for BlobCipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BlobCipher(..)")
+    }
+}
+
+/// Why sealed bytes could not be opened: a sentence part. Says nothing of keys or content.
+pub(crate) const NOT_AUTHENTIC: &str = "bytes that were not sealed under this key as they stand";
+
+impl BlobCipher {
+    pub(super) fn new(key: &[u8; 32]) -> Result<Self, VaultError> {
+        let key = UnboundKey::new(&AES_256_GCM, key).map_err(|_| VaultError::Cipher { what: "make a key" })?;
+        Ok(Self { key: LessSafeKey::new(key) })
+    }
+
+    /// Seals `plain`, opens what came out, and compares: what is stored can be read back.
+    fn seal(&self, nonce: u32, aad: &[u8], plain: &[u8], scratch: &mut Vec<u8>) -> Result<Bytes, VaultError> {
+        let mut sealed = BytesMut::with_capacity(plain.len() + TAG_BYTES);
+        sealed.extend_from_slice(plain);
+        let tag = self.key.seal_in_place_separate_tag(nonce_of(nonce), Aad::from(aad), &mut sealed);
+        sealed.extend_from_slice(tag.map_err(|_| VaultError::Cipher { what: "encrypt" })?.as_ref());
+        scratch.clear();
+        scratch.extend_from_slice(&sealed);
+        match self.key.open_in_place(nonce_of(nonce), Aad::from(aad), scratch) {
+            Ok(opened) if opened == plain => Ok(sealed.freeze()),
+            _ => Err(VaultError::Cipher { what: "decrypt what was just encrypted" }),
+        }
+    }
+
+    fn open(&self, nonce: u32, aad: &[u8], stored: &[u8]) -> Option<Bytes> {
+        let mut bytes = stored.to_vec();
+        let length = self.key.open_in_place(nonce_of(nonce), Aad::from(aad), &mut bytes).ok()?.len();
+        bytes.truncate(length);
+        Some(Bytes::from(bytes))
+    }
+
+    /// Seals the encoded bytes of a blob. Everything of `entry` but offset, stored length and checksum is final.
+    ///
+    /// # Errors
+    /// [`VaultError::Cipher`]: nothing of it may be stored.
+    pub(crate) fn seal_blob(
+        &self,
+        entry: &BlobEntry,
+        encoded: &[u8],
+        scratch: &mut Vec<u8>,
+    ) -> Result<Bytes, VaultError> {
+        self.seal(entry.nonce, &blob_aad(entry), encoded, scratch)
+    }
+
+    /// Opens the stored bytes of a blob; the error says what was found instead.
+    pub(crate) fn open_blob(&self, entry: &BlobEntry, stored: &[u8]) -> Result<Bytes, String> {
+        self.open(entry.nonce, &blob_aad(entry), stored).ok_or_else(|| NOT_AUTHENTIC.to_owned())
+    }
+}
+
+/// A counter as 12 bytes: 4 little-endian, then zeros.
+fn nonce_of(counter: u32) -> Nonce {
+    let mut bytes = [0; NONCE_LEN];
+    bytes.iter_mut().zip(counter.to_le_bytes()).for_each(|(place, byte)| *place = byte);
+    Nonce::assume_unique_for_key(bytes)
+}
+
+/// What a blob is bound to: format, kind, blob id, codec, plain length.
+fn blob_aad(entry: &BlobEntry) -> [u8; 47] {
+    let mut aad = [0; 47];
+    let fields = FORMAT_VERSION
+        .to_le_bytes()
+        .into_iter()
+        .chain(*b"blob")
+        .chain(*entry.id.as_bytes())
+        .chain(codec_to_bytes(entry.codec))
+        .chain(entry.plain_bytes.to_le_bytes());
+    aad.iter_mut().zip(fields).for_each(|(place, byte)| *place = byte);
+    aad
+}
+
+/// What a sealed half is bound to, as text.
+fn manifest_aad(kind: ManifestKind, backup_id: &BackupId, token: u64) -> String {
+    format!("longshore vault {FORMAT_VERSION} sealed\n{}\n{backup_id}\n{token}\n", kind.word())
+}
+
+/// The sealed half of a manifest as it stands in the object, for those who cannot open it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockedBody {
+    /// The session whose data key it is sealed under.
+    pub session: SessionId,
+    /// What its subkey is derived with.
+    salt: Digest,
+    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    ciphertext: Bytes,
+}
+
+fn to_base64<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&STANDARD.encode(bytes))
+}
+
+fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    STANDARD.decode(text).map(Bytes::from).map_err(serde::de::Error::custom)
+}
+
+impl LockedBody {
+    /// Seals the half of a manifest.
+    ///
+    /// # Errors
+    /// [`VaultError::NoRandomness`], [`VaultError::Cipher`], [`VaultError::BadManifest`].
+    pub(crate) fn seal<T: Serialize>(
+        key: &SessionKey,
+        kind: ManifestKind,
+        (backup_id, token): (&BackupId, u64),
+        body: &T,
+    ) -> Result<Self, VaultError> {
+        let bad = |reason: String| VaultError::BadManifest { object: kind.word().to_owned(), reason };
+        let json = serde_json::to_vec(body).map_err(|error| bad(error.to_string()))?;
+        let packed = zstd::bulk::compress(&json, SEALED_LEVEL).map_err(|error| bad(error.to_string()))?;
+        let salt = random_bytes::<32>()?;
+        let aad = manifest_aad(kind, backup_id, token);
+        let ciphertext = key.manifest_cipher(&salt)?.seal(0, aad.as_bytes(), &packed, &mut Vec::new())?;
+        Ok(Self { session: key.id(), salt: Digest::new(*salt), ciphertext })
+    }
+
+    /// Opens the half of a manifest that was read from `object`.
+    ///
+    /// # Errors
+    /// [`VaultError::Unauthentic`] for changed bytes, [`VaultError::BadManifest`].
+    pub(crate) fn open<T: DeserializeOwned>(
+        &self,
+        key: &SessionKey,
+        object: &str,
+        kind: ManifestKind,
+        (backup_id, token): (&BackupId, u64),
+        limits: &Limits,
+    ) -> Result<T, VaultError> {
+        let bad = |reason: String| VaultError::BadManifest { object: object.to_owned(), reason };
+        let aad = manifest_aad(kind, backup_id, token);
+        let opened = key.manifest_cipher(self.salt.as_bytes())?.open(0, aad.as_bytes(), &self.ciphertext);
+        let packed = opened.ok_or_else(|| VaultError::Unauthentic { object: object.to_owned() })?;
+        let decoder = zstd::stream::read::Decoder::new(packed.as_ref()).map_err(|error| bad(error.to_string()))?;
+        // Only holders of the session's key can have written this; a bound all the same.
+        let mut json = Vec::new();
+        let read = decoder.take(limits.manifest_bytes.saturating_add(1)).read_to_end(&mut json);
+        read.map_err(|error| bad(error.to_string()))?;
+        if json.len() as u64 > limits.manifest_bytes {
+            return Err(bad(format!("its sealed half has more than {} bytes", limits.manifest_bytes)));
+        }
+        serde_json::from_slice(&json).map_err(|error| bad(error.to_string()))
+    }
+}
