@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use longshore_tests::{copy_tree, longshore_in, sample_cluster};
+use longshore_tests::{Client, Server, copy_tree, judge, longshore_in, python, sample_cluster};
 use serde_json::Value;
 
 /// A folder with a copy of the sample cluster.
@@ -82,4 +82,233 @@ fn retention_leaves_a_backup_alone_whose_bytes_are_not_all_there() {
     let done = longshore_in(place, arguments).ok().json();
     assert_eq!(done["outcome"]["deleted"], serde_json::json!([]), "{done}");
     assert_eq!(listed(place), [damaged, good]);
+}
+
+#[test]
+fn an_export_is_a_database_and_a_note_that_says_what_it_is() {
+    let folder = place();
+    let place = folder.path();
+    let id = back_up(place, &[]);
+    let made = longshore_in(place, ["export", &id, "--vault", "vault", "--to", "out", "--json"]).ok().json();
+    let note: Value = serde_json::from_str(&std::fs::read_to_string(place.join("out/longshore-export.json")).unwrap())
+        .expect("the note is JSON");
+    assert_eq!((&note["backupId"], &note["data"]), (&id.as_str().into(), &"milvus-lite.db".into()));
+    assert_eq!(note["collections"], made["collections"]);
+    let files = note["files"].as_array().unwrap();
+    assert_eq!(files.len() as u64, made["files"].as_u64().unwrap());
+    for file in files {
+        let bytes = std::fs::read(place.join("out").join(file["path"].as_str().unwrap())).unwrap();
+        assert_eq!(file["blake3"], longshore_vault::digest_of(&bytes).to_string().as_str(), "{file}");
+    }
+    let names: Vec<_> = std::fs::read_dir(place).unwrap().map(|one| one.unwrap().file_name()).collect();
+    assert!(!names.iter().any(|name| name.to_string_lossy().contains("longshore-export")), "left behind: {names:?}");
+    if let Some(python) = python() {
+        let (original, export) = (place.join("sample.db"), place.join("out/milvus-lite.db"));
+        let ran = judge(&python, ["compare".as_ref(), original.as_os_str(), export.as_os_str()]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+
+    // A second one to the same place is refused and changes nothing.
+    let again = longshore_in(place, ["export", "latest", "--vault", "vault", "--to", "out"]);
+    assert!(again.code == 1 && again.stderr.contains("is there already"), "{again:?}");
+    assert!(place.join("out/longshore-export.json").exists());
+    let one = ["export", "latest", "--vault", "vault", "--to", "one", "--collections", "medium_articles", "--json"];
+    let one = longshore_in(place, one).ok().json();
+    assert_eq!(one["collections"].as_array().unwrap().len(), 1);
+    let none = ["export", "latest", "--vault", "vault", "--to", "none", "--collections", "nowhere"];
+    assert!(longshore_in(place, none).stderr.contains("no such collection"));
+    assert!(!place.join("none").exists());
+}
+
+#[test]
+fn an_export_that_was_killed_is_taken_over_by_the_next_one() {
+    let folder = place();
+    let place = folder.path();
+    back_up(place, &[]);
+    let left = place.join(".out.longshore-export");
+    std::fs::create_dir_all(left.join("milvus-lite.db/collections")).unwrap();
+    std::fs::write(left.join("milvus-lite.db/collections/half"), "half").unwrap();
+    std::fs::write(left.join("longshore-export.json"), "{").unwrap();
+    std::fs::write(left.join("something"), "else").unwrap();
+    longshore_in(place, ["export", "latest", "--vault", "vault", "--to", "out"]).ok();
+    assert!(!place.join("out/something").exists() && !place.join("out/milvus-lite.db/collections/half").exists());
+    assert!(!left.exists());
+}
+
+/// A host with two regions, and a policy that spreads the sample over both and copies it into a third.
+struct Service {
+    folder: tempfile::TempDir,
+    config: PathBuf,
+}
+
+impl Service {
+    fn new() -> Self {
+        let folder = place();
+        let config = folder.path().join("longshore.toml");
+        let text = format!(
+            r#"
+            data_directory = "data"
+            server = {{ listen = "127.0.0.1:0" }}
+            project = {{ id = "proj-test", name = "Test" }}
+            region = [
+                {{ id = "local-eu", jurisdiction = "eu", vault = "vault" }},
+                {{ id = "local-us", jurisdiction = "us", vault = "vault-us" }},
+                {{ id = "local-eu-2", jurisdiction = "eu", vault = "vault-eu-2" }},
+            ]
+            [limits]
+            heartbeat_ms = 20
+            [[cluster]]
+            id = "in01-test"
+            name = "Dedicated-01"
+            region = "local-eu"
+            milvus_lite = "sample.db"
+            [[policy.placement]]
+            plugin = '{}'
+            required = true
+            settings = {{ second_region = true }}
+            [[policy.placement]]
+            plugin = "standard"
+            "#,
+            longshore_tests::plugin("residency").display()
+        );
+        std::fs::write(&config, text).unwrap();
+        Self { folder, config }
+    }
+
+    fn start(&self) -> (Server, Client) {
+        let config = self.config.to_str().unwrap();
+        let arguments = ["key", "create", "tests", "--role", "organization-owner", "--config", config, "--quiet"];
+        let key = longshore_in(self.folder.path(), arguments).ok().stdout.trim().to_owned();
+        let server = Server::start(&self.config);
+        let client = Client::new(&server, &key);
+        (server, client)
+    }
+
+    fn rebuild(&self, more: &[&str]) -> longshore_tests::Ran {
+        let arguments = ["catalog", "rebuild", "--json", "--config", self.config.to_str().unwrap()];
+        longshore_in(self.folder.path(), arguments.iter().chain(more))
+    }
+}
+
+/// Makes a backup and waits for it and for the copies that follow.
+async fn make(client: &Client, body: &str) -> String {
+    let made = client.data("POST", "/v2/clusters/in01-test/backups/create", Some(body)).await;
+    client.ended(made["jobId"].as_str().unwrap()).await;
+    let jobs = client.data("GET", "/v2/jobs?pageSize=100", None).await;
+    for job in jobs["jobs"].as_array().unwrap() {
+        let ended = client.ended(job["jobId"].as_str().unwrap()).await;
+        assert_eq!(ended["status"], "SUCCESSFUL", "{ended}");
+    }
+    made["backupId"].as_str().unwrap().to_owned()
+}
+
+/// Everything REST says about clusters and backups.
+async fn everything(client: &Client) -> Vec<Value> {
+    let listed = client.data("GET", "/v2/backups?pageSize=100", None).await;
+    let mut all = vec![listed.clone()];
+    for backup in listed["backups"].as_array().unwrap() {
+        let path = format!(
+            "/v2/clusters/{}/backups/{}",
+            backup["clusterId"].as_str().unwrap(),
+            backup["backupId"].as_str().unwrap()
+        );
+        all.push(client.data("GET", &path, None).await);
+    }
+    let mut clusters = client.data("GET", "/v2/clusters?pageSize=100", None).await;
+    for cluster in clusters["clusters"].as_array_mut().unwrap() {
+        // When a cluster was registered stood in the catalog only.
+        cluster.as_object_mut().unwrap().remove("createTime");
+    }
+    all.push(clusters);
+    all
+}
+
+#[tokio::test]
+async fn a_catalog_that_is_lost_is_rebuilt_from_the_vaults() {
+    let service = Service::new();
+    let place = service.folder.path();
+    let (server, client) = service.start();
+    let first = make(&client, r#"{"backupType":"CLUSTER"}"#).await;
+    let collection = r#"{"backupType":"COLLECTION","dbCollections":[{"collectionNames":["medium_articles"]}]}"#;
+    make(&client, collection).await;
+    let deleted = make(&client, r#"{"backupType":"CLUSTER"}"#).await;
+    client.data("DELETE", &format!("/v2/clusters/in01-test/backups/{deleted}"), None).await;
+    let before = everything(&client).await;
+    assert!(before.iter().any(|answer| answer.to_string().contains("local-eu-2")), "there are copies: {before:?}");
+    let refused = service.rebuild(&[]);
+    assert!(refused.code == 1 && refused.stdout.contains("another longshore"), "{refused:?}");
+    server.stop();
+
+    // Nothing is lost, so nothing is done.
+    let report = service.rebuild(&[]).ok().json();
+    assert_eq!((report["backups"].as_array().unwrap().len(), &report["knownBackups"]), (0, &2.into()), "{report}");
+
+    for name in ["catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"] {
+        let _ = std::fs::remove_file(place.join("data").join(name));
+    }
+    let plan = service.rebuild(&["--dry-run"]).ok().json();
+    assert_eq!(plan["backups"].as_array().unwrap().len(), 2, "{plan}");
+    assert!(!place.join("data/catalog.sqlite").exists(), "a dry run wrote a catalog");
+    let report = service.rebuild(&[]).ok().json();
+    assert_eq!(report["backups"], plan["backups"]);
+    assert_eq!(report["clusters"][0]["clusterName"], "Dedicated-01");
+    let again = service.rebuild(&[]).ok().json();
+    assert_eq!((again["backups"].as_array().unwrap().len(), &again["knownBackups"]), (0, &2.into()), "{again}");
+
+    let (server, client) = service.start();
+    assert_eq!(everything(&client).await, before);
+    assert_eq!(client.data("GET", "/v2/jobs", None).await["count"], 0);
+    let body = r#"{"projectId":"proj-test","clusterName":"Restored","cuSize":1,"collectionStatus":"KEEP"}"#;
+    let path = format!("/v2/clusters/in01-test/backups/{first}/restoreCluster");
+    let restoring = client.data("POST", &path, Some(body)).await;
+    let job = client.ended(restoring["jobId"].as_str().unwrap()).await;
+    assert_eq!(job["status"], "SUCCESSFUL", "{job}");
+    // The name of the next backup is not one of those that are there.
+    let next = make(&client, r#"{"backupType":"CLUSTER"}"#).await;
+    let next = client.data("GET", &format!("/v2/clusters/in01-test/backups/{next}"), None).await;
+    assert_eq!(next["backupName"], "Dedicated-01_backup3", "{next}");
+    server.stop();
+}
+
+#[tokio::test]
+async fn a_rebuild_reports_what_it_cannot_know_and_rules_apply_to_what_it_found() {
+    let service = Service::new();
+    let place = service.folder.path();
+    let (server, client) = service.start();
+    let kept = make(&client, r#"{"backupType":"CLUSTER"}"#).await;
+    let lost = make(&client, r#"{"backupType":"CLUSTER"}"#).await;
+    server.stop();
+    for folder in ["vault/roots", "vault-us/receipts", "vault-eu-2/receipts"] {
+        let _ = std::fs::remove_dir_all(place.join(folder).join(&lost));
+    }
+    // Backups that the command line made beside the host, of a cluster that is not configured.
+    let old = back_up(place, &["--automatic"]);
+    let new = back_up(place, &["--automatic"]);
+    let ran = service.rebuild(&[]);
+    let report = ran.json();
+    assert_eq!(ran.code, 3, "{report}");
+    assert_eq!(report["missingInVaults"], serde_json::json!([lost]), "{report}");
+    assert_eq!(report["knownBackups"], 1, "{report}");
+    assert_eq!(report["clusters"][0]["location"], Value::Null, "{report}");
+    let ids: Vec<&str> =
+        report["backups"].as_array().unwrap().iter().map(|one| one["backupId"].as_str().unwrap()).collect();
+    assert_eq!(ids, [old.as_str(), new.as_str()], "{report}");
+
+    let text = std::fs::read_to_string(&service.config).unwrap();
+    std::fs::write(&service.config, format!("{text}\n[retention]\nkeep_last = 1\n")).unwrap();
+    let (server, client) = service.start();
+    let mut ids = Vec::new();
+    // Rules are applied beside everything else when a host starts.
+    for _ in 0..3_000 {
+        let listed = client.data("GET", "/v2/backups?pageSize=100", None).await;
+        let backups = listed["backups"].as_array().unwrap().clone();
+        ids = backups.iter().map(|one| one["backupId"].as_str().unwrap().to_owned()).collect();
+        if !ids.contains(&old) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(!ids.contains(&old) && ids.contains(&new) && ids.contains(&kept), "{ids:?} {}", server.log());
+    server.stop();
+    assert!(!listed(place).contains(&old), "the vault still lists it");
 }

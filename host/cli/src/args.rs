@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use longshore_engine::Role;
 use longshore_model::CollectionName;
 
-pub(crate) use upkeep::Retention;
+pub(crate) use upkeep::{Catalog, Export, Retention};
 
 use crate::throttle::ThrottleArguments;
 
@@ -62,10 +62,15 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Check that a backup is whole.
     Verify(Verify),
+    /// Write a backup out as plain files that need no Longshore to be read.
+    Export(Export),
     /// Show which backups rules would let go and why, and delete them with --apply.
     Retention(Retention),
     /// Run the host: REST API, jobs, policies.
     Serve(Serve),
+    /// Look after the catalog of a host.
+    #[command(subcommand)]
+    Catalog(Catalog),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(Key),

@@ -1,7 +1,9 @@
 //! The commands, one module each.
 
 pub(crate) mod backup;
+pub(crate) mod catalog;
 pub(crate) mod demo;
+pub(crate) mod export;
 pub(crate) mod key;
 pub(crate) mod list;
 pub(crate) mod plugin;

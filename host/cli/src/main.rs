@@ -69,6 +69,8 @@ async fn run(arguments: Arguments, output: Output, stop: &StopSignal) -> anyhow:
         Command::Show(arguments) => commands::show::run(arguments, output).await,
         Command::Restore(arguments) => commands::restore::run(arguments, output, stop).await,
         Command::Verify(arguments) => commands::verify::run(arguments, output, stop).await,
+        Command::Export(arguments) => commands::export::run(arguments, output, stop).await,
+        Command::Catalog(arguments) => commands::catalog::run(arguments, output, stop).await,
         Command::Retention(arguments) => commands::retention::run(arguments, output, stop).await,
         Command::Serve(arguments) => commands::serve::run(arguments, output).await,
         Command::Key(arguments) => commands::key::run(arguments, output),

@@ -263,10 +263,11 @@ fn root(plan: &BackupPlan, parts: &[FinishedPart], ddl_changes: Vec<DdlChange>) 
         sizes,
         parts,
     };
-    let excluded = plan
-        .excluded
-        .iter()
-        .map(|decision| Excluded { name: decision.collection.clone(), reason: decision.value.reason.clone() });
+    let excluded = plan.excluded.iter().map(|decision| Excluded {
+        name: decision.collection.clone(),
+        reason: decision.value.reason.clone(),
+        decided_by: decision.decided_by.member.clone(),
+    });
     let sealed = RootSealed {
         backup_name: Some(request.backup_name.clone()),
         cluster_name: request.cluster.name.clone(),

@@ -38,6 +38,7 @@ mod context;
 mod copy;
 mod data_lock;
 mod error;
+mod export;
 mod facts;
 mod history;
 mod host;
@@ -50,6 +51,7 @@ mod plan;
 mod policies;
 mod progress;
 mod random;
+mod rebuild;
 mod restore;
 mod retention;
 mod run;
@@ -70,6 +72,7 @@ pub use config::{
 pub use context::RunContext;
 pub use copy::{CopyOutcome, CopyRequest, copy_backup};
 pub use error::EngineError;
+pub use export::{EXPORT_DATA, EXPORT_NOTE, ExportOutcome, export_backup};
 pub use host::{Host, HostOptions};
 pub use jobs::{BackupDetail, JobRequest};
 pub use limits::{BANDWIDTH_MIN_BYTES_PER_SECOND, Limits};
@@ -81,6 +84,7 @@ pub use policies::{
 };
 pub use progress::{ProgressBoard, StopSignal};
 pub use random::{Random, SystemRandom};
+pub use rebuild::{RebuildReport, RebuiltBackup, RebuiltCluster, rebuild_catalog};
 pub use restore::{
     ProvenCollection, RestoreOutcome, RestorePlan, RestoreScope, all_under_their_own_names, check_destinations,
     plan_restore, run_restore,

@@ -171,7 +171,7 @@ impl OpenedBackup {
             .iter()
             .map(|excluded| ExcludedCollection {
                 name: excluded.name.clone(),
-                decided_by: String::new(),
+                decided_by: excluded.decided_by.clone(),
                 reason: excluded.reason.message.clone(),
             })
             .collect())

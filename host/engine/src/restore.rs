@@ -54,7 +54,7 @@ pub struct RestorePlan {
     /// What the target will be asked to make.
     pub target: TargetPlan,
     collections: Vec<CollectionToWrite>,
-    opened: OpenedBackup,
+    pub(crate) opened: OpenedBackup,
 }
 
 /// What was restored, and how it was proven.

@@ -76,6 +76,29 @@ impl RegionVaults {
         Ok(())
     }
 
+    /// Opens the vaults of regions that are there, and names the regions whose vault is not: nothing is made.
+    ///
+    /// # Errors
+    /// [`EngineError::Vault`] for a vault that is there and cannot be opened, [`EngineError::Config`] for one of another
+    /// project or region.
+    pub async fn open_existing(
+        project: &ProjectId,
+        regions: &[RegionConfig],
+    ) -> Result<(Self, Vec<RegionId>), EngineError> {
+        let (vaults, mut missing) = (Self::default(), Vec::new());
+        for region in regions {
+            match Vault::open_local(&region.vault).await {
+                Ok(vault) => {
+                    check_owner(&vault, project, region)?;
+                    vaults.insert(vault)?;
+                }
+                Err(error) if is_absent(&error) => missing.push(region.id.clone()),
+                Err(error) => return Err(EngineError::vault(&region.id)(error)),
+            }
+        }
+        Ok((vaults, missing))
+    }
+
     /// Opens one local vault on its own, whatever its project and region are.
     ///
     /// # Errors

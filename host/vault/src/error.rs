@@ -331,6 +331,16 @@ impl VaultError {
         matches!(self, Self::Store { source, .. } if has_below(source, |io| io.raw_os_error() == Some(EIO)))
     }
 
+    /// True when the store did not answer: what is in the vault is not known, and nothing is said about damage.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        match self {
+            Self::Store { .. } | Self::StorageFull { .. } | Self::TaskStopped { .. } => !self.is_unreadable_medium(),
+            Self::SessionFailed { cause } => cause.is_unanswered(),
+            _ => false,
+        }
+    }
+
     /// True when the vault has no space left.
     #[must_use]
     pub fn is_storage_full(&self) -> bool {

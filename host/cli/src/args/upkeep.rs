@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use longshore_engine::RetentionRules;
-use longshore_model::ClusterId;
+use longshore_model::{ClusterId, CollectionName};
 
 /// `longshore retention`.
 #[derive(Debug, Args)]
@@ -68,4 +68,35 @@ impl Rules {
             keep_yearly: self.keep_yearly.unwrap_or_default(),
         }
     }
+}
+
+/// `longshore export`.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Id of the backup, or `latest`.
+    pub(crate) backup: String,
+    /// Folder of the vault; repeat it for other vaults that hold parts of the backup.
+    #[arg(long = "vault", value_name = "VAULT", required = true)]
+    pub(crate) vaults: Vec<PathBuf>,
+    /// Folder to make.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) to: PathBuf,
+    /// Only these collections, `name` or `database.name`, parted by commas; may be repeated.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', alias = "collection")]
+    pub(crate) collections: Vec<CollectionName>,
+}
+
+/// `longshore catalog`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Catalog {
+    /// Rebuild a lost catalog from the vaults: clusters and backups. Jobs, API keys and the audit log were in the catalog
+    /// only. Changes nothing that the catalog knows; may be run again.
+    Rebuild {
+        /// The configuration of the host, which must not be running.
+        #[arg(long, default_value = "longshore.toml", env = "LONGSHORE_CONFIG")]
+        config: PathBuf,
+        /// Show what would be added; write nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }

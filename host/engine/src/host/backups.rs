@@ -63,7 +63,8 @@ impl Host {
         let time = self.inner.clock.now();
         let job = NewBackupJob { id: job_id.clone(), request: JobRequest::Backup { request, time, seed }.to_value()? };
         let (backup, _) = self
-            .catalog("accepting a backup", move |catalog, now| Ok(catalog.create_backup(&backup, &job, now)?))
+            // The run's own time, so that catalog and manifest say the same.
+            .catalog("accepting a backup", move |catalog, _| Ok(catalog.create_backup(&backup, &job, time)?))
             .await?;
         self.inner.wake.notify_one();
         Ok(CreatedBackup { backup_id, backup_name: backup.name, job_id })

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use longshore_model::{BackupId, ClusterId, CreationMethod, Timestamp, VaultId};
-use longshore_vault::{Reader, RootOpen, VaultError, Withdrawal};
+use longshore_vault::{Reader, RootOpen, Withdrawal};
 use serde::Serialize;
 
 use super::{RetainedBackup, RetentionDecision, RetentionRules, decide_retention};
@@ -104,7 +104,7 @@ async fn damage(
 ) -> Result<Option<String>, EngineError> {
     let opened = match OpenedBackup::find(vaults, Some(&root.home_region), &root.backup_id).await {
         Ok(opened) => opened,
-        Err(EngineError::Vault { region, source }) if is_unanswered(&source) => {
+        Err(EngineError::Vault { region, source }) if source.is_unanswered() => {
             return Err(EngineError::Vault { region, source });
         }
         Err(error) => return Ok(Some(error.to_string())),
@@ -118,11 +118,6 @@ async fn damage(
         }
     }
     Ok(None)
-}
-
-/// A vault that did not answer says nothing about a backup.
-fn is_unanswered(error: &VaultError) -> bool {
-    matches!(error, VaultError::Store { .. } | VaultError::StorageFull { .. } | VaultError::TaskStopped { .. })
 }
 
 /// Deletes what a plan lets go, oldest first. One that cannot be deleted does not keep the others; run it again.

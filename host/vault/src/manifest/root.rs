@@ -110,6 +110,9 @@ pub struct Excluded {
     pub name: CollectionName,
     /// Why.
     pub reason: Reason,
+    /// Who said so: the member of the chain of policies; empty where it was not noted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub decided_by: String,
 }
 
 /// A change of a collection that happened while the backup was made.

@@ -1,0 +1,294 @@
+//! Rebuilds a lost catalog from the vaults alone.
+//!
+//! Contract: clusters and backups that the vaults know and the catalog does not are added, as they were; nothing that the
+//! catalog knows is changed, and nothing is invented: a backup that the catalog lists and no vault has is reported, and so
+//! is one that cannot be read whole. So it can be run again, and on a catalog that lost nothing it does nothing. Jobs, API
+//! keys and the audit log were in the catalog only and are gone.
+//!
+//! Where a cluster is, only the configuration says. One that is not in it is registered without a location, unless a
+//! restore of this host made it: its backups can be listed and restored, and it cannot be backed up until it is
+//! configured.
+//!
+//! Failure: [`EngineError`]; what was added until then is whole, and the next run adds the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use longshore_catalog::{
+    BackupFilter, BackupRecord, BackupRow, Catalog, NewCluster, Page as CatalogPage, SqliteCatalog,
+};
+use longshore_model::{BackupId, BackupStatus, ClusterId, CreationMethod, ProjectId, RegionId, Timestamp};
+use serde::Serialize;
+
+use crate::blocking::blocking;
+use crate::data_lock::DataLock;
+use crate::jobs::BackupDetail;
+use crate::opened::OpenedBackup;
+use crate::vaults::RegionVaults;
+use crate::worker::sentence;
+use crate::{EngineError, HostConfig, RunContext};
+
+/// What rebuilding a catalog did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RebuildReport {
+    /// Clusters that were added.
+    pub clusters: Vec<RebuiltCluster>,
+    /// Backups that were added, oldest first.
+    pub backups: Vec<RebuiltBackup>,
+    /// Backups that the catalog knew already.
+    pub known_backups: usize,
+    /// Backups that cannot be read whole, and why. They are not added; run it again after they were healed.
+    pub unreadable: Vec<(BackupId, String)>,
+    /// Backups that the catalog says are there and no open vault has.
+    pub missing_in_vaults: Vec<BackupId>,
+    /// Backups that the catalog says are deleted and a vault still has: the deletion stopped half-way; delete them again.
+    pub half_deleted: Vec<BackupId>,
+    /// Regions whose vault is not there.
+    pub missing_vaults: Vec<RegionId>,
+}
+
+impl RebuildReport {
+    /// True when everything that the catalog should say could be found out.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.unreadable.is_empty() && self.missing_in_vaults.is_empty() && self.missing_vaults.is_empty()
+    }
+}
+
+/// A cluster that was added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RebuiltCluster {
+    /// Its id.
+    pub cluster_id: ClusterId,
+    /// Its name, as its newest backup or the configuration says.
+    pub cluster_name: String,
+    /// Where it is; `None` when nobody knows.
+    pub location: Option<String>,
+}
+
+/// A backup that was added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RebuiltBackup {
+    /// Its id.
+    pub backup_id: BackupId,
+    /// Its name.
+    pub backup_name: String,
+    /// Its cluster.
+    pub cluster_id: ClusterId,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// Rebuilds the catalog of a configuration from its vaults; with `dry_run` only says what would be added.
+///
+/// # Errors
+/// [`EngineError::Conflict`] while a host uses the data directory; [`EngineError::Vault`] for a vault that does not
+/// answer; [`EngineError::Catalog`], also for a file that is damaged: move it away first.
+pub async fn rebuild_catalog(
+    config: &HostConfig,
+    dry_run: bool,
+    context: &RunContext,
+) -> Result<RebuildReport, EngineError> {
+    let folder = config.data_directory.clone();
+    let file = folder.join("catalog.sqlite");
+    // A dry run makes neither the folder nor the file.
+    let (exists, folder_exists) = (file.exists(), folder.exists());
+    let opened = blocking("opening the catalog", move || {
+        let lock = if dry_run && !folder_exists { None } else { Some(DataLock::take(&folder)?) };
+        let catalog = if dry_run && !exists { None } else { Some(SqliteCatalog::open(&file)?) };
+        Ok((lock, catalog))
+    });
+    let (_lock, catalog) = opened.await?;
+    let (vaults, missing_vaults) = RegionVaults::open_existing(&config.project.id, &config.regions).await?;
+    let found = find_backups(&vaults, context).await?;
+    let config = config.clone();
+    blocking("rebuilding the catalog", move || {
+        let catalog = catalog.as_ref().map(|catalog| catalog as &dyn Catalog);
+        let mut report = RebuildReport { missing_vaults, ..compare(catalog, &config.project.id, &found)? };
+        add(catalog, dry_run, &config, &found, &mut report)?;
+        Ok(report)
+    })
+    .await
+}
+
+/// What the vaults hold.
+struct Found {
+    /// Oldest first.
+    records: Vec<BackupRecord>,
+    source_kinds: BTreeMap<BackupId, String>,
+    unreadable: Vec<(BackupId, String)>,
+}
+
+async fn find_backups(vaults: &RegionVaults, context: &RunContext) -> Result<Found, EngineError> {
+    let (mut homes, mut unreadable) = (BTreeMap::new(), BTreeMap::new());
+    for vault in vaults.all() {
+        let listing = vault.list_backups().await.map_err(EngineError::vault(vault.region_id()))?;
+        homes.extend(listing.backups.into_iter().map(|backup| (backup.root.backup_id, backup.root.home_region)));
+        unreadable.extend(listing.damaged.into_iter().map(|(id, error)| (id, sentence(&error))));
+    }
+    unreadable.retain(|id, _| !homes.contains_key(id));
+    let (mut records, mut source_kinds) = (Vec::with_capacity(homes.len()), BTreeMap::new());
+    for (id, home) in homes {
+        context.stop.check()?;
+        let read = match OpenedBackup::find(vaults, Some(&home), &id).await {
+            Ok(opened) => record(&opened),
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok((record, source_kind)) => {
+                source_kinds.insert(id, source_kind);
+                records.push(record);
+            }
+            Err(EngineError::Vault { region, source }) if source.is_unanswered() => {
+                return Err(EngineError::Vault { region, source });
+            }
+            Err(error) => {
+                unreadable.insert(id, sentence(&error));
+            }
+        }
+    }
+    records.sort_by(|one, other| (one.backup.created, &one.backup.id).cmp(&(other.backup.created, &other.backup.id)));
+    Ok(Found { records, source_kinds, unreadable: unreadable.into_iter().collect() })
+}
+
+/// A backup as its job left it in the catalog.
+fn record(opened: &OpenedBackup) -> Result<(BackupRecord, String), EngineError> {
+    let (root, sealed) = (&opened.root.open, opened.sealed()?);
+    let to_value = |value: serde_json::Result<serde_json::Value>| {
+        value.map_err(|error| EngineError::Internal { what: format!("writing a backup's detail: {error}") })
+    };
+    let detail = BackupDetail {
+        stored_bytes: root.sizes.new_bytes,
+        regions: opened.regions(),
+        excluded: opened.excluded_views()?,
+    };
+    let name = sealed.backup_name.clone().unwrap_or_else(|| root.backup_id.to_string());
+    let backup = BackupRow {
+        id: root.backup_id.clone(),
+        name,
+        project: root.project_id.clone(),
+        cluster: root.cluster_id.clone(),
+        cluster_name: sealed.cluster_name.clone(),
+        backup_type: root.backup_type,
+        creation_method: root.creation_method,
+        status: BackupStatus::Available,
+        size_bytes: root.sizes.plain_bytes,
+        region: root.home_region.clone(),
+        created: root.created,
+        // The job wrote its last part just before it ended.
+        ended: opened.parts.iter().map(|part| part.part.open.created).max(),
+        expires: root.expires.filter(|_| root.creation_method == CreationMethod::Auto),
+        deleted: None,
+        purged: None,
+        error: None,
+    };
+    let record = BackupRecord {
+        backup,
+        collections: to_value(serde_json::to_value(opened.collection_views()?))?,
+        detail: to_value(serde_json::to_value(detail))?,
+    };
+    Ok((record, sealed.source_kind.clone()))
+}
+
+/// What the catalog says about what the vaults hold, and the other way round.
+fn compare(catalog: Option<&dyn Catalog>, project: &ProjectId, found: &Found) -> Result<RebuildReport, EngineError> {
+    let mut report = RebuildReport { unreadable: found.unreadable.clone(), ..RebuildReport::default() };
+    let Some(catalog) = catalog else { return Ok(report) };
+    let in_vaults: BTreeSet<&BackupId> =
+        found.records.iter().map(|record| &record.backup.id).chain(found.unreadable.iter().map(|(id, _)| id)).collect();
+    for record in &found.records {
+        match catalog.get_backup(&record.backup.id)? {
+            None => {}
+            Some(known) if known.backup.status == BackupStatus::Deleted => {
+                report.half_deleted.push(record.backup.id.clone());
+            }
+            Some(_) => report.known_backups += 1,
+        }
+    }
+    let filter = BackupFilter {
+        project: Some(project.clone()),
+        statuses: Some(vec![BackupStatus::Available]),
+        ..BackupFilter::default()
+    };
+    let mut page = CatalogPage { size: 100, current: 1 };
+    loop {
+        let listed = catalog.list_backups(&filter, page)?;
+        let ids = listed.items.into_iter().map(|row| row.id);
+        report.missing_in_vaults.extend(ids.filter(|id| !in_vaults.contains(id)));
+        if u64::from(page.size) * u64::from(page.current) >= listed.count {
+            return Ok(report);
+        }
+        page.current += 1;
+    }
+}
+
+/// Adds what is not known: first projects, then clusters, because a backup's name counts for its cluster, then backups.
+/// A dry run only fills the report.
+fn add(
+    catalog: Option<&dyn Catalog>,
+    dry_run: bool,
+    config: &HostConfig,
+    found: &Found,
+    report: &mut RebuildReport,
+) -> Result<(), EngineError> {
+    let writing = catalog.filter(|_| !dry_run);
+    let first = found.records.first().map(|record| record.backup.created);
+    if let (Some(catalog), Some(first)) = (writing, first) {
+        catalog.put_project(&config.project.id, &config.project.name, first)?;
+    }
+    let mut newest: BTreeMap<&ClusterId, (&BackupRow, Timestamp)> = BTreeMap::new();
+    for record in &found.records {
+        let entry = newest.entry(&record.backup.cluster).or_insert((&record.backup, record.backup.created));
+        entry.0 = &record.backup;
+    }
+    for (id, (backup, first)) in newest {
+        if catalog.map(|catalog| catalog.get_cluster(id)).transpose()?.flatten().is_some() {
+            continue;
+        }
+        let kind = found.source_kinds.get(&backup.id).cloned().unwrap_or_default();
+        let cluster = cluster(config, backup, kind);
+        let location = Some(cluster.location.clone()).filter(|location| !location.is_empty());
+        report.clusters.push(RebuiltCluster { cluster_id: id.clone(), cluster_name: cluster.name.clone(), location });
+        if let Some(catalog) = writing {
+            catalog.put_cluster(&cluster, first)?;
+        }
+    }
+    for record in &found.records {
+        let new = match writing {
+            Some(catalog) => catalog.record_backup(record)?,
+            None => catalog.map(|catalog| catalog.get_backup(&record.backup.id)).transpose()?.flatten().is_none(),
+        };
+        if new {
+            report.backups.push(RebuiltBackup {
+                backup_id: record.backup.id.clone(),
+                backup_name: record.backup.name.clone(),
+                cluster_id: record.backup.cluster.clone(),
+                created: record.backup.created,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A cluster as far as it can be known: as configured, or as a restore of this host made it, or only its name.
+fn cluster(config: &HostConfig, backup: &BackupRow, source_kind: String) -> NewCluster {
+    let made_here = config.data_directory.join("clusters").join(backup.cluster.as_str());
+    let configured = config.clusters.iter().find(|cluster| cluster.id == backup.cluster);
+    let path: Option<&Path> = match configured {
+        Some(configured) => Some(&configured.milvus_lite),
+        None => Some(made_here.as_path()).filter(|path| path.is_dir()),
+    };
+    NewCluster {
+        id: backup.cluster.clone(),
+        name: configured.map_or_else(|| backup.cluster_name.clone(), |configured| configured.name.clone()),
+        project: backup.project.clone(),
+        region: configured.map_or_else(|| backup.region.clone(), |configured| configured.region.clone()),
+        source_kind,
+        location: path.map(|path| path.display().to_string()).unwrap_or_default(),
+        cu_size: 1,
+        status: if path.is_some() { "RUNNING" } else { "UNKNOWN" }.to_owned(),
+    }
+}
