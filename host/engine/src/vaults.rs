@@ -87,7 +87,7 @@ impl RegionVaults {
     ) -> Result<(Self, Vec<RegionId>), EngineError> {
         let (vaults, mut missing) = (Self::default(), Vec::new());
         for region in regions {
-            match Vault::open_local(&region.vault).await {
+            match Vault::open_local(&region.vault, &Keys::none()).await {
                 Ok(vault) => {
                     check_owner(&vault, project, region)?;
                     vaults.insert(vault)?;
