@@ -179,3 +179,68 @@ impl LockedBody {
         serde_json::from_slice(&json).map_err(|error| bad(error.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::BlobId;
+    use crate::digest_of;
+    use longshore_model::Codec;
+    use proptest::prelude::*;
+
+    fn entry(bytes: &[u8], nonce: u32) -> BlobEntry {
+        let entry = BlobEntry::new(BlobId::new(digest_of(bytes)), Codec::Zstd { level: 3 }, 900, bytes);
+        BlobEntry { nonce, ..entry }
+    }
+
+    proptest! {
+        #[test]
+        fn only_the_same_bytes_under_the_same_key_nonce_and_name_are_opened(
+            bytes in prop::collection::vec(any::<u8>(), 0..200), nonce in any::<u32>(), place in any::<prop::sample::Index>()
+        ) {
+            let cipher = BlobCipher::new(&[7; 32]).unwrap();
+            let entry = entry(&bytes, nonce);
+            let sealed = cipher.seal_blob(&entry, &bytes, &mut Vec::new()).unwrap();
+            prop_assert_eq!(sealed.len(), bytes.len() + TAG_BYTES);
+            prop_assert_eq!(cipher.open_blob(&entry, &sealed).unwrap(), bytes.as_slice());
+            let mut flipped = sealed.to_vec();
+            flipped[place.index(sealed.len())] ^= 1;
+            prop_assert!(cipher.open_blob(&entry, &flipped).is_err());
+            for other in [
+                BlobEntry { nonce: nonce ^ 1, ..entry },
+                BlobEntry { id: BlobId::new(digest_of(b"another")), ..entry },
+                BlobEntry { plain_bytes: 901, ..entry },
+                BlobEntry { codec: Codec::Zstd { level: 4 }, ..entry },
+            ] {
+                prop_assert!(cipher.open_blob(&other, &sealed).is_err());
+            }
+            prop_assert!(BlobCipher::new(&[8; 32]).unwrap().open_blob(&entry, &sealed).is_err());
+            prop_assert!(cipher.open_blob(&entry, &sealed[..sealed.len() - 1]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_sealed_half_belongs_to_one_backup_token_and_kind() {
+        let (key, id): (_, BackupId) = (SessionKey::generate().unwrap(), "backup0_ab".parse().unwrap());
+        let locked = LockedBody::seal(&key, ManifestKind::Part, (&id, 7), &vec![1_u32, 2]).unwrap();
+        let open = |key: &SessionKey, kind, id: &BackupId, token| {
+            locked.open::<Vec<u32>>(key, "p", kind, (id, token), &Limits::DEFAULT)
+        };
+        assert_eq!(open(&key, ManifestKind::Part, &id, 7).unwrap(), [1, 2]);
+        assert!(open(&key, ManifestKind::Root, &id, 7).is_err());
+        assert!(open(&key, ManifestKind::Part, &id, 8).is_err());
+        assert!(open(&key, ManifestKind::Part, &"backup0_ac".parse().unwrap(), 7).is_err());
+        assert!(open(&SessionKey::generate().unwrap(), ManifestKind::Part, &id, 7).is_err());
+    }
+
+    #[test]
+    fn salts_separate_packs_and_purposes() {
+        let key = SessionKey::generate().unwrap();
+        let entry = entry(b"bytes", 0);
+        let sealed = key.pack_cipher(&[1; 32]).unwrap().seal_blob(&entry, b"bytes", &mut Vec::new()).unwrap();
+        assert!(key.pack_cipher(&[1; 32]).unwrap().open_blob(&entry, &sealed).is_ok());
+        assert!(key.pack_cipher(&[2; 32]).unwrap().open_blob(&entry, &sealed).is_err());
+        assert!(key.manifest_cipher(&[1; 32]).unwrap().open_blob(&entry, &sealed).is_err());
+    }
+}

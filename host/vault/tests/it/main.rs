@@ -3,6 +3,7 @@
 
 mod damage;
 mod deleting;
+mod encryption;
 mod faults;
 mod golden;
 mod healing;
