@@ -27,7 +27,8 @@ pub(crate) fn offered_codecs(class: FileClass) -> Vec<Codec> {
     match class {
         FileClass::Metadata => vec![Codec::Store, Codec::Zstd { level: 3 }],
         FileClass::Segment | FileClass::Index | FileClass::Delta | FileClass::Wal => {
-            vec![Codec::Store, Codec::Lz4, Codec::Zstd { level: 1 }, Codec::Zstd { level: 3 }, floats]
+            let adaptive = Codec::AdaptiveZstd { level: 1 };
+            vec![Codec::Store, Codec::Lz4, Codec::Zstd { level: 1 }, Codec::Zstd { level: 3 }, floats, adaptive]
         }
     }
 }
@@ -46,6 +47,8 @@ pub(crate) const fn calibrated_speed(codec: Codec) -> (u32, u32) {
         Codec::Zstd { .. } => (5, 800),
         Codec::ShuffleZstd { level: 0..=1, .. } => (400, 800),
         Codec::ShuffleZstd { .. } => (200, 800),
+        Codec::AdaptiveZstd { level: 0..=1 } => (400, 1_000),
+        Codec::AdaptiveZstd { .. } => (200, 1_000),
     }
 }
 

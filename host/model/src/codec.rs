@@ -7,7 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ModelError;
 
-/// A lossless codec. Its text form (`store`, `lz4`, `zstd-1`, `shuffle4-zstd-1`) is what policies answer with.
+/// A lossless codec. Its text form (`store`, `lz4`, `zstd-1`, `shuffle4-zstd-1`, `adaptive-zstd-1`) is
+/// what policies answer with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Codec {
     /// The bytes as they are.
@@ -26,6 +27,12 @@ pub enum Codec {
         /// Compression level.
         level: u8,
     },
+    /// Every 4 KiB arranged as they look (vectors by byte planes wherever their elements begin, packed indices as
+    /// differences, other bytes as they are), then Zstandard.
+    AdaptiveZstd {
+        /// Compression level.
+        level: u8,
+    },
 }
 
 impl fmt::Display for Codec {
@@ -34,6 +41,7 @@ impl fmt::Display for Codec {
             Self::Store => f.write_str("store"),
             Self::Lz4 => f.write_str("lz4"),
             Self::Zstd { level } => write!(f, "zstd-{level}"),
+            Self::AdaptiveZstd { level } => write!(f, "adaptive-zstd-{level}"),
             Self::ShuffleZstd { element_bytes, level } => write!(f, "shuffle{element_bytes}-zstd-{level}"),
         }
     }
@@ -43,8 +51,8 @@ impl FromStr for Codec {
     type Err = ModelError;
 
     fn from_str(text: &str) -> Result<Self, ModelError> {
-        let expected =
-            "`store`, `lz4`, `zstd-1` to `zstd-19`, or `shuffle2-`, `shuffle4-` or `shuffle8-` before a zstd codec";
+        let expected = "`store`, `lz4`, `zstd-1` to `zstd-19`, or `shuffle2-`, `shuffle4-`, `shuffle8-` or `adaptive-` \
+                        before a zstd codec";
         let wrong = || ModelError::malformed("codec", text, expected);
         let level = |text: &str| {
             let level = text.parse::<u8>().ok().filter(|level| (1..=19).contains(level));
@@ -58,6 +66,9 @@ impl FromStr for Codec {
         }
         if let Some(rest) = text.strip_prefix("zstd-") {
             return Ok(Self::Zstd { level: level(rest)? });
+        }
+        if let Some(rest) = text.strip_prefix("adaptive-zstd-") {
+            return Ok(Self::AdaptiveZstd { level: level(rest)? });
         }
         let (width, rest) =
             text.strip_prefix("shuffle").and_then(|rest| rest.split_once("-zstd-")).ok_or_else(wrong)?;
@@ -91,14 +102,26 @@ mod tests {
 
     #[test]
     fn every_codec_survives_its_text() {
-        for text in ["store", "lz4", "zstd-1", "zstd-19", "shuffle2-zstd-1", "shuffle8-zstd-3"] {
+        for text in ["store", "lz4", "zstd-1", "zstd-19", "shuffle2-zstd-1", "shuffle8-zstd-3", "adaptive-zstd-1"] {
             assert_eq!(text.parse::<Codec>().unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn other_spellings_are_refused() {
-        for text in ["", "zstd", "zstd-0", "zstd-20", "zstd-01", "zstd-+1", "shuffle3-zstd-1", "shuffle4", "STORE"] {
+        for text in [
+            "",
+            "zstd",
+            "zstd-0",
+            "zstd-20",
+            "zstd-01",
+            "zstd-+1",
+            "shuffle3-zstd-1",
+            "shuffle4",
+            "adaptive",
+            "adaptive4-zstd-1",
+            "STORE",
+        ] {
             assert!(text.parse::<Codec>().is_err(), "{text}");
         }
     }

@@ -1,5 +1,6 @@
-//! Writes the vault that `tests/it/golden.rs` reads for ever: `make_golden_vault <new folder>`. Run it once per format
-//! version and commit the result; never write over one.
+//! Writes a vault that `tests/it/golden.rs` reads for ever: `make_golden_vault <new folder> [codec...]`, one file for
+//! each codec (without any: those of the first vault of format 1). Run it once for whatever is new in the format and
+//! commit the result; never write over one.
 
 use std::error::Error;
 use std::path::Path;
@@ -26,6 +27,20 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
+/// Floats, packed indices that count up, and what stays as it is, so that every arrangement occurs; the same in the test.
+fn mixed(codec: &str) -> Vec<u8> {
+    let random = noise(7, 64_000);
+    let floats = random.as_chunks::<8>().0.iter().flat_map(|bytes| {
+        let random = u64::from_le_bytes(*bytes);
+        let exponent = 122 - ((random >> 32) as u32).leading_zeros().min(20);
+        (random as u32 & 0x807f_ffff | exponent << 23).to_le_bytes()
+    });
+    let pairs = (0..8_000_u64).step_by(2).map(|value| value | (value + 1) << 12);
+    let packed = pairs.flat_map(|pair| pair.to_le_bytes().into_iter().take(3));
+    let lengths = (0..5_000_u32).flat_map(|number| (number * number).to_string().into_bytes());
+    codec.bytes().chain(floats).chain(packed).chain(lengths).collect()
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args().nth(1).ok_or("say where: make_golden_vault <new folder>")?;
@@ -49,11 +64,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let pin = vault.pin(request, Arc::new(FixedClock(created))).await?;
     let session = vault.begin(&pin, SessionOptions::default()).await?;
     let (mut files, mut names) = (Vec::new(), Vec::new());
-    let paths = ["empty", "lz4", "shuffle2-zstd-1", "shuffle4-zstd-3", "shuffle8-zstd-1", "store", "zstd-1"];
+    let first = ["empty", "lz4", "shuffle2-zstd-1", "shuffle4-zstd-3", "shuffle8-zstd-1", "store", "zstd-1"];
+    let asked: Vec<String> = std::env::args().skip(2).collect();
+    let paths: Vec<&str> = if asked.is_empty() { first.to_vec() } else { asked.iter().map(String::as_str).collect() };
     for (number, path) in (0..).zip(paths) {
         let content = match path {
             "empty" => Vec::new(),
             "store" => noise(1, 1_000),
+            codec if codec.starts_with("adaptive") => mixed(codec),
             codec => {
                 let numbers = (0..700_u32).flat_map(|number| (number / 3).to_le_bytes());
                 codec.bytes().chain(numbers).collect()

@@ -3,6 +3,7 @@
 //!
 //! Failure: [`CodecError`], a sentence without a place; callers add which blob or pack it was. No input panics.
 
+mod adaptive;
 mod shuffle;
 
 use bytes::Bytes;
@@ -55,6 +56,7 @@ pub(crate) fn codec_to_bytes(codec: Codec) -> [u8; 3] {
         Codec::Lz4 => [1, 0, 0],
         Codec::Zstd { level } => [2, 0, level],
         Codec::ShuffleZstd { element_bytes, level } => [3, element_bytes, level],
+        Codec::AdaptiveZstd { level } => [4, 0, level],
     }
 }
 
@@ -65,6 +67,7 @@ pub(crate) fn codec_from_bytes(bytes: [u8; 3]) -> Result<Codec, CodecError> {
         [1, 0, 0] => Ok(Codec::Lz4),
         [2, 0, level @ 1..=19] => Ok(Codec::Zstd { level }),
         [3, element_bytes @ (2 | 4 | 8), level @ 1..=19] => Ok(Codec::ShuffleZstd { element_bytes, level }),
+        [4, 0, level @ 1..=19] => Ok(Codec::AdaptiveZstd { level }),
         [id, first, second] => Err(CodecError::Unknown { id, first, second }),
     }
 }
@@ -74,6 +77,7 @@ pub(crate) fn codec_from_bytes(bytes: [u8; 3]) -> Result<Codec, CodecError> {
 pub struct Transcoder {
     compressor: Option<(u8, zstd::bulk::Compressor<'static>)>,
     decompressor: Option<zstd::bulk::Decompressor<'static>>,
+    adaptive: adaptive::Adaptive,
     shuffled: Vec<u8>,
     decoded: Vec<u8>,
     restored: Vec<u8>,
@@ -106,6 +110,7 @@ impl Transcoder {
             Codec::Lz4 => Some(lz4_flex::block::compress(plain)),
             Codec::Zstd { level } => self.compress(level, plain, None)?,
             Codec::ShuffleZstd { element_bytes, level } => self.compress(level, plain, Some(element_bytes))?,
+            Codec::AdaptiveZstd { level } => self.adaptive.encode(level, plain)?,
         };
         let Some(encoded) = encoded.filter(|encoded| encoded.len() < plain.len()) else {
             return Ok((Codec::Store, plain.clone()));
@@ -210,6 +215,7 @@ impl Transcoder {
                 self.shuffled = shuffled;
                 result?;
             }
+            Codec::AdaptiveZstd { .. } => self.adaptive.decode(codec, stored, plain_bytes, out)?,
         }
         if out.len() == plain_bytes {
             Ok(())

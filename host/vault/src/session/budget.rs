@@ -60,13 +60,13 @@ fn units(bytes: usize) -> usize {
     bytes.div_ceil(UNIT_BYTES).max(1)
 }
 
-/// Bytes that storing a piece takes at its worst moment: the piece, its shuffled form, its encoded form, and the two
+/// Bytes that storing a piece takes at its worst moment: the piece, its shuffled or arranged form, its encoded form, and the two
 /// that the check decodes.
 pub(super) fn work_bytes(codec: Codec, plain_bytes: usize) -> usize {
     match codec {
         Codec::Store => plain_bytes,
         Codec::Lz4 | Codec::Zstd { .. } => plain_bytes.saturating_mul(3),
-        Codec::ShuffleZstd { .. } => plain_bytes.saturating_mul(5),
+        Codec::ShuffleZstd { .. } | Codec::AdaptiveZstd { .. } => plain_bytes.saturating_mul(6),
     }
 }
 

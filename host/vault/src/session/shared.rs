@@ -158,7 +158,10 @@ impl Shared {
         piece: Piece,
         reservation: Reservation,
     ) -> Result<(StoredBlob, Option<PieceDigest>), VaultError> {
-        let cheap = !matches!(piece.codec, Codec::Zstd { level: 4.. } | Codec::ShuffleZstd { level: 4.., .. });
+        let cheap = !matches!(
+            piece.codec,
+            Codec::Zstd { level: 4.. } | Codec::ShuffleZstd { level: 4.., .. } | Codec::AdaptiveZstd { level: 4.. }
+        );
         if cheap && piece.plain.len() <= self.vault.limits().inline_bytes {
             let _thread = self.vault.throttle().cpu().await;
             return self.store_now(piece, reservation);

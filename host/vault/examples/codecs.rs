@@ -1,0 +1,96 @@
+//! Measures the codecs on real files: `codecs [--rounds N] <folder or file>...`. Each argument is one row of the table:
+//! all files under it, cut into pieces of 4 MiB as a session cuts them, each piece encoded (with the check that is
+//! always made) and decoded by one thread. Prints Markdown: ratio, MB/s of encoding, MB/s of decoding (medians).
+
+use std::error::Error;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use bytes::Bytes;
+use longshore_model::Codec;
+use longshore_vault::Transcoder;
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+const PIECE_BYTES: usize = 4 << 20;
+const CODECS: [&str; 9] = [
+    "store",
+    "lz4",
+    "zstd-1",
+    "zstd-3",
+    "zstd-5",
+    "shuffle4-zstd-1",
+    "shuffle4-zstd-3",
+    "adaptive-zstd-1",
+    "adaptive-zstd-3",
+];
+
+fn collect(path: &Path, pieces: &mut Vec<Bytes>) -> Result<(), Failure> {
+    if path.is_dir() {
+        let mut inside: Vec<PathBuf> =
+            std::fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<Result<_, Failure>>()?;
+        inside.sort();
+        return inside.iter().try_for_each(|path| collect(path, pieces));
+    }
+    // Every piece in memory of its own, as a session gets it.
+    pieces.extend(std::fs::read(path)?.chunks(PIECE_BYTES).map(Bytes::copy_from_slice));
+    Ok(())
+}
+
+fn total(pieces: &[Bytes]) -> usize {
+    pieces.iter().map(Bytes::len).sum()
+}
+
+/// Stored bytes, seconds of encoding, seconds of decoding.
+fn measure(codec: Codec, pieces: &[Bytes]) -> Result<(usize, f64, f64), Failure> {
+    let mut transcoder = Transcoder::new();
+    let begun = Instant::now();
+    let stored =
+        pieces.iter().map(|piece| transcoder.encode(codec, piece)).collect::<Result<Vec<(Codec, Bytes)>, _>>()?;
+    let encode = begun.elapsed().as_secs_f64();
+    let begun = Instant::now();
+    for ((codec, stored), piece) in stored.iter().zip(pieces) {
+        std::hint::black_box(transcoder.decode(*codec, stored, piece.len())?);
+    }
+    let decode = begun.elapsed().as_secs_f64();
+    Ok((stored.iter().map(|(_, stored)| stored.len()).sum(), encode, decode))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+fn main() -> Result<(), Failure> {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut rounds = 3;
+    if arguments.first().is_some_and(|first| first == "--rounds") {
+        rounds = arguments.get(1).ok_or("how many rounds?")?.parse()?;
+        arguments.drain(..2);
+    }
+    let mut out = std::io::stdout().lock();
+    for argument in arguments {
+        let mut pieces = Vec::new();
+        collect(Path::new(&argument), &mut pieces)?;
+        let plain_bytes = total(&pieces);
+        writeln!(out, "\n{argument}: {plain_bytes} bytes, {} pieces\n", pieces.len())?;
+        writeln!(out, "| codec | stored bytes | ratio | encode and check MB/s | decode MB/s |\n|---|---|---|---|---|")?;
+        let codecs = CODECS.iter().map(|codec| codec.parse()).collect::<Result<Vec<Codec>, _>>()?;
+        // In turn, so that a slow moment of the machine hits all of them.
+        let mut rows = vec![(0, Vec::new(), Vec::new()); codecs.len()];
+        for _ in 0..rounds {
+            for (codec, (bytes, encode, decode)) in codecs.iter().zip(&mut rows) {
+                let found = measure(*codec, &pieces)?;
+                *bytes = found.0;
+                encode.push(plain_bytes as f64 / 1e6 / found.1);
+                decode.push(plain_bytes as f64 / 1e6 / found.2);
+            }
+        }
+        for (codec, (bytes, encode, decode)) in codecs.iter().zip(rows) {
+            let ratio = plain_bytes as f64 / bytes as f64;
+            writeln!(out, "| {codec} | {bytes} | {ratio:.3} | {:.0} | {:.0} |", median(encode), median(decode))?;
+        }
+    }
+    Ok(())
+}

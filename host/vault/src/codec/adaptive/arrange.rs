@@ -1,0 +1,122 @@
+//! From a piece to streams and back.
+
+use super::segment::{
+    Arrangement, History, SEGMENT_BYTES, SEGMENT_WORDS, STRIDE_MAX_BYTES, Segment, add, join_words, split_words,
+    subtract,
+};
+
+/// Number of streams: the arrangement of each segment, four byte planes, differences, and what stays as it is.
+pub(super) const STREAMS: usize = 7;
+
+/// The streams of one piece; their memory is used again for the next.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    codes: Vec<u8>,
+    planes: [Vec<u8>; 4],
+    differences: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl Streams {
+    /// All streams in the order in which they are stored.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Vec<u8>> {
+        std::iter::once(&self.codes).chain(&self.planes).chain([&self.differences, &self.plain])
+    }
+
+    /// Whether the stream of this number is a plane of words.
+    pub(super) fn is_plane(number: usize) -> bool {
+        (1..=4).contains(&number)
+    }
+
+    fn clear(&mut self) {
+        self.codes.clear();
+        self.planes.iter_mut().for_each(Vec::clear);
+        self.differences.clear();
+        self.plain.clear();
+    }
+}
+
+/// Distributes a piece over the streams.
+pub(super) fn arrange(piece: &[u8], streams: &mut Streams) {
+    streams.clear();
+    let (segments, rest) = piece.as_chunks::<SEGMENT_BYTES>();
+    for (number, segment) in segments.iter().enumerate() {
+        let arrangement = Arrangement::of(segment);
+        streams.codes.push(arrangement.to_byte());
+        match arrangement {
+            Arrangement::Plain => streams.plain.extend_from_slice(segment),
+            Arrangement::Words { skip } => split_words(segment, skip, streams.planes.each_mut()),
+            Arrangement::Stride { bytes } => {
+                let before = piece.get(..number * SEGMENT_BYTES).unwrap_or_default();
+                let mut history = history_after(before);
+                if let Some(place) = history.last_chunk_mut() {
+                    *place = *segment;
+                }
+                streams.differences.extend_from_slice(&subtract(&history, bytes));
+            }
+        }
+    }
+    streams.plain.extend_from_slice(rest);
+}
+
+/// Room for a segment behind the last bytes before it; zeros where the piece begins.
+fn history_after(before: &[u8]) -> History {
+    let mut history = [0; STRIDE_MAX_BYTES + SEGMENT_BYTES];
+    let known = before.get(before.len().saturating_sub(STRIDE_MAX_BYTES)..).unwrap_or_default();
+    let places = history.get_mut(STRIDE_MAX_BYTES - known.len()..).unwrap_or_default();
+    places.iter_mut().zip(known).for_each(|(place, byte)| *place = *byte);
+    history
+}
+
+/// Lengths of the streams after the first, from what that says; `None` when a code in it is unknown.
+pub(super) fn stream_lengths(codes: &[u8], plain_bytes: usize) -> Option<[usize; STREAMS - 1]> {
+    let (mut words, mut strides) = (0, 0);
+    for code in codes {
+        match Arrangement::from_byte(*code)? {
+            Arrangement::Plain => {}
+            Arrangement::Words { .. } => words += 1,
+            Arrangement::Stride { .. } => strides += 1,
+        }
+    }
+    let arranged = (words + strides) * SEGMENT_BYTES;
+    let plane = words * SEGMENT_WORDS;
+    Some([plane, plane, plane, plane, strides * SEGMENT_BYTES, plain_bytes.checked_sub(arranged)?])
+}
+
+/// The inverse of [`arrange`]: `streams` are those after the first, of the lengths that [`stream_lengths`] gave.
+/// `None` when they do not fit together.
+pub(super) fn restore(
+    codes: &[u8],
+    streams: [&[u8]; STREAMS - 1],
+    plain_bytes: usize,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    let [planes @ .., differences, plain] = streams;
+    let planes: [&[u8]; 4] = planes;
+    let [mut first, mut second, mut third, mut fourth] =
+        planes.map(|plane| plane.as_chunks::<SEGMENT_WORDS>().0.iter());
+    let mut differences = differences.as_chunks::<SEGMENT_BYTES>().0.iter();
+    let mut plain = plain;
+    out.clear();
+    out.reserve_exact(plain_bytes);
+    for code in codes {
+        match Arrangement::from_byte(*code)? {
+            Arrangement::Plain => {
+                let (segment, rest) = plain.split_first_chunk::<SEGMENT_BYTES>()?;
+                out.extend_from_slice(segment);
+                plain = rest;
+            }
+            Arrangement::Words { skip } => {
+                let planes = [first.next()?, second.next()?, third.next()?, fourth.next()?];
+                out.extend_from_slice(&join_words(planes, skip));
+            }
+            Arrangement::Stride { bytes } => {
+                let mut history = history_after(out);
+                add(&mut history, bytes, differences.next()?);
+                out.extend_from_slice(history.last_chunk::<SEGMENT_BYTES>()? as &Segment);
+            }
+        }
+    }
+    out.extend_from_slice(plain);
+    (out.len() == plain_bytes).then_some(())
+}
