@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 BINARY := target/debug/longshore
 
-.PHONY: help build release install demo test test-full lint format guests completions clean
+.PHONY: help build release install demo test test-full bench bench-micro lint format guests completions clean
 
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,13 @@ test: ## Install what is missing, then formatter, lints and all tests (short for
 
 test-full: ## The same with the long forms
 	@LONGSHORE_LONG=1 bash tests/run.sh
+
+bench: ## Measure beside cp, tar | zstd, restic and borg on 700 MB; writes tests/bench/RESULTS.md (15 minutes, and the data once)
+	@python3 tests/bench/run.py $(BENCH)
+
+bench-micro: ## Measure split, hash, encode and pack, and what a policy costs
+	$(CARGO) bench --locked -p longshore-vault --bench pipeline
+	$(CARGO) test --locked --release --workspace --test sandbox -- --nocapture speed
 
 lint: ## Formatter check and clippy, warnings as errors
 	$(CARGO) fmt --all --check
