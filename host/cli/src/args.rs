@@ -1,14 +1,16 @@
 //! What can be typed.
 
+mod health;
 mod upkeep;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use longshore_engine::Role;
 use longshore_model::CollectionName;
 
+pub(crate) use health::{Heal, VaultCommand, Verify};
 pub(crate) use upkeep::{Catalog, Export, Retention};
 
 use crate::throttle::ThrottleArguments;
@@ -60,10 +62,15 @@ pub(crate) enum Command {
     Show(Show),
     /// Restore a backup into a directory and prove that it is what was backed up.
     Restore(Restore),
-    /// Check that a backup is whole.
+    /// Check that backups are whole.
     Verify(Verify),
     /// Write a backup out as plain files that need no Longshore to be read.
     Export(Export),
+    /// Fetch what is lost or damaged in a vault from other vaults of the project.
+    Heal(Heal),
+    /// Look after one vault.
+    #[command(subcommand)]
+    Vault(VaultCommand),
     /// Show which backups rules would let go and why, and delete them with --apply.
     Retention(Retention),
     /// Run the host: REST API, jobs, policies.
@@ -154,29 +161,6 @@ pub(crate) struct Restore {
     /// Show what would be restored; write nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    #[command(flatten)]
-    pub(crate) throttle: ThrottleArguments,
-}
-
-/// How thoroughly to check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Level {
-    /// Everything a backup names is there with the right size.
-    Exists,
-    /// Stored bytes match their names.
-    Stored,
-    /// Every blob decodes to what was backed up.
-    Decoded,
-}
-
-/// `longshore verify`.
-#[derive(Debug, Args)]
-pub(crate) struct Verify {
-    #[command(flatten)]
-    pub(crate) which: Which,
-    /// How thoroughly.
-    #[arg(long, value_enum, default_value = "decoded")]
-    pub(crate) level: Level,
     #[command(flatten)]
     pub(crate) throttle: ThrottleArguments,
 }

@@ -72,6 +72,8 @@ async fn run(arguments: Arguments, output: Output, stop: &StopSignal) -> anyhow:
         Command::Export(arguments) => commands::export::run(arguments, output, stop).await,
         Command::Catalog(arguments) => commands::catalog::run(arguments, output, stop).await,
         Command::Retention(arguments) => commands::retention::run(arguments, output, stop).await,
+        Command::Heal(arguments) => commands::heal::run(arguments, output, stop).await,
+        Command::Vault(command) => commands::vault::run(command, output, stop).await,
         Command::Serve(arguments) => commands::serve::run(arguments, output).await,
         Command::Key(arguments) => commands::key::run(arguments, output),
         Command::Plugin(arguments) => commands::plugin::run(arguments, cache, output).await,

@@ -1,6 +1,8 @@
 //! Results as tables and plain lines for a person.
 
-use longshore_engine::{BackedUpCollection, BackupOutcome, BackupPlan, RestoreOutcome, VerifyOutcome};
+use longshore_engine::{
+    BackedUpCollection, BackupOutcome, BackupPlan, RestoreOutcome, VerifiedCollection, VerifyLevel, VerifyOutcome,
+};
 use serde_json::Value;
 
 use crate::output::{bytes, duration, number, table};
@@ -112,22 +114,15 @@ pub(crate) fn restore(outcome: &RestoreOutcome) -> String {
 
 /// A finished check.
 pub(crate) fn verify(outcome: &VerifyOutcome) -> String {
-    let cells: Vec<Vec<String>> = outcome
-        .collections
-        .iter()
-        .map(|one| {
-            let state = match one.damaged_files {
-                0 => "whole".to_owned(),
-                damaged => format!("{damaged} files damaged"),
-            };
-            vec![one.name.to_string(), one.region.to_string(), number(one.files), bytes(one.size_bytes), state]
-        })
-        .collect();
-    let mut text = table(&["COLLECTION", "REGION", "FILES", "SIZE", "STATE"], &cells);
+    let cells: Vec<Vec<String>> = outcome.collections.iter().map(|one| verified(one, outcome)).collect();
+    let mut text = table(&["COLLECTION", "REGION", "FILES", "SIZE", "CHECKED", "ROWS", "STATE"], &cells);
     for one in &outcome.collections {
         for damage in &one.damages {
             text.push_str(&format!("damaged: {}: {damage}\n", one.name));
         }
+    }
+    for lost in &outcome.lost_collections {
+        text.push_str(&format!("lost: {lost}\n"));
     }
     for object in &outcome.damaged_objects {
         text.push_str(&format!(
@@ -135,14 +130,53 @@ pub(crate) fn verify(outcome: &VerifyOutcome) -> String {
             object.object, object.region, object.expected, object.found
         ));
     }
-    let verdict = if outcome.whole { "is whole" } else { "is DAMAGED" };
+    for problem in &outcome.problems {
+        text.push_str(&format!("damaged: {problem}\n"));
+    }
+    let verdict = match (outcome.whole, outcome.sample_percent) {
+        (false, _) => "is DAMAGED",
+        (true, None) => "is whole",
+        (true, Some(_)) => "is whole as far as the sample goes",
+    };
+    let sample = match (outcome.sample_percent, outcome.seed) {
+        (Some(percent), Some(seed)) => format!(" (sample of {percent}%, seed {seed})"),
+        _ => String::new(),
+    };
+    let proof = match (outcome.restored, outcome.opened) {
+        (true, true) => "; it was restored, proven and opened",
+        (true, false) => "; it was restored and proven",
+        _ => "",
+    };
     text.push_str(&format!(
-        "\nBackup {} {verdict}; {} read in {}.",
+        "\nBackup {} {verdict}{proof}; level {}{sample}: {} of {} packs, {} read in {}{}.",
         outcome.backup_id,
+        outcome.level.as_str(),
+        number(outcome.packs_read),
+        number(outcome.packs),
         bytes(outcome.read_bytes),
-        duration(outcome.duration_ms)
+        duration(outcome.duration_ms),
+        rate(outcome.read_bytes, outcome.duration_ms),
     ));
     text
+}
+
+fn verified(one: &VerifiedCollection, outcome: &VerifyOutcome) -> Vec<String> {
+    let state = match (one.damaged_files, one.damages.is_empty()) {
+        (0, true) => "whole".to_owned(),
+        (0, false) => "damaged".to_owned(),
+        (damaged, _) => format!("{damaged} files damaged"),
+    };
+    let share = if one.blobs == 0 { 100 } else { one.checked_blobs.saturating_mul(100) / one.blobs };
+    let checked = if outcome.level == VerifyLevel::Exists { "-".to_owned() } else { format!("{share}%") };
+    vec![
+        one.name.to_string(),
+        one.region.to_string(),
+        number(one.files),
+        bytes(one.size_bytes),
+        checked,
+        one.physical_rows.map_or_else(|| "-".to_owned(), number),
+        state,
+    ]
 }
 
 /// ` (123.4 MB/s)`, or nothing when there is too little to say.

@@ -6,10 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt, stream};
-use longshore_model::{BackupId, Codec, CollectionName, JobId, JobType, Phase, RegionId};
+use longshore_model::{BackupId, CollectionName, JobId, JobType, Phase, RegionId};
 use longshore_vault::{
-    CollectionFiles, CollectionSealed, FilePiece, PartDraft, PartSealed, Pin, PinRequest, Reader, ReliesOn, Sealed,
+    BlobId, CollectionFiles, CollectionSealed, PartDraft, PartSealed, Pin, PinRequest, Reader, ReliesOn, Sealed,
     Session, SessionOptions, Vault,
 };
 use serde::Serialize;
@@ -176,22 +175,15 @@ async fn copy_collection(
     context: &RunContext,
 ) -> Result<(), EngineError> {
     let from = collection.vault.region_id();
-    let mut pieces = Vec::new();
-    for file in &collection.files.files {
-        pieces.extend(reader.file_pieces(file).map_err(EngineError::vault(from))?);
+    let blobs: Vec<BlobId> = collection.files.files.iter().flat_map(|file| file.blobs.iter().copied()).collect();
+    // Whole packs where most of one is wanted, single blobs else; what is there already is not read.
+    let on_bytes = |bytes| context.progress.add(place, bytes);
+    let copied = tokio::select! {
+        copied = session.copy_from(reader, &blobs, &on_bytes) => copied.map_err(EngineError::vault(region))?,
+        () = context.stop.stopped() => return context.stop.check(),
+    };
+    match copied.unreadable.into_iter().next() {
+        Some((_, error)) => Err(EngineError::vault(from)(error)),
+        None => Ok(()),
     }
-    stream::iter(pieces)
-        .map(Ok)
-        .try_for_each_concurrent(context.limits.parallel_chunks.max(1), |piece: FilePiece| async move {
-            context.stop.check()?;
-            if session.lookup(&piece.blob).is_none() {
-                let bytes = reader.read_blob(&piece.blob).await.map_err(EngineError::vault(from))?;
-                // The codec the policy chose for it once; it is kept, whatever would be chosen today.
-                let codec = reader.codec(&piece.blob).unwrap_or(Codec::Store);
-                session.put(bytes, codec).await.map_err(EngineError::vault(region))?;
-            }
-            context.progress.add(place, piece.length);
-            Ok::<_, EngineError>(())
-        })
-        .await
 }

@@ -40,6 +40,7 @@ mod data_lock;
 mod error;
 mod export;
 mod facts;
+mod heal;
 mod history;
 mod host;
 mod jobs;
@@ -73,6 +74,7 @@ pub use context::RunContext;
 pub use copy::{CopyOutcome, CopyRequest, copy_backup};
 pub use error::EngineError;
 pub use export::{EXPORT_DATA, EXPORT_NOTE, ExportOutcome, export_backup};
+pub use heal::{HealOutcome, HealRequest, HealedCollection, HealedObject, heal, repair_vault};
 pub use host::{Host, HostOptions};
 pub use jobs::{BackupDetail, JobRequest};
 pub use limits::{BANDWIDTH_MIN_BYTES_PER_SECOND, Limits};
@@ -94,7 +96,9 @@ pub use retention::{
     decide_retention, plan_retention,
 };
 pub use vaults::{PreparedVault, RegionVaults};
-pub use verify::{DamagedObject, VerifiedCollection, VerifyOutcome, verify_backup};
+pub use verify::{
+    DamagedObject, OpenWith, VerifiedCollection, VerifyLevel, VerifyOutcome, VerifyRequest, verify_all, verify_backup,
+};
 pub use views::{
     BackedUpCollection, BackupFilter, BackupView, ClusterView, CreateBackup, CreatedBackup, ExcludedCollection,
     JobFilter, JobView, Page, PageRequest, Principal, ProjectView, RegionView, ReloadReport, RestoreCluster,

@@ -1,19 +1,21 @@
 //! A committed backup, read back: its root, its parts from whichever vaults are open, and copies where a part is missing.
 //!
 //! Contract: nothing here is guessed. A collection whose part cannot be read is an error that names the region to ask,
-//! never a shorter list.
+//! never a shorter list, unless the caller asks for what is there. One good root or receipt of the newest commit is
+//! enough; while a newer one is damaged everywhere, an older one is never taken for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_model::{BackupId, CollectionName, LoadState, RegionId, VaultId};
 use longshore_vault::{
-    CollectionFiles, CollectionFinding, CollectionSealed, CommittedRoot, LoadedBackup, Part, PartRef, Root, RootSealed,
-    Vault, VaultError,
+    CollectionFiles, CollectionFinding, CollectionSealed, CommittedRoot, Part, PartRef, Root, RootSealed, Vault,
+    VaultError,
 };
 use serde_json::{Value, json};
 
 use crate::EngineError;
 use crate::vaults::RegionVaults;
+use crate::verify::DamagedObject;
 use crate::views::{BackedUpCollection, ExcludedCollection};
 
 /// A part and the vault it was read from.
@@ -23,6 +25,8 @@ pub struct OpenedPart {
     pub vault: Vault,
     /// The part.
     pub part: Part,
+    /// What names it.
+    pub reference: PartRef,
 }
 
 /// A backup that can be restored, verified and shown.
@@ -34,6 +38,8 @@ pub struct OpenedBackup {
     pub committed: CommittedRoot,
     /// Its parts and copies that could be read.
     pub parts: Vec<OpenedPart>,
+    /// Roots, receipts and parts of it that are lost or damaged.
+    pub damages: Vec<DamagedObject>,
 }
 
 /// One collection of an opened backup.
@@ -52,36 +58,55 @@ impl OpenedBackup {
     ///
     /// # Errors
     /// [`EngineError::NotFound`] when no vault knows it, [`EngineError::Vault`], and [`EngineError::DamagedBackup`] when
-    /// a part that the root names is in no open vault.
+    /// a collection of it can be found in no open vault.
     pub async fn find(vaults: &RegionVaults, home: Option<&RegionId>, id: &BackupId) -> Result<Self, EngineError> {
+        let opened = Self::find_what_is_there(vaults, home, id).await?;
+        opened.require_complete()?;
+        Ok(opened)
+    }
+
+    /// Reads as much of a backup as can be read. Manifests that are lost or damaged are named in
+    /// [`OpenedBackup::damages`], and what is missing in all by [`OpenedBackup::require_complete`].
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] when no vault knows it, [`EngineError::Vault`] when a vault does not answer, and
+    /// [`EngineError::DamagedBackup`] when none of its newest roots and receipts can be read: an older one is not taken
+    /// for it.
+    pub async fn find_what_is_there(
+        vaults: &RegionVaults,
+        home: Option<&RegionId>,
+        id: &BackupId,
+    ) -> Result<Self, EngineError> {
         let (mut ordered, others): (Vec<_>, Vec<_>) =
             vaults.all().into_iter().partition(|vault| home == Some(vault.region_id()));
         ordered.extend(others);
-        let mut newest: Option<LoadedBackup> = None;
-        let mut copies = Vec::new();
+        let mut commits = Vec::new();
         for vault in &ordered {
-            let found = match vault.load_backup(id).await {
-                Ok(found) => found,
-                Err(VaultError::NoSuchBackup { .. }) => continue,
-                Err(error) => return Err(EngineError::vault(vault.region_id())(error)),
-            };
-            // A later attempt of the same job has a higher token, and only it counts.
-            let token = found.root.open.token;
-            if newest.as_ref().is_none_or(|newest| token > newest.root.open.token) {
-                newest = Some(found);
-                copies.clear();
-            }
-            if newest.as_ref().is_some_and(|newest| token == newest.root.open.token) {
-                copies.extend(vault.parts_here(id, token).await.map_err(EngineError::vault(vault.region_id()))?);
+            let known = vault.commits_of(id).await.map_err(EngineError::vault(vault.region_id()))?;
+            commits.extend(known.into_iter().map(|commit| (vault.region_id().clone(), commit)));
+        }
+        // A later attempt of the same job has a higher token, and only it counts, readable or not.
+        let token = commits.iter().map(|(_, commit)| commit.token).max();
+        let token = token.ok_or_else(|| EngineError::NotFound { what: "backup", id: id.to_string() })?;
+        let (mut good, mut damages) = (Vec::new(), Vec::new());
+        for (region, commit) in commits.into_iter().filter(|(_, commit)| commit.token == token) {
+            match commit.loaded {
+                Ok(loaded) => good.push(loaded),
+                Err(error) => damages.push(DamagedObject::manifest(&region, commit.object, &error)),
             }
         }
-        let newest = newest.ok_or_else(|| EngineError::NotFound { what: "backup", id: id.to_string() })?;
-        copies.retain(|copy: &PartRef| !newest.root.open.parts.contains(copy));
-        let parts = read_parts(vaults, &newest.root, &copies).await?;
-        let committed = newest.committed();
-        let opened = Self { root: newest.root, committed, parts };
-        opened.check_complete(vaults)?;
-        Ok(opened)
+        let mut copies: Vec<PartRef> = good.iter().filter_map(|loaded| loaded.part.clone()).collect();
+        let Some(first) = good.into_iter().next() else {
+            let objects: Vec<String> =
+                damages.iter().map(|one| format!("{} in {} ({})", one.object, one.region, one.found)).collect();
+            let what = format!("none of its roots and receipts can be read: {}", objects.join("; "));
+            return Err(EngineError::DamagedBackup { backup: id.to_string(), what });
+        };
+        copies.retain(|copy| !first.root.open.parts.contains(copy));
+        copies.dedup();
+        let parts = read_parts(vaults, &first.root, &copies, &mut damages).await?;
+        let committed = first.committed();
+        Ok(Self { root: first.root, committed, parts, damages })
     }
 
     /// The names, schema and decisions of the backup.
@@ -115,10 +140,13 @@ impl OpenedBackup {
         part.map(|part| part.vault_id.clone()).or_else(|| vaults.get(home).ok().map(|vault| vault.id().clone()))
     }
 
-    /// A part of the root that is in no open vault must be covered by copies.
-    fn check_complete(&self, vaults: &RegionVaults) -> Result<(), EngineError> {
-        let missing: Vec<&PartRef> =
-            self.root.open.parts.iter().filter(|part| vaults.by_id(&part.vault_id).is_none()).collect();
+    /// Fails unless every collection can be found: a part that is not here must be covered by copies.
+    ///
+    /// # Errors
+    /// [`EngineError::DamagedBackup`], naming the regions to ask.
+    pub fn require_complete(&self) -> Result<(), EngineError> {
+        let read = |part: &PartRef| self.parts.iter().any(|opened| opened.reference == *part);
+        let missing: Vec<&PartRef> = self.root.open.parts.iter().filter(|part| !read(part)).collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -127,12 +155,33 @@ impl OpenedBackup {
         if there >= listed {
             return Ok(());
         }
-        let regions: Vec<String> =
-            missing.iter().map(|part| format!("region {} (vault {})", part.region_id, part.vault_id)).collect();
-        Err(self.damaged(format!(
-            "parts of it are in {}, which is not open here; name that vault too",
-            regions.join(" and ")
-        )))
+        let mut reasons: Vec<String> = missing
+            .iter()
+            .map(|part| {
+                let place = format!("region {} (vault {})", part.region_id, part.vault_id);
+                match self.damages.iter().find(|damage| damage.object == part.key) {
+                    Some(damage) => format!("its part in {place} cannot be read: {}", damage.found),
+                    None => format!("parts of it are in {place}, which is not open here; name that vault too"),
+                }
+            })
+            .collect();
+        let lost = self.lost_collections()?;
+        if !lost.is_empty() {
+            reasons.push(format!("not found: {}", lost.join(", ")));
+        }
+        Err(self.damaged(reasons.join("; ")))
+    }
+
+    /// Names of collections that the backup placed somewhere and that no readable part holds.
+    ///
+    /// # Errors
+    /// As [`OpenedBackup::collections`].
+    pub fn lost_collections(&self) -> Result<Vec<String>, EngineError> {
+        let there: BTreeSet<String> = self.collections()?.iter().map(|one| one.sealed.name.to_string()).collect();
+        let rows = self.sealed()?.decisions.get("rows").and_then(Value::as_array);
+        let placed = rows.into_iter().flatten().filter(|row| row["kind"] == "placement");
+        let placed: BTreeSet<&str> = placed.filter_map(|row| row["item"].as_str()).collect();
+        Ok(placed.into_iter().filter(|name| !there.contains(*name)).map(str::to_owned).collect())
     }
 
     fn damaged(&self, what: String) -> EngineError {
@@ -188,12 +237,24 @@ impl OpenedBackup {
     }
 }
 
-async fn read_parts(vaults: &RegionVaults, root: &Root, copies: &[PartRef]) -> Result<Vec<OpenedPart>, EngineError> {
+/// Reads what can be read of these parts; what is lost or damaged goes to `damages`.
+async fn read_parts(
+    vaults: &RegionVaults,
+    root: &Root,
+    copies: &[PartRef],
+    damages: &mut Vec<DamagedObject>,
+) -> Result<Vec<OpenedPart>, EngineError> {
     let mut parts = Vec::new();
-    for part in root.open.parts.iter().chain(copies) {
-        let Some(vault) = vaults.by_id(&part.vault_id) else { continue };
-        let read = vault.load_part(part).await.map_err(EngineError::vault(vault.region_id()))?;
-        parts.push(OpenedPart { vault, part: read });
+    for reference in root.open.parts.iter().chain(copies) {
+        let Some(vault) = vaults.by_id(&reference.vault_id) else { continue };
+        match vault.load_part(reference).await {
+            Ok(part) => parts.push(OpenedPart { vault, part, reference: reference.clone() }),
+            Err(
+                error
+                @ (VaultError::Damaged { .. } | VaultError::MissingObject { .. } | VaultError::BadManifest { .. }),
+            ) => damages.push(DamagedObject::manifest(vault.region_id(), reference.key.clone(), &error)),
+            Err(error) => return Err(EngineError::vault(vault.region_id())(error)),
+        }
     }
     Ok(parts)
 }

@@ -128,7 +128,11 @@ pub async fn plan_restore(
     backup: &BackupId,
     scope: RestoreScope,
 ) -> Result<RestorePlan, EngineError> {
-    let opened = OpenedBackup::find(vaults, home, backup).await?;
+    let opened = OpenedBackup::find_what_is_there(vaults, home, backup).await?;
+    // Named collections that are whole are restored whatever happened to the others.
+    if matches!(scope, RestoreScope::WholeCluster(_)) {
+        opened.require_complete()?;
+    }
     let there = opened.collections()?;
     let (whole_cluster, mappings) = match scope {
         RestoreScope::WholeCluster(load_state) => {
@@ -143,6 +147,7 @@ pub async fn plan_restore(
     let missing: Vec<String> =
         mappings.iter().filter(|m| !by_name.contains_key(&m.from)).map(|m| m.from.to_string()).collect();
     if !missing.is_empty() {
+        opened.require_complete()?;
         let available = by_name.keys().map(ToString::to_string).take(20).collect();
         return Err(EngineError::UnknownCollections { names: missing, available });
     }

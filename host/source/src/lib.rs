@@ -7,12 +7,14 @@
 //! Failure: every failure is a [`SourceError`], a sentence that names the file. Damaged or hostile files give an error,
 //! never a panic and never a silently shorter copy.
 
+mod check;
 mod error;
 mod limits;
 mod lite;
 mod source;
 mod target;
 
+pub use check::{CheckedFiles, StoredBytes, StoredFile, check_files};
 pub use error::SourceError;
 pub use limits::Limits;
 pub use lite::{MilvusLiteSource, MilvusLiteTarget};

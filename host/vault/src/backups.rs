@@ -56,6 +56,17 @@ pub struct LoadedBackup {
     pub(crate) session: Option<WrappedSession>,
 }
 
+/// A root or receipt, and what is wrong with it if it cannot be trusted.
+#[derive(Debug)]
+pub struct KnownCommit {
+    /// Its token, as its name says.
+    pub token: u64,
+    /// Its key.
+    pub object: String,
+    /// What it holds.
+    pub loaded: Result<LoadedBackup, VaultError>,
+}
+
 /// One line of a list of backups.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BackupSummary {
@@ -245,6 +256,24 @@ impl Vault {
         Err(first_error.unwrap_or_else(|| bad("root", "there is none".to_owned())))
     }
 
+    /// Every root and receipt of a backup in this vault, readable or not: which token it has can be told from its name.
+    ///
+    /// # Errors
+    /// Failures of the store.
+    pub async fn commits_of(&self, backup_id: &BackupId) -> Result<Vec<KnownCommit>, VaultError> {
+        let mut commits = Vec::new();
+        for (kind, key) in self.visible_manifests(Some(backup_id)).await? {
+            let (token, object) = (key.token, key.path(kind).to_string());
+            match self.load_manifest(kind, &key).await {
+                Err(error @ VaultError::Store { .. }) if !error.is_unreadable_medium() => return Err(error),
+                // Deleted between listing and reading.
+                Err(VaultError::MissingObject { .. }) => {}
+                loaded => commits.push(KnownCommit { token, object, loaded }),
+            }
+        }
+        Ok(commits)
+    }
+
     /// All parts of one commit of a backup that this vault holds: the one the root names, and copies that came later,
     /// each named by a receipt of its own. Empty when this vault does not know the backup under this token.
     ///
@@ -357,7 +386,7 @@ impl Vault {
         Ok(listed.iter().filter_map(|meta| ManifestKey::parse(kind, meta.location.as_ref())).collect())
     }
 
-    async fn read_manifest(&self, kind: ManifestKind, key: &ManifestKey) -> Result<Bytes, VaultError> {
+    pub(crate) async fn read_manifest(&self, kind: ManifestKind, key: &ManifestKey) -> Result<Bytes, VaultError> {
         let path = key.path(kind);
         let bytes = self.objects().get(&path, self.limits().manifest_bytes).await?;
         let bytes = bytes.ok_or_else(|| VaultError::MissingObject {

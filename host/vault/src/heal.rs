@@ -82,6 +82,31 @@ impl Vault {
         self.write_if_needed(ManifestKind::Root, &key, bytes.clone()).await
     }
 
+    /// Writes a part again as a copy of this vault still has it. `None` when the source does not have it, or damaged.
+    /// With `write` false nothing is written.
+    ///
+    /// # Errors
+    /// Failures of this vault's store; a source that fails is left out, with a warning.
+    pub async fn heal_part(&self, reference: &PartRef, source: &Self, write: bool) -> Result<Option<Part>, VaultError> {
+        let key = ManifestKey::parse(ManifestKind::Part, &reference.key)
+            .filter(|key| key.digest == reference.digest && reference.vault_id == *self.id());
+        let Some(key) = key else { return Ok(None) };
+        // The exact bytes, proven by the name: a part that was written by another version stays as it is.
+        let bytes = match source.read_manifest(ManifestKind::Part, &key).await {
+            Ok(bytes) => bytes,
+            Err(VaultError::MissingObject { .. } | VaultError::Damaged { .. }) => return Ok(None),
+            Err(error) => {
+                tracing::warn!(vault = %source.place(), %error, "could not be asked for a part");
+                return Ok(None);
+            }
+        };
+        if write {
+            self.write_if_needed(ManifestKind::Part, &key, bytes).await?;
+            return self.load_part_by(&key).await.map(Some);
+        }
+        source.load_part_by(&key).await.map(Some)
+    }
+
     async fn write_if_needed(&self, kind: ManifestKind, key: &ManifestKey, bytes: Bytes) -> Result<bool, VaultError> {
         let path = key.path(kind);
         match self.objects().get(&path, self.limits().manifest_bytes).await {
@@ -129,6 +154,25 @@ impl Vault {
             damages.push(ManifestDamage { kind, backup_id: key.backup_id, token: key.token, damage });
         }
         Ok(damages)
+    }
+
+    /// Moves the damaged roots and receipts of a backup under `set-aside/`. Good ones stay.
+    ///
+    /// # Errors
+    /// [`VaultError::BadManifest`] when no root or receipt of it here is good: the backup would vanish from this vault.
+    /// Failures of the store.
+    pub async fn set_damaged_commits_aside(&self, backup_id: &BackupId) -> Result<Vec<String>, VaultError> {
+        let commits = self.commits_of(backup_id).await?;
+        if !commits.iter().any(|commit| commit.loaded.is_ok()) {
+            return Err(bad("receipt", format!("no root or receipt of {backup_id} is good here")));
+        }
+        let mut aside = Vec::new();
+        for damage in self.manifest_damages(Some(backup_id)).await? {
+            if damage.kind != ManifestKind::Part {
+                aside.push(self.set_manifest_aside(&damage).await?);
+            }
+        }
+        Ok(aside)
     }
 
     /// Moves a damaged root, receipt or part under `set-aside/`, after what it said is here again under another name.

@@ -73,7 +73,7 @@ mod vault;
 mod verify;
 mod withdrawal;
 
-pub use backups::{BackupListing, BackupSummary, CommittedRoot, LoadedBackup, Origin};
+pub use backups::{BackupListing, BackupSummary, CommittedRoot, KnownCommit, LoadedBackup, Origin};
 pub use codec::{CodecError, Transcoder};
 pub use crypto::{
     Encryption, Keys, LockedBody, NamedRecipient, ReaderKey, Recipient, RecipientChange, RecipientList, WriterKey,

@@ -106,6 +106,12 @@ impl Reader {
         self.index().first(id).map(|location| location.entry.codec)
     }
 
+    /// Whether a pack is there, with the length it should have and a readable index.
+    #[must_use]
+    pub fn has_pack(&self, pack: &crate::PackId) -> bool {
+        self.inner.index.pack_bytes(pack).is_some()
+    }
+
     /// Number of blobs in the vault.
     #[must_use]
     pub fn blob_count(&self) -> usize {

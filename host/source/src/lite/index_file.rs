@@ -22,7 +22,8 @@ pub(crate) fn check(file: &OpenFile, rows: u64) -> Result<(), &'static str> {
     check_bytes(&file.file, file.stat.size_bytes, rows)
 }
 
-fn check_bytes<F: ReadAt + ?Sized>(file: &F, size_bytes: u64, rows: u64) -> Result<(), &'static str> {
+/// The same for bytes that lie anywhere.
+pub(crate) fn check_bytes<F: ReadAt + ?Sized>(file: &F, size_bytes: u64, rows: u64) -> Result<(), &'static str> {
     let mut walk = Walk { file, at: 0, size_bytes };
     let whole = match &walk.take::<4>().ok_or("it is cut short")? {
         b"IHNf" => walk.hnsw(rows),

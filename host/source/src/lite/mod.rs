@@ -3,6 +3,7 @@
 //! The format is Milvus Lite 3.2's own; every module names the file of that package it follows.
 
 mod attempt;
+mod check;
 mod commit;
 mod disk;
 mod fingerprint;
@@ -21,5 +22,6 @@ mod target;
 mod wal;
 mod wal_cut;
 
+pub(crate) use check::check_files;
 pub use source::MilvusLiteSource;
 pub use target::MilvusLiteTarget;

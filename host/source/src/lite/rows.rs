@@ -90,7 +90,7 @@ pub(crate) fn parquet_keys(
 }
 
 /// The rows of one decoded batch; the outer error is what is wrong with its columns.
-fn batch_keys(
+pub(crate) fn batch_keys(
     batch: &RecordBatch,
     key: &str,
     visit: &mut dyn FnMut(Key<'_>, u64) -> Result<(), SourceError>,

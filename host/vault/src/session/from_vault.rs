@@ -1,7 +1,7 @@
 //! Copying blobs from another vault of the project: whole packs where that pays, single blobs else.
 //!
 //! A pack of which at least half is wanted is copied byte for byte, checked against its name: no decoding, no encoding,
-//! and no key. Of other packs only the wanted blobs are read, each checked against its id, and packed again with the
+//! and no key; so is every pack that cannot be read for want of a key. Of other packs only the wanted blobs are read, each checked against its id, and packed again with the
 //! codec they had. What this vault has already is not read at all.
 
 use std::collections::BTreeMap;
@@ -111,6 +111,8 @@ impl Session {
                     Err(
                         error @ (VaultError::Damaged { .. }
                         | VaultError::MissingObject { .. }
+                        | VaultError::SessionKey { .. }
+                        | VaultError::Locked
                         | VaultError::UnknownBlob { .. }),
                     ) => Ok((blob, Err(error))),
                     Err(error) => Err(error),
@@ -187,7 +189,8 @@ fn plan(reader: &Reader, missing: Vec<BlobId>) -> CopyPlan {
     }
     for (pack, (wanted_bytes, blobs)) in packs {
         let pack_bytes = reader.index().pack_bytes(&pack).unwrap_or(u64::MAX);
-        if wanted_bytes.saturating_mul(2) >= pack_bytes {
+        // What cannot be decrypted here can only be copied as it is.
+        if wanted_bytes.saturating_mul(2) >= pack_bytes || !reader.vault().is_readable() {
             plan.whole.push((pack, blobs));
         } else {
             plan.single.extend(blobs);

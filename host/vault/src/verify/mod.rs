@@ -89,6 +89,8 @@ pub struct VerifyReport {
     pub good_packs: Vec<PackId>,
     /// Blobs of the part that can be read from no pack: all of them, once each.
     pub bad_blobs: Vec<BlobId>,
+    /// Blobs of the part that lie in the packs of the sample; empty when everything was read.
+    pub sampled_blobs: HashSet<BlobId>,
     /// Bytes of packs that were read.
     pub read_bytes: u64,
 }
@@ -152,6 +154,10 @@ impl Vault {
             bad.insert(*id, (String::new(), "it is in no pack that is there".to_owned()));
         }
         let checked = self.read_packs(&reader, &wanted, &options, &mut report, &mut bad).await?;
+        if options.sample.is_some() {
+            let in_sample = |id: &BlobId| reader.index().first(id).is_some_and(|place| checked.contains(&place.pack));
+            report.sampled_blobs = wanted.iter().filter(|id| in_sample(id)).copied().collect();
+        }
         let judge = |files| self.judge(files, &reader, &bad, &checked);
         report.collections = part.open.collections.iter().map(judge).collect();
         report.bad_blobs = bad.into_keys().collect();

@@ -1,0 +1,70 @@
+//! `longshore vault`: looks after one vault.
+
+use std::path::Path;
+
+use longshore_engine::{RegionVaults, RunContext, StopSignal, repair_vault};
+use serde_json::json;
+
+use crate::Exit;
+use crate::args::VaultCommand;
+use crate::output::{Output, number};
+
+pub(crate) async fn run(command: VaultCommand, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
+    match command {
+        VaultCommand::Repair { vault, dry_run } => repair(&vault, dry_run, output, stop).await,
+    }
+}
+
+async fn repair(folder: &Path, dry_run: bool, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
+    let vault = RegionVaults::open_one(folder).await?;
+    let mut context = RunContext::new(longshore_engine::Limits::default());
+    context.stop = stop.clone();
+    let (plan, outcome) = repair_vault(&vault, dry_run, &context).await?;
+    let objects = |list: &[longshore_vault::ObjectDamage]| -> Vec<_> {
+        list.iter().map(|one| json!({"object": one.object, "expected": one.expected, "found": one.found})).collect()
+    };
+    let names = |packs: &[longshore_vault::PackId]| -> Vec<String> { packs.iter().map(ToString::to_string).collect() };
+    let value = json!({
+        "dryRun": dry_run,
+        "damagedIndexObjects": objects(&plan.damaged),
+        "outdatedIndexObjects": plan.outdated,
+        "unindexedPacks": names(&plan.unindexed_packs),
+        "lostPacks": names(&plan.lost_packs),
+        "unreadablePacks": objects(&plan.unreadable),
+        "blobs": plan.blobs(),
+        "written": outcome.written,
+        "setAside": outcome.set_aside,
+        "left": outcome.left,
+    });
+    output.result(&value, || {
+        let mut text = String::new();
+        for damage in &plan.damaged {
+            text.push_str(&format!(
+                "damaged: {}: expected {}, found {}\n",
+                damage.object, damage.expected, damage.found
+            ));
+        }
+        for damage in &plan.unreadable {
+            text.push_str(&format!("unreadable: {}: {}; try `longshore heal`\n", damage.object, damage.found));
+        }
+        for pack in &plan.lost_packs {
+            text.push_str(&format!("lost: pack {pack}; try `longshore heal`\n"));
+        }
+        for object in &outcome.left {
+            text.push_str(&format!("left where it is, which does no harm: {object}\n"));
+        }
+        let done = match (plan.is_empty(), dry_run) {
+            (true, _) => "The index is whole; nothing to do.".to_owned(),
+            (false, true) => format!("{} blobs would be listed again. Nothing was written.", number(plan.blobs())),
+            (false, false) => format!(
+                "{} blobs were listed again in {} index objects; {} were set aside.",
+                number(plan.blobs()),
+                outcome.written.len(),
+                outcome.set_aside.len()
+            ),
+        };
+        text + &done
+    });
+    let damaged = !plan.lost_packs.is_empty() || !plan.unreadable.is_empty() || dry_run && !plan.is_empty();
+    Ok(if damaged { Exit::Damaged } else { Exit::Done })
+}

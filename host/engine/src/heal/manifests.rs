@@ -1,0 +1,250 @@
+//! Roots, receipts and parts of one backup.
+//!
+//! A root is repeated by every receipt, a receipt can be made again from root and part. A part stands nowhere else but in
+//! a copy of the whole vault; when there is none, a new one is made from the parts of other vaults, for those of their
+//! collections whose blobs are all here still: so a heal never brings a collection into a region it was not placed in.
+
+use longshore_model::{BackupId, VaultId};
+use longshore_vault::{
+    CollectionFiles, CollectionSealed, CommittedRoot, LoadedBackup, Part, PartDraft, PartRef, PartSealed, Sealed,
+    SessionOptions, Vault, VaultError,
+};
+
+use super::{Heal, PartHere};
+use crate::EngineError;
+use crate::verify::DamagedObject;
+
+/// What all vaults together know of the newest commit of a backup.
+struct Known {
+    newest: LoadedBackup,
+    /// Parts that should be in the vault that is healed.
+    here: Vec<PartRef>,
+    /// Parts in sources.
+    elsewhere: Vec<(Vault, PartRef)>,
+    /// Roots and receipts here that cannot be trusted.
+    damaged: Vec<DamagedObject>,
+    /// A good root or receipt is here.
+    is_known_here: bool,
+}
+
+impl Heal<'_> {
+    /// Heals the manifests of a backup and answers its good parts here.
+    pub(super) async fn manifests(&mut self, backup: &BackupId) -> Result<Vec<PartHere>, EngineError> {
+        let Some(mut known) = self.known(backup).await? else { return Ok(Vec::new()) };
+        let root = known.newest.committed();
+        self.root(&root, &known).await?;
+        let (mut parts, mut lost) = (Vec::new(), Vec::new());
+        for reference in std::mem::take(&mut known.here) {
+            match self.part(&reference).await? {
+                Ok(part) => parts.push(PartHere { backup: backup.clone(), reference, part }),
+                Err(damage) => lost.push(damage),
+            }
+        }
+        for damage in lost {
+            parts.extend(self.rebuild_part(backup, &root, &known, &damage).await?);
+        }
+        self.receipt(&root, &known, &parts).await?;
+        Ok(parts)
+    }
+
+    /// Asks every vault; `None` (and a result that says so) when no vault has a good root or receipt of the newest commit.
+    async fn known(&mut self, backup: &BackupId) -> Result<Option<Known>, EngineError> {
+        let mut commits = Vec::new();
+        for vault in std::iter::once(&self.vault).chain(&self.sources) {
+            let found = vault.commits_of(backup).await.map_err(EngineError::vault(vault.region_id()))?;
+            commits.extend(found.into_iter().map(|commit| (vault.clone(), commit)));
+        }
+        let Some(token) = commits.iter().map(|(_, commit)| commit.token).max() else {
+            return Err(EngineError::NotFound { what: "backup", id: backup.to_string() });
+        };
+        let (mut good, mut damaged) = (Vec::new(), Vec::new());
+        let place = self.vault.place();
+        for (vault, commit) in commits.into_iter().filter(|(_, commit)| commit.token == token) {
+            // Not by id: a copy of the whole vault has the same one.
+            let here = vault.place() == place;
+            match commit.loaded {
+                Ok(loaded) => good.push((vault, here, loaded)),
+                Err(error) if here => {
+                    damaged.push(DamagedObject::manifest(vault.region_id(), commit.object, &error));
+                }
+                Err(_) => {}
+            }
+        }
+        let Some((_, _, newest)) = good.first().cloned() else {
+            for damage in damaged {
+                self.note(&damage, false, "no vault has a good root or receipt of this backup");
+            }
+            return Ok(None);
+        };
+        let (mut parts_here, mut elsewhere) = (Vec::new(), Vec::new());
+        for (vault, here, loaded) in &good {
+            for reference in loaded.part.iter().chain(&loaded.root.open.parts) {
+                if reference.vault_id == *self.vault.id() {
+                    if !parts_here.contains(reference) {
+                        parts_here.push(reference.clone());
+                    }
+                } else if !here && reference.vault_id == *vault.id() {
+                    elsewhere.push((vault.clone(), reference.clone()));
+                }
+            }
+        }
+        let is_known_here = good.iter().any(|(_, here, _)| *here);
+        Ok(Some(Known { newest, here: parts_here, elsewhere, damaged, is_known_here }))
+    }
+
+    /// The home vault gets its root back.
+    async fn root(&mut self, root: &CommittedRoot, known: &Known) -> Result<(), EngineError> {
+        let region = self.vault.region_id().clone();
+        if known.newest.root.open.home_region != region {
+            return Ok(());
+        }
+        let damage = known.damaged.iter().find(|damage| damage.object == root.key).cloned();
+        let missing = DamagedObject {
+            region: region.clone(),
+            object: root.key.clone(),
+            expected: "a root".to_owned(),
+            found: "nothing".to_owned(),
+        };
+        let here = self.vault.commits_of(&root.backup_id).await.map_err(EngineError::vault(&region))?;
+        if here.iter().any(|commit| commit.object == root.key && commit.loaded.is_ok()) {
+            return Ok(());
+        }
+        if !self.request.dry_run {
+            self.vault.heal_root(root).await.map_err(EngineError::vault(&region))?;
+        }
+        self.note(&damage.unwrap_or(missing), true, "written again from a receipt or root in another vault");
+        Ok(())
+    }
+
+    /// Loads a part, from here or, proven by its name, from a copy of this vault.
+    async fn part(&mut self, reference: &PartRef) -> Result<Result<Part, DamagedObject>, EngineError> {
+        let region = self.vault.region_id().clone();
+        let error = match self.vault.load_part(reference).await {
+            Ok(part) => return Ok(Ok(part)),
+            Err(
+                error
+                @ (VaultError::Damaged { .. } | VaultError::MissingObject { .. } | VaultError::BadManifest { .. }),
+            ) => error,
+            Err(error) => return Err(EngineError::vault(&region)(error)),
+        };
+        let damage = DamagedObject::manifest(&region, reference.key.clone(), &error);
+        for source in self.sources.clone() {
+            // Only a copy of this vault has a part of this name.
+            let healed = self.vault.heal_part(reference, &source, !self.request.dry_run).await;
+            if let Some(part) = healed.map_err(EngineError::vault(&region))? {
+                self.note(&damage, true, format!("written again from {}", source.place()));
+                return Ok(Ok(part));
+            }
+        }
+        Ok(Err(damage))
+    }
+
+    /// Makes a part of those collections of other vaults whose blobs are all here.
+    async fn rebuild_part(
+        &mut self,
+        backup: &BackupId,
+        root: &CommittedRoot,
+        known: &Known,
+        damage: &DamagedObject,
+    ) -> Result<Option<PartHere>, EngineError> {
+        let region = self.vault.region_id().clone();
+        let collections = self.collections_here(known).await?;
+        if collections.is_empty() {
+            self.note(damage, false, "no other vault has a part with collections whose bytes are still here");
+            return Ok(None);
+        }
+        let names: Vec<String> = collections.iter().map(|(_, sealed)| sealed.name.to_string()).collect();
+        let how = format!("a new part names what other vaults know and is still here: {}", names.join(", "));
+        let Some(pin) = self.pin.clone() else {
+            self.note(damage, true, how);
+            return Ok(None);
+        };
+        let numbered = || (0_u32..).zip(&collections);
+        let draft = PartDraft {
+            backup_id: backup.clone(),
+            token: root.token,
+            home_vault_id: home_vault_id(known, &self.vault, &self.sources),
+            created: self.context.clock.now(),
+            collections: numbered().map(|(number, (files, _))| CollectionFiles { number, ..files.clone() }).collect(),
+            sealed: Sealed::Readable(PartSealed {
+                collections: numbered()
+                    .map(|(number, (_, sealed))| CollectionSealed { number, ..sealed.clone() })
+                    .collect(),
+            }),
+        };
+        let session = self.vault.begin(&pin, SessionOptions::default()).await.map_err(EngineError::vault(&region))?;
+        let finished = session.finish(draft).await.map_err(EngineError::vault(&region))?;
+        self.vault.put_receipt(root, &finished.reference).await.map_err(EngineError::vault(&region))?;
+        self.note(damage, true, how);
+        Ok(Some(PartHere { backup: backup.clone(), reference: finished.reference, part: finished.part }))
+    }
+
+    /// Collections of parts in other vaults whose blobs are all here.
+    async fn collections_here(&self, known: &Known) -> Result<Vec<(CollectionFiles, CollectionSealed)>, EngineError> {
+        let reader = self.vault.open_reader().await.map_err(EngineError::vault(self.vault.region_id()))?;
+        let mut found: Vec<(CollectionFiles, CollectionSealed)> = Vec::new();
+        for (source, reference) in &known.elsewhere {
+            let part = match source.load_part(reference).await {
+                Ok(part) => part,
+                Err(error) => {
+                    tracing::warn!(%error, vault = %source.place(), "a part of a source is left out");
+                    continue;
+                }
+            };
+            for (files, sealed) in part.collections().map_err(EngineError::vault(source.region_id()))? {
+                let is_here = |blob| reader.blob_bytes(blob).is_some();
+                let all_here = files.files.iter().flat_map(|file| &file.blobs).all(is_here);
+                if all_here && !found.iter().any(|(_, other)| other.name == sealed.name) {
+                    found.push((files.clone(), sealed.clone()));
+                }
+            }
+        }
+        found.sort_by(|(_, one), (_, other)| one.name.cmp(&other.name));
+        Ok(found)
+    }
+
+    /// Every vault with a part of a backup, but the home vault, has a receipt. A damaged one goes aside once a good one
+    /// is here.
+    async fn receipt(&mut self, root: &CommittedRoot, known: &Known, parts: &[PartHere]) -> Result<(), EngineError> {
+        let region = self.vault.region_id().clone();
+        let is_home = known.newest.root.open.home_region == region;
+        let receipts: Vec<DamagedObject> =
+            known.damaged.iter().filter(|damage| damage.object != root.key).cloned().collect();
+        let missing = !is_home && !known.is_known_here && !parts.is_empty();
+        if receipts.is_empty() && !missing {
+            return Ok(());
+        }
+        if !self.request.dry_run {
+            for part in parts {
+                // In the home vault the root names the first part; further ones are named by receipts alone.
+                if !is_home || !known.newest.root.open.parts.contains(&part.reference) {
+                    let put = self.vault.put_receipt(root, &part.reference).await;
+                    put.map_err(EngineError::vault(&region))?;
+                }
+            }
+            if !parts.is_empty() {
+                self.vault.set_damaged_commits_aside(&root.backup_id).await.map_err(EngineError::vault(&region))?;
+            }
+        }
+        let how = if parts.is_empty() { "its part is not here" } else { "made again from the root and the part here" };
+        for damage in &receipts {
+            self.note(damage, !parts.is_empty(), how);
+        }
+        if receipts.is_empty() {
+            let object = format!("receipts/{}", root.backup_id);
+            let (expected, found) = ("a receipt".to_owned(), "nothing".to_owned());
+            self.note(&DamagedObject { region, object, expected, found }, true, how);
+        }
+        Ok(())
+    }
+}
+
+/// The vault of the backup's home region, as far as it is open or named.
+fn home_vault_id(known: &Known, vault: &Vault, sources: &[Vault]) -> Option<VaultId> {
+    let open = &known.newest.root.open;
+    let open_vaults = std::iter::once(vault).chain(sources);
+    let named = open.parts.iter().find(|part| part.region_id == open.home_region).map(|part| part.vault_id.clone());
+    named.or_else(|| {
+        open_vaults.filter(|vault| *vault.region_id() == open.home_region).map(|vault| vault.id().clone()).next()
+    })
+}

@@ -1,0 +1,289 @@
+//! Heals a vault from others of its project: what is lost or damaged is fetched from wherever it is whole.
+//!
+//! Order: index objects are rebuilt; then, backup by backup, roots, receipts and parts; then all packs are read, and
+//! those that are lost or damaged are replaced, by the same pack if another vault has it, else by new packs with the
+//! same blobs; then what was hit is read again. Only bytes that were proven by their name or id are ever written, so
+//! nothing good is overwritten by something bad. A pack that cannot be replaced stays, with a note that keeps writers
+//! from relying on it.
+//!
+//! Contract: what cannot be healed is a result, told by collection with the reason. A heal that is stopped leaves a
+//! vault that is at least as good as before; running it again goes on.
+
+mod manifests;
+mod packs;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use longshore_model::{BackupId, CollectionName, JobId, JobType, Phase, RegionId, VaultId};
+use longshore_vault::{Part, PartRef, Pin, PinRequest, ReliesOn, RepairOutcome, RepairPlan, Vault};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::random::draw;
+use crate::verify::DamagedObject;
+use crate::{EngineError, RunContext, VerifyLevel, pins};
+
+/// What to heal.
+#[derive(Debug, Clone)]
+pub struct HealRequest {
+    /// Which backup; all of the vault when `None`.
+    pub backup: Option<BackupId>,
+    /// How deep to look for damage: [`VerifyLevel::Stored`] finds all that a disk can do and needs no key,
+    /// [`VerifyLevel::Decoded`] more. Other levels are taken for the nearer of the two.
+    pub level: VerifyLevel,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// What was found and done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealOutcome {
+    /// Region of the vault.
+    pub region: RegionId,
+    /// Nothing was written.
+    pub dry_run: bool,
+    /// Objects that were lost or damaged, and what became of each.
+    pub objects: Vec<HealedObject>,
+    /// Collections that were hit, and whether they are whole now.
+    pub collections: Vec<HealedCollection>,
+    /// Backups that were looked at.
+    pub backups: u64,
+    /// Bytes of packs that were read here.
+    pub read_bytes: u64,
+    /// How long it took, in milliseconds.
+    pub duration_ms: i64,
+    /// True when everything is whole now.
+    pub whole: bool,
+}
+
+/// A lost or damaged object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealedObject {
+    /// Its key.
+    pub object: String,
+    /// What was wrong with it.
+    pub found: String,
+    /// True when it is as it should be, or what it held is here again (in a dry run: would be).
+    pub healed: bool,
+    /// What was done, or why nothing could be.
+    pub how: String,
+}
+
+/// A collection that was hit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealedCollection {
+    /// Of which backup.
+    pub backup_id: BackupId,
+    /// Which; its number in the part when its name cannot be read.
+    pub name: String,
+    /// Files that could not be restored before.
+    pub damaged_files: u64,
+    /// Files that cannot be restored now.
+    pub still_damaged_files: u64,
+    /// Why not, the first reasons.
+    pub reasons: Vec<String>,
+}
+
+/// A part of the vault that is being healed.
+struct PartHere {
+    backup: BackupId,
+    reference: PartRef,
+    part: Part,
+}
+
+impl PartHere {
+    /// Names by number, as far as they can be read.
+    fn names(&self) -> BTreeMap<u32, CollectionName> {
+        let collections = self.part.collections().unwrap_or_default();
+        collections.into_iter().map(|(files, sealed)| (files.number, sealed.name.clone())).collect()
+    }
+}
+
+/// One heal.
+struct Heal<'a> {
+    vault: Vault,
+    sources: Vec<Vault>,
+    request: &'a HealRequest,
+    context: &'a RunContext,
+    pin: Option<Pin>,
+    outcome: HealOutcome,
+}
+
+/// Heals a vault from others of its project.
+///
+/// # Errors
+/// [`EngineError::BadRequest`] for vaults of another project, [`EngineError::Vault`] when a vault does not answer,
+/// [`EngineError::NotFound`] for a backup that no vault knows, [`EngineError::Stopped`].
+pub async fn heal(
+    vault: &Vault,
+    sources: &[Vault],
+    request: &HealRequest,
+    context: &RunContext,
+) -> Result<HealOutcome, EngineError> {
+    for source in sources {
+        if source.project_id() != vault.project_id() {
+            let (there, here) = (source.project_id(), vault.project_id());
+            let what = format!("{} belongs to project {there}, this vault to {here}", source.place());
+            return Err(EngineError::BadRequest { what });
+        }
+    }
+    let started = context.clock.now();
+    let vault = vault.clone().with_throttle(context.throttle.clone());
+    let sources: Vec<Vault> =
+        sources.iter().map(|source| source.clone().with_throttle(context.throttle.clone())).collect();
+    let pins = if request.dry_run { Vec::new() } else { take_pins(&vault, &sources, context).await? };
+    let outcome = HealOutcome {
+        region: vault.region_id().clone(),
+        dry_run: request.dry_run,
+        objects: Vec::new(),
+        collections: Vec::new(),
+        backups: 0,
+        read_bytes: 0,
+        duration_ms: 0,
+        whole: true,
+    };
+    let pin = pins.first().map(|(_, pin)| pin.clone());
+    let mut heal = Heal { vault, sources, request, context, pin, outcome };
+    let result = tokio::select! {
+        result = heal.run() => result,
+        error = pins::keep_fresh(&pins) => Err(error),
+        () = context.stop.stopped() => context.stop.check(),
+    };
+    let mut outcome = heal.outcome;
+    pins::release(pins).await;
+    result?;
+    context.progress.enter(Phase::Done);
+    outcome.whole = outcome.objects.iter().all(|object| object.healed)
+        && outcome.collections.iter().all(|collection| collection.still_damaged_files == 0);
+    outcome.duration_ms = context.clock.now().millis_since(started);
+    Ok(outcome)
+}
+
+/// Rebuilds the index objects of a vault from its packs. Answers what was found and what was done about it.
+///
+/// # Errors
+/// [`EngineError::Vault`], [`EngineError::Stopped`].
+pub async fn repair_vault(
+    vault: &Vault,
+    dry_run: bool,
+    context: &RunContext,
+) -> Result<(RepairPlan, RepairOutcome), EngineError> {
+    let region = vault.region_id();
+    let vault = vault.clone().with_throttle(context.throttle.clone());
+    if dry_run {
+        let plan = vault.plan_repair().await.map_err(EngineError::vault(region))?;
+        return Ok((plan, RepairOutcome::default()));
+    }
+    // A prune on another host must not remove packs while they are written into new index objects.
+    let pins = take_pins(&vault, &[], context).await?;
+    let work = async {
+        let plan = vault.plan_repair().await.map_err(EngineError::vault(region))?;
+        context.stop.check()?;
+        let outcome = vault.run_repair(&plan).await.map_err(EngineError::vault(region))?;
+        Ok((plan, outcome))
+    };
+    let result = tokio::select! {
+        result = work => result,
+        error = pins::keep_fresh(&pins) => Err(error),
+    };
+    pins::release(pins).await;
+    result
+}
+
+/// The vault to heal first. A heal may reference and read anything, here and there.
+async fn take_pins(
+    vault: &Vault,
+    sources: &[Vault],
+    context: &RunContext,
+) -> Result<Vec<(RegionId, Pin)>, EngineError> {
+    let job_id = JobId::from_random(draw(context.random.as_ref())?);
+    let mut pins = Vec::new();
+    for vault in std::iter::once(vault).chain(sources) {
+        let request = PinRequest {
+            job_id: job_id.clone(),
+            job_type: JobType::Copy,
+            token: 1,
+            random: draw(context.random.as_ref())?,
+            relies_on: ReliesOn { everything: true, ..ReliesOn::default() },
+            state: Value::Null,
+        };
+        let region = vault.region_id();
+        let pin = vault.pin(request, Arc::clone(&context.clock)).await.map_err(EngineError::vault(region))?;
+        pins.push((region.clone(), pin));
+    }
+    Ok(pins)
+}
+
+impl Heal<'_> {
+    async fn run(&mut self) -> Result<(), EngineError> {
+        self.context.progress.enter(Phase::Proof);
+        if !self.request.dry_run {
+            // Before anything that is encrypted in them: nothing is done in a vault that is not encrypted.
+            for source in &self.sources {
+                let copied = self.vault.copy_session_objects(source).await;
+                copied.map_err(EngineError::vault(self.vault.region_id()))?;
+            }
+        }
+        self.index().await?;
+        let backups = match &self.request.backup {
+            Some(backup) => vec![backup.clone()],
+            None => self.all_backups().await?,
+        };
+        let mut parts = Vec::new();
+        for backup in &backups {
+            self.context.stop.check()?;
+            parts.extend(self.manifests(backup).await?);
+        }
+        self.outcome.backups = backups.len() as u64;
+        self.packs(parts).await
+    }
+
+    /// Backups that this vault or a source knows, if any of it is or should be here.
+    async fn all_backups(&self) -> Result<Vec<BackupId>, EngineError> {
+        let mut all = BTreeSet::new();
+        for vault in std::iter::once(&self.vault).chain(&self.sources) {
+            let listing = vault.list_backups().await.map_err(EngineError::vault(vault.region_id()))?;
+            let here = vault.id() == self.vault.id();
+            for backup in listing.backups {
+                let names_us = |part: &PartRef| part.vault_id == *self.vault.id();
+                let is_home = backup.root.home_region == *self.vault.region_id();
+                if here || is_home || backup.root.parts.iter().any(names_us) {
+                    all.insert(backup.root.backup_id);
+                }
+            }
+            all.extend(listing.damaged.into_iter().filter(|_| here).map(|(id, _)| id));
+        }
+        Ok(all.into_iter().collect())
+    }
+
+    /// Rebuilds index objects. What is wrong with packs is found later, by reading them.
+    async fn index(&mut self) -> Result<(), EngineError> {
+        let region = self.vault.region_id().clone();
+        let plan = self.vault.plan_repair().await.map_err(EngineError::vault(&region))?;
+        for damage in &plan.damaged {
+            let how = "its packs were listed again in a new index object".to_owned();
+            let (object, found) = (damage.object.clone(), damage.found.clone());
+            self.outcome.objects.push(HealedObject { object, found, healed: true, how });
+        }
+        // Packs that are merely in no index object are found by their ends; writing them down is worth a heal anyway.
+        if !self.request.dry_run && !plan.damaged.is_empty() {
+            self.vault.run_repair(&plan).await.map_err(EngineError::vault(&region))?;
+        }
+        Ok(())
+    }
+
+    /// The vault of this id among those that are open, for people.
+    fn place_of(&self, id: &VaultId) -> String {
+        let found = self.sources.iter().find(|source| source.id() == id);
+        found.map_or_else(|| id.to_string(), |source| format!("region {} ({})", source.region_id(), source.place()))
+    }
+
+    fn note(&mut self, damage: &DamagedObject, healed: bool, how: impl Into<String>) {
+        let (object, found) = (damage.object.clone(), damage.found.clone());
+        self.outcome.objects.push(HealedObject { object, found, healed, how: how.into() });
+    }
+}
