@@ -135,6 +135,7 @@ pub(crate) fn verify(outcome: &VerifyOutcome) -> String {
     }
     let verdict = match (outcome.whole, outcome.sample_percent) {
         (false, _) => "is DAMAGED",
+        (true, None) if !outcome.is_sound() => "can be restored, but objects of its vault are DAMAGED",
         (true, None) => "is whole",
         (true, Some(_)) => "is whole as far as the sample goes",
     };

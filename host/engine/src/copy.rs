@@ -3,7 +3,7 @@
 //! Order: blobs and their index, then a part, then a receipt that names it. The receipt is what makes the copy count, and
 //! it repeats the root, so the vault with the copy can be restored from alone for the collections it holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use longshore_model::{BackupId, CollectionName, JobId, JobType, Phase, RegionId};
@@ -142,11 +142,8 @@ async fn write(
         let reader = part.vault.open_reader().await.map_err(EngineError::vault(part.vault.region_id()))?;
         readers.insert(part.vault.id().clone(), reader);
     }
-    for (place, collection) in collections.iter().enumerate() {
-        let reader = readers
-            .get(collection.vault.id())
-            .ok_or_else(|| EngineError::Internal { what: "a reader of a vault got lost".to_owned() })?;
-        copy_collection(place, collection, reader, &session, region, context).await?;
+    for reader in readers.values() {
+        copy_blobs(reader, collections, &session, region, context).await?;
     }
     context.stop.check()?;
     context.progress.enter(Phase::Commit);
@@ -166,20 +163,38 @@ async fn write(
     Ok(part.reference.sizes.new_bytes)
 }
 
-async fn copy_collection(
-    place: usize,
-    collection: &OpenedCollection<'_>,
+/// Copies what one vault holds of these collections: whole packs where most of one is wanted, single blobs else. All
+/// collections at once, because a pack holds blobs of several.
+async fn copy_blobs(
     reader: &Reader,
+    collections: &[OpenedCollection<'_>],
     session: &Session,
     region: &RegionId,
     context: &RunContext,
 ) -> Result<(), EngineError> {
-    let from = collection.vault.region_id();
-    let blobs: Vec<BlobId> = collection.files.files.iter().flat_map(|file| file.blobs.iter().copied()).collect();
-    // Whole packs where most of one is wanted, single blobs else; what is there already is not read.
-    let on_bytes = |bytes| context.progress.add(place, bytes);
+    let from = reader.vault().region_id();
+    // Which collections a blob counts for, once for each use: progress is told in bytes of files.
+    let mut uses: HashMap<BlobId, Vec<usize>> = HashMap::new();
+    let mut blobs = Vec::new();
+    for (place, collection) in collections.iter().enumerate() {
+        if collection.vault.id() != reader.vault().id() {
+            continue;
+        }
+        for blob in collection.files.files.iter().flat_map(|file| &file.blobs) {
+            let places = uses.entry(*blob).or_default();
+            if places.is_empty() {
+                blobs.push(*blob);
+            }
+            places.push(place);
+        }
+    }
+    let on_blob = |blob: &BlobId, bytes: u64| {
+        for place in uses.get(blob).into_iter().flatten() {
+            context.progress.add(*place, bytes);
+        }
+    };
     let copied = tokio::select! {
-        copied = session.copy_from(reader, &blobs, &on_bytes) => copied.map_err(EngineError::vault(region))?,
+        copied = session.copy_from(reader, &blobs, &on_blob) => copied.map_err(EngineError::vault(region))?,
         () = context.stop.stopped() => return context.stop.check(),
     };
     match copied.unreadable.into_iter().next() {

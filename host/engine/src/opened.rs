@@ -106,7 +106,23 @@ impl OpenedBackup {
         copies.dedup();
         let parts = read_parts(vaults, &first.root, &copies, &mut damages).await?;
         let committed = first.committed();
-        Ok(Self { root: first.root, committed, parts, damages })
+        let mut opened = Self { root: first.root, committed, parts, damages };
+        opened.forget_replaced_parts();
+        Ok(opened)
+    }
+
+    /// A lost part is no damage any more once its vault has another part of the commit and nothing is missing: that is how
+    /// a heal replaces it, because the root goes on naming the lost one.
+    fn forget_replaced_parts(&mut self) {
+        if self.require_complete().is_err() {
+            return;
+        }
+        let root = &self.root.open;
+        let replaced = |damage: &DamagedObject| {
+            let named = root.parts.iter().any(|part| part.key == damage.object);
+            named && self.parts.iter().any(|part| *part.vault.region_id() == damage.region)
+        };
+        self.damages.retain(|damage| !replaced(damage));
     }
 
     /// The names, schema and decisions of the backup.

@@ -38,7 +38,8 @@ pub(crate) async fn run(arguments: Verify, output: Output, stop: &StopSignal) ->
         all => serde_json::json!({ "whole": whole, "backups": all }),
     };
     output.result(&value, || outcomes.iter().map(tables::verify).collect::<Vec<_>>().join("\n\n"));
-    Ok(if whole { Exit::Done } else { Exit::Damaged })
+    let sound = outcomes.iter().all(longshore_engine::VerifyOutcome::is_sound);
+    Ok(if sound { Exit::Done } else { Exit::Damaged })
 }
 
 /// A program that gets the path of the restored database and says by its exit code whether it could be opened.

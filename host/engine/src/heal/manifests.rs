@@ -4,10 +4,12 @@
 //! a copy of the whole vault; when there is none, a new one is made from the parts of other vaults, for those of their
 //! collections whose blobs are all here still: so a heal never brings a collection into a region it was not placed in.
 
+use std::collections::HashSet;
+
 use longshore_model::{BackupId, VaultId};
 use longshore_vault::{
-    CollectionFiles, CollectionSealed, CommittedRoot, LoadedBackup, Part, PartDraft, PartRef, PartSealed, Sealed,
-    SessionOptions, Vault, VaultError,
+    BlobId, CollectionFiles, CollectionSealed, CommittedRoot, LoadedBackup, Part, PartDraft, PartRef, PartSealed,
+    Sealed, Session, SessionOptions, Vault, VaultError,
 };
 
 use super::{Heal, PartHere};
@@ -33,6 +35,7 @@ impl Heal<'_> {
         let Some(mut known) = self.known(backup).await? else { return Ok(Vec::new()) };
         let root = known.newest.committed();
         self.root(&root, &known).await?;
+        self.parts_of_damaged_receipts(&root, &mut known).await?;
         let (mut parts, mut lost) = (Vec::new(), Vec::new());
         for reference in std::mem::take(&mut known.here) {
             match self.part(&reference).await? {
@@ -47,21 +50,35 @@ impl Heal<'_> {
         Ok(parts)
     }
 
+    /// A copy that was made later is named by its receipt alone. Where that is damaged, a good part of the same commit
+    /// says as much: a part is written only when all of it is there.
+    async fn parts_of_damaged_receipts(&self, root: &CommittedRoot, known: &mut Known) -> Result<(), EngineError> {
+        if known.damaged.iter().all(|damage| damage.object == root.key) {
+            return Ok(());
+        }
+        let good = self.vault.good_parts(&root.backup_id, root.token).await;
+        for (reference, _) in good.map_err(EngineError::vault(self.vault.region_id()))? {
+            if !known.here.contains(&reference) {
+                known.here.push(reference);
+            }
+        }
+        Ok(())
+    }
+
     /// Asks every vault; `None` (and a result that says so) when no vault has a good root or receipt of the newest commit.
     async fn known(&mut self, backup: &BackupId) -> Result<Option<Known>, EngineError> {
         let mut commits = Vec::new();
-        for vault in std::iter::once(&self.vault).chain(&self.sources) {
+        for (place, vault) in std::iter::once(&self.vault).chain(&self.sources).enumerate() {
             let found = vault.commits_of(backup).await.map_err(EngineError::vault(vault.region_id()))?;
-            commits.extend(found.into_iter().map(|commit| (vault.clone(), commit)));
+            // The vault itself comes first. Not told by id: a copy of the whole vault has the same one.
+            let here = place == 0;
+            commits.extend(found.into_iter().map(|commit| (vault.clone(), here, commit)));
         }
-        let Some(token) = commits.iter().map(|(_, commit)| commit.token).max() else {
+        let Some(token) = commits.iter().map(|(_, _, commit)| commit.token).max() else {
             return Err(EngineError::NotFound { what: "backup", id: backup.to_string() });
         };
         let (mut good, mut damaged) = (Vec::new(), Vec::new());
-        let place = self.vault.place();
-        for (vault, commit) in commits.into_iter().filter(|(_, commit)| commit.token == token) {
-            // Not by id: a copy of the whole vault has the same one.
-            let here = vault.place() == place;
+        for (vault, here, commit) in commits.into_iter().filter(|(_, _, commit)| commit.token == token) {
             match commit.loaded {
                 Ok(loaded) => good.push((vault, here, loaded)),
                 Err(error) if here => {
@@ -153,12 +170,17 @@ impl Heal<'_> {
             self.note(damage, false, "no other vault has a part with collections whose bytes are still here");
             return Ok(None);
         }
-        let names: Vec<String> = collections.iter().map(|(_, sealed)| sealed.name.to_string()).collect();
-        let how = format!("a new part names what other vaults know and is still here: {}", names.join(", "));
+        let how = |collections: &[(CollectionFiles, CollectionSealed)]| {
+            let names: Vec<String> = collections.iter().map(|(_, sealed)| sealed.name.to_string()).collect();
+            format!("a new part names what other vaults know and is still here: {}", names.join(", "))
+        };
         let Some(pin) = self.pin.clone() else {
-            self.note(damage, true, how);
+            self.note(damage, true, how(&collections));
             return Ok(None);
         };
+        let session = self.vault.begin(&pin, SessionOptions::default()).await.map_err(EngineError::vault(&region))?;
+        let collections = self.readable(&session, collections).await?;
+        let how = how(&collections);
         let numbered = || (0_u32..).zip(&collections);
         let draft = PartDraft {
             backup_id: backup.clone(),
@@ -172,7 +194,6 @@ impl Heal<'_> {
                     .collect(),
             }),
         };
-        let session = self.vault.begin(&pin, SessionOptions::default()).await.map_err(EngineError::vault(&region))?;
         let finished = session.finish(draft).await.map_err(EngineError::vault(&region))?;
         self.vault.put_receipt(root, &finished.reference).await.map_err(EngineError::vault(&region))?;
         self.note(damage, true, how);
@@ -201,6 +222,31 @@ impl Heal<'_> {
         }
         found.sort_by(|(_, one), (_, other)| one.name.cmp(&other.name));
         Ok(found)
+    }
+
+    /// Stores again what lies in packs that are noted as damaged, from here or from sources, and leaves out collections
+    /// of which something can be read nowhere.
+    async fn readable(
+        &self,
+        session: &Session,
+        mut collections: Vec<(CollectionFiles, CollectionSealed)>,
+    ) -> Result<Vec<(CollectionFiles, CollectionSealed)>, EngineError> {
+        let blobs_of = |files: &CollectionFiles| -> Vec<BlobId> {
+            files.files.iter().flat_map(|file| file.blobs.iter().copied()).collect()
+        };
+        let mut missing: Vec<BlobId> = collections.iter().flat_map(|(files, _)| blobs_of(files)).collect();
+        for source in std::iter::once(&self.vault).chain(&self.sources) {
+            let reader = source.open_reader().await.map_err(EngineError::vault(source.region_id()))?;
+            let copied = session.copy_from(&reader, &missing, &|_, _| {}).await;
+            let copied = copied.map_err(EngineError::vault(self.vault.region_id()))?;
+            missing = copied.unreadable.into_iter().map(|(blob, _)| blob).collect();
+            if missing.is_empty() {
+                break;
+            }
+        }
+        let missing: HashSet<BlobId> = missing.into_iter().collect();
+        collections.retain(|(files, _)| blobs_of(files).iter().all(|blob| !missing.contains(blob)));
+        Ok(collections)
     }
 
     /// Every vault with a part of a backup, but the home vault, has a receipt. A damaged one goes aside once a good one

@@ -117,7 +117,7 @@ impl Heal<'_> {
                 break;
             }
             let reader = source.open_reader().await.map_err(EngineError::vault(source.region_id()))?;
-            let copied = session.copy_from(&reader, &missing, &|_| {}).await;
+            let copied = session.copy_from(&reader, &missing, &|_, _| {}).await;
             let copied = copied.map_err(EngineError::vault(&region))?;
             missing.clear();
             for (blob, error) in copied.unreadable {

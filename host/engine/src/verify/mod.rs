@@ -228,7 +228,6 @@ impl<'a> Run<'a> {
     }
 
     async fn look_at(&self, opened: &OpenedBackup, outcome: &mut VerifyOutcome) -> Result<(), EngineError> {
-        outcome.whole &= opened.damages.is_empty();
         outcome.damaged_objects.extend(opened.damages.iter().cloned());
         if let Err(error) = opened.require_complete() {
             outcome.lost_collections = opened.lost_collections()?;

@@ -41,7 +41,8 @@ pub struct VerifyOutcome {
     pub opened: bool,
     /// How long it took, in milliseconds.
     pub duration_ms: i64,
-    /// True when nothing of it is damaged, as far as was looked.
+    /// True when every collection of it can be restored, as far as was looked. Objects that only repeat others may be
+    /// damaged all the same ([`VerifyOutcome::is_sound`]).
     pub whole: bool,
 }
 
@@ -123,6 +124,12 @@ impl VerifyOutcome {
             duration_ms: 0,
             whole: true,
         }
+    }
+
+    /// True when nothing at all was found damaged.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.whole && self.damaged_objects.is_empty()
     }
 
     pub(super) fn problem(&mut self, what: String) {

@@ -41,8 +41,8 @@ struct CopyPlan {
 }
 
 impl Session {
-    /// Stores these blobs of another vault of the same project here, as far as they are not here yet. `on_bytes` is told
-    /// the plain length of each blob that is done, blobs that were here included. As with [`Session::put`], what was
+    /// Stores these blobs of another vault of the same project here, as far as they are not here yet. `on_blob` is told
+    /// each blob that is done and its plain length, blobs that were here included. As with [`Session::put`], what was
     /// stored is durable only after [`Session::checkpoint`] or [`Session::finish`].
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl Session {
         &self,
         reader: &Reader,
         blobs: &[BlobId],
-        on_bytes: &(dyn Fn(u64) + Send + Sync),
+        on_blob: &(dyn Fn(&BlobId, u64) + Send + Sync),
     ) -> Result<CopiedBlobs, VaultError> {
         let (here, there) = (self.shared.vault.project_id(), reader.vault().project_id());
         if here != there {
@@ -64,7 +64,7 @@ impl Session {
         for blob in blobs {
             if self.shared.has(blob) {
                 copied.present += 1;
-                on_bytes(length(blob));
+                on_blob(blob, length(blob));
             } else {
                 missing.push(*blob);
             }
@@ -78,13 +78,13 @@ impl Session {
         for (adopted, wanted) in done {
             if adopted {
                 copied.packs += 1;
-                wanted.iter().for_each(|blob| on_bytes(length(blob)));
+                wanted.iter().for_each(|blob| on_blob(blob, length(blob)));
             } else {
                 // Damaged as a whole; most of its blobs may still be good, or lie elsewhere too.
                 plan.single.extend(wanted);
             }
         }
-        self.copy_singly(reader, plan.single, &mut copied, on_bytes).await?;
+        self.copy_singly(reader, plan.single, &mut copied, on_blob).await?;
         Ok(copied)
     }
 
@@ -93,7 +93,7 @@ impl Session {
         reader: &Reader,
         blobs: Vec<BlobId>,
         copied: &mut CopiedBlobs,
-        on_bytes: &(dyn Fn(u64) + Send + Sync),
+        on_blob: &(dyn Fn(&BlobId, u64) + Send + Sync),
     ) -> Result<(), VaultError> {
         let mut results = stream::iter(blobs)
             .map(|blob| async move {
@@ -123,7 +123,7 @@ impl Session {
             match result {
                 Ok(length) => {
                     copied.blobs += 1;
-                    on_bytes(length);
+                    on_blob(&blob, length);
                 }
                 Err(error) => copied.unreadable.push((blob, error)),
             }

@@ -129,9 +129,9 @@ async fn a_backup_is_copied_by_whole_packs_byte_for_byte() {
     let reader = vault.open_reader().await.unwrap();
     let session = session(&other, 1).await;
     let done = Mutex::new(0);
-    let on_bytes = |bytes| *done.lock().unwrap() += bytes;
+    let on_blob = |_: &BlobId, bytes| *done.lock().unwrap() += bytes;
     let wanted = blobs(&part.part);
-    let copied = session.copy_from(&reader, &wanted, &on_bytes).await.unwrap();
+    let copied = session.copy_from(&reader, &wanted, &on_blob).await.unwrap();
     assert_eq!((copied.packs as usize, copied.blobs), (part.part.open.packs.len(), 0));
     assert!(copied.unreadable.is_empty());
     session.checkpoint().await.unwrap();
@@ -145,7 +145,7 @@ async fn a_backup_is_copied_by_whole_packs_byte_for_byte() {
     }
     // Every blob was reported, as often as it was asked for or once; again, nothing moves.
     assert!(*done.lock().unwrap() > 0);
-    let again = session.copy_from(&reader, &wanted, &|_| {}).await.unwrap();
+    let again = session.copy_from(&reader, &wanted, &|_, _| {}).await.unwrap();
     assert_eq!((again.packs, again.blobs, again.present as usize), (0, 0, wanted.len()));
 }
 
@@ -157,7 +157,7 @@ async fn a_few_blobs_of_a_pack_are_copied_without_the_rest_and_what_is_there_is_
     small.sort_by_key(|blob| reader.blob_bytes(blob).unwrap());
     let wanted = &small[..2];
     let session = session(&other, 1).await;
-    let copied = session.copy_from(&reader, wanted, &|_| {}).await.unwrap();
+    let copied = session.copy_from(&reader, wanted, &|_, _| {}).await.unwrap();
     assert_eq!((copied.packs, copied.blobs), (0, 2));
     session.checkpoint().await.unwrap();
     let bytes: u64 = bytes_of(&other_store, &keys(&other_store, "packs").await[0]).await.len() as u64;
@@ -165,7 +165,7 @@ async fn a_few_blobs_of_a_pack_are_copied_without_the_rest_and_what_is_there_is_
     // A pack of which most is here already is not copied whole either.
     let most: Vec<BlobId> = small[2..].to_vec();
     let session = self::session(&other, 2).await;
-    session.copy_from(&reader, &most, &|_| {}).await.unwrap();
+    session.copy_from(&reader, &most, &|_, _| {}).await.unwrap();
     session.checkpoint().await.unwrap();
     assert_eq!(other.open_reader().await.unwrap().blob_count(), reader.blob_count());
 }
@@ -179,7 +179,7 @@ async fn a_copy_of_a_damaged_pack_takes_what_is_good_and_names_the_rest() {
     let bad = verify(&vault, &backup_id(1), VerifyLevel::Decoded).await.bad_blobs;
     let reader = vault.open_reader().await.unwrap();
     let session = session(&other, 1).await;
-    let copied = session.copy_from(&reader, &blobs(&part.part), &|_| {}).await.unwrap();
+    let copied = session.copy_from(&reader, &blobs(&part.part), &|_, _| {}).await.unwrap();
     let mut unreadable: Vec<BlobId> = copied.unreadable.iter().map(|(blob, _)| *blob).collect();
     unreadable.sort_unstable();
     unreadable.dedup();
@@ -199,14 +199,14 @@ async fn packs_are_never_copied_between_projects() {
     let foreign = Vault::init(memory(), foreign).await.unwrap();
     let session = session(&foreign, 1).await;
     let reader = vault.open_reader().await.unwrap();
-    assert!(session.copy_from(&reader, &blobs(&part.part), &|_| {}).await.is_err());
+    assert!(session.copy_from(&reader, &blobs(&part.part), &|_, _| {}).await.is_err());
 }
 
 #[tokio::test]
 async fn a_pack_is_healed_by_the_same_pack_elsewhere_and_never_by_a_damaged_one() {
     let Pair { store, vault, other_store, other, part } = pair().await;
     let session = session(&other, 1).await;
-    session.copy_from(&vault.open_reader().await.unwrap(), &blobs(&part.part), &|_| {}).await.unwrap();
+    session.copy_from(&vault.open_reader().await.unwrap(), &blobs(&part.part), &|_, _| {}).await.unwrap();
     session.checkpoint().await.unwrap();
     let all = keys(&store, "packs").await;
     let (flipped, lost) = (&all[0], &all[1]);

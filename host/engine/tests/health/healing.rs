@@ -1,0 +1,107 @@
+//! Heals that have to be careful.
+
+use longshore_engine::{HealRequest, VerifyLevel, heal};
+use longshore_vault::{Vault, VaultOptions};
+use object_store::ObjectStoreExt;
+use object_store::memory::InMemory;
+use std::sync::Arc;
+
+use crate::support::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_what_could_be_healed_and_writes_nothing() {
+    let place = Place::new().await;
+    let packs = keys(&place.home_store, "packs").await;
+    flip(&place.home_store, &packs[0], 5_000).await;
+    let before = keys(&place.home_store, "").await;
+    let request = HealRequest { backup: None, level: VerifyLevel::Stored, dry_run: true };
+    let outcome = heal(&place.home, std::slice::from_ref(&place.other), &request, &context()).await.unwrap();
+    assert!(outcome.dry_run && outcome.whole && outcome.objects.len() == 1, "{outcome:?}");
+    assert_eq!(keys(&place.home_store, "").await, before);
+    assert!(!place.verify(VerifyLevel::Stored).await.unwrap().whole);
+    assert!(place.heal().await.unwrap().whole);
+    assert!(place.verify(VerifyLevel::Stored).await.unwrap().whole);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_in_the_same_place_of_both_vaults_is_reported_by_collection_and_nothing_good_is_touched() {
+    let place = Place::new().await;
+    let packs = keys(&place.home_store, "packs").await;
+    let pack = &packs[0];
+    let length = bytes_of(&place.home_store, pack).await.len();
+    flip(&place.home_store, pack, length / 3).await;
+    // In the other vault another pack of the same name is damaged elsewhere, and one more.
+    flip(&place.other_store, pack, length / 3).await;
+    flip(&place.other_store, &packs[1], 200).await;
+    let right = bytes_of(&place.home_store, &packs[1]).await;
+    let outcome = place.heal().await.unwrap();
+    assert!(!outcome.whole, "{outcome:?}");
+    let still: Vec<_> = outcome.collections.iter().filter(|one| one.still_damaged_files > 0).collect();
+    assert!(!still.is_empty() && still.iter().all(|one| !one.reasons.is_empty()), "{outcome:?}");
+    assert_eq!(bytes_of(&place.home_store, &packs[1]).await, right);
+    // What verify says afterwards is the same.
+    let verified = place.verify(VerifyLevel::Decoded).await.unwrap();
+    let names: std::collections::BTreeSet<String> = still.iter().map(|one| one.name.clone()).collect();
+    assert_eq!(hit(&verified), names);
+    // The next backup of the same cluster stores again what is missing, and with it the old one is whole.
+    place.back_up(&[]).await;
+    assert!(place.verify(VerifyLevel::Decoded).await.unwrap().whole);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_that_only_other_packs_can_replace_is_replaced_by_new_ones() {
+    let place = Place::new().await;
+    // A third vault, with the same files in packs of its own making.
+    let store: Store = Arc::new(InMemory::new());
+    let third = Vault::init(store.clone(), beside(&place.home)).await.unwrap();
+    let reader = place.home.open_reader().await.unwrap();
+    let pin = third.pin(pin_request(), context().clock).await.unwrap();
+    let session = third.begin(&pin, longshore_vault::SessionOptions::default()).await.unwrap();
+    let loaded = place.home.load_backup(&place.backup).await.unwrap();
+    let part = place.home.load_part_of(&loaded).await.unwrap();
+    for blob in part.open.collections.iter().flat_map(|one| &one.files).flat_map(|file| &file.blobs) {
+        session.put(reader.read_blob(blob).await.unwrap(), longshore_model::Codec::Store).await.unwrap();
+    }
+    session.checkpoint().await.unwrap();
+    let packs = keys(&place.home_store, "packs").await;
+    let length = bytes_of(&place.home_store, &packs[0]).await.len();
+    flip(&place.home_store, &packs[0], length / 2).await;
+    place.home_store.delete(&packs[1]).await.unwrap();
+    let request = HealRequest { backup: Some(place.backup.clone()), level: VerifyLevel::Stored, dry_run: false };
+    let outcome = heal(&place.home, &[third], &request, &context()).await.unwrap();
+    assert!(outcome.whole, "{outcome:?}");
+    assert_eq!(place.restore(&[]).await.unwrap(), 5);
+    assert!(place.verify(VerifyLevel::Decoded).await.unwrap().whole);
+    // Nothing relies on the damaged pack any more: without it everything is whole.
+    place.home_store.delete(&packs[0]).await.unwrap();
+    assert!(place.verify(VerifyLevel::Decoded).await.unwrap().whole);
+    assert_eq!(place.restore(&[]).await.unwrap(), 5);
+}
+
+fn pin_request() -> longshore_vault::PinRequest {
+    longshore_vault::PinRequest {
+        job_id: "job-1".parse().unwrap(),
+        job_type: longshore_model::JobType::Copy,
+        token: 1,
+        random: [3; 8],
+        relies_on: longshore_vault::ReliesOn { everything: true, ..longshore_vault::ReliesOn::default() },
+        state: serde_json::Value::Null,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copied_backup_shares_the_packs_of_the_first_byte_for_byte() {
+    let place = Place::new().await;
+    let (home, other) = (keys(&place.home_store, "packs").await, keys(&place.other_store, "packs").await);
+    assert_eq!(home, other);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vaults_of_other_projects_heal_nothing() {
+    let place = Place::new().await;
+    let options = VaultOptions::random("proj-else".parse().unwrap(), "us".parse().unwrap(), None).unwrap();
+    let foreign = Vault::init(Arc::new(InMemory::new()), options).await.unwrap();
+    let request = HealRequest { backup: None, level: VerifyLevel::Stored, dry_run: false };
+    let error = heal(&place.home, &[foreign], &request, &context()).await.unwrap_err().to_string();
+    assert!(error.contains("proj-else"), "{error}");
+}

@@ -1,0 +1,7 @@
+//! Damage: verify names what is hit, what is not hit is restored, heal repairs it from another vault.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod corruption;
+mod healing;
+mod support;
+mod verifying;
