@@ -167,7 +167,7 @@ fn verified(one: &VerifiedCollection, outcome: &VerifyOutcome) -> Vec<String> {
         (0, false) => "damaged".to_owned(),
         (damaged, _) => format!("{damaged} files damaged"),
     };
-    let share = if one.blobs == 0 { 100 } else { one.checked_blobs.saturating_mul(100) / one.blobs };
+    let share = one.checked_blobs.saturating_mul(100).checked_div(one.blobs).unwrap_or(100);
     let checked = if outcome.level == VerifyLevel::Exists { "-".to_owned() } else { format!("{share}%") };
     vec![
         one.name.to_string(),

@@ -283,7 +283,7 @@ async fn a_copy_into_another_vault_of_the_project_needs_no_reader_key() {
     let session = away.begin(&pin, SessionOptions::default()).await.unwrap();
     let blobs: Vec<BlobId> =
         part.part.open.collections.iter().flat_map(|one| &one.files).flat_map(|file| file.blobs.clone()).collect();
-    let copied = session.copy_from(&home.open_reader().await.unwrap(), &blobs, &|_| {}).await.unwrap();
+    let copied = session.copy_from(&home.open_reader().await.unwrap(), &blobs, &|_, _| {}).await.unwrap();
     assert!(copied.unreadable.is_empty() && copied.blobs == 0, "{copied:?}");
     let draft = PartDraft {
         backup_id: backup_id(1),
@@ -337,7 +337,7 @@ async fn packs_of_a_plain_vault_are_not_taken_into_an_encrypted_one() {
     let session = vault.begin(&pin, SessionOptions::default()).await.unwrap();
     let blobs: Vec<BlobId> =
         part.open.collections.iter().flat_map(|one| &one.files).flat_map(|file| file.blobs.clone()).collect();
-    let copied = session.copy_from(&plain.open_reader().await.unwrap(), &blobs, &|_| {}).await.unwrap();
+    let copied = session.copy_from(&plain.open_reader().await.unwrap(), &blobs, &|_, _| {}).await.unwrap();
     assert!(copied.packs == 0 && copied.blobs > 0, "{copied:?}");
     session.checkpoint().await.unwrap();
     let secret = noise(10, 64);
