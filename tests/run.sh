@@ -53,6 +53,7 @@ install_packages() {
   command -v python3 >/dev/null || missing+=(python3)
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
   command -v curl >/dev/null || missing+=(curl)
+  command -v strace >/dev/null || missing+=(strace)
   if [ ${#missing[@]} -eq 0 ]; then
     echo "nothing is missing"
     return 0
