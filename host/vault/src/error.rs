@@ -310,6 +310,38 @@ pub enum VaultError {
         /// What was tried.
         what: &'static str,
     },
+    /// This host's clock and the store's differ too much for a prune to judge ages.
+    #[error(
+        "the store of {place} says it is {store}, this host says it is {host}: more than {} minutes apart, so nothing is \
+         pruned. Set the clock right (NTP), then run it again", limit_ms / 60_000
+    )]
+    ClockSkew {
+        /// Where.
+        place: String,
+        /// The store's time.
+        store: longshore_model::Timestamp,
+        /// This host's.
+        host: longshore_model::Timestamp,
+        /// How far apart they may be, in milliseconds.
+        limit_ms: i64,
+    },
+    /// The store does not let these credentials delete.
+    #[error(
+        "the store refuses to delete `{key}`: {source}. Backups, restores and copies need no permission to delete, a \
+         prune does: run it with credentials that may delete"
+    )]
+    MayNotDelete {
+        /// The first object it was refused for.
+        key: String,
+        /// What the store said.
+        source: object_store::Error,
+    },
+    /// A prune took too long between looking and deleting.
+    #[error("this prune of {place} was held up for too long after it had looked what is needed: run it again")]
+    PruneHeldUp {
+        /// Where.
+        place: String,
+    },
     /// The system gave no random bytes.
     #[error("the system gave no random bytes: {reason}")]
     NoRandomness {

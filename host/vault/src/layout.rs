@@ -25,8 +25,9 @@ pub(crate) const SET_ASIDE: &str = "set-aside";
 pub(crate) const MARKS: &str = "marks";
 /// Folder of tombstones of backups.
 pub(crate) const WITHDRAWN: &str = "withdrawn";
+/// Folder of records of erasures.
+pub(crate) const ERASURES: &str = "erasures";
 /// Folder of the objects a prune asks the store's time by.
-#[allow(dead_code)]
 pub(crate) const CLOCK: &str = "clock";
 /// Folder of an encrypted vault's wrapped keys.
 pub(crate) const KEYS: &str = "keys";
@@ -166,7 +167,6 @@ pub(crate) fn lapsed_path(pin: &Path) -> Path {
 }
 
 /// Key of a mark.
-#[allow(dead_code)]
 pub(crate) fn mark_path(mark: &MarkId) -> Path {
     Path::from(format!("{MARKS}/{mark}.json"))
 }

@@ -64,6 +64,7 @@ mod pack;
 mod pin;
 mod prune;
 mod reader;
+mod reading;
 mod repair;
 mod session;
 mod survey;
@@ -91,7 +92,10 @@ pub use manifest::{
 };
 pub use pack::BlobEntry;
 pub use pin::{Pin, PinRecord, PinRequest, ReliesOn};
-pub use prune::{Mark, MarkId, MarkState};
+pub use prune::{
+    BackupSpace, Mark, MarkId, MarkState, PlannedObject, PruneAction, PruneOptions, PrunePlan, PruneReason,
+    PruneReport, SpaceReport, VaultPlan, plan_prune, prune,
+};
 pub use reader::{FilePiece, Reader};
 pub use repair::{RepairOutcome, RepairPlan};
 pub use session::{

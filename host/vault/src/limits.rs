@@ -33,6 +33,19 @@ pub struct Limits {
     pub mark_bytes: u64,
     /// Most packs, and most parts, that one mark lists; more are spread over several marks.
     pub mark_entries: usize,
+    /// Furthest that a store's clock and this host's may be apart for a prune, in milliseconds.
+    pub clock_skew_ms: i64,
+    /// A prune takes a pin away only when it lapsed this long ago, in milliseconds.
+    pub pin_lapse_margin_ms: i64,
+    /// What a lapsed pin leaves is kept this long, in milliseconds: no job may be suspended for longer.
+    pub lapsed_kept_ms: i64,
+    /// A prune deletes for at most this long, or one fence if that is longer, after it looked what is needed; in
+    /// milliseconds.
+    pub prune_deletion_ms: i64,
+    /// Unfinished files of a local vault are removed at this age, in milliseconds.
+    pub unfinished_kept_ms: i64,
+    /// More good index objects than this are written together into few.
+    pub index_objects: usize,
     /// Most roots, receipts or parts in one vault.
     pub manifests: usize,
     /// Bytes a session holds in memory when nothing else is asked for: pieces being read, encoded, packed and uploaded.
@@ -73,6 +86,12 @@ impl Limits {
         pin_bytes: 16 * 1024 * 1024,
         mark_bytes: 64 * 1024 * 1024,
         mark_entries: 50_000,
+        clock_skew_ms: 15 * 60 * 1000,
+        pin_lapse_margin_ms: 60 * 60 * 1000,
+        lapsed_kept_ms: 30 * 24 * 60 * 60 * 1000,
+        prune_deletion_ms: 30 * 60 * 1000,
+        unfinished_kept_ms: 24 * 60 * 60 * 1000,
+        index_objects: 64,
         manifests: 1_000_000,
         memory_budget_bytes: 256 * 1024 * 1024,
         memory_budget_min_bytes: 32 * 1024 * 1024,

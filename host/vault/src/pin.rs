@@ -168,7 +168,6 @@ impl Vault {
 
 /// A pin as a prune finds it.
 #[derive(Debug, Clone)]
-#[allow(dead_code)]
 pub(crate) struct ListedPin {
     pub(crate) path: Path,
     /// `None` when it cannot be read: it may rely on anything.

@@ -13,7 +13,6 @@ use crate::{PackId, VaultError, layout};
 
 /// A pack that is there, and when the store says it was written.
 #[derive(Debug, Clone)]
-#[allow(dead_code)]
 pub(crate) struct SurveyedPack {
     pub(crate) pack: PackIndex,
     pub(crate) written: Timestamp,
@@ -21,7 +20,6 @@ pub(crate) struct SurveyedPack {
 
 /// A pack that is there but whose index cannot be read.
 #[derive(Debug, Clone)]
-#[allow(dead_code)]
 pub(crate) struct UnreadablePack {
     pub(crate) id: PackId,
     pub(crate) size_bytes: u64,

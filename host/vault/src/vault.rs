@@ -1,6 +1,6 @@
 //! Creating and opening a vault.
 
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -49,6 +49,7 @@ pub struct Vault {
     objects: Objects,
     header: Arc<Header>,
     keyring: Arc<Keyring>,
+    folder: Option<PathBuf>,
 }
 
 impl Vault {
@@ -81,13 +82,13 @@ impl Vault {
         if let Err(error) = objects.create(&Path::from(HEADER_KEY), bytes).await {
             return match read_header(&objects).await {
                 Ok(found) if found.vault_id == header.vault_id => {
-                    Ok(Self { objects, header: Arc::new(found), keyring })
+                    Ok(Self { objects, header: Arc::new(found), keyring, folder: None })
                 }
                 Ok(found) => Err(VaultError::AlreadyAVault { place, vault_id: found.vault_id }),
                 Err(_) => Err(VaultError::store("write", HEADER_KEY, error)),
             };
         }
-        Ok(Self { objects, header: Arc::new(header), keyring })
+        Ok(Self { objects, header: Arc::new(header), keyring, folder: None })
     }
 
     /// Opens a vault with the keys of whoever opens it; one that is not encrypted without any.
@@ -107,7 +108,7 @@ impl Vault {
             HeaderKey::Plain(id_key) => Keyring::of(id_key.clone()),
             HeaderKey::Age1(check) => Keyring::open(&objects, keys, check).await?,
         };
-        Ok(Self { objects, header: Arc::new(header), keyring: Arc::new(keyring) })
+        Ok(Self { objects, header: Arc::new(header), keyring: Arc::new(keyring), folder: None })
     }
 
     /// Makes a vault of a local folder, which is created if only it is missing.
@@ -115,7 +116,8 @@ impl Vault {
     /// # Errors
     /// As [`Vault::init`], and [`VaultError::Folder`].
     pub async fn init_local(folder: &FilePath, options: VaultOptions) -> Result<Self, VaultError> {
-        Self::init(create_local_store(folder)?, options).await
+        let vault = Self::init(create_local_store(folder)?, options).await?;
+        Ok(Self { folder: Some(folder.to_owned()), ..vault })
     }
 
     /// Opens the vault in a local folder.
@@ -123,7 +125,13 @@ impl Vault {
     /// # Errors
     /// As [`Vault::open`], and [`VaultError::Folder`].
     pub async fn open_local(folder: &FilePath, keys: &Keys) -> Result<Self, VaultError> {
-        Self::open(local_store(folder)?, keys).await
+        let vault = Self::open(local_store(folder)?, keys).await?;
+        Ok(Self { folder: Some(folder.to_owned()), ..vault })
+    }
+
+    /// The folder it is in, when it was opened as one.
+    pub(crate) fn folder(&self) -> Option<&FilePath> {
+        self.folder.as_deref()
     }
 
     /// The same vault under other limits.

@@ -31,6 +31,11 @@ impl MarkId {
         hasher.finalize_xof().fill(&mut id);
         Self(id)
     }
+
+    /// The 16 bytes.
+    pub(super) fn bytes(self) -> [u8; 16] {
+        self.0
+    }
 }
 
 impl fmt::Display for MarkId {
@@ -170,7 +175,6 @@ fn parse(id: MarkId, bytes: &[u8]) -> Option<Mark> {
 }
 
 /// Writes marks: as many objects as the limits ask for, each durable when this returns.
-#[allow(dead_code)]
 pub(crate) async fn write(
     objects: &Objects,
     state: MarkState,

@@ -28,6 +28,8 @@ use super::intercept::{Hook, Intercept, Operation, Past, Verdict};
 pub enum Effect {
     /// The operation is refused and nothing is done.
     Fail,
+    /// The credentials do not suffice.
+    Deny,
     /// It is done, but the answer is an error, as after a timeout.
     SucceedThenFail,
     /// A put leaves this many bytes and answers with an error. Other operations are refused.
@@ -133,6 +135,7 @@ impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fail => f.write_str("error"),
+            Self::Deny => f.write_str("denied"),
             Self::SucceedThenFail => f.write_str("done-then-error"),
             Self::Torn(bytes) => write!(f, "torn({bytes})"),
             Self::StorageFull => f.write_str("full"),
@@ -153,6 +156,7 @@ impl FromStr for Effect {
         };
         match word {
             "error" => Ok(Self::Fail),
+            "denied" => Ok(Self::Deny),
             "done-then-error" => Ok(Self::SucceedThenFail),
             "torn" => Ok(Self::Torn(usize::try_from(number).unwrap_or(usize::MAX))),
             "full" => Ok(Self::StorageFull),
@@ -371,6 +375,10 @@ impl Hook for Planned {
         match due {
             None => Verdict::Go,
             Some(Effect::Fail) => Verdict::Refuse(planned(std::io::ErrorKind::ConnectionReset)),
+            Some(Effect::Deny) => Verdict::Refuse(object_store::Error::PermissionDenied {
+                path: key.to_owned(),
+                source: "planned fault".into(),
+            }),
             Some(Effect::SucceedThenFail) => Verdict::DoThenFail(planned(std::io::ErrorKind::TimedOut)),
             Some(Effect::Torn(bytes)) => Verdict::Tear(bytes, planned(std::io::ErrorKind::ConnectionReset)),
             Some(Effect::StorageFull) => Verdict::Refuse(planned(std::io::ErrorKind::StorageFull)),

@@ -11,5 +11,6 @@ mod opening;
 mod order;
 mod pins;
 mod plans;
+mod pruning;
 mod support;
 mod writing;
