@@ -77,13 +77,20 @@ fn stride_of(segment: &Segment) -> Option<usize> {
     let even = |stride: usize| {
         let window = |back: usize| {
             let from = SEGMENT_BYTES / 2 - back * stride;
-            segment.get(from..from + STRIDE_PROBE_BYTES).unwrap_or_default()
+            segment.get(from..from + STRIDE_PROBE_BYTES).unwrap_or_default().as_chunks::<128>().0
         };
         let steps = window(0).iter().zip(window(1)).zip(window(2));
-        steps.map(|((c, b), a)| u16::from(c.wrapping_sub(*b) == b.wrapping_sub(*a))).sum::<u16>()
+        steps.fold(0_u16, |sum, ((c, b), a)| sum.wrapping_add(u16::from(even_bytes(c, b, a))))
     };
     let best = STRIDES_TRIED.map(|stride| (even(stride), std::cmp::Reverse(stride))).max();
     best.filter(|(count, _)| usize::from(*count) * 4 > STRIDE_PROBE_BYTES * 3).map(|(_, stride)| stride.0)
+}
+
+/// How many of 128 bytes differ from those a stride before as those from theirs. Byte sums that cannot overflow, so that
+/// the compiler makes vector code of them.
+fn even_bytes(last: &[u8; 128], middle: &[u8; 128], first: &[u8; 128]) -> u8 {
+    let steps = last.iter().zip(middle).zip(first);
+    steps.fold(0, |sum: u8, ((c, b), a)| sum.wrapping_add(u8::from(c.wrapping_sub(*b) == b.wrapping_sub(*a))))
 }
 
 /// Where 32-bit words begin, if the segment is made of words with a regular highest byte (the exponents of vectors).
@@ -93,12 +100,13 @@ fn skip_of(segment: &Segment) -> Option<usize> {
     for word in segment.as_chunks::<4>().0.iter().step_by(4) {
         for (counts, byte) in counts.iter_mut().zip(word) {
             if let Some(count) = counts.get_mut(usize::from(*byte)) {
-                *count += 1;
+                *count = count.wrapping_add(1);
             }
         }
     }
     // The sum of squares grows with regularity: 256 samples give about 511 when all values are as likely.
-    let regularity = counts.map(|counts| counts.iter().map(|count| u32::from(*count) * u32::from(*count)).sum::<u32>());
+    let square = |count: &u16| u32::from(*count).wrapping_mul(u32::from(*count));
+    let regularity = counts.map(|counts| counts.iter().fold(0_u32, |sum, count| sum.wrapping_add(square(count))));
     let sum: u32 = regularity.iter().sum();
     let (place, most) = regularity.iter().enumerate().max_by_key(|(_, regularity)| **regularity)?;
     // More than one and a half times the mean of the other three.
