@@ -94,6 +94,11 @@ pub(crate) async fn load(objects: &Objects) -> Result<HashSet<PackId>, VaultErro
         .await
 }
 
+/// True for the bytes of a note, about whichever pack.
+pub(crate) fn is_note(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<DamageNote>(bytes).is_ok_and(|note| note.kind == KIND)
+}
+
 fn parse(bytes: &[u8], pack: &PackId) -> Option<DamageNote> {
     let note: DamageNote = serde_json::from_slice(bytes).ok()?;
     (note.kind == KIND && note.pack == *pack).then_some(note)

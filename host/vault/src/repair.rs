@@ -120,6 +120,10 @@ impl Vault {
         let written = index::write(self.objects(), &plan.packs).await?;
         let mut outcome = RepairOutcome { written, ..RepairOutcome::default() };
         for damage in &plan.damaged {
+            // Written again under its own name: its right content has replaced what was damaged.
+            if outcome.written.contains(&damage.object) {
+                continue;
+            }
             let path = Path::from(damage.object.as_str());
             match self.set_aside(&path).await {
                 Ok(aside) => outcome.set_aside.push(aside),

@@ -1,14 +1,17 @@
-//! Stores for tests: one that fails by plan, one that records what is asked of it, one whose clock
-//! the test sets; and randomness that can be repeated. For this crate's tests and for those of whoever drives a vault.
+//! Stores for tests: one that fails by plan, one that records what is asked of it, one whose clock the test sets;
+//! randomness that can be repeated; and every parser behind one face, for fuzzing. For this crate's tests and for those
+//! of whoever drives a vault.
 
 mod fault;
 mod intercept;
+mod parsers;
 mod random;
 mod record;
 mod timed;
 
 pub use fault::{Effect, Fault, FaultPlan, FaultStore};
 pub use intercept::Operation;
+pub use parsers::Parser;
 pub use random::{SeededRandom, long, seeds};
 pub use record::{Event, RecordingStore};
 pub use timed::{TestClock, TimedStore};

@@ -9,6 +9,7 @@ mod golden;
 mod healing;
 mod opening;
 mod order;
+mod parsers;
 mod pins;
 mod plans;
 mod pruning;

@@ -1,0 +1,11 @@
+//! See `longshore_vault::testing::Parser`.
+#![no_main]
+
+use longshore_vault::testing::Parser;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let bytes = Parser::Root.with_right_digest(bytes.to_vec());
+    if let Err(what) = Parser::Root.look(&bytes) {
+        panic!("{what}");
+    }
+});
