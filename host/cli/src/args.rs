@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod health;
+mod space;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use longshore_engine::Role;
 use longshore_model::CollectionName;
 
 pub(crate) use health::{Heal, VaultCommand, Verify};
+pub(crate) use space::{Delete, Prune, Space, Vaults};
 pub(crate) use upkeep::{Catalog, Export, Retention};
 
 use crate::throttle::ThrottleArguments;
@@ -71,6 +73,12 @@ pub(crate) enum Command {
     /// Look after one vault.
     #[command(subcommand)]
     Vault(VaultCommand),
+    /// Delete one backup. Needs no permission to delete objects; its bytes go with a later prune.
+    Delete(Delete),
+    /// Free the space that no backup needs.
+    Prune(Prune),
+    /// Show where the space of a vault goes: what each backup takes alone and shares, what is marked, what is unneeded.
+    Space(Space),
     /// Show which backups rules would let go and why, and delete them with --apply.
     Retention(Retention),
     /// Run the host: REST API, jobs, policies.

@@ -8,6 +8,7 @@ pub(crate) mod heal;
 pub(crate) mod key;
 pub(crate) mod list;
 pub(crate) mod plugin;
+pub(crate) mod prune;
 pub(crate) mod restore;
 pub(crate) mod retention;
 pub(crate) mod serve;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use longshore_model::{BackupId, CollectionName, JobId, JobType, Phase, RegionId};
+use longshore_model::{BackupId, CollectionName, JobId, JobType, Phase, RegionId, VaultId};
 use longshore_vault::{
     BlobId, CollectionFiles, CollectionSealed, PartDraft, PartSealed, Pin, PinRequest, Reader, ReliesOn, Sealed,
     Session, SessionOptions, Vault,
@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::opened::{OpenedBackup, OpenedCollection};
-use crate::pins;
+use crate::pins::{self, Reading};
 use crate::random::draw;
 use crate::vaults::RegionVaults;
 use crate::{EngineError, RunContext};
@@ -75,10 +75,19 @@ pub async fn copy_backup(
         opened.collections()?.into_iter().filter(|one| names.is_empty() || names.contains(&one.sealed.name)).collect();
     context.progress.expect(collections.iter().map(|one| (one.sealed.name.clone(), size(one))));
     context.progress.enter(Phase::Transfer);
-    let (mut pins, to_pin) = take_pins(&opened, &target, request, context).await?;
+    let to_pin = pin_target(&target, request, context).await?;
+    let named = Some((request.job_id.clone(), request.fencing_token));
+    let reading = pins::begin_reading(&opened, &|_| true, (JobType::Copy, named), &context.throttle, context).await;
+    let Reading { mut pins, readers } = match reading {
+        Ok(reading) => reading,
+        Err(error) => {
+            pins::release(vec![(to.clone(), to_pin)]).await;
+            return Err(error);
+        }
+    };
     pins.push((to.clone(), to_pin.clone()));
     let copied = tokio::select! {
-        copied = write(vaults, &opened, &collections, &target, &to_pin, context) => copied,
+        copied = write(vaults, &opened, &collections, &readers, &target, &to_pin, context) => copied,
         error = pins::keep_fresh(&pins) => Err(error),
     };
     pins::release(pins).await;
@@ -98,50 +107,30 @@ fn size(collection: &OpenedCollection<'_>) -> u64 {
     collection.files.files.iter().map(|file| file.size_bytes).sum()
 }
 
-/// Pins what is read and what is written, so that a prune on another host leaves both alone.
-async fn take_pins(
-    opened: &OpenedBackup,
-    target: &Vault,
-    copy: &CopyRequest,
-    context: &RunContext,
-) -> Result<(Vec<(RegionId, Pin)>, Pin), EngineError> {
-    let request = |relies_on: ReliesOn, random: [u8; 8]| PinRequest {
+/// Pins the vault that is written to.
+async fn pin_target(target: &Vault, copy: &CopyRequest, context: &RunContext) -> Result<Pin, EngineError> {
+    let request = PinRequest {
         job_id: copy.job_id.clone(),
         job_type: JobType::Copy,
         token: copy.fencing_token,
-        random,
-        relies_on,
+        random: draw(context.random.as_ref())?,
+        relies_on: ReliesOn { everything: true, ..ReliesOn::default() },
         state: Value::Null,
     };
-    let mut from = Vec::new();
-    for part in &opened.parts {
-        let reads = ReliesOn { backups: vec![opened.root.open.backup_id.clone()], ..ReliesOn::default() };
-        let request = request(reads, draw(context.random.as_ref())?);
-        let region = part.vault.region_id();
-        let pin = part.vault.pin(request, Arc::clone(&context.clock)).await.map_err(EngineError::vault(region))?;
-        from.push((region.clone(), pin));
-    }
-    let writes = request(ReliesOn { everything: true, ..ReliesOn::default() }, draw(context.random.as_ref())?);
-    let region = target.region_id();
-    let to = target.pin(writes, Arc::clone(&context.clock)).await.map_err(EngineError::vault(region))?;
-    Ok((from, to))
+    target.pin(request, Arc::clone(&context.clock)).await.map_err(EngineError::vault(target.region_id()))
 }
 
 async fn write(
     vaults: &RegionVaults,
     opened: &OpenedBackup,
     collections: &[OpenedCollection<'_>],
+    readers: &BTreeMap<VaultId, Reader>,
     target: &Vault,
     pin: &Pin,
     context: &RunContext,
 ) -> Result<u64, EngineError> {
     let region = target.region_id();
     let session = target.begin(pin, SessionOptions::default()).await.map_err(EngineError::vault(region))?;
-    let mut readers = BTreeMap::new();
-    for part in &opened.parts {
-        let reader = part.vault.open_reader().await.map_err(EngineError::vault(part.vault.region_id()))?;
-        readers.insert(part.vault.id().clone(), reader);
-    }
     for reader in readers.values() {
         copy_blobs(reader, collections, &session, region, context).await?;
     }

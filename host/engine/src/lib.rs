@@ -51,6 +51,7 @@ mod pins;
 mod plan;
 mod policies;
 mod progress;
+mod prune;
 mod random;
 mod rebuild;
 mod restore;
@@ -85,6 +86,7 @@ pub use policies::{
     standard_policies,
 };
 pub use progress::{ProgressBoard, StopSignal};
+pub use prune::{delete_backup, plan_prune, run_prune};
 pub use random::{Random, SystemRandom};
 pub use rebuild::{RebuildReport, RebuiltBackup, RebuiltCluster, rebuild_catalog};
 pub use restore::{

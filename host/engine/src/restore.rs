@@ -10,15 +10,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{
-    BackupId, CollectionMapping, CollectionName, Digest, Phase, RegionId, RestoredLoadState, Timestamp, VaultId,
+    BackupId, CollectionMapping, CollectionName, Digest, JobType, Phase, RegionId, RestoredLoadState, Timestamp,
+    VaultId,
 };
 use longshore_source::{
     DatabaseEntry, RestoreRun, RestoreTarget, RestoredCollection, TargetCollection, TargetFile, TargetPlan,
 };
-use longshore_vault::{FileEntry, Priority, Reader, Throttle};
+use longshore_vault::{FileEntry, Priority, Reader};
 use serde::Serialize;
 
 use crate::opened::{OpenedBackup, OpenedCollection};
+use crate::pins::{self, Reading};
 use crate::vaults::RegionVaults;
 use crate::{EngineError, RunContext};
 
@@ -213,17 +215,33 @@ pub async fn run_restore(
             .zip(&plan.collections)
             .map(|(target, write)| (target.mapping.to.clone(), write.size_bytes)),
     );
-    let readers = open_readers(&plan, &context.throttle.for_priority(Priority::Restore)).await?;
+    let wanted = |id: &VaultId| plan.collections.iter().any(|collection| collection.vault == *id);
+    let throttle = context.throttle.for_priority(Priority::Restore);
+    let Reading { pins, readers } =
+        pins::begin_reading(&plan.opened, &wanted, (JobType::Restore, None), &throttle, context).await?;
+    let restored = pins::pinned(&pins, restore_pinned(&plan, &readers, target, started, context)).await;
+    pins::release(pins).await;
+    restored
+}
+
+async fn restore_pinned(
+    plan: &RestorePlan,
+    readers: &BTreeMap<VaultId, Reader>,
+    target: &dyn RestoreTarget,
+    started: Timestamp,
+    context: &RunContext,
+) -> Result<RestoreOutcome, EngineError> {
+    let progress = &context.progress;
     progress.enter(Phase::Transfer);
     let run = target.begin(&plan.target).await?;
-    let written = write_all(&plan, &readers, run.as_ref(), context).await;
+    let written = write_all(plan, readers, run.as_ref(), context).await;
     match written {
         Ok(collections) => {
             progress.enter(Phase::Commit);
             run.commit().await?;
             progress.enter(Phase::Done);
             Ok(RestoreOutcome {
-                backup_id: plan.backup_id,
+                backup_id: plan.backup_id.clone(),
                 size_bytes: collections.iter().map(|collection| collection.size_bytes).sum(),
                 collections,
                 duration_ms: context.clock.now().millis_since(started),
@@ -237,19 +255,6 @@ pub async fn run_restore(
             Err(error)
         }
     }
-}
-
-async fn open_readers(plan: &RestorePlan, throttle: &Throttle) -> Result<BTreeMap<VaultId, Reader>, EngineError> {
-    let mut readers = BTreeMap::new();
-    for part in &plan.opened.parts {
-        let (id, region) = (part.vault.id().clone(), part.vault.region_id());
-        if plan.collections.iter().any(|collection| collection.vault == id) && !readers.contains_key(&id) {
-            let vault = part.vault.clone().with_throttle(throttle.clone());
-            let reader = vault.open_reader().await.map_err(EngineError::vault(region))?;
-            readers.insert(id, reader);
-        }
-    }
-    Ok(readers)
 }
 
 async fn write_all(

@@ -142,9 +142,17 @@ impl Vault {
         Ok(tombstones)
     }
 
+    /// True when a tombstone here covers the commit of this backup with this token.
+    ///
+    /// # Errors
+    /// [`VaultError::Store`] when listing fails.
+    pub async fn is_withdrawn(&self, backup_id: &BackupId, token: u64) -> Result<bool, VaultError> {
+        Ok(self.tombstones().await?.covers(backup_id, token))
+    }
+
     /// Fails when a commit of this backup would not count, because the backup was deleted meanwhile.
     pub(crate) async fn check_not_withdrawn(&self, backup_id: &BackupId, token: u64) -> Result<(), VaultError> {
-        if self.tombstones().await?.covers(backup_id, token) {
+        if self.is_withdrawn(backup_id, token).await? {
             return Err(VaultError::Withdrawn { backup_id: backup_id.clone(), place: self.place() });
         }
         Ok(())

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use longshore_model::{BackupId, CollectionName, Phase, RestoredLoadState};
+use longshore_model::{BackupId, CollectionName, JobType, Phase, RestoredLoadState};
 use longshore_source::MilvusLiteTarget;
 use longshore_vault::{BlobId, Sample, VerifyOptions, VerifyReport};
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use self::outcome::{DamagedObject, VerifiedCollection, VerifyOutcome};
 use self::resume::{Resume, Wanted};
 use crate::opened::{OpenedBackup, OpenedPart};
+use crate::pins::{self, Reading};
 use crate::restore::{RestoreScope, plan_restore, run_restore};
 use crate::vaults::RegionVaults;
 use crate::{EngineError, RunContext};
@@ -216,7 +217,7 @@ impl<'a> Run<'a> {
         let started = self.context.clock.now();
         let mut outcome = VerifyOutcome::new(backup, self.request.level, self.sample);
         match OpenedBackup::find_what_is_there(&self.vaults, None, backup).await {
-            Ok(opened) => self.look_at(&opened, &mut outcome).await?,
+            Ok(opened) => self.look_at_pinned(&opened, &mut outcome).await?,
             Err(EngineError::DamagedBackup { what, .. }) => outcome.problem(what),
             Err(error) => return Err(error),
         }
@@ -225,6 +226,16 @@ impl<'a> Run<'a> {
         }
         outcome.duration_ms = self.context.clock.now().millis_since(started);
         Ok(outcome)
+    }
+
+    /// Looks under pins, so that a prune on another host takes nothing away meanwhile that would be called damage.
+    async fn look_at_pinned(&self, opened: &OpenedBackup, outcome: &mut VerifyOutcome) -> Result<(), EngineError> {
+        let job = (JobType::Verify, None);
+        let throttle = &self.context.throttle;
+        let Reading { pins, .. } = pins::begin_reading(opened, &|_| true, job, throttle, self.context).await?;
+        let looked = pins::pinned(&pins, self.look_at(opened, outcome)).await;
+        pins::release(pins).await;
+        looked
     }
 
     async fn look_at(&self, opened: &OpenedBackup, outcome: &mut VerifyOutcome) -> Result<(), EngineError> {

@@ -1,0 +1,149 @@
+//! `longshore prune`, `longshore delete` and `longshore space`.
+
+use longshore_engine::{
+    HostConfig, Limits, RegionVaults, RunContext, StopSignal, delete_backup, plan_prune, run_prune,
+};
+use longshore_vault::{PruneAction, PruneOptions, VaultPlan};
+use serde_json::json;
+
+use crate::Exit;
+use crate::args::{Delete, Prune, Space, Vaults};
+use crate::commands::which::open_all;
+use crate::output::{Output, bytes, number, table};
+
+/// Objects of one action that are listed; the rest is counted.
+const LISTED: usize = 20;
+
+pub(crate) async fn run(arguments: Prune, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
+    let vaults = open(&arguments.vaults, output).await?;
+    let options = PruneOptions {
+        fence_ms: arguments.fence,
+        minimum_age_ms: arguments.minimum_age,
+        compact_below_percent: arguments.compact_below,
+        lost_vaults: arguments.lost_vaults.into_iter().collect(),
+    };
+    let context = context(stop);
+    let plans = if arguments.dry_run {
+        plan_prune(&vaults, &options, &context).await?.vaults
+    } else {
+        run_prune(&vaults, &options, &context).await?.vaults
+    };
+    let value = json!({ "dryRun": arguments.dry_run, "vaults": plans });
+    output.result(&value, || plans.iter().map(|plan| text(plan, arguments.dry_run)).collect::<Vec<_>>().join("\n"));
+    let blocked = plans.iter().any(|plan| !plan.blocked.is_empty());
+    Ok(if blocked { Exit::Damaged } else { Exit::Done })
+}
+
+pub(crate) async fn delete(arguments: Delete, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
+    let vaults = open(&arguments.vaults, output).await?;
+    let home = delete_backup(&vaults, &arguments.backup, "longshore delete", &context(stop)).await?;
+    let value = json!({ "deleted": arguments.backup, "homeRegion": home });
+    output.result(&value, || format!("{} is deleted. Its bytes go with a later prune.", arguments.backup));
+    Ok(Exit::Done)
+}
+
+pub(crate) async fn space(arguments: Space, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
+    let vaults = open(&arguments.vaults, output).await?;
+    let plans = plan_prune(&vaults, &PruneOptions::default(), &context(stop)).await?.vaults;
+    let spaces = plans.iter().map(|plan| {
+        json!({ "vaultId": plan.vault_id, "regionId": plan.region_id, "place": plan.place, "space": plan.space })
+    });
+    let value = json!({ "vaults": spaces.collect::<Vec<_>>() });
+    output.result(&value, || plans.iter().map(space_text).collect::<Vec<_>>().join("\n"));
+    Ok(Exit::Done)
+}
+
+fn context(stop: &StopSignal) -> RunContext {
+    let mut context = RunContext::new(Limits::default());
+    context.stop = stop.clone();
+    context
+}
+
+async fn open(vaults: &Vaults, output: Output) -> anyhow::Result<RegionVaults> {
+    let Some(config) = &vaults.config else { return open_all(&vaults.folders).await };
+    let config = HostConfig::read(config)?;
+    let (open, missing) = RegionVaults::open_existing(&config.project.id, &config.regions).await?;
+    for region in missing {
+        output.hint(&format!("the vault of region {region} is not there; what it may need is kept"));
+    }
+    Ok(open)
+}
+
+/// What was, or would be, done in one vault.
+fn text(plan: &VaultPlan, dry_run: bool) -> String {
+    let mut text = format!("{} ({}, region {})\n", plan.place, plan.vault_id, plan.region_id);
+    for sentence in &plan.blocked {
+        text.push_str(&format!("nothing is marked or deleted: {sentence}\n"));
+    }
+    let verbs = [
+        (PruneAction::Delete, "deleted", "would be deleted"),
+        (PruneAction::Mark, "marked", "would be marked"),
+        (PruneAction::Compact, "rewritten and marked", "would be rewritten and marked"),
+        (PruneAction::Write, "written", "would be written"),
+        (PruneAction::Unmark, "needed again", "needed again"),
+        (PruneAction::Wait, "waiting", "waiting"),
+        (PruneAction::Keep, "kept", "kept"),
+    ];
+    let mut rows = Vec::new();
+    for (action, done, would) in verbs {
+        let verb = if dry_run { would } else { done };
+        let of: Vec<_> = plan.objects.iter().filter(|object| object.action == action).collect();
+        for object in of.iter().take(LISTED) {
+            rows.push(vec![
+                verb.to_owned(),
+                bytes(object.size_bytes),
+                object.object.clone(),
+                object.reason.to_string(),
+            ]);
+        }
+        if of.len() > LISTED {
+            let rest: u64 = of.iter().skip(LISTED).map(|object| object.size_bytes).sum();
+            let more = of.len() - LISTED;
+            rows.push(vec![verb.to_owned(), bytes(rest), format!("{more} more"), "see --json".to_owned()]);
+        }
+    }
+    if rows.is_empty() {
+        text.push_str("nothing to do\n");
+    } else {
+        text.push_str(&table(&["", "SIZE", "OBJECT", "WHY"], &rows));
+    }
+    let (deleted, freed) = plan.count(PruneAction::Delete);
+    let (marked, going) = plan.count(PruneAction::Mark);
+    let verb = if dry_run { "Would delete" } else { "Deleted" };
+    text.push_str(&format!(
+        "{verb} {} objects, {}; marked {}, {}; {} stay.\n",
+        number(deleted),
+        bytes(freed),
+        number(marked),
+        bytes(going),
+        bytes(plan.space.needed_bytes),
+    ));
+    if let Some(next) = plan.next_deletion {
+        text.push_str(&format!("What is marked may be deleted by a run at {next} or later.\n"));
+    }
+    text
+}
+
+fn space_text(plan: &VaultPlan) -> String {
+    let space = &plan.space;
+    let mut text = format!("{} ({}, region {})\n", plan.place, plan.vault_id, plan.region_id);
+    let rows: Vec<Vec<String>> = space
+        .backups
+        .iter()
+        .map(|one| vec![one.backup_id.to_string(), bytes(one.alone_bytes), bytes(one.shared_bytes)])
+        .collect();
+    text.push_str(&table(&["BACKUP", "ALONE", "SHARED"], &rows));
+    text.push_str(&format!(
+        "{} packs, {}: {} needed, {} in marked packs, {} unneeded",
+        number(space.packs),
+        bytes(space.pack_bytes),
+        bytes(space.needed_bytes),
+        bytes(space.marked_bytes),
+        bytes(space.unneeded_bytes),
+    ));
+    if space.unreadable_bytes > 0 {
+        text.push_str(&format!(", {} in packs that cannot be read", bytes(space.unreadable_bytes)));
+    }
+    text.push_str(".\n");
+    text
+}
