@@ -312,3 +312,40 @@ async fn a_rebuild_reports_what_it_cannot_know_and_rules_apply_to_what_it_found(
     server.stop();
     assert!(!listed(place).contains(&old), "the vault still lists it");
 }
+
+#[test]
+fn an_erased_collection_is_gone_from_every_backup_and_the_others_are_not() {
+    let folder = place();
+    let place = folder.path();
+    let id = back_up(place, &[]);
+    back_up(place, &["--collection", "medium_articles"]);
+    let arguments = ["erase", "medium_articles", "--vault", "vault", "--reason", "a request", "--by", "tests"];
+    let plan = longshore_in(place, arguments.iter().chain(&["--dry-run", "--json"])).ok().json();
+    assert_eq!(plan["backups"].as_array().unwrap().len(), 2, "{plan}");
+    assert!(!place.join("vault/erasures").exists(), "a dry run wrote a record");
+    let done = longshore_in(place, arguments.iter().chain(&["--json"])).ok().json();
+    assert_eq!(done["outcome"]["backups"].as_array().unwrap().len(), 2, "{done}");
+    let names = |ran: &Value| -> Vec<String> {
+        let collections = ran["collections"].as_array().unwrap();
+        collections.iter().map(|one| one["collection"].as_str().unwrap().to_owned()).collect()
+    };
+    let shown = longshore_in(place, ["show", "vault", &id, "--json"]).ok().json();
+    assert_eq!(names(&shown).len(), 4, "{shown}");
+    assert!(!shown.to_string().contains("medium_articles"), "{shown}");
+    assert_eq!(longshore_in(place, ["verify", "vault", &id, "--json"]).ok().json()["whole"], true);
+    longshore_in(place, ["restore", "vault", &id, "--to", "restored.db"]).ok();
+    if let Some(python) = python() {
+        let (original, restored) = (place.join("sample.db"), place.join("restored.db"));
+        for name in names(&shown) {
+            let database = if name.starts_with("postgres") { "handbook" } else { "default" };
+            let only = format!("{database}.{name}");
+            let arguments = ["compare".as_ref(), original.as_os_str(), restored.as_os_str()];
+            let more = ["--only".as_ref(), std::ffi::OsStr::new(&only), "--ignore-aliases".as_ref()];
+            let ran = judge(&python, arguments.into_iter().chain(more));
+            assert_eq!(ran.code, 0, "{ran:?}");
+        }
+    }
+    let typo = ["erase", "medium_article", "--vault", "vault", "--reason", "a request"];
+    let refused = longshore_in(place, typo);
+    assert!(refused.code == 1 && refused.stderr.contains("nothing was erased"), "{refused:?}");
+}

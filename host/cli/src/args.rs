@@ -13,7 +13,7 @@ use longshore_model::CollectionName;
 
 pub(crate) use health::{Heal, VaultCommand, Verify};
 pub(crate) use space::{Delete, Prune, Space, Vaults};
-pub(crate) use upkeep::{Catalog, Export, Retention};
+pub(crate) use upkeep::{Catalog, Erase, Export, Retention};
 
 use crate::throttle::ThrottleArguments;
 
@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Prune(Prune),
     /// Show where the space of a vault goes: what each backup takes alone and shares, what is marked, what is unneeded.
     Space(Space),
+    /// Erase one collection from all backups, with a record that it was done.
+    Erase(Erase),
     /// Show which backups rules would let go and why, and delete them with --apply.
     Retention(Retention),
     /// Run the host: REST API, jobs, policies.

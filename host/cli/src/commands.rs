@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod catalog;
 pub(crate) mod demo;
+pub(crate) mod erase;
 pub(crate) mod export;
 pub(crate) mod heal;
 pub(crate) mod key;

@@ -74,6 +74,7 @@ async fn run(arguments: Arguments, output: Output, stop: &StopSignal) -> anyhow:
         Command::Delete(arguments) => commands::prune::delete(arguments, output, stop).await,
         Command::Prune(arguments) => commands::prune::run(arguments, output, stop).await,
         Command::Space(arguments) => commands::prune::space(arguments, output, stop).await,
+        Command::Erase(arguments) => commands::erase::run(arguments, output, stop).await,
         Command::Retention(arguments) => commands::retention::run(arguments, output, stop).await,
         Command::Heal(arguments) => commands::heal::run(arguments, output, stop).await,
         Command::Vault(command) => commands::vault::run(command, output, stop).await,

@@ -37,6 +37,7 @@ mod config;
 mod context;
 mod copy;
 mod data_lock;
+mod erase;
 mod error;
 mod export;
 mod facts;
@@ -73,6 +74,7 @@ pub use config::{
 };
 pub use context::RunContext;
 pub use copy::{CopyOutcome, CopyRequest, copy_backup};
+pub use erase::{EraseOutcome, ErasePlan, EraseRequest, ErasedBackup, plan_erase, run_erase};
 pub use error::EngineError;
 pub use export::{EXPORT_DATA, EXPORT_NOTE, ExportOutcome, export_backup};
 pub use heal::{HealOutcome, HealRequest, HealedCollection, HealedObject, heal, repair_vault};

@@ -451,6 +451,16 @@ impl Vault {
     }
 }
 
+impl CommittedRoot {
+    /// The root; its sealed half is as it was stored.
+    ///
+    /// # Errors
+    /// [`VaultError::BadManifest`].
+    pub fn parse(&self) -> Result<Root, VaultError> {
+        Root::parse(&self.key, &self.bytes)
+    }
+}
+
 impl LoadedBackup {
     /// The root as [`Vault::put_receipt`] takes it, for copies made later and for receipts that a crash left out.
     #[must_use]

@@ -193,6 +193,17 @@ pub(crate) fn parse_tombstone_path(key: &str) -> Option<(BackupId, Option<u64>)>
     }
 }
 
+/// Key of the record of an erasure.
+pub(crate) fn erasure_path(erasure_id: &str) -> Path {
+    Path::from(format!("{ERASURES}/{erasure_id}.json"))
+}
+
+/// Takes the key of such a record apart: `erasure-` and hexadecimal characters.
+pub(crate) fn parse_erasure_path(key: &str) -> Option<&str> {
+    let id = key.strip_prefix(ERASURES)?.strip_prefix('/')?.strip_suffix(".json")?;
+    parse_token(id.strip_prefix("erasure-")?).map(|_| id)
+}
+
 /// Sixteen lower-case hexadecimal characters.
 fn parse_token(text: &str) -> Option<u64> {
     let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);

@@ -49,6 +49,7 @@ mod backups;
 mod codec;
 mod crypto;
 mod damage_note;
+mod erasure;
 mod error;
 mod file_digest;
 mod header;
@@ -79,6 +80,7 @@ pub use codec::{CodecError, Transcoder};
 pub use crypto::{
     Encryption, Keys, LockedBody, NamedRecipient, ReaderKey, Recipient, RecipientChange, RecipientList, WriterKey,
 };
+pub use erasure::Erasure;
 pub use error::VaultError;
 pub use heal::ManifestDamage;
 pub use ids::{BlobId, IdKey, PackId, SessionId, digest_of};

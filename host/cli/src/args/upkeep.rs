@@ -100,3 +100,31 @@ pub(crate) enum Catalog {
         dry_run: bool,
     },
 }
+
+/// `longshore erase`.
+#[derive(Debug, Args)]
+#[command(after_help = ERASE_HELP)]
+pub(crate) struct Erase {
+    /// The collection, `name` or `database.name`.
+    pub(crate) collection: CollectionName,
+    /// Folder of a vault. Name all vaults of the project: what is in a vault that is not named stays there.
+    #[arg(long = "vault", value_name = "VAULT", required = true)]
+    pub(crate) vaults: Vec<PathBuf>,
+    /// Only from backups of this cluster; may be repeated. Needed where several clusters have a collection of this name.
+    #[arg(long = "cluster", value_name = "ID")]
+    pub(crate) clusters: Vec<ClusterId>,
+    /// Why; stands in the record.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+    /// Who asked for it; stands in the record.
+    #[arg(long, value_name = "NAME", env = "USER", default_value = "unknown")]
+    pub(crate) by: String,
+    /// Show which backups would be rewritten; write nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+const ERASE_HELP: &str = "For deletions that the law asks for. Afterwards no backup holds or names the collection; the \
+other collections of each backup stay as they are, and a backup of this collection alone stays as an empty one. The \
+bytes go with the next prune, which completes the record erasures/<id>.json in each vault. A run that stops is finished by \
+running it again. The database itself is not touched: the next backup would hold the collection again.";

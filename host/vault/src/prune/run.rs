@@ -337,7 +337,9 @@ impl VaultRun<'_> {
                 // A pack of which everything is needed again holds nothing that was erased.
                 there.contains(pack) && !going.contains(pack) && share.needed_bytes < share.total_bytes
             };
-            if erasure.packs.iter().any(left) {
+            // Until every backup was rewritten, what is to be erased is still needed and looks like any other blob.
+            let rewritten = erasure.record.get("rewritten").is_some_and(|time| !time.is_null());
+            if !rewritten || erasure.packs.iter().any(left) {
                 continue;
             }
             let mut record = erasure.record.clone();

@@ -4,6 +4,7 @@
 mod damage;
 mod deleting;
 mod encryption;
+mod erasing;
 mod faults;
 mod golden;
 mod healing;

@@ -1,0 +1,266 @@
+//! Erases one collection from all backups (a legal deletion), with a record that it was done.
+//!
+//! Contract: afterwards no manifest of a backup that exists names the collection, the other collections of each backup
+//! are untouched, and no reader ever meets a backup that is less than whole. Its bytes go with the next prune, which
+//! rewrites the packs that the record names however much of them is needed.
+//!
+//! # Why a crash at any point leaves nothing half-done for ever
+//!
+//! 1. The *record* is written first, into every vault, with all backups and packs. Packs are found by the manifests, so
+//!    they must be on record before the first manifest changes. Whoever runs it again finds the open record and goes on.
+//! 2. Per backup: *new parts* that lack the collection, which mean nothing yet; then the *new root*, one token higher,
+//!    in the home vault. That is the commit: until then readers take the old one, from then on the new one, both whole.
+//! 3. *Receipts* of the new root in the other vaults, and a reduced part and receipt for every copy. Only then
+//! 4. *tombstones* for everything below the new token, in every vault, so that an old receipt cannot come to life where
+//!    the new commit has nothing; and only then the old manifests are *removed*: receipts, roots, parts.
+//! 5. When all backups are done, the record says so in every vault.
+//!
+//! Each step asks what is there and does nothing when it was done before. A backup that is left without any collection
+//! stays as an empty one: that it was made, and when, is not what has to be erased.
+//!
+//! Failure: [`EngineError`]; run it again.
+
+mod plan;
+mod scrub;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use longshore_model::{BackupId, CollectionName, JobId, JobType, RegionId, Timestamp};
+use longshore_vault::{
+    CommittedRoot, Erasure, Part, PartRef, Pin, PinRequest, Reader, ReliesOn, Root, RootOpen, Sealed, Sizes, Vault,
+    Withdrawal,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use self::scrub::{is_named_in, scrubbed};
+use crate::opened::OpenedBackup;
+use crate::pins;
+use crate::random::draw;
+use crate::vaults::RegionVaults;
+use crate::{EngineError, RunContext};
+
+pub use plan::{ErasePlan, EraseRequest, ErasedBackup, plan_erase};
+
+/// What an erasure did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EraseOutcome {
+    /// Name of the record in every vault.
+    pub erasure_id: String,
+    /// Backups that were rewritten.
+    pub backups: Vec<BackupId>,
+    /// Manifests that were removed.
+    pub removed_manifests: u64,
+    /// Packs that hold bytes of it until the next prune, over all vaults.
+    pub packs: u64,
+    /// Objects that could not be looked into, and why. The erasure stays open until they can.
+    pub unreadable: Vec<(String, String)>,
+}
+
+/// A vault while an erasure works on it.
+struct Working {
+    vault: Vault,
+    reader: Reader,
+    pin: Pin,
+}
+
+/// What is the same for all backups of one erasure.
+struct Erasing<'a> {
+    plan: &'a ErasePlan,
+    vaults: &'a RegionVaults,
+    working: Vec<Working>,
+    now: Timestamp,
+}
+
+/// Carries out a plan. Needs credentials that may delete, and a reader key where vaults are encrypted.
+///
+/// # Errors
+/// [`EngineError::Vault`], [`EngineError::Stopped`]: run it again, it goes on where it stopped.
+pub async fn run_erase(
+    plan: &ErasePlan,
+    vaults: &RegionVaults,
+    context: &RunContext,
+) -> Result<EraseOutcome, EngineError> {
+    let working = begin(vaults, context).await?;
+    let pins: Vec<(RegionId, Pin)> =
+        working.iter().map(|one| (one.vault.region_id().clone(), one.pin.clone())).collect();
+    let erasing = Erasing { plan, vaults, working, now: context.clock.now() };
+    let result = tokio::select! {
+        result = erasing.run(context) => result,
+        error = pins::keep_fresh(&pins) => Err(error),
+    };
+    pins::release(pins).await;
+    result
+}
+
+/// Pins and readers. It writes manifests as a backup does, so it pins as a backup does.
+async fn begin(vaults: &RegionVaults, context: &RunContext) -> Result<Vec<Working>, EngineError> {
+    let job_id = JobId::from_random(draw(context.random.as_ref())?);
+    let mut working = Vec::new();
+    for vault in vaults.all() {
+        let region = vault.region_id().clone();
+        let request = PinRequest {
+            job_id: job_id.clone(),
+            job_type: JobType::Backup,
+            token: 1,
+            random: draw(context.random.as_ref())?,
+            relies_on: ReliesOn { everything: true, ..ReliesOn::default() },
+            state: Value::Null,
+        };
+        let pin = vault.pin(request, Arc::clone(&context.clock)).await.map_err(EngineError::vault(&region))?;
+        let reader = vault.open_reader().await.map_err(EngineError::vault(&region))?;
+        working.push(Working { vault, reader, pin });
+    }
+    Ok(working)
+}
+
+impl Erasing<'_> {
+    async fn run(&self, context: &RunContext) -> Result<EraseOutcome, EngineError> {
+        for (vault, record) in &self.plan.records {
+            self.put(vault, record).await?;
+        }
+        let (mut backups, mut removed_manifests) = (Vec::new(), 0);
+        for backup in &self.plan.all_backups {
+            context.stop.check()?;
+            if let Some(removed) = self.rewrite(backup).await? {
+                backups.push(backup.clone());
+                removed_manifests += removed;
+            }
+        }
+        if self.plan.unreadable.is_empty() {
+            for (vault, record) in &self.plan.records {
+                self.put(vault, &Erasure { rewritten: Some(self.now), ..record.clone() }).await?;
+            }
+        }
+        Ok(EraseOutcome {
+            erasure_id: self.plan.erasure_id.clone(),
+            backups,
+            removed_manifests,
+            packs: self.plan.records.iter().map(|(_, record)| record.packs.len() as u64).sum(),
+            unreadable: self.plan.unreadable.clone(),
+        })
+    }
+
+    async fn put(&self, vault: &Vault, record: &Erasure) -> Result<(), EngineError> {
+        vault.put_erasure(record).await.map_err(EngineError::vault(vault.region_id()))
+    }
+
+    fn keeps(&self, name: &CollectionName) -> bool {
+        *name != self.plan.request.collection
+    }
+
+    /// Rewrites one backup; how many old manifests went. `None` for one that was deleted meanwhile.
+    async fn rewrite(&self, backup: &BackupId) -> Result<Option<u64>, EngineError> {
+        let opened = match OpenedBackup::find(self.vaults, None, backup).await {
+            Ok(opened) => opened,
+            Err(EngineError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let committed = if is_named_in(&opened, &self.plan.request.collection)? {
+            self.commit(&opened).await?
+        } else {
+            // Committed by a run that stopped after it.
+            opened.committed.clone()
+        };
+        let home = &opened.root.open.home_region;
+        for working in &self.working {
+            self.follow(working, &committed, home).await.map_err(EngineError::vault(working.vault.region_id()))?;
+        }
+        // The home vault last, as in every deletion: what is found by its root is whole until then.
+        let (homes, others): (Vec<&Working>, Vec<&Working>) =
+            self.working.iter().partition(|working| working.vault.region_id() == home);
+        let withdrawal = Withdrawal { time: self.now, by: self.plan.erasure_id.clone(), job_id: None };
+        for Working { vault, .. } in others.iter().chain(&homes) {
+            let withdrawn = vault.withdraw_before(backup, committed.token, &withdrawal).await;
+            withdrawn.map_err(EngineError::vault(vault.region_id()))?;
+        }
+        let mut removed = 0;
+        for Working { vault, .. } in others.into_iter().chain(homes) {
+            let gone = vault.remove_superseded(backup, committed.token).await;
+            removed += gone.map_err(EngineError::vault(vault.region_id()))?;
+        }
+        Ok(Some(removed))
+    }
+
+    /// Writes the new parts, then the new root.
+    async fn commit(&self, opened: &OpenedBackup) -> Result<CommittedRoot, EngineError> {
+        let old = &opened.root.open;
+        if let Some(damage) = opened.damages.first() {
+            let what = format!("{} cannot be read: {}; heal it first", damage.object, damage.found);
+            return Err(EngineError::DamagedBackup { backup: old.backup_id.to_string(), what });
+        }
+        let token = old.token.saturating_add(1);
+        let mut parts = Vec::new();
+        for reference in &old.parts {
+            let same =
+                |part: &&crate::OpenedPart| part.vault.id() == &reference.vault_id && part.reference == *reference;
+            // One that a heal replaced is read from what replaced it, which is treated as a copy.
+            let Some(part) = opened.parts.iter().find(same) else { continue };
+            let (reference, reduced) = self.reduce(&part.vault, &part.part, token).await?;
+            // Home keeps its part, also an empty one: a root names at least one.
+            if !reduced.open.collections.is_empty() || reference.region_id == old.home_region {
+                parts.push(reference);
+            }
+        }
+        let sizes = parts.iter().fold(Sizes::default(), |sum, part| sum.plus(part.sizes));
+        let collections = opened.collections()?.iter().filter(|one| self.keeps(&one.sealed.name)).count();
+        let sealed = scrubbed(opened.sealed()?, &self.plan.request.collection, &self.plan.erasure_id, collections);
+        let open = RootOpen { token, parts, sizes, ..old.clone() };
+        let root = Root { open, sealed: Sealed::Readable(sealed) };
+        let Working { vault, pin, .. } = self.at(&self.vaults.get(&old.home_region)?)?;
+        vault.commit_root(&root, pin).await.map_err(EngineError::vault(vault.region_id()))
+    }
+
+    async fn reduce(&self, vault: &Vault, part: &Part, token: u64) -> Result<(PartRef, Part), EngineError> {
+        let Working { vault, reader, pin } = self.at(vault)?;
+        let reduced = vault.put_reduced_part(part, token, &|name| self.keeps(name), reader, pin).await;
+        reduced.map_err(EngineError::vault(vault.region_id()))
+    }
+
+    fn at(&self, vault: &Vault) -> Result<&Working, EngineError> {
+        let found = self.working.iter().find(|working| working.vault.id() == vault.id());
+        found.ok_or_else(|| EngineError::Internal { what: "a vault got lost".to_owned() })
+    }
+
+    /// Brings one vault up to the new commit: the receipt of its part, and of every copy that it holds a reduced copy.
+    async fn follow(
+        &self,
+        working: &Working,
+        committed: &CommittedRoot,
+        home: &RegionId,
+    ) -> Result<(), longshore_vault::VaultError> {
+        let Working { vault, reader, pin } = working;
+        let (backup, token) = (&committed.backup_id, committed.token);
+        let root = committed.parse()?;
+        if let Some(part) = root.open.parts.iter().find(|part| part.vault_id == *vault.id())
+            && vault.region_id() != home
+        {
+            vault.put_receipt(committed, part).await?;
+        }
+        let Some(before) = vault.commits(backup).await?.into_iter().rfind(|known| *known < token) else {
+            return Ok(());
+        };
+        let mut there: BTreeSet<CollectionName> = BTreeSet::new();
+        for reference in vault.parts_here(backup, token).await? {
+            let part = vault.load_part(&reference).await?;
+            there.extend(part.collections()?.into_iter().map(|(_, sealed)| sealed.name.clone()));
+        }
+        for reference in vault.parts_here(backup, before).await? {
+            let part = vault.load_part(&reference).await?;
+            let names: Vec<CollectionName> =
+                part.collections()?.into_iter().map(|(_, sealed)| sealed.name.clone()).collect();
+            if names.iter().filter(|name| self.keeps(name)).all(|name| there.contains(name)) {
+                continue;
+            }
+            let keep = |name: &CollectionName| self.keeps(name);
+            let (reference, _) = vault.put_reduced_part(&part, token, &keep, reader, pin).await?;
+            vault.put_receipt(committed, &reference).await?;
+            there.extend(names);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! What an erasure and the prunes after it leave in a vault, by its plain bytes.
+
+use std::collections::BTreeSet;
+
+use longshore_model::{Codec, CollectionName, Timestamp};
+use longshore_vault::*;
+
+use crate::pruning::{Timed, timed};
+use crate::support::*;
+
+const ERASED: &str = "images";
+
+/// True when some pack holds these bytes as they are.
+async fn in_a_pack(place: &Timed, bytes: &[u8]) -> bool {
+    let store = place.store();
+    for key in keys(&store, "packs").await {
+        if bytes_of(&store, &key).await.windows(bytes.len()).any(|window| window == bytes) {
+            return true;
+        }
+    }
+    false
+}
+
+/// The steps of the engine, on one vault.
+async fn erase(place: &Timed, number: u8, rewritten: bool) {
+    let (vault, id) = (&place.vault, backup_id(number));
+    let pin = vault.pin(request(900), place.clock()).await.unwrap();
+    let reader = vault.open_reader().await.unwrap();
+    let loaded = vault.load_backup(&id).await.unwrap();
+    let part = vault.load_part_of(&loaded).await.unwrap();
+    let files = part.collections().unwrap().into_iter().filter(|(_, sealed)| sealed.name.collection == ERASED);
+    let blobs: Vec<BlobId> = files.flat_map(|(files, _)| &files.files).flat_map(|file| file.blobs.clone()).collect();
+    let record = Erasure {
+        format: FORMAT_VERSION,
+        kind: Erasure::KIND.to_owned(),
+        erasure_id: "erasure-00000000000000ab".to_owned(),
+        collection: Some(ERASED.parse().unwrap()),
+        name_id: None,
+        clusters: BTreeSet::new(),
+        reason: "a test".to_owned(),
+        by: "a test".to_owned(),
+        started: Timestamp::from_millis(NOW),
+        backups: BTreeSet::from([id.clone()]),
+        packs: reader.packs_of(&blobs),
+        rewritten: None,
+        completed: None,
+    };
+    assert!(!record.packs.is_empty());
+    vault.put_erasure(&record).await.unwrap();
+    if rewritten {
+        let keep = |name: &CollectionName| name.collection != ERASED;
+        let (reference, _) = vault.put_reduced_part(&part, 2, &keep, &reader, &pin).await.unwrap();
+        vault.commit_root(&root_of(&id, 2, &[&reference]), &pin).await.unwrap();
+        assert!(vault.remove_superseded(&id, 2).await.is_err(), "what still counts must not be removed");
+        vault.withdraw_before(&id, 2, &withdrawal()).await.unwrap();
+        assert_eq!(vault.remove_superseded(&id, 2).await.unwrap(), 2, "a root and a part");
+        let rewritten = Some(Timestamp::from_millis(NOW));
+        vault.put_erasure(&Erasure { rewritten, ..record }).await.unwrap();
+    }
+    pin.release().await.unwrap();
+}
+
+/// A small collection between large ones: its bytes share a pack with what stays.
+fn content() -> Content {
+    let mut content = sample(1);
+    let secret = content.get_mut(ERASED).unwrap();
+    secret.insert("data/even.bin".to_owned(), noise(77, 900));
+    secret.insert("data/noise.parquet".to_owned(), noise(78, 1_200));
+    content
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_prune_no_pack_holds_a_byte_that_only_the_erased_collection_had() {
+    let place = timed().await;
+    let content = content();
+    place.back_up(1, &content).await;
+    let only_there = content[ERASED]["data/noise.parquet"].clone();
+    let shared = &content[ERASED]["data/shared"][..2_000];
+    assert!(in_a_pack(&place, &only_there).await && in_a_pack(&place, shared).await);
+    erase(&place, 1, true).await;
+    place.prune_out(&PruneOptions::default()).await;
+    assert!(!in_a_pack(&place, &only_there).await, "erased bytes are still in a pack");
+    assert!(!in_a_pack(&place, &content[ERASED]["data/even.bin"]).await);
+    assert!(in_a_pack(&place, shared).await, "what another collection has too stays");
+    let mut expected = content.clone();
+    expected.remove(ERASED);
+    assert_eq!(read_back(&place.vault, &backup_id(1)).await.unwrap(), expected);
+    let record = place.vault.list_erasures().await.unwrap().pop().unwrap();
+    assert!(record.completed.is_some() && record.rewritten.is_some(), "{record:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prune_between_the_record_and_the_new_manifests_completes_nothing() {
+    let place = timed().await;
+    let content = content();
+    place.back_up(1, &content).await;
+    erase(&place, 1, false).await;
+    place.prune_out(&PruneOptions::default()).await;
+    let record = place.vault.list_erasures().await.unwrap().pop().unwrap();
+    assert_eq!(record.completed, None);
+    assert_eq!(read_back(&place.vault, &backup_id(1)).await.unwrap(), content);
+    erase(&place, 1, true).await;
+    place.prune_out(&PruneOptions::default()).await;
+    assert!(!in_a_pack(&place, &content[ERASED]["data/noise.parquet"]).await);
+    assert!(place.vault.list_erasures().await.unwrap().pop().unwrap().completed.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_cannot_be_read_is_an_error_and_not_forgotten() {
+    let place = timed().await;
+    place.back_up(1, &content()).await;
+    erase(&place, 1, true).await;
+    let key = keys(&place.store(), "erasures").await.pop().unwrap();
+    change(&place.store(), &key, |bytes| bytes.truncate(20)).await;
+    assert!(matches!(place.vault.list_erasures().await, Err(VaultError::BadManifest { .. })));
+    let strange = |id: &str| Erasure {
+        format: FORMAT_VERSION,
+        kind: Erasure::KIND.to_owned(),
+        erasure_id: id.to_owned(),
+        collection: None,
+        name_id: None,
+        clusters: BTreeSet::new(),
+        reason: String::new(),
+        by: String::new(),
+        started: Timestamp::from_millis(NOW),
+        backups: BTreeSet::new(),
+        packs: BTreeSet::new(),
+        rewritten: None,
+        completed: None,
+    };
+    for id in ["", "../packs/aa", "erasure-1", "erasure-00000000000000AB"] {
+        assert!(place.vault.put_erasure(&strange(id)).await.is_err(), "{id}");
+    }
+}
