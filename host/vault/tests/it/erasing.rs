@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use longshore_model::{Codec, CollectionName, Timestamp};
+use longshore_model::{CollectionName, Timestamp};
 use longshore_vault::*;
 
 use crate::pruning::{Timed, timed};
