@@ -6,11 +6,10 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use longshore_engine::RunContext;
+use longshore_engine::{ProgressBoard, RunContext};
 use longshore_model::{CollectionName, Phase, Progress};
-use tokio::sync::watch;
 
-use crate::output::Output;
+use crate::output::{Output, bytes};
 
 /// Most bars at once; a job with more collections gets a single bar over all of them.
 const BARS: usize = 24;
@@ -35,15 +34,19 @@ impl Bars {
         if !self.visible || progress.collections.is_empty() {
             return;
         }
-        if progress.collections.len() > BARS {
+        if progress.collections.len() != 1 {
             let (done, total) = progress.bytes();
             let multi = &self.multi;
             let bar =
                 self.all.get_or_insert_with(|| new_bar(multi, &format!("{} collections", progress.collections.len())));
             bar.set_length(total);
-            bar.set_position(done);
-            return;
+            bar.set_position(if progress.phase == Phase::Done { total } else { done });
+            bar.set_message(speed(progress));
+            if progress.collections.len() > BARS {
+                return;
+            }
         }
+        let alone = progress.collections.len() == 1;
         for collection in &progress.collections {
             let multi = &self.multi;
             let bar = self
@@ -56,6 +59,9 @@ impl Bars {
             } else {
                 collection.done_bytes
             });
+            if alone {
+                bar.set_message(speed(progress));
+            }
         }
     }
 
@@ -67,10 +73,22 @@ impl Bars {
     }
 }
 
+/// How fast it goes and how long it will take, for a person: `12.3 MB/s, 1 min 05 s left`.
+fn speed(progress: &Progress) -> String {
+    let Some(rate) = progress.bytes_per_second else { return String::new() };
+    let rate = format!("{}/s", bytes(rate));
+    match progress.remaining_seconds {
+        None => rate,
+        Some(seconds) if seconds < 60 => format!("{rate}, {seconds} s left"),
+        Some(seconds) if seconds < 3_600 => format!("{rate}, {} min {:02} s left", seconds / 60, seconds % 60),
+        Some(seconds) => format!("{rate}, {} h {:02} min left", seconds / 3_600, seconds % 3_600 / 60),
+    }
+}
+
 fn new_bar(multi: &MultiProgress, name: &str) -> ProgressBar {
     let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let bar = if colour { "{bar:24.cyan/blue}" } else { "{bar:24}" };
-    let template = format!("  {{prefix:32!}} {bar} {{decimal_bytes:>9}} of {{decimal_total_bytes}}");
+    let template = format!("  {{prefix:32!}} {bar} {{decimal_bytes:>9}} of {{decimal_total_bytes}}  {{msg}}");
     let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let new = multi.add(ProgressBar::new(0).with_style(style.progress_chars("━╸─")));
     new.set_prefix(name.to_owned());
@@ -86,7 +104,7 @@ pub(crate) async fn with_bars<T, E>(
     output: Output,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    let bars = tokio::spawn(follow(context.progress.subscribe(), !output.json && !output.quiet));
+    let bars = tokio::spawn(follow(context.progress.clone(), !output.json && !output.quiet));
     let result = work.await;
     if result.is_err() {
         bars.abort();
@@ -97,16 +115,40 @@ pub(crate) async fn with_bars<T, E>(
 }
 
 /// Draws the progress of a job in this process until `done` says so.
-async fn follow(mut receiver: watch::Receiver<Progress>, wanted: bool) {
+async fn follow(board: ProgressBoard, wanted: bool) {
+    let mut receiver = board.subscribe();
     let mut bars = Bars::new(wanted);
     loop {
-        let progress = receiver.borrow_and_update().clone();
+        let mut progress = receiver.borrow_and_update().clone();
+        board.estimate(&mut progress);
         bars.draw(&progress);
-        if progress.phase == Phase::Done || receiver.changed().await.is_err() {
+        if progress.phase == Phase::Done {
             break;
+        }
+        // The second picture is for a job that stands still: its rate falls.
+        tokio::select! {
+            changed = receiver.changed() => if changed.is_err() { break },
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
         // Ten pictures a second are enough for an eye.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     bars.finish();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speed_reads_well_and_says_nothing_it_does_not_know() {
+        let say = |bytes_per_second, remaining_seconds| {
+            speed(&Progress { bytes_per_second, remaining_seconds, ..Progress::default() })
+        };
+        assert_eq!(say(None, Some(3)), "");
+        assert_eq!(say(Some(1_500_000), None), "1.5 MB/s");
+        assert_eq!(say(Some(1_500_000), Some(0)), "1.5 MB/s, 0 s left");
+        assert_eq!(say(Some(1_500_000), Some(65)), "1.5 MB/s, 1 min 05 s left");
+        assert_eq!(say(Some(2_000), Some(7_260)), "2.0 kB/s, 2 h 01 min left");
+    }
 }

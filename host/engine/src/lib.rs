@@ -55,6 +55,7 @@ mod progress;
 mod prune;
 mod random;
 mod rebuild;
+mod rate;
 mod restore;
 mod retention;
 mod run;

@@ -3,22 +3,27 @@
 //! Contract: a job writes, anybody reads at any moment; reading never waits for the job. A job looks at its
 //! [`StopSignal`] between pieces of work, so that stopping leaves nothing half-done.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use longshore_model::{CollectionName, CollectionProgress, Phase, Progress};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::EngineError;
+use crate::rate::{Rate, remaining_seconds};
 
 /// The progress of one job. Cheap to clone; clones show the same job.
 #[derive(Debug, Clone)]
 pub struct ProgressBoard {
     state: Arc<watch::Sender<Progress>>,
+    started: Instant,
+    rate: Arc<Mutex<Rate>>,
 }
 
 impl Default for ProgressBoard {
     fn default() -> Self {
-        Self { state: Arc::new(watch::Sender::new(Progress::default())) }
+        let state = Arc::new(watch::Sender::new(Progress::default()));
+        Self { state, started: Instant::now(), rate: Arc::default() }
     }
 }
 
@@ -26,7 +31,20 @@ impl ProgressBoard {
     /// Progress as it is now.
     #[must_use]
     pub fn now(&self) -> Progress {
-        self.state.borrow().clone()
+        let mut progress = self.state.borrow().clone();
+        // What stands in the state is as old as the last piece; a job that has stalled since must not look fast.
+        self.estimate(&mut progress);
+        progress
+    }
+
+    /// Says how fast it goes and how long it will take, as of now.
+    pub fn estimate(&self, progress: &mut Progress) {
+        let moving = matches!(progress.phase, Phase::Transfer | Phase::Proof);
+        let rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.bytes_per_second = rate.bytes_per_second(self.started.elapsed()).filter(|_| moving);
+        let (done, total) = progress.bytes();
+        progress.remaining_seconds =
+            progress.bytes_per_second.and_then(|rate| remaining_seconds(total.saturating_sub(done), rate));
     }
 
     /// A receiver that is told of every change.
@@ -46,6 +64,7 @@ impl ProgressBoard {
             .into_iter()
             .map(|(name, total_bytes)| CollectionProgress { name, total_bytes, done_bytes: 0 })
             .collect();
+        self.rate.lock().unwrap_or_else(PoisonError::into_inner).restart(self.started.elapsed());
         self.state.send_modify(|progress| progress.collections = collections);
     }
 
@@ -60,6 +79,7 @@ impl ProgressBoard {
 
     /// Adds bytes done to one collection, by its place.
     pub fn add(&self, collection: usize, bytes: u64) {
+        self.rate.lock().unwrap_or_else(PoisonError::into_inner).add(bytes, self.started.elapsed());
         self.state.send_modify(|progress| {
             if let Some(entry) = progress.collections.get_mut(collection) {
                 entry.done_bytes = entry.done_bytes.saturating_add(bytes).min(entry.total_bytes);

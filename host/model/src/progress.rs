@@ -48,6 +48,12 @@ pub struct Progress {
     pub phase: Phase,
     /// One entry per collection, in order of name; empty until the inventory is known.
     pub collections: Vec<CollectionProgress>,
+    /// Bytes per second, smoothed over some seconds; `None` while that cannot be said yet, or nothing moves.
+    #[serde(default)]
+    pub bytes_per_second: Option<u64>,
+    /// Seconds until all bytes are moved if it goes on like this; `None` while that cannot be said.
+    #[serde(default)]
+    pub remaining_seconds: Option<u64>,
 }
 
 impl Progress {

@@ -102,6 +102,8 @@ fn one_collection(collection: &BackedUpCollection) -> Value {
 pub(crate) fn job(job: &JobView) -> Value {
     // A job that ended well is done, whatever its last report said.
     let percent = if job.status == longshore_model::JobStatus::Successful { 100 } else { job.progress.percent() };
+    let (done_bytes, total_bytes) = job.progress.bytes();
+    let running = !job.status.is_terminal();
     let collections: Vec<Value> = job
         .progress
         .collections
@@ -125,6 +127,10 @@ pub(crate) fn job(job: &JobView) -> Value {
         "reason": job.reason,
         "createTime": seconds(job.create_time),
         "phase": job.progress.phase,
+        "totalBytes": total_bytes,
+        "doneBytes": done_bytes,
+        "bytesPerSecond": job.progress.bytes_per_second.filter(|_| running),
+        "remainingSeconds": job.progress.remaining_seconds.filter(|_| running),
         "clusterId": job.cluster_id,
         "backupId": job.backup_id,
         "collections": collections,

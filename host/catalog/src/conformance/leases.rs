@@ -67,7 +67,7 @@ fn renew(catalog: &dyn Catalog) -> Verdict {
 
 /// Every write of a job with a token that is not the current one, and what it answers.
 fn writes(catalog: &dyn Catalog, token: u64) -> [Result<(), CatalogError>; 4] {
-    let progress = Progress { phase: Phase::Commit, collections: Vec::new() };
+    let progress = Progress { phase: Phase::Commit, ..Progress::default() };
     [
         catalog.renew_lease(&job(1), token, at(300), LEASE_MS).map(|_| ()),
         catalog.set_progress(&job(1), token, &progress).map(|_| ()),

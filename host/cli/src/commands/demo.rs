@@ -126,7 +126,12 @@ fn progress_of(job: &Value) -> Progress {
         Some(longshore_model::CollectionProgress { name, total_bytes, done_bytes })
     });
     let phase = serde_json::from_value(job["phase"].clone()).unwrap_or_default();
-    Progress { phase, collections: collections.collect() }
+    Progress {
+        phase,
+        collections: collections.collect(),
+        bytes_per_second: job["bytesPerSecond"].as_u64(),
+        remaining_seconds: job["remainingSeconds"].as_u64(),
+    }
 }
 
 async fn show_decisions(client: &Client, backup: &str) -> anyhow::Result<()> {

@@ -129,17 +129,21 @@ async fn a_job_says_how_far_it_is_and_what_came_out_of_it() {
         keys(job),
         [
             "backupId",
+            "bytesPerSecond",
             "clusterId",
             "collections",
             "createTime",
+            "doneBytes",
             "endTime",
             "jobId",
             "phase",
             "progress",
             "reason",
+            "remainingSeconds",
             "result",
             "startTime",
             "status",
+            "totalBytes",
             "type",
         ]
     );
