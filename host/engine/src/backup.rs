@@ -23,9 +23,11 @@ use crate::manifests::{PartInput, database_entries, part_draft, policies_value};
 use crate::pins;
 use crate::plan::BackupPlan;
 use crate::random::draw;
+use crate::resume::Checkpoints;
 use crate::transfer::{TransferredCollection, transfer};
 use crate::vaults::RegionVaults;
 use crate::views::{BackedUpCollection, ExcludedCollection};
+use crate::worker::CANCELED;
 use crate::{EngineError, RunContext};
 
 /// How often a receipt is tried before it becomes a warning.
@@ -104,13 +106,24 @@ pub async fn run_backup(
         .progress
         .expect(plan.collections.iter().map(|planned| (planned.facts.name.clone(), planned.facts.size_bytes.total())));
     let writing = begin(&plan, vaults, context).await?;
+    let mut checkpoints = Checkpoints::new(&plan.request.cluster.id, &context.limits);
+    for (region, writing) in &writing {
+        let vault = vaults.get(region)?;
+        let pin_bytes = vault.limits().pin_bytes;
+        checkpoints.add(region, &writing.session, &writing.pin, plan.history.key(), pin_bytes);
+    }
     let pins: Vec<(RegionId, Pin)> =
         writing.iter().map(|(region, writing)| (region.clone(), writing.pin.clone())).collect();
     let result = tokio::select! {
-        result = write_and_commit(&plan, source, vaults, &writing, context) => result,
+        result = write_and_commit(&plan, source, vaults, &writing, &checkpoints, context) => result,
         error = pins::keep_fresh(&pins) => Err(error),
     };
-    pins::release(pins).await;
+    match &result {
+        // Whoever cancels does not want it to go on.
+        Err(EngineError::Stopped { why }) if why == CANCELED => pins::release(pins).await,
+        Err(_) => checkpoints.rest().await,
+        Ok(_) => pins::release(pins).await,
+    }
     result
 }
 
@@ -152,10 +165,11 @@ async fn write_and_commit(
     source: &dyn Source,
     vaults: &RegionVaults,
     writing: &BTreeMap<RegionId, Writing>,
+    checkpoints: &Checkpoints,
     context: &RunContext,
 ) -> Result<BackupOutcome, EngineError> {
     context.progress.enter(Phase::Transfer);
-    let moved = move_all(plan, source, writing, context).await?;
+    let moved = checkpoints.during(move_all(plan, source, writing, checkpoints, context)).await?;
     context.stop.check()?;
     context.progress.enter(Phase::Recheck);
     let (states, ddl_changes) = recheck(plan, source, &moved).await?;
@@ -176,6 +190,7 @@ async fn move_all(
     plan: &BackupPlan,
     source: &dyn Source,
     writing: &BTreeMap<RegionId, Writing>,
+    checkpoints: &Checkpoints,
     context: &RunContext,
 ) -> Result<Vec<TransferredCollection>, EngineError> {
     let priority = |place: &usize| plan.collections.get(*place).map_or(0, |one| one.selected.value.priority);
@@ -187,7 +202,7 @@ async fn move_all(
             let planned = plan.collections.get(place).ok_or_else(lost)?;
             let region = &planned.placed.value.region;
             let session = writing.get(region).map(|writing| Arc::clone(&writing.session)).ok_or_else(lost)?;
-            let collection = transfer(planned, place, source, &session, &plan.history, context).await?;
+            let collection = transfer(planned, place, source, &session, &plan.history, checkpoints, context).await?;
             Ok::<_, EngineError>((place, collection))
         })
         .buffer_unordered(context.limits.parallel_collections.max(1))

@@ -1,6 +1,7 @@
 //! What earlier backups of a cluster hold: facts for policies, and the files that need not be read again.
 //!
-//! Contract: read from the vaults alone, newest backups first, a bounded number of them. A vault that cannot be read
+//! Contract: read from the vaults alone, newest backups first, a bounded number of them, then the pins of attempts that did
+//! not end in a backup. A vault that cannot be read
 //! only makes the history shorter: a backup then reads more than it had to, and is as good.
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,6 +12,7 @@ use longshore_vault::{BlobId, IdKey};
 
 use crate::opened::OpenedBackup;
 use crate::plan::ClusterTarget;
+use crate::resume::{Unfinished, content_id, unfinished};
 use crate::vaults::RegionVaults;
 use crate::{EngineError, RunContext};
 
@@ -23,6 +25,8 @@ pub(crate) struct KnownFile {
     pub(crate) size_bytes: u64,
     pub(crate) blobs: Vec<BlobId>,
     pub(crate) digest: Digest,
+    /// True when only an attempt that did not end in a backup stored it.
+    pub(crate) unfinished: bool,
 }
 
 /// What earlier backups hold.
@@ -35,6 +39,10 @@ pub(crate) struct History {
     files: HashMap<(RegionId, Digest), KnownFile>,
     /// Regions of the newest backup of each collection.
     regions: BTreeMap<CollectionName, RegionId>,
+    /// All regions there are.
+    all_regions: Vec<RegionId>,
+    /// Live rows by keyed content, of backups and of attempts that did not end in one.
+    counts: HashMap<Digest, u64>,
 }
 
 impl History {
@@ -46,12 +54,24 @@ impl History {
     ) -> Result<Self, EngineError> {
         let key = vaults.all().first().and_then(|vault| vault.id_key().ok().cloned());
         let mut history = Self { key, ..Self::default() };
-        let Ok(home) = vaults.get(&cluster.home_region) else { return Ok(history) };
+        history.all_regions = vaults.all().iter().map(|vault| vault.region_id().clone()).collect();
+        history.load_backups(vaults, cluster, context).await?;
+        history.load_unfinished(vaults, cluster, context).await?;
+        Ok(history)
+    }
+
+    async fn load_backups(
+        &mut self,
+        vaults: &RegionVaults,
+        cluster: &ClusterTarget,
+        context: &RunContext,
+    ) -> Result<(), EngineError> {
+        let Ok(home) = vaults.get(&cluster.home_region) else { return Ok(()) };
         let listed = match home.list_backups().await {
             Ok(listed) => listed,
             Err(error) => {
                 tracing::warn!(%error, "earlier backups could not be listed; everything is read anew");
-                return Ok(history);
+                return Ok(());
             }
         };
         let earlier =
@@ -61,11 +81,37 @@ impl History {
         for summary in newest {
             context.stop.check()?;
             match OpenedBackup::find(vaults, Some(&cluster.home_region), &summary.backup_id).await {
-                Ok(opened) => history.add(&opened)?,
+                Ok(opened) => self.add(&opened)?,
                 Err(error) => tracing::warn!(backup = %summary.backup_id, %error, "left out of the history"),
             }
         }
-        Ok(history)
+        Ok(())
+    }
+
+    /// Reads what attempts that did not end in a backup have stored, from their pins.
+    async fn load_unfinished(
+        &mut self,
+        vaults: &RegionVaults,
+        cluster: &ClusterTarget,
+        context: &RunContext,
+    ) -> Result<(), EngineError> {
+        let Some(key) = self.key.clone() else { return Ok(()) };
+        for vault in vaults.all() {
+            context.stop.check()?;
+            let region = vault.region_id();
+            match vault.list_pins().await {
+                Ok(pins) => {
+                    for Unfinished { files, counts } in pins.iter().map(|pin| unfinished(pin, &cluster.id, &key)) {
+                        for (identity, known) in files {
+                            self.files.entry((region.clone(), identity)).or_insert(known);
+                        }
+                        self.counts.extend(counts);
+                    }
+                }
+                Err(error) => tracing::warn!(%region, %error, "earlier attempts cannot be read; more is read anew"),
+            }
+        }
+        Ok(())
     }
 
     fn add(&mut self, opened: &OpenedBackup) -> Result<(), EngineError> {
@@ -74,8 +120,16 @@ impl History {
             let region = collection.vault.region_id();
             for (file, sealed) in collection.files.files.iter().zip(&collection.sealed.files) {
                 let Some(identity) = file.identity else { continue };
-                let known = KnownFile { size_bytes: file.size_bytes, blobs: file.blobs.clone(), digest: sealed.digest };
+                let known = KnownFile {
+                    size_bytes: file.size_bytes,
+                    blobs: file.blobs.clone(),
+                    digest: sealed.digest,
+                    unfinished: false,
+                };
                 self.files.entry((region.clone(), identity)).or_insert(known);
+            }
+            if let (Some(key), Some(live_rows)) = (&self.key, collection.sealed.live_rows) {
+                self.counts.insert(content_id(key, &collection.sealed.content_digest), live_rows);
             }
             let name = &collection.sealed.name;
             if !self.last.contains_key(name) {
@@ -106,15 +160,28 @@ impl History {
         self.reasons.get(name).cloned()
     }
 
-    /// Whether the region that held this collection last holds this file.
+    /// Whether the region that held this collection last holds this file; any region when none held it.
     pub(crate) fn holds(&self, name: &CollectionName, file: &PointFile) -> bool {
-        self.regions.get(name).is_some_and(|region| self.find(region, file).is_some())
+        match self.regions.get(name) {
+            Some(region) => self.find(region, file).is_some(),
+            None => self.all_regions.iter().any(|region| self.find(region, file).is_some()),
+        }
+    }
+
+    /// Live rows of a collection, if the very same content was counted before: they follow from it.
+    pub(crate) fn live_rows(&self, content: &Digest) -> Option<u64> {
+        self.counts.get(&content_id(self.key.as_ref()?, content)).copied()
     }
 
     /// The file as a region's vault holds it, if an earlier backup stored the same one there.
     pub(crate) fn find(&self, region: &RegionId, file: &PointFile) -> Option<&KnownFile> {
         let identity = self.keyed(file.identity.as_ref()?)?;
         self.files.get(&(region.clone(), identity)).filter(|known| known.size_bytes == file.size_bytes)
+    }
+
+    /// The project's key, where there is a vault.
+    pub(crate) fn key(&self) -> Option<IdKey> {
+        self.key.clone()
     }
 
     /// The identity of a file as a manifest keeps it.

@@ -57,6 +57,7 @@ mod random;
 mod rebuild;
 mod rate;
 mod restore;
+mod resume;
 mod retention;
 mod run;
 mod sample;

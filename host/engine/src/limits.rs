@@ -24,6 +24,11 @@ pub struct Limits {
     pub parallel_collections: usize,
     /// Chunks of one collection in flight. More than twice the cores gains nothing.
     pub parallel_chunks: usize,
+    /// How often a backup makes what it stored durable and notes the finished files for a later attempt, in
+    /// milliseconds.
+    pub checkpoint_ms: u64,
+    /// The same, in bytes: whichever comes first.
+    pub checkpoint_bytes: u64,
     /// Jobs that run side by side.
     pub parallel_jobs: usize,
     /// Bytes sampled from one stream to measure codecs.
@@ -87,6 +92,8 @@ impl Default for Limits {
             cpu_threads: None,
             parallel_collections: 4,
             parallel_chunks: 4,
+            checkpoint_ms: 30_000,
+            checkpoint_bytes: 1024 * 1024 * 1024,
             parallel_jobs: 2,
             sample_bytes_per_stream: 1024 * 1024,
             sample_bytes_per_run: 64 * 1024 * 1024,

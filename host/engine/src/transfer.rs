@@ -10,12 +10,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use longshore_model::{Codec, FileClass, RegionId};
+use longshore_model::{Codec, Digest, FileClass, RegionId};
 use longshore_source::{CollectionPoint, PointFile, PointOptions, Source, SourceError};
-use longshore_vault::{FileEntry, FileSealed, PieceSource, Session, VaultError};
+use longshore_vault::{FileEntry, FileSealed, PieceSource, Session, VaultError, content_digest};
 
 use crate::history::History;
 use crate::plan::PlannedCollection;
+use crate::resume::Checkpoints;
 use crate::{EngineError, ProgressBoard, RunContext};
 
 /// A collection whose bytes are in a session.
@@ -47,6 +48,7 @@ pub(crate) async fn transfer(
     source: &dyn Source,
     session: &Session,
     history: &History,
+    checkpoints: &Checkpoints,
     context: &RunContext,
 ) -> Result<TransferredCollection, EngineError> {
     context.stop.check()?;
@@ -61,7 +63,7 @@ pub(crate) async fn transfer(
     let codecs: BTreeMap<FileClass, Codec> =
         planned.streams.iter().map(|stream| (stream.facts.class, stream.choice.value.codec)).collect();
     let region = &planned.placed.value.region;
-    let mover = &Mover { point: &point, session, history, region, progress: &context.progress, place };
+    let mover = &Mover { point: &point, session, history, checkpoints, region, progress: &context.progress, place };
     let codecs = &codecs;
     let moved: Vec<Moved> = stream::iter(0..point.files().len())
         .map(|number| async move {
@@ -71,10 +73,8 @@ pub(crate) async fn transfer(
         .buffered(context.limits.parallel_chunks.max(1))
         .try_collect()
         .await?;
-    let live_rows = {
-        let _thread = context.throttle.cpu().await;
-        point.live_rows(context.limits.live_rows_memory_bytes).await?
-    };
+    let files = moved.iter().map(|file| (file.name.path.as_str(), file.entry.size_bytes, file.name.digest));
+    let live_rows = live_rows(&point, &content_digest(files), mover, context).await?;
     let sum = |keep: &dyn Fn(&Moved) -> u64| moved.iter().map(keep).sum();
     let used = moved.iter().filter(|file| !file.reused).filter_map(|file| codecs.get(&file.entry.class));
     Ok(TransferredCollection {
@@ -88,10 +88,31 @@ pub(crate) async fn transfer(
     })
 }
 
+/// Live rows of a point. Counting reads every file; where the same content was counted before, nothing is read.
+async fn live_rows(
+    point: &Arc<dyn CollectionPoint>,
+    content: &Digest,
+    mover: &Mover<'_>,
+    context: &RunContext,
+) -> Result<Option<u64>, EngineError> {
+    let live_rows = match mover.history.live_rows(content) {
+        Some(live_rows) => Some(live_rows),
+        None => {
+            let _thread = context.throttle.cpu().await;
+            point.live_rows(context.limits.live_rows_memory_bytes).await?
+        }
+    };
+    if let Some(live_rows) = live_rows {
+        mover.checkpoints.counted(mover.region, content, live_rows);
+    }
+    Ok(live_rows)
+}
+
 struct Mover<'a> {
     point: &'a Arc<dyn CollectionPoint>,
     session: &'a Session,
     history: &'a History,
+    checkpoints: &'a Checkpoints,
     region: &'a RegionId,
     progress: &'a ProgressBoard,
     place: usize,
@@ -108,10 +129,16 @@ impl Mover<'_> {
         // A class without a stream appeared after planning (a first flush, say): it is small, and raw is always right.
         let codec = codecs.get(&file.class).copied().unwrap_or(Codec::Store);
         let pieces = FilePieces { point: Arc::clone(self.point), number };
-        let on_bytes = |bytes| self.progress.add(self.place, bytes);
+        let on_bytes = |bytes| {
+            self.progress.add(self.place, bytes);
+            self.checkpoints.moved(bytes);
+        };
         let stored = self.session.put_file(&pieces, file.size_bytes, codec, &on_bytes).await;
         let stored = stored.map_err(|error| self.explain(error))?;
         let identity = file.identity.as_ref().and_then(|identity| self.history.keyed(identity));
+        if let Some(identity) = identity {
+            self.checkpoints.finished(self.region, identity, file.size_bytes, &stored.blobs, &stored.digest);
+        }
         let number = u32::try_from(number).map_err(|_| lost())?;
         Ok(Moved {
             entry: FileEntry {
@@ -141,6 +168,10 @@ impl Mover<'_> {
         let plain: u64 = plain.sum::<Option<u64>>()?;
         let identity = file.identity.as_ref().and_then(|identity| self.history.keyed(identity));
         let number = u32::try_from(number).ok()?;
+        if let (Some(identity), true) = (identity, known.unfinished && plain == file.size_bytes) {
+            // The pin of the attempt that stored it may lapse before this one ends.
+            self.checkpoints.finished(self.region, identity, file.size_bytes, &known.blobs, &known.digest);
+        }
         (plain == file.size_bytes).then(|| Moved {
             entry: FileEntry {
                 number,

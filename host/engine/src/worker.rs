@@ -121,7 +121,7 @@ async fn is_automatic(inner: &Arc<Inner>, job: &JobRow) -> bool {
 }
 
 /// The reason of a job that was canceled on request.
-const CANCELED: &str = "canceled on request";
+pub(crate) const CANCELED: &str = "canceled on request";
 /// Why a run stops when its lease is gone.
 const FENCED: &str = "another worker took the job over";
 

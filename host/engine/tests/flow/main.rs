@@ -1,5 +1,6 @@
-//! How bytes flow through jobs: limits that change while they run, progress, resuming, reading only what is new.
+//! How bytes flow through jobs: limits that change while they run, resuming, reading only what is new.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod limits;
+mod resume;
 mod support;

@@ -200,6 +200,14 @@ impl Session {
         self.shared.marked.contains(pack)
     }
 
+    /// The packs that hold these blobs; `None` unless all of them are durable and findable.
+    #[must_use]
+    pub fn packs_of<'a>(&self, blobs: impl IntoIterator<Item = &'a BlobId>) -> Option<BTreeSet<PackId>> {
+        let state = self.shared.lock();
+        let find = |id| state.indexed.first(id).or_else(|| self.shared.known.first(id));
+        blobs.into_iter().map(|id| find(id).map(|location| location.pack)).collect()
+    }
+
     /// Bytes of the memory budget that nobody holds at this moment.
     #[must_use]
     pub fn idle_budget_bytes(&self) -> usize {
@@ -291,7 +299,7 @@ impl Session {
     }
 
     /// Makes everything put so far durable and findable, so that a later attempt need not store it again. Costs a pack
-    /// that may be small; meant for every few minutes, not for every file.
+    /// that may be small; meant for every half minute, not for every file. Others may go on putting meanwhile.
     ///
     /// # Errors
     /// As [`Session::put`].

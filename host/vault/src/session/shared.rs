@@ -63,6 +63,8 @@ pub(super) struct Shared {
     pub(super) pack_target_bytes: u64,
     transcoders: Mutex<Vec<Transcoder>>,
     state: Mutex<State>,
+    /// Held while everything is made durable: whoever comes second must see what the first one did.
+    flushing: tokio::sync::Mutex<()>,
     runtime: Handle,
 }
 
@@ -128,6 +130,7 @@ impl Shared {
             pack_target_bytes,
             transcoders: Mutex::default(),
             state: Mutex::new(state),
+            flushing: tokio::sync::Mutex::default(),
             runtime: Handle::current(),
         })
     }
@@ -319,8 +322,22 @@ impl Shared {
         self.known.first(id).is_some() || self.lock().claims.contains_key(id)
     }
 
-    /// Makes everything that was put so far durable and findable: packs first, then index objects.
+    /// Makes everything that was put so far durable and findable, in a task of its own: whoever waits may be dropped
+    /// half-way, and uploads under way, or packs that are in no index object yet, must not be lost with it.
     pub(super) async fn flush(self: &Arc<Self>) -> Result<(), VaultError> {
+        let shared = Arc::clone(self);
+        let task = self.runtime.spawn(async move { shared.flush_now().await });
+        match task.await {
+            Ok(result) => result,
+            Err(error) => {
+                Err(self.fail(VaultError::TaskStopped { task: "makes packs durable", reason: error.to_string() }))
+            }
+        }
+    }
+
+    /// Packs first, then index objects.
+    async fn flush_now(self: &Arc<Self>) -> Result<(), VaultError> {
+        let _alone = self.flushing.lock().await;
         // All CPU permits at once: no piece is being worked on, so every blob that was put is in a pack. They are given
         // back before the uploads are awaited, which need one each.
         let quiet = self.cpu.acquire_many(self.cpu_threads).await;
