@@ -4,7 +4,8 @@
 //! place. What is compared, per collection: the digest of every file read back from disk, physical rows and live rows,
 //! each with what the manifest says. A difference is [`EngineError::ProofFailed`], and the target stays as it was.
 //!
-//! Failure: [`EngineError`]; the target's staging folder is removed.
+//! Failure: [`EngineError`]. The target's staging folder is removed; but when the run was stopped, or a vault failed, it is
+//! left, as it is after a kill: a rerun of the same plan fetches only what is missing or wrong in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +23,7 @@ use serde::Serialize;
 use crate::opened::{OpenedBackup, OpenedCollection};
 use crate::pins::{self, Reading};
 use crate::vaults::RegionVaults;
+use crate::worker::CANCELED;
 use crate::{EngineError, RunContext};
 
 /// What to restore.
@@ -249,11 +251,21 @@ async fn restore_pinned(
             })
         }
         Err(error) => {
-            if let Err(left) = run.abort().await {
+            let ended = if can_go_on(&error) { run.suspend().await } else { run.abort().await };
+            if let Err(left) = ended {
                 tracing::warn!(error = %left, "the staging folder of a failed restore could not be removed");
             }
             Err(error)
         }
+    }
+}
+
+/// Whether a rerun can use what was written: nothing was wrong with it.
+fn can_go_on(error: &EngineError) -> bool {
+    match error {
+        EngineError::Stopped { why } => why != CANCELED,
+        EngineError::Vault { .. } => true,
+        _ => false,
     }
 }
 
@@ -287,7 +299,13 @@ async fn write_collection(
 ) -> Result<(), EngineError> {
     let region = reader.vault().region_id();
     let mut pieces = Vec::new();
-    for (file, to_write) in write.files.iter().enumerate() {
+    let wrong: Vec<bool> = stream::iter(0..write.files.len())
+        .map(|file| missing(place, file, write, run, context))
+        .buffered(context.limits.parallel_chunks.max(1))
+        .try_collect()
+        .await?;
+    let wanted = write.files.iter().enumerate().zip(wrong).filter(|(_, wrong)| *wrong);
+    for ((file, to_write), _) in wanted {
         let of_file = reader.file_pieces(&to_write.entry).map_err(EngineError::vault(region))?;
         pieces.extend(of_file.into_iter().map(|piece| (file, piece)));
     }
@@ -302,6 +320,25 @@ async fn write_collection(
             Ok::<_, EngineError>(())
         })
         .await
+}
+
+/// Whether a file has to be fetched; one that an earlier run left and that is right has not. One that is wrong is removed
+/// first: it may be longer than what is written over it.
+async fn missing(
+    place: usize,
+    file: usize,
+    write: &CollectionToWrite,
+    run: &dyn RestoreRun,
+    context: &RunContext,
+) -> Result<bool, EngineError> {
+    let Some(wanted) = write.files.get(file) else { return Ok(false) };
+    context.stop.check()?;
+    if run.left_over(place, file).await? == Some(wanted.digest) {
+        context.progress.add(place, wanted.entry.size_bytes);
+        return Ok(false);
+    }
+    run.clear(place, file).await?;
+    Ok(true)
 }
 
 /// Compares what was read back with what the manifest says.

@@ -348,6 +348,8 @@ mod tests {
             started: Timestamp::from_millis(0),
             refreshed: Timestamp::from_millis(0),
             relies_on: ReliesOn::default(),
+            honours: BTreeSet::new(),
+            released: false,
             state: serde_json::to_value(&state).unwrap(),
         };
         let found = unfinished(&pin, &cluster, &key).files;

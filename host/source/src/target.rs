@@ -1,8 +1,8 @@
 //! The contract between the engine and a place to restore into.
 //!
 //! A target checks everything it can before it writes a byte. Until [`RestoreRun::commit`] nothing in the target is
-//! changed: a run that fails, is aborted or is killed leaves at most a staging folder beside the target, which the next
-//! run removes.
+//! changed: a run that is suspended or killed leaves at most a staging folder beside the target. The next run of the same
+//! plan goes on with what is in it, file by file, where the digest is right; a run of another plan removes it.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -62,6 +62,24 @@ pub trait RestoreTarget: Send + Sync {
 /// A restore under way.
 #[async_trait]
 pub trait RestoreRun: Send + Sync {
+    /// The digest of a file as an earlier run of the same plan left it, read back from disk; `None` when there is none of
+    /// the right length. Asked before anything of the file is written. What is there and not taken is
+    /// [cleared](RestoreRun::clear) first.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    async fn left_over(&self, _collection: usize, _file: usize) -> Result<Option<Digest>, SourceError> {
+        Ok(None)
+    }
+
+    /// Removes what an earlier run left of a file, if anything.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    async fn clear(&self, _collection: usize, _file: usize) -> Result<(), SourceError> {
+        Ok(())
+    }
+
     /// Writes bytes at `offset` of a file, both given by their place in the plan. Pieces may come in any order and from
     /// several tasks at once.
     ///
@@ -80,6 +98,15 @@ pub trait RestoreRun: Send + Sync {
     /// # Errors
     /// When something cannot be moved; what was already moved is taken back.
     async fn commit(self: Box<Self>) -> Result<(), SourceError>;
+
+    /// Stops and leaves the staging folder for the next run of the same plan. A target that cannot go on with one gives up
+    /// instead.
+    ///
+    /// # Errors
+    /// When the run has ended already.
+    async fn suspend(self: Box<Self>) -> Result<(), SourceError> {
+        self.abort().await
+    }
 
     /// Gives up and removes the staging folder.
     ///

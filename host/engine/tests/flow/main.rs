@@ -1,6 +1,8 @@
 //! How bytes flow through jobs: limits that change while they run, resuming, reading only what is new.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod incremental;
 mod limits;
+mod restore;
 mod resume;
 mod support;

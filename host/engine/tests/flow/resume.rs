@@ -159,7 +159,7 @@ async fn pieces_of_a_file_that_was_not_finished_are_found_by_content() {
             {
                 return Ok(());
             }
-            while vault.open_reader().await.map_or(0, |reader| reader.blob_count()) < 8 {
+            while vault.open_reader().await.is_ok_and(|reader| reader.blob_count() < 8) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             store.plan(vec![Fault::dead_from(0)]);

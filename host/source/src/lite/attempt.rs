@@ -160,6 +160,10 @@ fn must_be_settled(shared: &Shared, folder: &Folder) -> Result<(), Miss> {
         }
     }
     let youngest_ms = stats.iter().map(|stat| shared.age_ms(stat)).min().unwrap_or(0);
+    // Times ahead of the clock say nothing: it was set back. Then it counts how long they have been seen unchanged.
+    if youngest_ms < 0 && shared.held_still(&folder.shown, &stats) {
+        return Ok(());
+    }
     if youngest_ms < shared.limits.settle_ms {
         return Err(Miss::Changed("it was created, or is being deleted, at this moment".to_owned()));
     }

@@ -4,11 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use longshore_model::{CollectionName, FileClass};
-use serde_json::Value;
+use longshore_model::{CollectionName, Digest, FileClass};
+use serde_json::{Value, json};
 
 use super::layout;
-use crate::{DatabaseEntry, Limits, SourceError, TargetPlan};
+use crate::{DatabaseEntry, Limits, SourceError, TargetCollection, TargetPlan};
 
 /// Space that a file takes is a multiple of this, in bytes.
 const BLOCK_BYTES: u64 = 4_096;
@@ -50,6 +50,21 @@ pub(crate) fn check(plan: &TargetPlan, limits: &Limits) -> Result<(), SourceErro
         return Err(SourceError::LimitExceeded { path: "the restore".to_owned(), what, used: files, limit });
     }
     Ok(())
+}
+
+/// A name for everything a plan says: runs of the same plan write the same files.
+pub(crate) fn digest(plan: &TargetPlan) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    // Each value is one line of JSON, so no two plans give the same bytes.
+    let mut add = |value: Value| {
+        hasher.update(value.to_string().as_bytes()).update(b"\n");
+    };
+    add(json!([plan.whole_cluster, plan.databases]));
+    for TargetCollection { mapping, schema, files, description } in &plan.collections {
+        add(json!([mapping, schema, description, files.len()]));
+        files.iter().for_each(|file| add(json!([file.path, file.class, file.size_bytes])));
+    }
+    Digest::new(*hasher.finalize().as_bytes())
 }
 
 /// Bytes that the plan takes on disk, with some to spare.

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use longshore_model::{Clock, CollectionName};
 
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     /// Rows of immutable files by what the system says about them.
     row_counts: Mutex<HashMap<Stat, u64>>,
+    /// Folders that were changed in the future, and since when they have been seen like that.
+    watched: Mutex<HashMap<String, (Vec<Stat>, Instant)>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -32,7 +35,7 @@ impl std::fmt::Debug for Shared {
 
 impl Shared {
     pub(crate) fn new(root: Folder, identity: String, limits: Limits, clock: Arc<dyn Clock>) -> Self {
-        Self { root, identity, limits, clock, row_counts: Mutex::default() }
+        Self { root, identity, limits, clock, row_counts: Mutex::default(), watched: Mutex::default() }
     }
 
     /// Opens the folder of a collection.
@@ -62,6 +65,23 @@ impl Shared {
     /// Rows of a data file that was looked at before and has not changed since.
     pub(crate) fn known_rows(&self, stat: &Stat) -> Option<u64> {
         self.row_counts.lock().unwrap_or_else(PoisonError::into_inner).get(stat).copied()
+    }
+
+    /// Whether folders have been seen unchanged for as long as they must have settled, by a clock that nobody sets.
+    pub(crate) fn held_still(&self, shown: &str, stats: &[Stat]) -> bool {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        match watched.get(shown) {
+            Some((seen, since)) if seen == stats => {
+                i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX) >= self.limits.settle_ms
+            }
+            _ => {
+                if watched.len() >= REMEMBERED_FILES {
+                    watched.clear();
+                }
+                watched.insert(shown.to_owned(), (stats.to_vec(), Instant::now()));
+                false
+            }
+        }
     }
 
     /// Milliseconds since something last changed; negative when the clocks disagree.

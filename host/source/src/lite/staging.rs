@@ -36,6 +36,8 @@ struct Inner {
     staging: Mutex<Option<Staging>>,
     /// The staged data directory.
     root: Folder,
+    /// Whether an earlier run left something in it.
+    resumed: bool,
     plan: Arc<TargetPlan>,
     limits: Limits,
     source: Arc<Shared>,
@@ -48,8 +50,19 @@ impl StagedRun {
         let source = as_source(&staging.root, limits)?;
         let dir = staging.root.dir.try_clone().map_err(|error| io_error("open", &staging.root.shown, error))?;
         let root = Folder { dir, shown: staging.root.shown.clone() };
+        let resumed = staging.resumed;
         let finished = plan.collections.iter().map(|_| AtomicBool::new(false)).collect();
-        Ok(Self { inner: Arc::new(Inner { staging: Mutex::new(Some(staging)), root, plan, limits, source, finished }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                staging: Mutex::new(Some(staging)),
+                root,
+                resumed,
+                plan,
+                limits,
+                source,
+                finished,
+            }),
+        })
     }
 }
 
@@ -81,6 +94,26 @@ impl Inner {
             reason: "it was never written; the backup is incomplete or the restore is not done".to_owned(),
         };
         self.root.file(path)?.ok_or_else(missing)
+    }
+
+    /// See [`RestoreRun::left_over`].
+    fn left_over(&self, collection: usize, file: usize) -> Result<Option<Digest>, SourceError> {
+        let (path, entry) = self.file(collection, file)?;
+        match self.root.file(&path)? {
+            Some(left) if left.stat.size_bytes == entry.size_bytes => digest(&left).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// See [`RestoreRun::clear`].
+    fn clear(&self, collection: usize, file: usize) -> Result<(), SourceError> {
+        let (path, _) = self.file(collection, file)?;
+        match self.root.dir.remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(io_error("remove", &self.root.show(&path), error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn write(&self, collection: usize, file: usize, offset: u64, bytes: &[u8]) -> Result<(), SourceError> {
@@ -156,6 +189,22 @@ fn digest(file: &OpenFile) -> Result<Digest, SourceError> {
 
 #[async_trait]
 impl RestoreRun for StagedRun {
+    async fn left_over(&self, collection: usize, file: usize) -> Result<Option<Digest>, SourceError> {
+        if !self.inner.resumed {
+            return Ok(None);
+        }
+        let inner = Arc::clone(&self.inner);
+        blocking(&self.inner.root.shown, move || inner.left_over(collection, file)).await
+    }
+
+    async fn clear(&self, collection: usize, file: usize) -> Result<(), SourceError> {
+        if !self.inner.resumed {
+            return Ok(());
+        }
+        let inner = Arc::clone(&self.inner);
+        blocking(&self.inner.root.shown, move || inner.clear(collection, file)).await
+    }
+
     async fn write(&self, collection: usize, file: usize, offset: u64, bytes: Bytes) -> Result<(), SourceError> {
         let inner = Arc::clone(&self.inner);
         blocking(&self.inner.root.shown, move || inner.write(collection, file, offset, &bytes)).await
@@ -183,6 +232,11 @@ impl RestoreRun for StagedRun {
         }
         let (inner, staging) = (Arc::clone(&self.inner), self.inner.take()?);
         blocking(&self.inner.root.shown, move || commit::run(staging, &inner.plan, &inner.limits)).await
+    }
+
+    async fn suspend(self: Box<Self>) -> Result<(), SourceError> {
+        self.inner.take()?.keep();
+        Ok(())
     }
 
     async fn abort(self: Box<Self>) -> Result<(), SourceError> {

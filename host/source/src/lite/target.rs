@@ -2,7 +2,8 @@
 //!
 //! Everything is written into a staging folder first: beside the target if that does not exist yet, inside of it (where
 //! Milvus Lite does not look) if it does, so that the last step is a rename within one file system. A staging folder is
-//! locked while its run lives; one that is not locked was left by a run that was killed, and is removed.
+//! named by its plan and locked while its run lives. One that is not locked was left by a run that was suspended or
+//! killed: a run of the same plan goes on with it, a run of another plan removes it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use crate::{Limits, RestoreRun, RestoreTarget, SourceError, SourceKind, TargetPl
 
 /// What is written before it is moved into place, within the staging folder.
 pub(crate) const STAGED: &str = "data";
+/// Part of the name of every staging folder.
+const STAGING: &str = ".longshore-restore";
 /// Held by flock(2) while the run lives.
 const STAGING_LOCK: &str = "lock";
 
@@ -73,15 +76,16 @@ impl Place {
         }
     }
 
-    fn staging_name(&self) -> String {
+    /// What the names of all staging folders for this place begin with.
+    fn staging_prefix(&self) -> String {
         match self {
             // A name may be as long as the file system allows already.
             Self::New { name, .. } => {
                 let short: String = name.chars().take(40).collect();
                 let digest = blake3::hash(name.as_bytes()).to_hex();
-                format!(".{short}.{}.longshore-restore", digest.get(..8).unwrap_or_default())
+                format!(".{short}.{}{STAGING}", digest.get(..8).unwrap_or_default())
             }
-            Self::Existing { .. } => ".longshore-restore".to_owned(),
+            Self::Existing { .. } => STAGING.to_owned(),
         }
     }
 }
@@ -95,11 +99,18 @@ pub(crate) struct Staging {
     pub(crate) folder: Folder,
     /// The staged data directory in it.
     pub(crate) root: Folder,
+    /// Whether an earlier run of the same plan left something in it.
+    pub(crate) resumed: bool,
     _lock: std::fs::File,
     removed: bool,
 }
 
 impl Staging {
+    /// Leaves the folder for the next run of the same plan.
+    pub(crate) fn keep(mut self) {
+        self.removed = true;
+    }
+
     /// Removes the folder and all that is in it.
     pub(crate) fn remove(&mut self) -> Result<(), SourceError> {
         if !self.removed {
@@ -137,8 +148,7 @@ impl MilvusLiteTarget {
             drop(lock_database(root, false)?);
             check_names_are_free(root, &plan, &self.limits)?;
         }
-        check_space(place.base(), &plan, &self.limits)?;
-        let staging = stage(place)?;
+        let staging = stage(place, &plan, &self.limits)?;
         for folder in plan::folders(&plan) {
             let made = staging.root.dir.create_dir_all(&folder);
             made.map_err(|error| io_error("make the folder", &staging.root.show(&folder), error))?;
@@ -156,7 +166,7 @@ impl MilvusLiteTarget {
         match std::fs::symlink_metadata(&self.path) {
             Ok(metadata) if metadata.is_dir() => {
                 let root = open(&self.path, &shown)?;
-                if root.names(self.limits.folder_entries)?.iter().any(|name| !name.starts_with(".longshore-restore")) {
+                if root.names(self.limits.folder_entries)?.iter().any(|name| !name.starts_with(STAGING)) {
                     return Ok(Place::Existing { root: open_root(&self.path)? });
                 }
                 Ok(Place::Existing { root })
@@ -219,8 +229,9 @@ pub(crate) fn check_names_are_free(root: &Folder, plan: &TargetPlan, limits: &Li
     Ok(())
 }
 
-fn check_space(base: &Folder, plan: &TargetPlan, limits: &Limits) -> Result<(), SourceError> {
-    let available_bytes = available_bytes(base)?;
+/// Refuses a plan that does not fit. What an earlier run of it left counts as space that is there.
+fn check_space(base: &Folder, plan: &TargetPlan, limits: &Limits, left_bytes: u64) -> Result<(), SourceError> {
+    let available_bytes = available_bytes(base)?.saturating_add(left_bytes);
     let needed_bytes = plan::needed_bytes(plan, limits);
     if needed_bytes > available_bytes {
         return Err(SourceError::NoSpace { path: base.shown.clone(), needed_bytes, available_bytes });
@@ -235,23 +246,62 @@ pub(crate) fn available_bytes(folder: &Folder) -> Result<u64, SourceError> {
     Ok(system.f_bavail.saturating_mul(system.f_frsize))
 }
 
-/// Makes and locks the staging folder, after removing one that a killed run left.
-fn stage(place: Place) -> Result<Staging, SourceError> {
-    let name = place.staging_name();
+/// Makes, or finds, and locks the staging folder of a plan, after removing those that runs of other plans left.
+fn stage(place: Place, plan: &TargetPlan, limits: &Limits) -> Result<Staging, SourceError> {
+    let prefix = place.staging_prefix();
+    let digest = plan::digest(plan).to_string();
+    let name = format!("{prefix}-{}", digest.get(..16).unwrap_or_default());
     let base = place.base();
-    let shown = base.show(&name);
-    if let Some(left) = base.folder(&name)? {
-        let lock = lock_staging(&left)?;
-        base.dir.remove_dir_all(&name).map_err(|error| io_error("remove", &shown, error))?;
-        drop(lock);
+    let others = base.names(limits.folder_entries)?.into_iter();
+    for other in others.filter(|other| other.starts_with(&prefix) && *other != name) {
+        // One run at a time for each target: whoever holds another folder of it is still at work.
+        if let Some(left) = base.folder(&other)? {
+            let lock = lock_staging(&left)?;
+            base.dir.remove_dir_all(&other).map_err(|error| io_error("remove", &base.show(&other), error))?;
+            drop(lock);
+        }
     }
-    let made = base.dir.create_dir(&name);
-    made.map_err(|error| io_error("make the folder", &shown, error))?;
-    let folder = base.folder(&name)?.ok_or_else(|| SourceError::TargetInUse { path: shown.clone() })?;
+    let shown = base.show(&name);
+    let resumed = match base.dir.create_dir(&name) {
+        Ok(()) => false,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => true,
+        Err(error) => return Err(io_error("make the folder", &shown, error)),
+    };
+    let in_use = || SourceError::RestoreRunning { path: shown.clone() };
+    let folder = base.folder(&name)?.ok_or_else(in_use)?;
     let lock = lock_staging(&folder)?;
-    folder.dir.create_dir(STAGED).map_err(|error| io_error("make the folder", &folder.show(STAGED), error))?;
-    let root = folder.folder(STAGED)?.ok_or(SourceError::TargetInUse { path: shown })?;
-    Ok(Staging { place, name, folder, root, _lock: lock, removed: false })
+    // Whoever held it until a moment ago may have removed or moved it: then this one is not there under its name.
+    let here = base.stat(&name)?;
+    if !here.is_some_and(|here| folder.stat_self().is_ok_and(|stat| stat.same_inode(&here))) {
+        return Err(in_use());
+    }
+    match folder.dir.create_dir(STAGED) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(io_error("make the folder", &folder.show(STAGED), error));
+        }
+        _ => {}
+    }
+    let root = folder.folder(STAGED)?.ok_or_else(in_use)?;
+    let mut staging = Staging { place, name, folder, root, resumed, _lock: lock, removed: false };
+    let left_bytes = if resumed { left_bytes(&staging.root, plan)? } else { 0 };
+    if let Err(error) = check_space(staging.place.base(), plan, limits, left_bytes) {
+        staging.remove()?;
+        return Err(error);
+    }
+    Ok(staging)
+}
+
+/// Bytes on disk of the files of a plan that an earlier run left.
+fn left_bytes(root: &Folder, plan: &TargetPlan) -> Result<u64, SourceError> {
+    let mut sum = 0_u64;
+    for collection in &plan.collections {
+        let folder = layout::collection_folder(&collection.mapping.to);
+        for file in &collection.files {
+            let stat = root.stat(&format!("{folder}/{}", file.path))?;
+            sum = sum.saturating_add(stat.map_or(0, |stat| stat.size_bytes.min(file.size_bytes)));
+        }
+    }
+    Ok(sum)
 }
 
 fn lock_staging(folder: &Folder) -> Result<std::fs::File, SourceError> {
