@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod health;
+mod keys;
 mod space;
 mod upkeep;
 
@@ -12,6 +13,7 @@ use longshore_engine::Role;
 use longshore_model::CollectionName;
 
 pub(crate) use health::{Heal, VaultCommand, Verify};
+pub(crate) use keys::{Init, KeyArguments, KeyVaults, RecipientCommand, WriterFile};
 pub(crate) use space::{Delete, Prune, Space, Vaults};
 pub(crate) use upkeep::{Catalog, Erase, Export, Retention};
 
@@ -56,6 +58,8 @@ policy, 130 interrupted.\nNO_COLOR and LONGSHORE_LOG (for example LONGSHORE_LOG=
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Make a vault, encrypted if you say so. A vault that is not encrypted is also made by the first backup into it.
+    Init(Init),
     /// Back up a Milvus Lite directory into a vault, without a server.
     Backup(Backup),
     /// List the backups of a vault.
@@ -88,7 +92,7 @@ pub(crate) enum Command {
     /// Look after the catalog of a host.
     #[command(subcommand)]
     Catalog(Catalog),
-    /// Make, list and revoke API keys.
+    /// Make, list and revoke API keys; say who can read an encrypted vault.
     #[command(subcommand)]
     Key(Key),
     /// Work with policy plugins.
@@ -125,6 +129,8 @@ pub(crate) struct Backup {
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
+    pub(crate) keys: KeyArguments,
+    #[command(flatten)]
     pub(crate) throttle: ThrottleArguments,
 }
 
@@ -133,6 +139,8 @@ pub(crate) struct Backup {
 pub(crate) struct List {
     /// Folder of the vault.
     pub(crate) vault: PathBuf,
+    #[command(flatten)]
+    pub(crate) keys: KeyArguments,
 }
 
 /// Which backup of which vaults.
@@ -145,6 +153,8 @@ pub(crate) struct Which {
     /// Another vault that holds parts of it; may be repeated.
     #[arg(long = "vault", value_name = "VAULT")]
     pub(crate) more_vaults: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) keys: KeyArguments,
 }
 
 /// `longshore show`.
@@ -189,6 +199,11 @@ pub(crate) struct Serve {
 /// `longshore key`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Key {
+    /// Who can read an encrypted vault.
+    #[command(subcommand)]
+    Recipient(RecipientCommand),
+    /// Write the writer key of an encrypted vault to a new file, with a reader key.
+    Writer(WriterFile),
     /// Make a key and print it once.
     Create {
         /// What people call it; stands in the audit log.

@@ -65,6 +65,7 @@ async fn run(arguments: Arguments, output: Output, stop: &StopSignal) -> anyhow:
     let _ = longshore_source::raise_descriptor_limit();
     match arguments.command {
         Command::Backup(arguments) => commands::backup::run(arguments, cache, output, stop).await,
+        Command::Init(arguments) => commands::init::run(arguments, output).await,
         Command::List(arguments) => commands::list::run(arguments, output).await,
         Command::Show(arguments) => commands::show::run(arguments, output).await,
         Command::Restore(arguments) => commands::restore::run(arguments, output, stop).await,
@@ -79,7 +80,7 @@ async fn run(arguments: Arguments, output: Output, stop: &StopSignal) -> anyhow:
         Command::Heal(arguments) => commands::heal::run(arguments, output, stop).await,
         Command::Vault(command) => commands::vault::run(command, output, stop).await,
         Command::Serve(arguments) => commands::serve::run(arguments, output).await,
-        Command::Key(arguments) => commands::key::run(arguments, output),
+        Command::Key(arguments) => commands::key::run(arguments, output).await,
         Command::Plugin(arguments) => commands::plugin::run(arguments, cache, output).await,
         Command::Demo(arguments) => commands::demo::run(arguments, output).await,
         Command::Completions { shell } => {

@@ -12,7 +12,7 @@ use longshore_policy::{Guardrails, OnFailure};
 use longshore_sandbox::Budget;
 use serde::Deserialize;
 
-use crate::{EngineError, Limits, RetentionRules};
+use crate::{EngineError, KeyFiles, Limits, RetentionRules};
 
 /// Name that means the policy shipped inside the binary.
 pub const STANDARD_PLUGIN: &str = "standard";
@@ -31,6 +31,9 @@ pub struct HostConfig {
     pub server: ServerConfig,
     /// The project all clusters and vaults belong to.
     pub project: ProjectConfig,
+    /// The keys of encrypted vaults.
+    #[serde(default)]
+    pub keys: KeyFiles,
     /// Regions and their vaults.
     #[serde(rename = "region")]
     pub regions: Vec<RegionConfig>,
@@ -105,8 +108,25 @@ pub struct RegionConfig {
     /// Price of moving a gigabyte there, in millionths of the currency unit.
     #[serde(default)]
     pub transfer_price_micros_per_gb: u64,
-    /// Folder of the vault; made when it does not exist.
+    /// Folder of the vault; made when it does not exist. The first encrypted one of a project is made by
+    /// `longshore init`.
     pub vault: PathBuf,
+    /// Whether the vault is encrypted. All vaults of a project are, or none is: they share a key, which stands in the
+    /// open in a vault that is not.
+    #[serde(default)]
+    pub encryption: RegionEncryption,
+}
+
+/// Whether the vault of a region is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum RegionEncryption {
+    /// Whoever can read its folder can read what was backed up.
+    #[default]
+    #[serde(rename = "none")]
+    None,
+    /// Only who has a reader key can.
+    #[serde(rename = "age-1")]
+    Age1,
 }
 
 fn local_provider() -> String {
@@ -268,6 +288,9 @@ impl HostConfig {
         for region in &mut config.regions {
             region.vault = folder.join(&region.vault);
         }
+        for path in [&mut config.keys.writer_key_file, &mut config.keys.reader_key_file].into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
         for cluster in &mut config.clusters {
             cluster.milvus_lite = folder.join(&cluster.milvus_lite);
         }
@@ -295,6 +318,7 @@ impl HostConfig {
                 return wrong("[[region]]", what);
             }
         }
+        self.check_encryption()?;
         let mut clusters = BTreeSet::new();
         for cluster in &self.clusters {
             if !clusters.insert(cluster.id.as_str()) {
@@ -321,6 +345,28 @@ impl HostConfig {
     pub fn retention_of(&self, cluster: &ClusterId) -> RetentionRules {
         let own = self.clusters.iter().find(|one| one.id == *cluster).and_then(|one| one.retention);
         own.unwrap_or(self.retention)
+    }
+
+    fn check_encryption(&self) -> Result<(), EngineError> {
+        let wrong =
+            |place: &str, what: &str| Err(EngineError::Config { place: place.to_owned(), what: what.to_owned() });
+        let encrypted = self.regions.iter().filter(|region| region.encryption == RegionEncryption::Age1).count();
+        if encrypted > 0 && encrypted < self.regions.len() {
+            let what = "some regions have `encryption = \"age-1\"` and some have not; the vaults of a project share a \
+                        key, so all are encrypted or none is";
+            return wrong("[[region]]", what);
+        }
+        match (encrypted > 0, &self.keys) {
+            (true, KeyFiles { writer_key_file: None, reader_key_file: None }) => wrong(
+                "[keys]",
+                "the vaults are encrypted: give `writer_key_file`, and `reader_key_file` to restore, too",
+            ),
+            (false, keys) if *keys != KeyFiles::default() => wrong(
+                "[keys]",
+                "keys are given and no region is encrypted: say `encryption = \"age-1\"` in every [[region]]",
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// The configured region of this name.

@@ -14,6 +14,7 @@ use longshore_vault::{
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::copy_locked;
 use crate::opened::{OpenedBackup, OpenedCollection};
 use crate::pins::{self, Reading};
 use crate::random::draw;
@@ -28,7 +29,7 @@ pub struct CopyOutcome {
     pub backup_id: BackupId,
     /// Into which region.
     pub region: RegionId,
-    /// Which collections.
+    /// Which collections; none where this host cannot read their names, and then the whole backup was copied.
     pub collections: Vec<CollectionName>,
     /// Bytes of their files.
     pub size_bytes: u64,
@@ -71,6 +72,9 @@ pub async fn copy_backup(
     let vaults = &vaults.throttled(&context.throttle);
     let opened = OpenedBackup::find(vaults, Some(home), backup).await?;
     let target = vaults.get(to)?;
+    if opened.is_locked() {
+        return copy_without_names(request, vaults, &opened, &target, context).await;
+    }
     let collections: Vec<OpenedCollection<'_>> =
         opened.collections()?.into_iter().filter(|one| names.is_empty() || names.contains(&one.sealed.name)).collect();
     context.progress.expect(collections.iter().map(|one| (one.sealed.name.clone(), size(one))));
@@ -98,6 +102,41 @@ pub async fn copy_backup(
         region: to.clone(),
         size_bytes: collections.iter().map(size).sum(),
         collections: collections.iter().map(|one| one.sealed.name.clone()).collect(),
+        stored_bytes,
+        duration_ms: context.clock.now().millis_since(started),
+    })
+}
+
+/// The same on a host that cannot read names.
+async fn copy_without_names(
+    request: &CopyRequest,
+    vaults: &RegionVaults,
+    opened: &OpenedBackup,
+    target: &Vault,
+    context: &RunContext,
+) -> Result<CopyOutcome, EngineError> {
+    if !request.collections.is_empty() {
+        return Err(copy_locked::refuse_names(opened));
+    }
+    let started = context.clock.now();
+    let size_bytes = copy_locked::size_bytes(opened, target);
+    let everything = CollectionName { database: String::new(), collection: request.backup_id.to_string() };
+    context.progress.expect([(everything, size_bytes)]);
+    context.progress.enter(Phase::Transfer);
+    let (mut pins, to_pin) = take_pins(opened, target, request, context).await?;
+    pins.push((request.to.clone(), to_pin.clone()));
+    let copied = tokio::select! {
+        copied = copy_locked::write(vaults, opened, target, &to_pin, context) => copied,
+        error = pins::keep_fresh(&pins) => Err(error),
+    };
+    pins::release(pins).await;
+    let stored_bytes = copied?;
+    context.progress.enter(Phase::Done);
+    Ok(CopyOutcome {
+        backup_id: request.backup_id.clone(),
+        region: request.to.clone(),
+        collections: Vec::new(),
+        size_bytes,
         stored_bytes,
         duration_ms: context.clock.now().millis_since(started),
     })

@@ -4,11 +4,11 @@
 //! not end in a backup. A vault that cannot be read
 //! only makes the history shorter: a backup then reads more than it had to, and is as good.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use longshore_model::{CollectionName, Digest, LastBackup, RegionId};
 use longshore_source::{FileIdentity, PointFile};
-use longshore_vault::{BlobId, IdKey};
+use longshore_vault::{BlobId, CollectionFiles, CollectionSealed, IdKey};
 
 use crate::opened::OpenedBackup;
 use crate::plan::ClusterTarget;
@@ -33,12 +33,14 @@ pub(crate) struct KnownFile {
 #[derive(Debug, Default)]
 pub(crate) struct History {
     key: Option<IdKey>,
-    last: BTreeMap<CollectionName, LastBackup>,
-    reasons: BTreeMap<CollectionName, String>,
+    /// Collections by [`IdKey::name_id`].
+    last: BTreeMap<Digest, LastBackup>,
+    reasons: BTreeMap<Digest, String>,
     /// By region, because a file is only there where its blobs are.
     files: HashMap<(RegionId, Digest), KnownFile>,
     /// Regions of the newest backup of each collection.
-    regions: BTreeMap<CollectionName, RegionId>,
+    /// Regions of the newest backup of each collection, by [`IdKey::name_id`].
+    regions: BTreeMap<Digest, RegionId>,
     /// All regions there are.
     all_regions: Vec<RegionId>,
     /// Live rows by keyed content, of backups and of attempts that did not end in one.
@@ -81,7 +83,7 @@ impl History {
         for summary in newest {
             context.stop.check()?;
             match OpenedBackup::find(vaults, Some(&cluster.home_region), &summary.backup_id).await {
-                Ok(opened) => self.add(&opened)?,
+                Ok(opened) => self.add(&opened),
                 Err(error) => tracing::warn!(backup = %summary.backup_id, %error, "left out of the history"),
             }
         }
@@ -114,55 +116,88 @@ impl History {
         Ok(())
     }
 
-    fn add(&mut self, opened: &OpenedBackup) -> Result<(), EngineError> {
-        let open = &opened.root.open;
-        for collection in opened.collections()? {
-            let region = collection.vault.region_id();
-            for (file, sealed) in collection.files.files.iter().zip(&collection.sealed.files) {
-                let Some(identity) = file.identity else { continue };
-                let known = KnownFile {
-                    size_bytes: file.size_bytes,
-                    blobs: file.blobs.clone(),
-                    digest: sealed.digest,
-                    unfinished: false,
-                };
-                self.files.entry((region.clone(), identity)).or_insert(known);
-            }
-            if let (Some(key), Some(live_rows)) = (&self.key, collection.sealed.live_rows) {
-                self.counts.insert(content_id(key, &collection.sealed.content_digest), live_rows);
-            }
-            let name = &collection.sealed.name;
-            if !self.last.contains_key(name) {
-                let last = LastBackup {
-                    backup_id: open.backup_id.clone(),
-                    time: open.created,
-                    regions: opened.regions(),
-                    codecs: strings(&collection.sealed.extra, "codecs"),
-                    stored_bytes: open.sizes.stored_bytes,
-                };
-                self.last.insert(name.clone(), last);
-                self.regions.insert(name.clone(), region.clone());
-                if let Some(code) = collection.sealed.extra.get("selectionReason").and_then(serde_json::Value::as_str) {
-                    self.reasons.insert(name.clone(), code.to_owned());
+    fn add(&mut self, opened: &OpenedBackup) {
+        let Some(key) = self.key.clone() else { return };
+        let mut seen = BTreeSet::new();
+        for part in &opened.parts {
+            let region = part.vault.region_id();
+            // A host without a reader key finds in the open half what it needs: who the collection is and what digest a
+            // file has, both hidden by the project's key.
+            let sealed = part.part.sealed.open().ok();
+            for (place, collection) in part.part.open.collections.iter().enumerate() {
+                let named = sealed.and_then(|sealed| sealed.collections.get(place));
+                self.add_files(&key, region, collection, named);
+                if let Some((content, live_rows)) = named.and_then(|one| Some((&one.content_digest, one.live_rows?))) {
+                    self.counts.insert(content_id(&key, content), live_rows);
                 }
+                let name = named.map(|named| key.name_id(&named.name)).or(collection.name_id);
+                let Some(name) = name.filter(|name| seen.insert(*name)) else { continue };
+                self.add_collection(opened, region, name, named);
             }
         }
-        Ok(())
+    }
+
+    fn add_files(
+        &mut self,
+        key: &IdKey,
+        region: &RegionId,
+        collection: &CollectionFiles,
+        named: Option<&CollectionSealed>,
+    ) {
+        for (place, file) in collection.files.iter().enumerate() {
+            let Some(identity) = file.identity else { continue };
+            let named = named.and_then(|named| named.files.get(place)).map(|named| named.digest);
+            let masked = || file.masked_digest.map(|masked| key.mask_digest(&file.blobs, &masked));
+            let Some(digest) = named.or_else(masked) else { continue };
+            let known = KnownFile { size_bytes: file.size_bytes, blobs: file.blobs.clone(), digest, unfinished: false };
+            self.files.entry((region.clone(), identity)).or_insert(known);
+        }
+    }
+
+    fn add_collection(
+        &mut self,
+        opened: &OpenedBackup,
+        region: &RegionId,
+        name: Digest,
+        named: Option<&CollectionSealed>,
+    ) {
+        if self.last.contains_key(&name) {
+            return;
+        }
+        let open = &opened.root.open;
+        let extra = named.map(|named| &named.extra);
+        let last = LastBackup {
+            backup_id: open.backup_id.clone(),
+            time: open.created,
+            regions: opened.regions(),
+            codecs: extra.map(|extra| strings(extra, "codecs")).unwrap_or_default(),
+            stored_bytes: open.sizes.stored_bytes,
+        };
+        self.last.insert(name, last);
+        self.regions.insert(name, region.clone());
+        let code = extra.and_then(|extra| extra.get("selectionReason")).and_then(serde_json::Value::as_str);
+        if let Some(code) = code {
+            self.reasons.insert(name, code.to_owned());
+        }
+    }
+
+    fn name_id(&self, name: &CollectionName) -> Option<Digest> {
+        Some(self.key.as_ref()?.name_id(name))
     }
 
     /// The newest good backup of a collection.
     pub(crate) fn last_backup(&self, name: &CollectionName) -> Option<LastBackup> {
-        self.last.get(name).cloned()
+        self.last.get(&self.name_id(name)?).cloned()
     }
 
     /// Reason code of the previous selection of a collection.
     pub(crate) fn reason_code(&self, name: &CollectionName) -> Option<String> {
-        self.reasons.get(name).cloned()
+        self.reasons.get(&self.name_id(name)?).cloned()
     }
 
     /// Whether the region that held this collection last holds this file; any region when none held it.
     pub(crate) fn holds(&self, name: &CollectionName, file: &PointFile) -> bool {
-        match self.regions.get(name) {
+        match self.name_id(name).and_then(|name| self.regions.get(&name)) {
             Some(region) => self.find(region, file).is_some(),
             None => self.all_regions.iter().any(|region| self.find(region, file).is_some()),
         }

@@ -105,7 +105,8 @@ impl Host {
         })
         .await?;
         let catalog: Arc<dyn Catalog> = Arc::new(catalog);
-        let vaults = RegionVaults::open(&config.project.id, &config.regions, options.random.as_ref()).await?;
+        let keys = config.keys.read()?;
+        let vaults = RegionVaults::open(&config.project.id, &config.regions, &keys, options.random.as_ref()).await?;
         let cache = config.plugin_cache.then(|| config.data_directory.join("compiled-plugins"));
         let sandbox = new_sandbox(&config, cache)?;
         let policies = build_policies(&sandbox, &config, &limits)?;
@@ -205,14 +206,15 @@ impl Host {
             return Err(EngineError::BadRequest { what: what.to_owned() });
         };
         let host = Arc::clone(&self.inner);
-        let (config, policies) = blocking("reading the configuration", move || {
+        let (config, keys, policies) = blocking("reading the configuration", move || {
             let config = HostConfig::read(&path)?;
+            let keys = config.keys.read()?;
             let policies = build_policies(&host.sandbox, &config, &host.limits)?;
-            Ok((config, policies))
+            Ok((config, keys, policies))
         })
         .await?;
         let needs_restart = needs_restart(&self.inner.config(), &config);
-        self.inner.vaults.add(&config.project.id, &config.regions, self.inner.random.as_ref()).await?;
+        self.inner.vaults.add(&config.project.id, &config.regions, &keys, self.inner.random.as_ref()).await?;
         let lines = crate::policies::describe(&policies);
         // Order: guardrails and regions before policies. A run that starts in between sees new guardrails with old
         // policies, which is safe; the reverse could let a new policy act under old guardrails.
@@ -374,6 +376,7 @@ fn needs_restart(old: &HostConfig, new: &HostConfig) -> Vec<String> {
     note(old.server != new.server, "[server]");
     note(old.project.id != new.project.id, "[project] id");
     note(old.limits.without_throttle() != new.limits.without_throttle(), "[limits]");
+    note(old.keys != new.keys, "[keys]");
     note(old.plugin_ceiling != new.plugin_ceiling, "[plugin_ceiling]");
     let moved =
         |region: &crate::config::RegionConfig| new.region(&region.id).is_none_or(|now| now.vault != region.vault);

@@ -15,8 +15,9 @@
 //! let context = engine::RunContext::new(engine::Limits::default());
 //! let directory = std::path::Path::new("my-database.db");
 //! let project = "proj-local".parse()?;
+//! let keys = longshore_vault::Keys::none();
 //! let vault =
-//!     engine::RegionVaults::open_or_make_one("vault".as_ref(), &project, context.random.as_ref()).await?;
+//!     engine::RegionVaults::open_or_make_one("vault".as_ref(), &project, &keys, context.random.as_ref()).await?;
 //! let cluster = engine::ClusterTarget::for_directory(directory, vault.region_id().clone())?;
 //! let policy = engine::RunPolicy::standard(&vault)?;
 //! let vaults = engine::RegionVaults::of([vault])?;
@@ -36,6 +37,7 @@ mod clusters;
 mod config;
 mod context;
 mod copy;
+mod copy_locked;
 mod data_lock;
 mod erase;
 mod error;
@@ -45,6 +47,7 @@ mod heal;
 mod history;
 mod host;
 mod jobs;
+mod keys;
 mod limits;
 mod manifests;
 mod opened;
@@ -71,8 +74,8 @@ mod worker;
 pub use backup::{BackupOutcome, RequestedCopy, run_backup};
 pub use clusters::{ClusterAccess, LocalClusters};
 pub use config::{
-    ClusterConfig, CollectionKey, HostConfig, MemberConfig, PolicyConfig, ProjectConfig, RegionConfig, STANDARD_PLUGIN,
-    ServerConfig, check_cluster_name,
+    ClusterConfig, CollectionKey, HostConfig, MemberConfig, PolicyConfig, ProjectConfig, RegionConfig,
+    RegionEncryption, STANDARD_PLUGIN, ServerConfig, check_cluster_name,
 };
 pub use context::RunContext;
 pub use copy::{CopyOutcome, CopyRequest, copy_backup};
@@ -82,6 +85,7 @@ pub use export::{EXPORT_DATA, EXPORT_NOTE, ExportOutcome, export_backup};
 pub use heal::{HealOutcome, HealRequest, HealedCollection, HealedObject, heal, repair_vault};
 pub use host::{Host, HostOptions};
 pub use jobs::{BackupDetail, JobRequest};
+pub use keys::{KeyFiles, write_key_file};
 pub use limits::{BANDWIDTH_MIN_BYTES_PER_SECOND, Limits};
 pub use opened::{OpenedBackup, OpenedCollection, OpenedPart};
 pub use plan::{BackupPlan, BackupRequest, ClusterTarget, PlannedCollection, PlannedStream, RunPolicy, plan_backup};

@@ -130,7 +130,7 @@ impl OpenedBackup {
     /// # Errors
     /// [`EngineError::DamagedBackup`] when the sealed half cannot be opened.
     pub fn sealed(&self) -> Result<&RootSealed, EngineError> {
-        self.root.sealed.open().map_err(|error| self.damaged(error.to_string()))
+        self.root.sealed.open().map_err(|error| self.locked_or_damaged(error, &self.root.open.home_region))
     }
 
     /// Its collections in order of name, each from the first place that holds it: parts come before copies.
@@ -140,7 +140,8 @@ impl OpenedBackup {
     pub fn collections(&self) -> Result<Vec<OpenedCollection<'_>>, EngineError> {
         let mut found: BTreeMap<&CollectionName, OpenedCollection<'_>> = BTreeMap::new();
         for opened in &self.parts {
-            let collections = opened.part.collections().map_err(|error| self.damaged(error.to_string()))?;
+            let region = opened.vault.region_id();
+            let collections = opened.part.collections().map_err(|error| self.locked_or_damaged(error, region))?;
             for (files, sealed) in collections {
                 let collection = OpenedCollection { vault: &opened.vault, files, sealed };
                 found.entry(&sealed.name).or_insert(collection);
@@ -166,9 +167,7 @@ impl OpenedBackup {
         if missing.is_empty() {
             return Ok(());
         }
-        let listed = self.sealed()?.extra.get("collections").and_then(Value::as_u64).unwrap_or(u64::MAX);
-        let there = self.collections()?.len() as u64;
-        if there >= listed {
+        if self.covers_missing()? {
             return Ok(());
         }
         let mut reasons: Vec<String> = missing
@@ -181,11 +180,23 @@ impl OpenedBackup {
                 }
             })
             .collect();
-        let lost = self.lost_collections()?;
+        let lost = if self.is_locked() { Vec::new() } else { self.lost_collections()? };
         if !lost.is_empty() {
             reasons.push(format!("not found: {}", lost.join(", ")));
         }
         Err(self.damaged(reasons.join("; ")))
+    }
+
+    /// Whether what could be read makes up for parts that could not.
+    fn covers_missing(&self) -> Result<bool, EngineError> {
+        if self.is_locked() {
+            // How many collections there should be, and which these are, is sealed: a copy is taken at its word by who
+            // cannot read it. Restoring needs a reader key, and then they are counted.
+            let is_copy = |part: &OpenedPart| !self.root.open.parts.contains(&part.reference);
+            return Ok(self.parts.iter().any(is_copy));
+        }
+        let listed = self.sealed()?.extra.get("collections").and_then(Value::as_u64).unwrap_or(u64::MAX);
+        Ok(self.collections()?.len() as u64 >= listed)
     }
 
     /// Names of collections that the backup placed somewhere and that no readable part holds.
@@ -198,6 +209,20 @@ impl OpenedBackup {
         let placed = rows.into_iter().flatten().filter(|row| row["kind"] == "placement");
         let placed: BTreeSet<&str> = placed.filter_map(|row| row["item"].as_str()).collect();
         Ok(placed.into_iter().filter(|name| !there.contains(*name)).map(str::to_owned).collect())
+    }
+
+    /// A half that is encrypted is not damaged: the sentence says which key is needed.
+    fn locked_or_damaged(&self, error: VaultError, region: &RegionId) -> EngineError {
+        match error {
+            VaultError::Locked => EngineError::vault(region)(error),
+            error => self.damaged(error.to_string()),
+        }
+    }
+
+    /// True when names can be read only with a reader key, and none was given.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.root.sealed.is_locked() || self.parts.iter().any(|part| part.part.sealed.is_locked())
     }
 
     fn damaged(&self, what: String) -> EngineError {

@@ -102,7 +102,8 @@ pub async fn rebuild_catalog(
         Ok((lock, catalog))
     });
     let (_lock, catalog) = opened.await?;
-    let (vaults, missing_vaults) = RegionVaults::open_existing(&config.project.id, &config.regions).await?;
+    let (vaults, missing_vaults) =
+        RegionVaults::open_existing(&config.project.id, &config.regions, &config.keys.read()?).await?;
     let found = find_backups(&vaults, context).await?;
     let config = config.clone();
     blocking("rebuilding the catalog", move || {

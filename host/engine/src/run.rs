@@ -164,23 +164,43 @@ async fn committed_before(inner: &Arc<Inner>, record: &BackupRecord) -> Result<O
         Err(error) => return Err(error),
     };
     let sizes = opened.root.open.sizes;
-    let detail =
-        BackupDetail { stored_bytes: sizes.new_bytes, regions: opened.regions(), excluded: opened.excluded_views()? };
+    let detail = BackupDetail {
+        stored_bytes: sizes.new_bytes,
+        regions: opened.regions(),
+        excluded: if_readable(opened.excluded_views())?,
+    };
     let backup = CatalogBackupOutcome {
         size_bytes: sizes.plain_bytes,
-        collections: to_value(&opened.collection_views()?)?,
+        collections: to_value(&if_readable(opened.collection_views())?)?,
         detail: to_value(&detail)?,
     };
     let copies: Vec<RequestedCopy> = opened
-        .sealed()?
-        .extra
-        .get("copies")
+        .root
+        .sealed
+        .open()
+        .ok()
+        .and_then(|sealed| sealed.extra.get("copies"))
         .and_then(|copies| serde_json::from_value(copies.clone()).ok())
         .unwrap_or_default();
     let follow_ups =
         copies.iter().map(|copy| copy_job(inner, record, copy)).collect::<Result<Vec<_>, EngineError>>()?;
-    let result = json!({ "backupId": record.backup.id, "committedByAnEarlierAttempt": true });
+    let mut result = json!({ "backupId": record.backup.id, "committedByAnEarlierAttempt": true });
+    if opened.is_locked() {
+        let warning = "this host has no reader key: which collections the backup holds, and which copies were asked for, \
+                       is sealed in it; copies that are missing must be asked for again";
+        result["warning"] = json!(warning);
+    }
     Ok(Some(Finished { result, backup: Some(backup), follow_ups }))
+}
+
+/// Nothing where it is sealed and this host has no reader key.
+fn if_readable<T>(views: Result<Vec<T>, EngineError>) -> Result<Vec<T>, EngineError> {
+    match views {
+        Err(EngineError::Vault { source, .. }) if matches!(*source, longshore_vault::VaultError::Locked) => {
+            Ok(Vec::new())
+        }
+        views => views,
+    }
 }
 
 async fn restore_cluster(

@@ -12,7 +12,7 @@ use longshore_model::{BackupId, ProjectId, RegionId, VaultId};
 use longshore_vault::{Encryption, IdKey, Keys, Throttle, Vault, VaultError, VaultOptions, Withdrawal};
 use object_store::memory::InMemory;
 
-use crate::config::RegionConfig;
+use crate::config::{RegionConfig, RegionEncryption};
 use crate::random::draw;
 use crate::{EngineError, Random};
 
@@ -27,9 +27,14 @@ impl RegionVaults {
     ///
     /// # Errors
     /// [`EngineError::Vault`], [`EngineError::Config`] for a vault of another project or region.
-    pub async fn open(project: &ProjectId, regions: &[RegionConfig], random: &dyn Random) -> Result<Self, EngineError> {
+    pub async fn open(
+        project: &ProjectId,
+        regions: &[RegionConfig],
+        keys: &Keys,
+        random: &dyn Random,
+    ) -> Result<Self, EngineError> {
         let vaults = Self::default();
-        vaults.add(project, regions, random).await?;
+        vaults.add(project, regions, keys, random).await?;
         Ok(vaults)
     }
 
@@ -53,15 +58,15 @@ impl RegionVaults {
         &self,
         project: &ProjectId,
         regions: &[RegionConfig],
+        keys: &Keys,
         random: &dyn Random,
     ) -> Result<(), EngineError> {
-        let (mut missing, mut key) = (Vec::new(), self.id_key());
+        let mut missing = Vec::new();
         // First those that exist: a new vault must get the key of the project, whatever the order of the regions.
         for region in regions.iter().filter(|region| self.get(&region.id).is_err()) {
-            match Vault::open_local(&region.vault, &Keys::none()).await {
+            match Vault::open_local(&region.vault, keys).await {
                 Ok(vault) => {
                     check_owner(&vault, project, region)?;
-                    key = key.or_else(|| vault.id_key().ok().cloned());
                     self.insert(vault)?;
                 }
                 Err(error) if is_absent(&error) => missing.push(region),
@@ -69,8 +74,8 @@ impl RegionVaults {
             }
         }
         for region in missing {
-            let vault = make(&region.vault, project, &region.id, key.clone(), random).await?;
-            key = key.or_else(|| vault.id_key().ok().cloned());
+            let shared = self.shared_with_new(region).await?;
+            let vault = make(&region.vault, project, &region.id, shared, random).await?;
             self.insert(vault)?;
         }
         Ok(())
@@ -84,10 +89,11 @@ impl RegionVaults {
     pub async fn open_existing(
         project: &ProjectId,
         regions: &[RegionConfig],
+        keys: &Keys,
     ) -> Result<(Self, Vec<RegionId>), EngineError> {
         let (vaults, mut missing) = (Self::default(), Vec::new());
         for region in regions {
-            match Vault::open_local(&region.vault, &Keys::none()).await {
+            match Vault::open_local(&region.vault, keys).await {
                 Ok(vault) => {
                     check_owner(&vault, project, region)?;
                     vaults.insert(vault)?;
@@ -103,8 +109,8 @@ impl RegionVaults {
     ///
     /// # Errors
     /// [`EngineError::Vault`].
-    pub async fn open_one(folder: &Path) -> Result<Vault, EngineError> {
-        Vault::open_local(folder, &Keys::none()).await.map_err(|error| match error {
+    pub async fn open_one(folder: &Path, keys: &Keys) -> Result<Vault, EngineError> {
+        Vault::open_local(folder, keys).await.map_err(|error| match error {
             VaultError::Empty { .. } => EngineError::BadRequest {
                 what: format!("{} holds no vault; give the folder that a backup was written to", folder.display()),
             },
@@ -119,9 +125,10 @@ impl RegionVaults {
     pub async fn open_or_make_one(
         folder: &Path,
         project: &ProjectId,
+        keys: &Keys,
         random: &dyn Random,
     ) -> Result<Vault, EngineError> {
-        PreparedVault::prepare(folder, project, random).await?.make().await
+        PreparedVault::prepare(folder, project, keys, random).await?.make().await
     }
 
     /// The same vaults with their traffic and CPU work counted against what jobs share. A region that is added to the
@@ -215,8 +222,30 @@ impl RegionVaults {
         Ok(())
     }
 
-    fn id_key(&self) -> Option<IdKey> {
-        self.all().first().and_then(|vault| vault.id_key().ok().cloned())
+    /// What a new vault shares with those of its project: the id key, and the recipients where they are encrypted.
+    async fn shared_with_new(&self, region: &RegionConfig) -> Result<Option<(IdKey, Encryption)>, EngineError> {
+        let Some(first) = self.all().into_iter().next() else {
+            if region.encryption == RegionEncryption::None {
+                return Ok(None);
+            }
+            let what = format!(
+                "there is no vault at {} yet, and no other one of the project to take keys and recipients from: make it \
+                 with `longshore init --vault {} --region {} --encrypt`",
+                region.vault.display(),
+                region.vault.display(),
+                region.id
+            );
+            return Err(EngineError::Config { place: format!("[[region]] {}", region.id), what });
+        };
+        let place = EngineError::vault(first.region_id());
+        let shared = async {
+            let encryption = match region.encryption {
+                RegionEncryption::None => Encryption::None,
+                RegionEncryption::Age1 => Encryption::Age1 { recipients: first.recipients().await?.recipients },
+            };
+            Ok((first.id_key()?.clone(), encryption))
+        };
+        shared.await.map(Some).map_err(place)
     }
 }
 
@@ -245,6 +274,15 @@ fn check_owner(vault: &Vault, project: &ProjectId, region: &RegionConfig) -> Res
         );
         return Err(EngineError::Config { place, what });
     }
+    let expected = region.encryption == RegionEncryption::Age1;
+    if vault.is_encrypted() != expected {
+        let what = if expected {
+            "is not encrypted, but the configuration says it is: nothing is written into it in the open"
+        } else {
+            "is encrypted: say `encryption = \"age-1\"` here and give its keys under [keys]"
+        };
+        return Err(EngineError::Config { place, what: format!("the vault {} {what}", vault.place()) });
+    }
     if *vault.region_id() != region.id {
         let what = format!("the vault {} was made for region {}", vault.place(), vault.region_id());
         return Err(EngineError::Config { place, what });
@@ -256,31 +294,25 @@ async fn make(
     folder: &Path,
     project: &ProjectId,
     region: &RegionId,
-    id_key: Option<IdKey>,
+    shared: Option<(IdKey, Encryption)>,
     random: &dyn Random,
 ) -> Result<Vault, EngineError> {
-    let options = options(project, region, id_key, random)?;
+    let options = options(project, region, shared, random)?;
     Vault::init_local(folder, options).await.map_err(EngineError::vault(region))
 }
 
 fn options(
     project: &ProjectId,
     region: &RegionId,
-    id_key: Option<IdKey>,
+    shared: Option<(IdKey, Encryption)>,
     random: &dyn Random,
 ) -> Result<VaultOptions, EngineError> {
-    let id_key = match id_key {
-        Some(key) => key,
-        None => IdKey::new(draw(random)?),
+    let (id_key, encryption) = match shared {
+        Some(shared) => shared,
+        None => (IdKey::new(draw(random)?), Encryption::None),
     };
     let vault_id = VaultId::from_random(draw(random)?);
-    Ok(VaultOptions {
-        project_id: project.clone(),
-        region_id: region.clone(),
-        vault_id,
-        id_key,
-        encryption: Encryption::None,
-    })
+    Ok(VaultOptions { project_id: project.clone(), region_id: region.clone(), vault_id, id_key, encryption })
 }
 
 /// A local vault that is there, or that can be planned with before its folder is made: a plan that fails, and a dry
@@ -297,10 +329,23 @@ impl PreparedVault {
     ///
     /// # Errors
     /// [`EngineError::Vault`], also for a folder of another program.
-    pub async fn prepare(folder: &Path, project: &ProjectId, random: &dyn Random) -> Result<Self, EngineError> {
+    pub async fn prepare(
+        folder: &Path,
+        project: &ProjectId,
+        keys: &Keys,
+        random: &dyn Random,
+    ) -> Result<Self, EngineError> {
         let region = local_region();
-        match Vault::open_local(folder, &Keys::none()).await {
+        match Vault::open_local(folder, keys).await {
             Ok(vault) => Ok(Self { vault, missing: None }),
+            Err(error) if is_absent(&error) && !keys.is_none() => {
+                let folder = folder.display();
+                let what = format!(
+                    "keys were given, and there is no vault at {folder}: make an encrypted one with `longshore init \
+                     --vault {folder} --encrypt`, or leave the keys out"
+                );
+                Err(EngineError::BadRequest { what })
+            }
             Err(error) if is_absent(&error) => {
                 let options = options(project, &region, None, random)?;
                 let stand_in = Vault::init(Arc::new(InMemory::new()), options.clone()).await;

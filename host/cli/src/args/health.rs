@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use longshore_engine::VerifyLevel;
 use longshore_model::BackupId;
 
-use super::Which;
+use super::{KeyArguments, Which};
 use crate::throttle::ThrottleArguments;
 
 /// How thoroughly to check. Each level includes those before it.
@@ -89,6 +89,8 @@ pub(crate) struct Heal {
     /// Another vault of the project, or a copy of the vault; may be repeated. Nothing is written there but a pin.
     #[arg(long = "from", value_name = "VAULT", required = true)]
     pub(crate) from: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) keys: KeyArguments,
     /// How thoroughly to look for damage: stored or decoded.
     #[arg(long, value_enum, default_value = "stored")]
     pub(crate) level: Level,

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use longshore_model::{BackupId, VaultId};
 
+use super::KeyArguments;
+
 /// `longshore prune`.
 #[derive(Debug, Args)]
 #[command(after_help = PRUNE_HELP)]
@@ -57,6 +59,8 @@ pub(crate) struct Vaults {
     /// The configuration of a host: the vaults of all its regions.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) keys: KeyArguments,
 }
 
 /// `90s`, `15m`, `24h`, `7d` in milliseconds.

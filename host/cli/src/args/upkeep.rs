@@ -6,6 +6,8 @@ use clap::{Args, Subcommand};
 use longshore_engine::RetentionRules;
 use longshore_model::{ClusterId, CollectionName};
 
+use super::keys::KeyArguments;
+
 /// `longshore retention`.
 #[derive(Debug, Args)]
 #[command(after_help = RETENTION_HELP)]
@@ -14,6 +16,8 @@ pub(crate) struct Retention {
     /// is not touched.
     #[arg(long = "vault", value_name = "VAULT", required = true)]
     pub(crate) vaults: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) keys: KeyArguments,
     #[command(flatten)]
     pub(crate) rules: Rules,
     /// Only backups of this cluster.
@@ -78,6 +82,8 @@ pub(crate) struct Export {
     /// Folder of the vault; repeat it for other vaults that hold parts of the backup.
     #[arg(long = "vault", value_name = "VAULT", required = true)]
     pub(crate) vaults: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) keys: KeyArguments,
     /// Folder to make.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) to: PathBuf,

@@ -30,7 +30,8 @@ pub(crate) async fn run(
     let mut context = RunContext::new(arguments.throttle.limits());
     context.stop = stop.clone();
     let project = "proj-local".parse()?;
-    let prepared = PreparedVault::prepare(&arguments.to, &project, context.random.as_ref()).await?;
+    let prepared =
+        PreparedVault::prepare(&arguments.to, &project, &arguments.keys.read()?, context.random.as_ref()).await?;
     let vault = prepared.vault();
     let policy = policy(arguments.policy.as_deref(), cache, vault).await?;
     let mut cluster = ClusterTarget::for_directory(&arguments.directory, vault.region_id().clone())?;

@@ -8,10 +8,11 @@ use crate::bars::with_bars;
 use crate::output::{Output, bytes, duration, number, table};
 
 pub(crate) async fn run(arguments: Heal, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
-    let vault = RegionVaults::open_one(&arguments.vault).await?;
+    let keys = arguments.keys.read()?;
+    let vault = RegionVaults::open_one(&arguments.vault, &keys).await?;
     let mut sources = Vec::with_capacity(arguments.from.len());
     for folder in &arguments.from {
-        sources.push(RegionVaults::open_one(folder).await?);
+        sources.push(RegionVaults::open_one(folder, &keys).await?);
     }
     let mut context = RunContext::new(arguments.throttle.limits());
     context.stop = stop.clone();

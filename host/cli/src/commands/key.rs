@@ -6,6 +6,7 @@ use longshore_engine::{Host, HostConfig, SystemRandom};
 use longshore_model::{Clock, SystemClock};
 use serde_json::json;
 
+use super::recipient;
 use crate::Exit;
 use crate::args::Key;
 use crate::output::{Output, table};
@@ -13,9 +14,11 @@ use crate::output::{Output, table};
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
-pub(crate) fn run(arguments: Key, output: Output) -> anyhow::Result<Exit> {
+pub(crate) async fn run(arguments: Key, output: Output) -> anyhow::Result<Exit> {
     let now = SystemClock.now();
     match arguments {
+        Key::Recipient(arguments) => return recipient::run(arguments, output).await,
+        Key::Writer(arguments) => return recipient::writer(arguments, output).await,
         Key::Create { name, role, expires_days, config } => {
             let catalog = open(&config)?;
             let expires = expires_days.map(|days| now.plus_millis(i64::from(days) * DAY_MS));

@@ -8,7 +8,7 @@ use crate::args::List;
 use crate::output::{Output, bytes, table};
 
 pub(crate) async fn run(arguments: List, output: Output) -> anyhow::Result<Exit> {
-    let vault = RegionVaults::open_one(&arguments.vault).await?;
+    let vault = RegionVaults::open_one(&arguments.vault, &arguments.keys.read()?).await?;
     let listing = vault.list_backups().await?;
     let backups: Vec<_> = listing
         .backups

@@ -60,9 +60,12 @@ fn context(stop: &StopSignal) -> RunContext {
 }
 
 async fn open(vaults: &Vaults, output: Output) -> anyhow::Result<RegionVaults> {
-    let Some(config) = &vaults.config else { return open_all(&vaults.folders).await };
+    let Some(config) = &vaults.config else {
+        return open_all(&vaults.folders, &vaults.keys.read()?).await;
+    };
     let config = HostConfig::read(config)?;
-    let (open, missing) = RegionVaults::open_existing(&config.project.id, &config.regions).await?;
+    let (open, missing) =
+        RegionVaults::open_existing(&config.project.id, &config.regions, &config.keys.read()?).await?;
     for region in missing {
         output.hint(&format!("the vault of region {region} is not there; what it may need is kept"));
     }

@@ -12,7 +12,7 @@ use crate::commands::which::open_all;
 use crate::output::{Output, table};
 
 pub(crate) async fn run(arguments: Retention, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
-    let vaults = open_all(&arguments.vaults).await?;
+    let vaults = open_all(&arguments.vaults, &arguments.keys.read()?).await?;
     let rules = arguments.rules.rules();
     let plan = plan_retention(&vaults, arguments.cluster.as_ref(), &move |_| rules, SystemClock.now()).await?;
     let outcome =

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use longshore_engine::{RegionVaults, RunContext, StopSignal, repair_vault};
+use longshore_vault::Keys;
 use serde_json::json;
 
 use crate::Exit;
@@ -16,7 +17,7 @@ pub(crate) async fn run(command: VaultCommand, output: Output, stop: &StopSignal
 }
 
 async fn repair(folder: &Path, dry_run: bool, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
-    let vault = RegionVaults::open_one(folder).await?;
+    let vault = RegionVaults::open_one(folder, &Keys::none()).await?;
     let mut context = RunContext::new(longshore_engine::Limits::default());
     context.stop = stop.clone();
     let (plan, outcome) = repair_vault(&vault, dry_run, &context).await?;

@@ -26,7 +26,7 @@ pub(crate) async fn run(arguments: Verify, output: Output, stop: &StopSignal) ->
     };
     let outcomes = if arguments.all {
         let folders: Vec<PathBuf> = std::iter::once(arguments.which.vault).chain(arguments.which.more_vaults).collect();
-        let vaults = open_all(&folders).await?;
+        let vaults = open_all(&folders, &arguments.which.keys.read()?).await?;
         with_bars(&context, output, verify_all(&vaults, &request, &context)).await?
     } else {
         let (vaults, id) = find(&arguments.which).await?;

@@ -147,6 +147,12 @@ pub async fn heal(
         whole: true,
     };
     let pin = pins.first().map(|(_, pin)| pin.clone());
+    if !request.dry_run {
+        // Before packs and manifests, which are worth nothing without; this also brings back keys that were lost here.
+        for source in &sources {
+            vault.copy_session_objects(source).await.map_err(EngineError::vault(vault.region_id()))?;
+        }
+    }
     let mut heal = Heal { vault, sources, request, context, pin, outcome };
     let result = tokio::select! {
         result = heal.run() => result,

@@ -138,20 +138,27 @@ impl VerifyOutcome {
     }
 
     /// Adds what was found about one part.
-    pub(super) fn add_part(&mut self, part: &OpenedPart, report: &VerifyReport) -> Result<(), EngineError> {
+    pub(super) fn add_part(&mut self, part: &OpenedPart, report: &VerifyReport) {
         let region = part.vault.region_id();
         self.whole &= report.is_whole();
         self.packs += report.packs;
         self.packs_read += report.packs_read;
         self.read_bytes += report.read_bytes;
         self.damaged_objects.extend(report.objects.iter().map(|damage| DamagedObject::of(region, damage)));
-        let sealed = part.part.collections().map_err(EngineError::vault(region))?;
-        for (found, (_, sealed)) in report.collections.iter().zip(sealed) {
+        // Without a reader key names are sealed; collections and files then have numbers.
+        let sealed = part.part.sealed.open().ok();
+        for (place, found) in report.collections.iter().enumerate() {
+            let sealed = sealed.and_then(|sealed| sealed.collections.get(place));
             let path = |number: u32| {
-                sealed.files.iter().find(|file| file.number == number).map_or("a file", |file| file.path.as_str())
+                let file = sealed.and_then(|sealed| sealed.files.iter().find(|file| file.number == number));
+                file.map_or_else(|| format!("file {number}"), |file| file.path.clone())
+            };
+            let numbered = || CollectionName {
+                database: String::new(),
+                collection: format!("collection {} (its name is encrypted)", found.number),
             };
             self.collections.push(VerifiedCollection {
-                name: sealed.name.clone(),
+                name: sealed.map_or_else(numbered, |sealed| sealed.name.clone()),
                 region: region.clone(),
                 files: found.files,
                 size_bytes: found.plain_bytes,
@@ -170,7 +177,6 @@ impl VerifyOutcome {
                     .collect(),
             });
         }
-        Ok(())
     }
 }
 

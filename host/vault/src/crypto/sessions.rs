@@ -108,7 +108,7 @@ impl Vault {
     /// # Errors
     /// Failures of either store.
     pub async fn copy_session_objects(&self, from: &Self) -> Result<u64, VaultError> {
-        if !from.is_encrypted() {
+        if !from.is_encrypted() || !self.is_encrypted() {
             return Ok(0);
         }
         let here: BTreeSet<Path> =

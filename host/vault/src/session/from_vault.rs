@@ -1,7 +1,8 @@
 //! Copying blobs from another vault of the project: whole packs where that pays, single blobs else.
 //!
 //! A pack of which at least half is wanted is copied byte for byte, checked against its name: no decoding, no encoding,
-//! and no key; so is every pack that cannot be read for want of a key. Of other packs only the wanted blobs are read, each checked against its id, and packed again with the
+//! and no key; so is every pack that cannot be read for want of a key. Of other packs only the wanted blobs are read,
+//! each checked against its id, and packed again with the
 //! codec they had. What this vault has already is not read at all.
 
 use std::collections::BTreeMap;
