@@ -9,10 +9,10 @@ use crate::commands::which::find;
 use crate::output::{Output, bytes, number, table};
 
 pub(crate) async fn run(arguments: Export, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
-    let Export { backup, vaults, to, collections } = arguments;
+    let Export { backup, vaults, keys, to, collections } = arguments;
     let mut folders = vaults.into_iter();
     let vault = folders.next().unwrap_or_default();
-    let which = Which { vault, backup: Some(backup), more_vaults: folders.collect() };
+    let which = Which { vault, backup: Some(backup), more_vaults: folders.collect(), keys };
     let (vaults, id) = find(&which).await?;
     let mut context = RunContext::new(Limits::default());
     context.stop = stop.clone();
