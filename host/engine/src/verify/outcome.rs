@@ -6,7 +6,6 @@ use longshore_vault::{CollectionSealed, ObjectDamage, Sample, VaultError, Verify
 use serde::Serialize;
 
 use super::VerifyLevel;
-use crate::EngineError;
 use crate::opened::OpenedPart;
 
 /// What a check of one backup found.
