@@ -72,12 +72,16 @@ pub async fn copy_backup(
     let vaults = &vaults.throttled(&context.throttle);
     let opened = OpenedBackup::find(vaults, Some(home), backup).await?;
     let target = vaults.get(to)?;
-    if opened.is_locked() {
-        return copy_without_names(request, vaults, &opened, &target, context).await;
+    let locked = opened.is_locked();
+    let collections: Vec<OpenedCollection<'_>> = if locked {
+        context.progress.expect([copy_locked::expect(&opened, &target, names)?]);
+        Vec::new()
+    } else {
+        opened.collections()?.into_iter().filter(|one| names.is_empty() || names.contains(&one.sealed.name)).collect()
+    };
+    if !locked {
+        context.progress.expect(collections.iter().map(|one| (one.sealed.name.clone(), size(one))));
     }
-    let collections: Vec<OpenedCollection<'_>> =
-        opened.collections()?.into_iter().filter(|one| names.is_empty() || names.contains(&one.sealed.name)).collect();
-    context.progress.expect(collections.iter().map(|one| (one.sealed.name.clone(), size(one))));
     context.progress.enter(Phase::Transfer);
     let to_pin = pin_target(&target, request, context).await?;
     let named = Some((request.job_id.clone(), request.fencing_token));
@@ -90,8 +94,15 @@ pub async fn copy_backup(
         }
     };
     pins.push((to.clone(), to_pin.clone()));
+    let writing = async {
+        if locked {
+            copy_locked::write(vaults, &opened, &readers, &target, &to_pin, context).await
+        } else {
+            write(vaults, &opened, &collections, &readers, &target, &to_pin, context).await
+        }
+    };
     let copied = tokio::select! {
-        copied = write(vaults, &opened, &collections, &readers, &target, &to_pin, context) => copied,
+        copied = writing => copied,
         error = pins::keep_fresh(&pins) => Err(error),
     };
     pins::release(pins).await;
@@ -100,43 +111,8 @@ pub async fn copy_backup(
     Ok(CopyOutcome {
         backup_id: backup.clone(),
         region: to.clone(),
-        size_bytes: collections.iter().map(size).sum(),
+        size_bytes: if locked { copy_locked::size_bytes(&opened, &target) } else { collections.iter().map(size).sum() },
         collections: collections.iter().map(|one| one.sealed.name.clone()).collect(),
-        stored_bytes,
-        duration_ms: context.clock.now().millis_since(started),
-    })
-}
-
-/// The same on a host that cannot read names.
-async fn copy_without_names(
-    request: &CopyRequest,
-    vaults: &RegionVaults,
-    opened: &OpenedBackup,
-    target: &Vault,
-    context: &RunContext,
-) -> Result<CopyOutcome, EngineError> {
-    if !request.collections.is_empty() {
-        return Err(copy_locked::refuse_names(opened));
-    }
-    let started = context.clock.now();
-    let size_bytes = copy_locked::size_bytes(opened, target);
-    let everything = CollectionName { database: String::new(), collection: request.backup_id.to_string() };
-    context.progress.expect([(everything, size_bytes)]);
-    context.progress.enter(Phase::Transfer);
-    let (mut pins, to_pin) = take_pins(opened, target, request, context).await?;
-    pins.push((request.to.clone(), to_pin.clone()));
-    let copied = tokio::select! {
-        copied = copy_locked::write(vaults, opened, target, &to_pin, context) => copied,
-        error = pins::keep_fresh(&pins) => Err(error),
-    };
-    pins::release(pins).await;
-    let stored_bytes = copied?;
-    context.progress.enter(Phase::Done);
-    Ok(CopyOutcome {
-        backup_id: request.backup_id.clone(),
-        region: request.to.clone(),
-        collections: Vec::new(),
-        size_bytes,
         stored_bytes,
         duration_ms: context.clock.now().millis_since(started),
     })

@@ -4,7 +4,10 @@
 //! sessions first, then packs, then a part with the same sealed half, then a receipt. What arrives can be read by whoever
 //! could read the original. Failure: [`EngineError`]; what was stored by then is found again by the next attempt.
 
-use longshore_vault::{BlobId, PartDraft, Pin, SessionOptions, Vault, VaultError};
+use std::collections::BTreeMap;
+
+use longshore_model::{CollectionName, VaultId};
+use longshore_vault::{BlobId, PartDraft, Pin, Reader, SessionOptions, Vault, VaultError};
 
 use crate::opened::{OpenedBackup, OpenedPart};
 use crate::vaults::RegionVaults;
@@ -13,6 +16,20 @@ use crate::{EngineError, RunContext};
 /// Bytes of the files of all parts that `target` does not hold itself.
 pub(crate) fn size_bytes(opened: &OpenedBackup, target: &Vault) -> u64 {
     parts(opened, target).map(|part| part.part.open.sizes.plain_bytes).sum()
+}
+
+/// What progress counts: one entry for all that is copied. A copy of some collections only needs their names.
+pub(crate) fn expect(
+    opened: &OpenedBackup,
+    target: &Vault,
+    names: &[CollectionName],
+) -> Result<(CollectionName, u64), EngineError> {
+    let open = &opened.root.open;
+    if !names.is_empty() {
+        return Err(EngineError::vault(&open.home_region)(VaultError::Locked));
+    }
+    let everything = CollectionName { database: String::new(), collection: open.backup_id.to_string() };
+    Ok((everything, size_bytes(opened, target)))
 }
 
 fn parts<'a>(opened: &'a OpenedBackup, target: &Vault) -> impl Iterator<Item = &'a OpenedPart> {
@@ -24,6 +41,7 @@ fn parts<'a>(opened: &'a OpenedBackup, target: &Vault) -> impl Iterator<Item = &
 pub(crate) async fn write(
     vaults: &RegionVaults,
     opened: &OpenedBackup,
+    readers: &BTreeMap<VaultId, Reader>,
     target: &Vault,
     pin: &Pin,
     context: &RunContext,
@@ -31,7 +49,9 @@ pub(crate) async fn write(
     let mut new_bytes = 0;
     for part in parts(opened, target) {
         context.stop.check()?;
-        new_bytes += write_part(vaults, opened, part, target, pin, context).await?;
+        let lost = || EngineError::Internal { what: "a reader of a vault got lost".to_owned() };
+        let reader = readers.get(part.vault.id()).ok_or_else(lost)?;
+        new_bytes += write_part(vaults, opened, (part, reader), target, pin, context).await?;
     }
     Ok(new_bytes)
 }
@@ -39,7 +59,7 @@ pub(crate) async fn write(
 async fn write_part(
     vaults: &RegionVaults,
     opened: &OpenedBackup,
-    part: &OpenedPart,
+    (part, reader): (&OpenedPart, &Reader),
     target: &Vault,
     pin: &Pin,
     context: &RunContext,
@@ -47,14 +67,13 @@ async fn write_part(
     let (from, to) = (part.vault.region_id(), target.region_id());
     // Before anything that is encrypted with them.
     target.copy_session_objects(&part.vault).await.map_err(EngineError::vault(to))?;
-    let reader = part.vault.open_reader().await.map_err(EngineError::vault(from))?;
     let session = target.begin(pin, SessionOptions::default()).await.map_err(EngineError::vault(to))?;
     let open = &part.part.open;
     let files = open.collections.iter().flat_map(|collection| &collection.files);
     let blobs: Vec<BlobId> = files.flat_map(|file| file.blobs.iter().copied()).collect();
     let on_blob = |_: &BlobId, bytes: u64| context.progress.add(0, bytes);
     let copied = tokio::select! {
-        copied = session.copy_from(&reader, &blobs, &on_blob) => copied.map_err(EngineError::vault(to))?,
+        copied = session.copy_from(reader, &blobs, &on_blob) => copied.map_err(EngineError::vault(to))?,
         () = context.stop.stopped() => {
             context.stop.check()?;
             return Err(EngineError::Stopped { why: "asked to stop".to_owned() });
@@ -75,9 +94,4 @@ async fn write_part(
     let finished = session.finish(draft).await.map_err(EngineError::vault(to))?;
     target.put_receipt(&opened.committed, &finished.reference).await.map_err(EngineError::vault(to))?;
     Ok(finished.reference.sizes.new_bytes)
-}
-
-/// A copy of some collections needs their names.
-pub(crate) fn refuse_names(opened: &OpenedBackup) -> EngineError {
-    EngineError::vault(&opened.root.open.home_region)(VaultError::Locked)
 }
