@@ -116,6 +116,8 @@ pub(crate) struct Erase {
     /// Folder of a vault. Name all vaults of the project: what is in a vault that is not named stays there.
     #[arg(long = "vault", value_name = "VAULT", required = true)]
     pub(crate) vaults: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) keys: KeyArguments,
     /// Only from backups of this cluster; may be repeated. Needed where several clusters have a collection of this name.
     #[arg(long = "cluster", value_name = "ID")]
     pub(crate) clusters: Vec<ClusterId>,

@@ -9,8 +9,8 @@ use crate::commands::which::open_all;
 use crate::output::{Output, bytes, number, table};
 
 pub(crate) async fn run(arguments: Erase, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
-    let Erase { collection, vaults, clusters, reason, by, dry_run } = arguments;
-    let vaults = open_all(&vaults).await?;
+    let Erase { collection, vaults, keys, clusters, reason, by, dry_run } = arguments;
+    let vaults = open_all(&vaults, &keys.read()?).await?;
     let mut context = RunContext::new(Limits::default());
     context.stop = stop.clone();
     let request = EraseRequest { collection, clusters: clusters.into_iter().collect(), reason, by };
