@@ -349,3 +349,42 @@ fn an_erased_collection_is_gone_from_every_backup_and_the_others_are_not() {
     let refused = longshore_in(place, typo);
     assert!(refused.code == 1 && refused.stderr.contains("nothing was erased"), "{refused:?}");
 }
+
+#[test]
+fn a_vault_shows_what_is_in_it_also_when_it_is_damaged() {
+    let folder = place();
+    let place = folder.path();
+    let id = back_up(place, &[]);
+    let open = |more: &[&str]| longshore_in(place, ["vault", "open", "--vault", "vault"].iter().chain(more));
+    let whole = open(&[]).ok().json();
+    let header = std::fs::read_to_string(place.join("vault/longshore-vault.json")).unwrap();
+    let key: Value = serde_json::from_str(&header).unwrap();
+    let key = key["blob_id_key"].as_str().unwrap();
+    assert!(!whole.to_string().contains(key), "the id key is shown");
+    assert_eq!(whole["content"]["header"]["blob_id_key"], "(not shown)");
+    let roots = whole["content"]["roots"].as_object().unwrap();
+    let (root, shown) = roots.iter().next().unwrap();
+    assert_eq!((&shown["open"]["backup_id"], roots.len()), (&id.as_str().into(), 1));
+    let pack = whole["content"]["packs"]["list"][0]["pack"].as_str().unwrap().to_owned();
+    let pack = format!("packs/{}/{pack}", &pack[..2]);
+    let shown = open(&[&pack]).ok().json();
+    assert!(!shown["content"]["blobs"].as_array().unwrap().is_empty(), "{shown}");
+    let shown = open(&[root]).ok().json();
+    assert!(shown["content"]["sealed"]["decisions"]["records"].is_array(), "one object is shown whole: {shown}");
+    assert!(open(&["packs/aa/none"]).stderr.contains("missing"));
+
+    std::fs::write(place.join("vault").join(&pack), "short").unwrap();
+    std::fs::write(place.join("vault").join(root), "{\"format\": 1").unwrap();
+    std::fs::write(place.join("vault/stranger.txt"), "hello").unwrap();
+    std::fs::write(place.join("vault/longshore-vault.json"), header.replacen("proj-", "prox-", 1)).unwrap();
+    let ran = open(&[]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    let damaged = ran.json();
+    let problems = damaged["problems"].to_string();
+    for object in [pack.as_str(), root.as_str(), "longshore-vault.json"] {
+        assert!(problems.contains(object), "{object} in {problems}");
+    }
+    assert!(damaged["content"]["parts"].as_object().is_some_and(|parts| parts.len() == 1), "{damaged}");
+    assert_eq!(damaged["content"]["unknown"][0]["object"], "stranger.txt");
+    assert!(!ran.stdout.contains(key) && !ran.stderr.contains(key), "the id key is shown");
+}

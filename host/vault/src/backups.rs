@@ -217,7 +217,11 @@ impl Vault {
         }
     }
 
-    async fn load_unlocked(&self, kind: ManifestKind, key: &ManifestKey) -> Result<LoadedBackup, VaultError> {
+    pub(crate) async fn load_unlocked(
+        &self,
+        kind: ManifestKind,
+        key: &ManifestKey,
+    ) -> Result<LoadedBackup, VaultError> {
         let mut loaded = self.load_manifest(kind, key).await?;
         self.unlock(&mut loaded, key.path(kind).as_ref()).await?;
         Ok(loaded)

@@ -104,6 +104,15 @@ pub(crate) struct Heal {
 /// `longshore vault`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum VaultCommand {
+    /// Show what is in a vault as readable JSON, for emergencies. Only reads; works on damaged vaults, and ends with 3 and
+    /// says what is damaged when something is. Keys are not shown.
+    Open {
+        /// Folder of the vault.
+        #[arg(long, value_name = "VAULT")]
+        vault: PathBuf,
+        /// Only this object, whole, for example `packs/ab/ab…`; all of the vault in short when left out.
+        object: Option<String>,
+    },
     /// Rebuild lost or damaged index objects from the packs, and set damaged ones aside. Needs no key.
     Repair {
         /// Folder of the vault.
