@@ -165,7 +165,6 @@ async fn parsers_answer_whatever_the_bytes_are_and_accept_real_objects() {
     }
     let rounds = if long() { 300_000 } else { 20_000 };
     for seed in seeds([20], 8) {
-        println!("seed {seed}");
         for (parser, objects) in &real {
             let mut random = SeededRandom::new(seed ^ *parser as u64);
             let mut accepted = 0;
