@@ -7,16 +7,18 @@
 //! copy 2 us              backup number 2 into region us
 //! restore 2              backup number 2 from wherever it is; `restore 2 us` from that vault alone
 //! delete 2
+//! prune                  all vaults of the project; `prune us` that vault alone
+//! sweep 26               three prunes: at once, after so many hours, and past another fence
 //! advance 25             hours
-//! backup a @ 17 delete 2   a backup that stands still at its operation 17 while something else runs to its end
-//! backup a | any@9*=error  with a plan of faults; `*` is a crash: nothing answers until the step is over
+//! backup a @ put:roots/@0 delete 2   a backup that stands still before it writes a root while something else runs
+//! backup a | put:packs/@1=crash      with a plan of faults
 //! ```
 //! Backups are numbered from 0 in the order in which they were asked for; a number goes round.
 
 use std::fmt;
 use std::str::FromStr;
 
-use longshore_vault::testing::{Effect, Fault, FaultPlan, SeededRandom};
+use longshore_vault::testing::{Effect, Fault, FaultPlan, Operation, SeededRandom};
 
 /// The regions there are; a cluster's home is the region with its number.
 pub(crate) const REGIONS: [&str; 2] = ["eu", "us"];
@@ -32,6 +34,8 @@ pub(crate) enum Action {
     CopyTo { backup: usize, region: usize },
     Restore { backup: usize, region: Option<usize> },
     Delete { backup: usize },
+    Prune { region: Option<usize> },
+    Sweep { hours: u64 },
     Advance { hours: u64 },
 }
 
@@ -39,14 +43,16 @@ pub(crate) enum Action {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Step {
     pub(crate) action: Option<Action>,
-    /// Runs while the action stands still at this operation.
-    pub(crate) meanwhile: Option<(u64, Action)>,
+    /// Runs to its end while the action stands still at an operation: the one that this fault would hit.
+    pub(crate) meanwhile: Option<(Fault, Action)>,
     pub(crate) plan: FaultPlan,
 }
 
 /// What the user of a crashed step knows: nothing.
 pub(crate) fn crashes(plan: &FaultPlan) -> bool {
-    plan.0.iter().any(|fault| fault.times == u64::MAX)
+    plan.0
+        .iter()
+        .any(|fault| matches!(fault.effect, Effect::Crash | Effect::SucceedThenCrash) || fault.times == u64::MAX)
 }
 
 impl fmt::Display for Action {
@@ -59,6 +65,9 @@ impl fmt::Display for Action {
             Self::Restore { backup, region: None } => write!(f, "restore {backup}"),
             Self::Restore { backup, region: Some(region) } => write!(f, "restore {backup} {}", REGIONS[*region]),
             Self::Delete { backup } => write!(f, "delete {backup}"),
+            Self::Sweep { hours } => write!(f, "sweep {hours}"),
+            Self::Prune { region: None } => f.write_str("prune"),
+            Self::Prune { region: Some(region) } => write!(f, "prune {}", REGIONS[*region]),
             Self::Advance { hours } => write!(f, "advance {hours}"),
         }
     }
@@ -83,6 +92,9 @@ impl FromStr for Action {
                 Self::Restore { backup: place(backup)?, region: Some(of(&REGIONS, region)?) }
             }
             ["delete", backup] => Self::Delete { backup: place(backup)? },
+            ["sweep", hours] => Self::Sweep { hours: number(hours)? },
+            ["prune"] => Self::Prune { region: None },
+            ["prune", region] => Self::Prune { region: Some(of(&REGIONS, region)?) },
             ["advance", hours] => Self::Advance { hours: number(hours)? },
             _ => return Err(wrong()),
         })
@@ -95,7 +107,7 @@ impl fmt::Display for Step {
             write!(f, "{action}")?;
         }
         if let Some((at, action)) = &self.meanwhile {
-            write!(f, " @ {at} {action}")?;
+            write!(f, " @ {} {action}", at.to_string().trim_end_matches("=error"))?;
         }
         if !self.plan.0.is_empty() {
             write!(f, " | {}", self.plan)?;
@@ -113,7 +125,7 @@ impl FromStr for Step {
             None => (line, None),
             Some((action, rest)) => {
                 let (at, other) = rest.trim().split_once(' ').ok_or_else(|| format!("`{line}` is no step"))?;
-                (action, Some((at.parse().map_err(|_| format!("`{line}` is no step"))?, other.parse()?)))
+                (action, Some((format!("{at}=error").parse()?, other.parse()?)))
             }
         };
         Ok(Self { action: Some(action.parse()?), meanwhile, plan: plan.parse()? })
@@ -133,7 +145,32 @@ pub(crate) fn from_text(text: &str) -> Result<Vec<Step>, String> {
 
 /// A random script.
 pub(crate) fn draw(random: &mut SeededRandom, steps: usize) -> Vec<Step> {
-    (0..steps).map(|_| draw_step(random)).collect()
+    let mut script = Vec::new();
+    while script.len() < steps {
+        if random.chance(25) { draw_race(random, &mut script) } else { script.push(draw_step(random)) }
+    }
+    script
+}
+
+/// What single draws rarely come to: bytes that are marked and due, and a backup that wants them again while a prune runs.
+fn draw_race(random: &mut SeededRandom, script: &mut Vec<Step>) {
+    let plain = |action| Step { action: Some(action), ..Step::default() };
+    let cluster = index(random, CLUSTERS.len());
+    let (before, prune) = (random.below(10_000), Action::Prune { region: None });
+    script.push(plain(Action::Change { cluster, seed: before }));
+    script.push(plain(Action::BackUp { cluster }));
+    script.push(plain(Action::Change { cluster, seed: random.below(10_000) }));
+    // More than one, so that bytes really become free.
+    script.extend((0..1 + random.below(4)).map(|_| plain(Action::Delete { backup: index(random, 12) })));
+    script.push(plain(Action::Advance { hours: 1 + random.below(3) }));
+    script.push(if random.chance(70) { plain(prune) } else { draw_around(random, prune) });
+    script.push(plain(Action::Advance { hours: 1 + random.below(30) }));
+    script.push(plain(Action::Change { cluster, seed: before }));
+    let other = if random.chance(50) { prune } else { Action::Sweep { hours: [2, 27][index(random, 2)] } };
+    let (first, second) = (Action::BackUp { cluster }, other);
+    let (first, second) = if random.chance(60) { (first, second) } else { (second, first) };
+    let place = draw_place(random, first, Effect::Fail);
+    script.push(Step { meanwhile: Some((place, second)), ..plain(first) });
 }
 
 fn index(random: &mut SeededRandom, end: usize) -> usize {
@@ -145,40 +182,82 @@ fn draw_action(random: &mut SeededRandom) -> Action {
     let region = index(random, REGIONS.len());
     let backup = index(random, 12);
     match random.below(100) {
-        0..20 => Action::Change { cluster, seed: random.below(10_000) },
-        20..45 => Action::BackUp { cluster },
-        45..55 => Action::Again { backup },
-        55..68 => Action::CopyTo { backup, region },
-        68..78 => Action::Restore { backup, region: random.chance(50).then_some(region) },
-        78..92 => Action::Delete { backup },
+        0..15 => Action::Change { cluster, seed: random.below(10_000) },
+        15..33 => Action::BackUp { cluster },
+        33..40 => Action::Again { backup },
+        40..50 => Action::CopyTo { backup, region },
+        50..57 => Action::Restore { backup, region: random.chance(50).then_some(region) },
+        57..70 => Action::Delete { backup },
+        70..78 => Action::Sweep { hours: [2, 2, 27][index(random, 3)] },
+        78..90 => Action::Prune { region: random.chance(25).then_some(region) },
         _ => Action::Advance { hours: 1 + random.below(30) },
     }
 }
 
 fn draw_step(random: &mut SeededRandom) -> Step {
     let action = draw_action(random);
+    draw_around(random, action)
+}
+
+/// An action with what may happen to it: nothing, a crash, errors, or something else meanwhile.
+fn draw_around(random: &mut SeededRandom, action: Action) -> Step {
     let mut step = Step { action: Some(action), ..Step::default() };
     if matches!(action, Action::Change { .. } | Action::Advance { .. }) {
         return step;
     }
     match random.below(100) {
-        0..20 => step.plan = draw_crash(random),
-        20..35 => step.plan = FaultPlan::random(random, 60, 3),
-        35..60 => step.meanwhile = Some((random.below(60), draw_action(random))),
+        0..25 => {
+            let effect = if random.chance(50) { Effect::Crash } else { Effect::SucceedThenCrash };
+            step.plan = FaultPlan(vec![draw_place(random, action, effect)]);
+        }
+        25..45 => step.plan = draw_errors(random, action),
+        45..70 => step.meanwhile = Some((draw_place(random, action, Effect::Fail), draw_action(random))),
         _ => {}
-    }
-    // A store that stays dead is a crash, which is drawn above; stale listings are for stores that this is not about.
-    if !crashes(&step.plan) || random.chance(50) {
-        step.plan.0.retain(|fault| !matches!(fault.effect, Effect::Stale(_) | Effect::Delay(_)));
     }
     step
 }
 
-/// A crash at an operation, which itself may be done or not.
-fn draw_crash(random: &mut SeededRandom) -> FaultPlan {
-    let at = random.below(70);
-    let last = random.chance(50).then(|| Fault::at(at, Effect::SucceedThenFail));
-    FaultPlan(last.into_iter().chain([Fault::dead_from(at)]).collect())
+/// What an action writes, in which region: where it matters when something happens.
+fn written(random: &mut SeededRandom, action: Action) -> (usize, &'static [&'static str]) {
+    let any = index(random, REGIONS.len());
+    match action {
+        Action::BackUp { cluster } => {
+            (cluster, &["packs/", "packs/", "index/", "parts/", "parts/", "roots/", "roots/", "pins/"])
+        }
+        Action::CopyTo { region, .. } => {
+            (region, &["packs/", "packs/", "index/", "parts/", "receipts/", "receipts/", "pins/"])
+        }
+        Action::Delete { .. } => (any, &["withdrawn/"]),
+        Action::Sweep { .. } => (any, &["marks/", "marks/", "packs/", "index/", "withdrawn/"]),
+        Action::Prune { region } => (region.unwrap_or(any), &["marks/", "marks/", "packs/", "index/", "withdrawn/"]),
+        _ => (any, &["packs/", "index/", "parts/", "roots/", "pins/"]),
+    }
+}
+
+/// A place in the work of an action: one of its writes or deletions, or any of its operations.
+fn draw_place(random: &mut SeededRandom, action: Action, effect: Effect) -> Fault {
+    let (region, folders) = written(random, action);
+    let (operation, key_prefix, among) = match random.below(10) {
+        0..5 => {
+            let label = if region == 0 { "" } else { "us/" };
+            (Some(Operation::Put), format!("{label}{}", folders[index(random, folders.len())]), 2)
+        }
+        5 => (Some(Operation::Put), String::new(), 16),
+        6 => (Some(Operation::Delete), String::new(), 8),
+        _ => (None, String::new(), 150),
+    };
+    let skip = if random.chance(40) && operation.is_some() { 0 } else { random.below(among) };
+    Fault { operation, key_prefix, skip, times: 1, effect }
+}
+
+/// One to three errors, each once or a few times.
+fn draw_errors(random: &mut SeededRandom, action: Action) -> FaultPlan {
+    let effects = [Effect::Fail, Effect::SucceedThenFail, Effect::StorageFull];
+    let one = |random: &mut SeededRandom| {
+        let effect = effects[index(random, effects.len())].clone();
+        draw_place(random, action, effect).times(1 + random.below(3))
+    };
+    FaultPlan((0..1 + random.below(3)).map(|_| one(random)).collect())
 }
 
 /// The smallest part of a failing script that still fails: first the shortest beginning, then without each step and each
@@ -210,8 +289,8 @@ pub(crate) fn shrink(script: &[Step], failed_at: usize, fails: &dyn Fn(&[Step]) 
 
 #[test]
 fn a_script_is_read_as_it_was_written() {
-    let text = "change a 17\nbackup a\nagain 2\ncopy 2 us\nrestore 2\nrestore 2 eu\ndelete 1\nadvance 25\n\
-                backup b @ 17 delete 2\nbackup a | any@9*=error, put@1=full\n";
+    let text = "change a 17\nbackup a\nagain 2\ncopy 2 us\nrestore 2\nrestore 2 eu\ndelete 1\nadvance 25\nsweep 2\nprune\nprune us\n\
+                backup b @ put:roots/@0 delete 2\nbackup a | any@9=crash, put@1=full\n";
     assert_eq!(to_text(&from_text(text).unwrap()), text);
     let drawn = to_text(&draw(&mut SeededRandom::new(1), 500));
     assert_eq!(to_text(&from_text(&drawn).unwrap()), drawn);

@@ -4,12 +4,12 @@
 //! from every vault that claims it; what was reported as failed or deleted is not listed; nothing that is listed is
 //! damaged or lacks an object.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use futures::FutureExt;
+use futures::{FutureExt, TryStreamExt};
 use longshore_engine::{
     BackupRequest, ClusterTarget, CopyRequest, EngineError, Limits, OpenedBackup, Random, RegionVaults, RestoreScope,
     RunContext, RunPolicy, copy_backup, plan_backup, plan_restore, run_backup, run_restore, standard_policies,
@@ -18,8 +18,9 @@ use longshore_model::{BackupId, Clock, JobId, Region, RegionId, RestoredLoadStat
 use longshore_policy::{Guardrails, PolicySet};
 use longshore_sandbox::{Sandbox, SandboxConfig};
 use longshore_vault::testing::{Effect, Fault, FaultStore, SeededRandom, TestClock, TimedStore};
-use longshore_vault::{Vault, VaultError, VaultOptions, Withdrawal, digest_of};
+use longshore_vault::{PruneOptions, Vault, VaultError, VaultOptions, Withdrawal, digest_of, prune};
 use object_store::memory::InMemory;
+use object_store::{ObjectMeta, ObjectStore};
 use tokio::sync::Semaphore;
 
 use crate::cluster::{Content, MadeCluster, MadeTarget};
@@ -86,11 +87,14 @@ fn region(number: usize) -> RegionId {
 pub(crate) struct World {
     clock: TestClock,
     faults: FaultStore,
+    stores: Vec<Arc<dyn ObjectStore>>,
     vaults: Vec<Vault>,
     clusters: Vec<MadeCluster>,
     policy: RunPolicy,
     context: RunContext,
     known: Vec<Known>,
+    /// The last error of this step that a user would see.
+    heard: RefCell<Option<String>>,
 }
 
 /// What an action came to, before the model takes it over.
@@ -135,24 +139,66 @@ impl World {
         for (number, cluster) in clusters.iter().enumerate() {
             change(cluster, number as u64);
         }
-        Self { clock, faults: home, vaults, clusters, policy, context, known: Vec::new() }
+        let stores = faults.iter().map(FaultStore::store).collect();
+        Self {
+            clock,
+            faults: home,
+            stores,
+            vaults,
+            clusters,
+            policy,
+            context,
+            known: Vec::new(),
+            heard: RefCell::default(),
+        }
     }
 
     /// Does one step, takes it over into the model, and compares.
     pub(crate) async fn step(&mut self, step: &Step) -> Result<(), String> {
         let Some(action) = step.action else { return Ok(()) };
         let crashed = crashes(&step.plan);
-        let (first, second) = match step.meanwhile {
+        let disturbed = step.meanwhile.is_some() || !step.plan.0.is_empty();
+        let must_succeed = !disturbed && self.must_succeed(action);
+        self.heard.take();
+        let (first, second) = match &step.meanwhile {
             None => {
                 self.faults.plan(step.plan.0.clone());
                 (self.guarded(action).await?, Outcome::Nothing)
             }
-            Some((at, other)) => self.interleaved(action, at, other).await?,
+            Some((at, other)) => self.interleaved(action, at, *other).await?,
         };
+        if std::env::var_os("LONGSHORE_SCRIPT").is_some() {
+            let (operations, fired) = (self.faults.operations(), self.faults.fired());
+            eprintln!("{step}: {operations} operations, {fired} faults, heard {:?}", self.heard.borrow());
+        }
         self.faults.plan(Vec::new());
+        if let Some(error) = self.heard.take().filter(|_| must_succeed) {
+            return Err(format!("nothing disturbs it, and it fails: {error}"));
+        }
         self.take_over(first, crashed);
         self.take_over(second, false);
         self.check().await
+    }
+
+    /// Whether an action that nothing disturbs has no reason to fail, whatever happened before.
+    fn must_succeed(&self, action: Action) -> bool {
+        let there = |backup: usize| {
+            let known = self.number(backup).map(|number| &self.known[number]);
+            known.is_some_and(|known| known.told == Told::Done && known.deleted.is_none())
+        };
+        match action {
+            Action::CopyTo { backup, .. } | Action::Restore { backup, region: None } => there(backup),
+            Action::Restore { .. } => false,
+            _ => true,
+        }
+    }
+
+    /// What a user hears of a result; the error is kept.
+    fn told<T>(&self, result: Result<T, EngineError>) -> Told {
+        if let Err(error) = &result {
+            *self.heard.borrow_mut() = Some(error.to_string());
+        }
+        told(result)
     }
 
     /// A panic is a finding, as is a step that does not end.
@@ -168,10 +214,10 @@ impl World {
         }
     }
 
-    /// Runs `first` up to its operation `at`, then `other` to its end, then the rest of `first`.
-    async fn interleaved(&self, first: Action, at: u64, other: Action) -> Result<(Outcome, Outcome), String> {
+    /// Runs `first` up to its operation at `at`, then `other` to its end, then the rest of `first`.
+    async fn interleaved(&self, first: Action, at: &Fault, other: Action) -> Result<(Outcome, Outcome), String> {
         let gate = Arc::new(Semaphore::new(0));
-        self.faults.plan(vec![Fault::at(at, Effect::Wait(Arc::clone(&gate)))]);
+        self.faults.plan(vec![Fault { effect: Effect::Wait(Arc::clone(&gate)), ..at.clone() }]);
         let ended = Cell::new(false);
         let one = async {
             let outcome = self.guarded(first).await;
@@ -224,6 +270,23 @@ impl World {
             Action::CopyTo { backup, region } => self.copy(backup, region).await,
             Action::Restore { backup, region } => self.restore(backup, region).await?,
             Action::Delete { backup } => self.delete(backup).await,
+            Action::Sweep { hours } => {
+                for hours in [hours, 2, 0] {
+                    if let Err(error) = self.prune(&self.vaults).await {
+                        *self.heard.borrow_mut() = Some(error.to_string());
+                    }
+                    self.clock.advance_ms(i64::try_from(hours).unwrap() * HOUR_MS);
+                }
+                Outcome::Nothing
+            }
+            Action::Prune { region } => {
+                // What a prune says is not judged here; what it left is.
+                let vaults = region.map_or(self.vaults.clone(), |region| vec![self.vaults[region].clone()]);
+                if let Err(error) = self.prune(&vaults).await {
+                    *self.heard.borrow_mut() = Some(error.to_string());
+                }
+                Outcome::Nothing
+            }
         })
     }
 
@@ -243,7 +306,7 @@ impl World {
             let plan = plan_backup(request, source, &self.policy, &vaults, &context).await?;
             run_backup(plan, source, &vaults, &context).await
         };
-        told(run.await)
+        self.told(run.await)
     }
 
     async fn back_up(&self, cluster: usize) -> Outcome {
@@ -267,7 +330,7 @@ impl World {
             Err(EngineError::NotFound { .. }) => {
                 self.run_backup(known.cluster, &known.id, &known.job, known.token + 1).await
             }
-            Err(error) => told::<()>(Err(error)),
+            Err(error) => self.told::<()>(Err(error)),
         };
         let seen = [before, self.clusters[known.cluster].content()];
         Outcome::Again { backup, seen, told }
@@ -287,7 +350,7 @@ impl World {
             to: region(to),
             collections: Vec::new(),
         };
-        let told = told(copy_backup(&request, &self.all_vaults(), &self.context.for_another_job()).await);
+        let told = self.told(copy_backup(&request, &self.all_vaults(), &self.context.for_another_job()).await);
         Outcome::CopyTo { backup, region: to, told }
     }
 
@@ -295,7 +358,7 @@ impl World {
         let Some(backup) = self.number(backup) else { return Outcome::Nothing };
         let known = &self.known[backup];
         let withdrawal = Withdrawal { time: self.clock.now(), by: "a user".to_owned(), job_id: None };
-        let told = told(self.all_vaults().delete_backup(&region(known.cluster), &known.id, &withdrawal).await);
+        let told = self.told(self.all_vaults().delete_backup(&region(known.cluster), &known.id, &withdrawal).await);
         Outcome::Delete { backup, told }
     }
 
@@ -317,8 +380,46 @@ impl World {
         match run.await {
             Ok(_) if target.restored().is_some_and(|content| known.may_hold(&content)) => Ok(Outcome::Nothing),
             Ok(_) => Err(format!("{} was restored with other bytes than were backed up", known.id)),
-            Err(_) => Ok(Outcome::Nothing),
+            Err(error) => {
+                *self.heard.borrow_mut() = Some(error.to_string());
+                Ok(Outcome::Nothing)
+            }
         }
+    }
+
+    /// A prune that spares nothing for its age: what protects a job is its pin, not luck.
+    async fn prune(&self, vaults: &[Vault]) -> Result<(), VaultError> {
+        let options = PruneOptions { minimum_age_ms: 0, ..PruneOptions::default() };
+        prune(vaults, &options, &self.clock, self.draw()).await.map(|_| ())
+    }
+
+    /// The end of a script: when everything was deleted and nothing runs, two prunes past the fence leave nothing. Pins
+    /// of jobs that crashed must have lapsed before, and tombstones stay one fence longer.
+    pub(crate) async fn nothing_is_left(&mut self) -> Result<(), String> {
+        for backup in 0..self.known.len() {
+            let deleted = self.delete(backup).await;
+            self.take_over(deleted, false);
+        }
+        self.check().await?;
+        self.clock.advance_ms(30 * HOUR_MS);
+        for _ in 0..4 {
+            self.prune(&self.vaults).await.map_err(|error| format!("the last prunes: {error}"))?;
+            self.clock.advance_ms(2 * HOUR_MS);
+        }
+        for store in &self.stores {
+            let listed: Vec<ObjectMeta> = store.list(None).try_collect().await.map_err(|error| error.to_string())?;
+            let left: Vec<String> = listed
+                .iter()
+                .map(|meta| meta.location.to_string())
+                .filter(|key| {
+                    ["packs/", "index/", "parts/", "roots/", "receipts/"].iter().any(|folder| key.starts_with(folder))
+                })
+                .collect();
+            if !left.is_empty() {
+                return Err(format!("everything was deleted and pruned, and this is left: {left:?}"));
+            }
+        }
+        Ok(())
     }
 
     fn take_over(&mut self, outcome: Outcome, crashed: bool) {
@@ -447,11 +548,11 @@ async fn read(vault: &Vault, reader: &longshore_vault::Reader, id: &BackupId) ->
 /// collections, and collections that are dropped and made again with the same bytes.
 fn change(cluster: &MadeCluster, seed: u64) {
     let mut random = SeededRandom::new(seed);
-    for _ in 0..1 + random.below(3) {
+    for _ in 0..2 + random.below(4) {
         let collection = ["articles", "images", "users"][usize::try_from(random.below(3)).unwrap()];
         // Few different contents, so that clusters and times share them.
-        let content = random.below(12);
-        let bytes = SeededRandom::new(content).bytes(usize::try_from(content * 397).unwrap());
+        let content = 1 + random.below(40);
+        let bytes = SeededRandom::new(content).bytes(usize::try_from((content % 16) * 397).unwrap());
         match random.below(10) {
             0 => cluster.drop_collection(collection),
             1 => {

@@ -32,6 +32,10 @@ pub enum Effect {
     Deny,
     /// It is done, but the answer is an error, as after a timeout.
     SucceedThenFail,
+    /// It is refused, and from then on nothing answers until there is another plan: the host has crashed.
+    Crash,
+    /// It is done, and from then on nothing answers.
+    SucceedThenCrash,
     /// A put leaves this many bytes and answers with an error. Other operations are refused.
     Torn(usize),
     /// No space is left.
@@ -137,6 +141,8 @@ impl fmt::Display for Effect {
             Self::Fail => f.write_str("error"),
             Self::Deny => f.write_str("denied"),
             Self::SucceedThenFail => f.write_str("done-then-error"),
+            Self::Crash => f.write_str("crash"),
+            Self::SucceedThenCrash => f.write_str("done-then-crash"),
             Self::Torn(bytes) => write!(f, "torn({bytes})"),
             Self::StorageFull => f.write_str("full"),
             Self::Delay(milliseconds) => write!(f, "delay({milliseconds})"),
@@ -158,11 +164,15 @@ impl FromStr for Effect {
             "error" => Ok(Self::Fail),
             "denied" => Ok(Self::Deny),
             "done-then-error" => Ok(Self::SucceedThenFail),
+            "crash" => Ok(Self::Crash),
+            "done-then-crash" => Ok(Self::SucceedThenCrash),
             "torn" => Ok(Self::Torn(usize::try_from(number).unwrap_or(usize::MAX))),
             "full" => Ok(Self::StorageFull),
             "delay" => Ok(Self::Delay(number)),
             "stale" => Ok(Self::Stale(number)),
-            _ => Err(format!("`{text}` is no effect: error, done-then-error, torn(n), full, delay(ms), stale(n)")),
+            _ => Err(format!(
+                "`{text}` is no effect: error, done-then-error, crash, done-then-crash, torn(n), full, delay(ms), stale(n)"
+            )),
         }
     }
 }
@@ -249,6 +259,8 @@ struct State {
     /// Operations since the plan was made.
     operations: u64,
     fired: u64,
+    /// Nothing answers any more.
+    crashed: bool,
     /// Operations ever; orders the changes.
     now: u64,
     changes: VecDeque<Change>,
@@ -296,7 +308,7 @@ impl FaultStore {
     /// Replaces the plan and counts from 0 again. An empty plan heals the store.
     pub fn plan(&self, faults: Vec<Fault>) {
         let mut state = lock(&self.plan);
-        (state.faults, state.operations, state.fired) = (faults, 0, 0);
+        (state.faults, state.operations, state.fired, state.crashed) = (faults, 0, 0, false);
     }
 
     /// Operations since the plan was made.
@@ -321,6 +333,9 @@ impl State {
     fn next(&mut self, operation: Operation, key: &str) -> Option<Effect> {
         self.operations += 1;
         self.now += 1;
+        if self.crashed {
+            return Some(Effect::Fail);
+        }
         let mut due = None;
         for fault in &mut self.faults {
             if !fault.matches(operation, key) {
@@ -334,6 +349,7 @@ impl State {
             }
         }
         self.fired += u64::from(due.is_some());
+        self.crashed = matches!(due, Some(Effect::Crash | Effect::SucceedThenCrash));
         due
     }
 
@@ -374,12 +390,14 @@ impl Hook for Planned {
         let due = lock(&self.plan).next(operation, &format!("{}{key}", self.label));
         match due {
             None => Verdict::Go,
-            Some(Effect::Fail) => Verdict::Refuse(planned(std::io::ErrorKind::ConnectionReset)),
+            Some(Effect::Fail | Effect::Crash) => Verdict::Refuse(planned(std::io::ErrorKind::ConnectionReset)),
             Some(Effect::Deny) => Verdict::Refuse(object_store::Error::PermissionDenied {
                 path: key.to_owned(),
                 source: "planned fault".into(),
             }),
-            Some(Effect::SucceedThenFail) => Verdict::DoThenFail(planned(std::io::ErrorKind::TimedOut)),
+            Some(Effect::SucceedThenFail | Effect::SucceedThenCrash) => {
+                Verdict::DoThenFail(planned(std::io::ErrorKind::TimedOut))
+            }
             Some(Effect::Torn(bytes)) => Verdict::Tear(bytes, planned(std::io::ErrorKind::ConnectionReset)),
             Some(Effect::StorageFull) => Verdict::Refuse(planned(std::io::ErrorKind::StorageFull)),
             Some(Effect::Delay(milliseconds)) => {
@@ -421,7 +439,7 @@ mod tests {
 
     #[test]
     fn a_plan_is_read_as_it_was_written() {
-        let text = "any@7=error, put:away/roots/@0*=done-then-error, list@2*3=stale(5), put@1=torn(10), get@0=delay(3), \
+        let text = "put:roots/@0=crash, put@2=done-then-crash, any@7=error, put:away/roots/@0*=done-then-error, list@2*3=stale(5), put@1=torn(10), get@0=delay(3), \
                     delete@0=full";
         assert_eq!(text.parse::<FaultPlan>().unwrap().to_string(), text);
         for seed in 0..200 {
