@@ -88,15 +88,20 @@ impl OpenedBackup {
         // A later attempt of the same job has a higher token, and only it counts, readable or not.
         let token = commits.iter().map(|(_, commit)| commit.token).max();
         let token = token.ok_or_else(|| EngineError::NotFound { what: "backup", id: id.to_string() })?;
-        let (mut good, mut damages) = (Vec::new(), Vec::new());
+        let (mut good, mut damages, mut no_key) = (Vec::new(), Vec::new(), None);
         for (region, commit) in commits.into_iter().filter(|(_, commit)| commit.token == token) {
             match commit.loaded {
                 Ok(loaded) => good.push(loaded),
+                // Nothing is wrong with it: it was encrypted to others.
+                Err(error @ VaultError::SessionKey { .. }) => no_key = Some(EngineError::vault(&region)(error)),
                 Err(error) => damages.push(DamagedObject::manifest(&region, commit.object, &error)),
             }
         }
         let mut copies: Vec<PartRef> = good.iter().filter_map(|loaded| loaded.part.clone()).collect();
         let Some(first) = good.into_iter().next() else {
+            if let Some(error) = no_key {
+                return Err(error);
+            }
             let objects: Vec<String> =
                 damages.iter().map(|one| format!("{} in {} ({})", one.object, one.region, one.found)).collect();
             let what = format!("none of its roots and receipts can be read: {}", objects.join("; "));
@@ -291,8 +296,10 @@ async fn read_parts(
         match vault.load_part(reference).await {
             Ok(part) => parts.push(OpenedPart { vault, part, reference: reference.clone() }),
             Err(
-                error
-                @ (VaultError::Damaged { .. } | VaultError::MissingObject { .. } | VaultError::BadManifest { .. }),
+                error @ (VaultError::Damaged { .. }
+                | VaultError::MissingObject { .. }
+                | VaultError::Unauthentic { .. }
+                | VaultError::BadManifest { .. }),
             ) => damages.push(DamagedObject::manifest(vault.region_id(), reference.key.clone(), &error)),
             Err(error) => return Err(EngineError::vault(vault.region_id())(error)),
         }

@@ -1,6 +1,7 @@
 //! Writes a vault that `tests/it/golden.rs` reads for ever: `make_golden_vault <new folder> [codec...]`, one file for
 //! each codec (without any: those of the first vault of format 1). Run it once for whatever is new in the format and
-//! commit the result; never write over one.
+//! commit the result; never write over one. With an age recipient in the environment variable
+//! `LONGSHORE_GOLDEN_RECIPIENT` the vault is encrypted to it.
 
 use std::error::Error;
 use std::path::Path;
@@ -44,15 +45,25 @@ fn mixed(codec: &str) -> Vec<u8> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args().nth(1).ok_or("say where: make_golden_vault <new folder>")?;
+    let created = Timestamp::from_millis(1_722_358_190_000);
+    let encryption = match std::env::var("LONGSHORE_GOLDEN_RECIPIENT") {
+        Ok(recipient) => Encryption::Age1 {
+            recipients: vec![NamedRecipient {
+                name: "golden".to_owned(),
+                recipient: recipient.parse()?,
+                added: created,
+            }],
+        },
+        Err(_) => Encryption::None,
+    };
     let options = VaultOptions {
         project_id: "proj-golden".parse()?,
         region_id: "local".parse()?,
         vault_id: VaultId::from_random([1; 10]),
         id_key: IdKey::new([2; 32]),
-        encryption: Encryption::None,
+        encryption,
     };
     let vault = Vault::init_local(Path::new(&folder), options).await?;
-    let created = Timestamp::from_millis(1_722_358_190_000);
     let request = PinRequest {
         job_id: "job-golden".parse()?,
         job_type: JobType::Backup,

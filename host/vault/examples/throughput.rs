@@ -233,7 +233,13 @@ async fn copy(source: &Path, target: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn round(work: &Path, number: u32, files: &[PathBuf], codec: Codec, rest: u64) -> Result<Round, Failure> {
+async fn round(
+    work: &Path,
+    number: u32,
+    files: &[PathBuf],
+    (codec, reader): (Codec, Option<ReaderKey>),
+    rest: u64,
+) -> Result<Round, Failure> {
     let mut round = Round::default();
     let (source, target) = (work.join("source"), work.join(format!("copy{number}")));
     if number.is_multiple_of(2) {
@@ -244,9 +250,18 @@ async fn round(work: &Path, number: u32, files: &[PathBuf], codec: Codec, rest: 
         region_id: "local".parse()?,
         vault_id: VaultId::from_random([1; 10]),
         id_key: IdKey::new([1; 32]),
-        encryption: Encryption::None,
+        encryption: reader.as_ref().map_or(Encryption::None, |reader| Encryption::Age1 {
+            recipients: vec![NamedRecipient {
+                name: "bench".to_owned(),
+                recipient: reader.to_recipient(),
+                added: Timestamp::from_millis(0),
+            }],
+        }),
     };
-    let vault = Vault::init_local(&work.join(format!("vault{number}")), options).await?;
+    let folder = work.join(format!("vault{number}"));
+    Vault::init_local(&folder, options).await?;
+    let keys = reader.map_or_else(Keys::none, |reader| Keys::none().with_reader(reader));
+    let vault = Vault::open_local(&folder, &keys).await?;
     let part;
     (part, round.backup) = timed(rest, back_up(&vault, files, codec)).await?;
     if !number.is_multiple_of(2) {
@@ -263,11 +278,14 @@ async fn round(work: &Path, number: u32, files: &[PathBuf], codec: Codec, rest: 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
-    let work = PathBuf::from(arguments.next().ok_or("throughput <work folder> [megabytes] [rounds] [codec] [rest]")?);
+    let work = PathBuf::from(
+        arguments.next().ok_or("throughput <work folder> [megabytes] [rounds] [codec] [rest] [encrypted]")?,
+    );
     let megabytes: u64 = arguments.next().map_or(Ok(700), |text| text.parse())?;
     let rounds: u32 = arguments.next().map_or(Ok(4), |text| text.parse())?;
     let codec: Codec = arguments.next().map_or(Ok(Codec::Store), |text| text.parse())?;
     let rest: u64 = arguments.next().map_or(Ok(5), |text| text.parse())?;
+    let encrypted = arguments.next().is_some_and(|text| text == "encrypted");
     let mut out = std::io::stdout().lock();
     let source = work.join("source");
     if !source.exists() {
@@ -276,9 +294,10 @@ async fn main() -> Result<(), Failure> {
         Command::new("sync").status()?;
     }
     let files = list_files(&source)?;
-    writeln!(out, "{megabytes} MB in {} files, {codec}", files.len())?;
+    writeln!(out, "{megabytes} MB in {} files, {codec}{}", files.len(), if encrypted { ", encrypted" } else { "" })?;
     for number in 0..rounds {
-        let Round { copy, backup, again, restore, verify } = round(&work, number, &files, codec, rest).await?;
+        let Round { copy, backup, again, restore, verify } =
+            round(&work, number, &files, (codec, encrypted.then(ReaderKey::generate)), rest).await?;
         writeln!(
             out,
             "round {number}: cp -r + sync {:.2} s, backup {:.2} x {backup}, all read again {again}, restore {:.2} x \

@@ -171,6 +171,9 @@ impl Vault {
         if let Some(session) = &root.session {
             self.put_wrapped_session(session).await?;
         }
+        if let Sealed::Locked(locked) = &Root::parse("receipt", &root.bytes)?.sealed {
+            self.require_session(&locked.session).await?;
+        }
         let bytes = Receipt { open }.to_bytes(&self.manifest_seal(None)?, self.limits())?;
         let key = ManifestKey { backup_id: root.backup_id.clone(), token: root.token, digest: digest_of(&bytes) };
         self.objects().put_manifest(&key.path(ManifestKind::Receipt), bytes).await
@@ -217,27 +220,33 @@ impl Vault {
         }
     }
 
-    pub(crate) async fn load_unlocked(
+    /// Loads a root or receipt as it can be repeated in another vault: with its wrapped session, its sealed half locked.
+    pub(crate) async fn load_for_receipts(
         &self,
         kind: ManifestKind,
         key: &ManifestKey,
     ) -> Result<LoadedBackup, VaultError> {
         let mut loaded = self.load_manifest(kind, key).await?;
-        self.unlock(&mut loaded, key.path(kind).as_ref()).await?;
+        if let Sealed::Locked(locked) = &loaded.root.sealed {
+            loaded.session = Some(self.wrapped_session(&locked.session).await?);
+        }
         Ok(loaded)
     }
 
-    /// Opens the sealed half of a root, as far as this vault's keys go, and keeps its wrapped session for copies.
-    async fn unlock(&self, loaded: &mut LoadedBackup, object: &str) -> Result<(), VaultError> {
-        if let Sealed::Locked(locked) = &loaded.root.sealed {
-            let session = locked.session;
-            loaded.session = Some(self.wrapped_session(&session).await?);
-            if self.is_readable() {
-                let key = self.session_key(&session).await?;
-                loaded.root.unlock(&key, object, self.limits())?;
-            }
+    /// Loads a root or receipt with its sealed half opened, as far as this vault's keys go.
+    pub(crate) async fn load_unlocked(
+        &self,
+        kind: ManifestKind,
+        key: &ManifestKey,
+    ) -> Result<LoadedBackup, VaultError> {
+        let mut loaded = self.load_for_receipts(kind, key).await?;
+        if let Sealed::Locked(locked) = &loaded.root.sealed
+            && self.is_readable()
+        {
+            let session_key = self.session_key(&locked.session).await?;
+            loaded.root.unlock(&session_key, key.path(kind).as_ref(), self.limits())?;
         }
-        Ok(())
+        Ok(loaded)
     }
 
     /// Loads the first of several manifests of one commit. One that is damaged does not hide the others: they repeat the
@@ -268,7 +277,7 @@ impl Vault {
         let mut commits = Vec::new();
         for (kind, key) in self.visible_manifests(Some(backup_id)).await? {
             let (token, object) = (key.token, key.path(kind).to_string());
-            match self.load_manifest(kind, &key).await {
+            match self.load_unlocked(kind, &key).await {
                 Err(error @ VaultError::Store { .. }) if !error.is_unreadable_medium() => return Err(error),
                 // Deleted between listing and reading.
                 Err(VaultError::MissingObject { .. }) => {}
@@ -295,7 +304,11 @@ impl Vault {
                     good = true;
                     parts.extend(part.filter(|part| !parts.contains(part)));
                 }
-                Err(error @ (VaultError::Damaged { .. } | VaultError::BadManifest { .. })) => {
+                Err(
+                    error @ (VaultError::Damaged { .. }
+                    | VaultError::BadManifest { .. }
+                    | VaultError::Unauthentic { .. }),
+                ) => {
                     tracing::warn!(backup = %backup_id, %error, "a manifest was left out");
                     first_error.get_or_insert(error);
                 }

@@ -145,6 +145,7 @@ impl Vault {
                 VaultError::MissingObject { .. } => continue,
                 error if error.is_unreadable_medium() => (format!("a {}", kind.word()), error.to_string()),
                 error @ (VaultError::TooLarge { .. }
+                | VaultError::Unauthentic { .. }
                 | VaultError::NewerFormat { .. }
                 | VaultError::Unsupported { .. }) => (format!("a {}", kind.word()), error.to_string()),
                 error => return Err(error),

@@ -153,8 +153,8 @@ impl VerifyOutcome {
                 file.map_or_else(|| format!("file {number}"), |file| file.path.clone())
             };
             let numbered = || CollectionName {
-                database: String::new(),
-                collection: format!("collection {} (its name is encrypted)", found.number),
+                database: "name-is-encrypted".to_owned(),
+                collection: format!("collection-{}", found.number),
             };
             self.collections.push(VerifiedCollection {
                 name: sealed.map_or_else(numbered, |sealed| sealed.name.clone()),

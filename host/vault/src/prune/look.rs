@@ -121,7 +121,7 @@ async fn look_at_manifests(vault: &Vault, marks: Marks, pins: Vec<ListedPin>) ->
     let mut visible: BTreeMap<BackupId, Vec<Visible>> = BTreeMap::new();
     let mut loads = stream::iter(counting)
         .map(|(kind, seen)| async move {
-            let loaded = match vault.load_manifest(kind, &seen.key).await {
+            let loaded = match vault.load_for_receipts(kind, &seen.key).await {
                 Ok(loaded) => Some(loaded),
                 Err(error @ (VaultError::Store { .. } | VaultError::StorageFull { .. })) => return Err(error),
                 Err(VaultError::MissingObject { .. }) => return Ok(None),

@@ -304,6 +304,26 @@ async fn a_copy_into_another_vault_of_the_project_needs_no_reader_key() {
 }
 
 #[tokio::test]
+async fn a_copy_between_readers_brings_the_key_of_the_root() {
+    let (store, reader, _) = prepared(Codec::Zstd { level: 1 }).await;
+    let keys = Keys::none().with_reader(reader.clone());
+    let home = open(&store, &keys).await;
+    let away_store = memory();
+    Vault::init(away_store.clone(), encrypted("away", 2, &reader)).await.unwrap();
+    let away = open(&away_store, &keys).await;
+    let pin = away.pin(request(1), clock()).await.unwrap();
+    let part = write_part(&away, &pin, &backup_id(1), 1, &sample(1), Codec::Store).await.unwrap();
+    // As the engine finds it, for receipts that are written later.
+    let mut commits = home.commits_of(&backup_id(1)).await.unwrap();
+    let loaded = commits.remove(0).loaded.unwrap();
+    assert!(!loaded.root.sealed.is_locked());
+    away.put_receipt(&loaded.committed(), &part.reference).await.unwrap();
+    drop((store, home));
+    let there = open(&away_store, &keys).await.load_backup(&backup_id(1)).await.unwrap();
+    assert_eq!(there.root.sealed.open().unwrap().cluster_name, "demo");
+}
+
+#[tokio::test]
 async fn a_locked_part_is_not_written_where_its_session_key_is_not() {
     let (store, reader, part) = prepared(Codec::Store).await;
     let home = open(&store, &Keys::none().with_writer(writer())).await;

@@ -33,6 +33,39 @@ fn mixed(codec: &str) -> Vec<u8> {
     codec.bytes().chain(floats).chain(packed).chain(lengths).collect()
 }
 
+/// What the encrypted vault was encrypted to. It protects nothing but a test.
+const GOLDEN_READER: &str = "AGE-SECRET-KEY-13F67MENKXPLEYEHPWNAFYCPY7WUU7P74E8KCM5NJAUADFSYX407QSQMSGG";
+
+#[tokio::test]
+async fn an_encrypted_vault_of_format_1_is_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1-encrypted");
+    let reading = Keys::none().with_reader(GOLDEN_READER.parse().unwrap());
+    let writing = Keys::none().with_writer(WriterKey::new(IdKey::new([2; 32])));
+    for keys in [reading.clone(), writing.clone()] {
+        let vault = Vault::open_local(&folder, &keys).await.unwrap();
+        assert_eq!(vault.recipients().await.unwrap().recipients.len(), 1);
+        let backups = listed(&vault).await;
+        assert_eq!(backups.len(), 1);
+        assert!(verify(&vault, &backups[0], VerifyLevel::Stored).await.is_whole());
+    }
+    let vault = Vault::open_local(&folder, &reading).await.unwrap();
+    let backup = listed(&vault).await.remove(0);
+    assert_eq!(read_back(&vault, &backup).await.unwrap(), content());
+    assert!(verify(&vault, &backup, VerifyLevel::Decoded).await.is_whole());
+    // What hosts without a reader key go by is frozen, too: names, digests, identities, and the text of the key.
+    let vault = Vault::open_local(&folder, &writing).await.unwrap();
+    let part = vault.load_part_of(&vault.load_backup(&backup).await.unwrap()).await.unwrap();
+    let (collection, key) = (&part.open.collections[0], vault.id_key().unwrap());
+    assert_eq!(collection.name_id, Some(key.name_id(&longshore_model::CollectionName::new("", "articles").unwrap())));
+    let paths = ["empty", "lz4", "shuffle2-zstd-1", "shuffle4-zstd-3", "shuffle8-zstd-1", "store", "zstd-1"];
+    for (file, path) in collection.files.iter().zip(paths) {
+        let digest = key.mask_digest(&file.blobs, &file.masked_digest.unwrap());
+        assert_eq!(digest, digest_of(&content()["articles"][path]));
+        assert_eq!(file.identity, Some(key.identity(path.as_bytes())));
+    }
+    insta::assert_snapshot!(*WriterKey::new(key.clone()).to_text());
+}
+
 #[tokio::test]
 async fn a_vault_of_format_1_is_read() {
     reads_as("format-1", content()).await;
