@@ -187,7 +187,7 @@ impl Vault {
         let mut listing = BackupListing::default();
         let newest = newest_per_backup(self.visible_manifests(None).await?);
         let mut loads = stream::iter(newest)
-            .map(|(backup_id, newest)| async move { (backup_id, self.load_first_good(&newest).await) })
+            .map(|(backup_id, newest)| async move { (backup_id, self.load_first_good(&newest, false).await) })
             .buffered(self.limits().requests_in_flight.max(1));
         while let Some((backup_id, loaded)) = loads.next().await {
             match loaded {
@@ -215,7 +215,7 @@ impl Vault {
     /// [`VaultError::SessionKey`], failures of the store.
     pub async fn load_backup(&self, backup_id: &BackupId) -> Result<LoadedBackup, VaultError> {
         match newest_per_backup(self.visible_manifests(Some(backup_id)).await?).pop_first() {
-            Some((_, newest)) => self.load_first_good(&newest).await,
+            Some((_, newest)) => self.load_first_good(&newest, true).await,
             None => Err(VaultError::NoSuchBackup { backup_id: backup_id.clone(), place: self.place() }),
         }
     }
@@ -251,10 +251,17 @@ impl Vault {
 
     /// Loads the first of several manifests of one commit. One that is damaged does not hide the others: they repeat the
     /// same root. Never falls back to a lower token, which would be another content.
-    async fn load_first_good(&self, manifests: &[(ManifestKind, ManifestKey)]) -> Result<LoadedBackup, VaultError> {
+    /// Sealed halves are opened only if asked: a list needs none, and shows what was encrypted to others, too.
+    async fn load_first_good(
+        &self,
+        manifests: &[(ManifestKind, ManifestKey)],
+        unlock: bool,
+    ) -> Result<LoadedBackup, VaultError> {
         let mut first_error = None;
         for (kind, key) in manifests {
-            match self.load_unlocked(*kind, key).await {
+            let loaded =
+                if unlock { self.load_unlocked(*kind, key).await } else { self.load_manifest(*kind, key).await };
+            match loaded {
                 Err(
                     error @ (VaultError::Damaged { .. }
                     | VaultError::BadManifest { .. }

@@ -227,6 +227,7 @@ async fn an_added_recipient_reads_old_and_new_and_a_removed_one_only_old() {
     assert_eq!(read_back(&removed, &backup_id(2)).await.unwrap(), sample(2));
     let error = read_back(&removed, &backup_id(3)).await.unwrap_err();
     assert!(matches!(error, VaultError::SessionKey { .. }), "{error}");
+    assert_eq!(listed(&removed).await.len(), 3, "and is not made to believe that it is not there");
     assert_eq!(read_back(&vault, &backup_id(3)).await.unwrap(), sample(3));
     let last = locked.remove_recipient("recovery key").await.unwrap_err();
     assert!(last.to_string().contains("at least one recipient"), "{last}");
