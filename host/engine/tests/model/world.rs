@@ -18,50 +18,17 @@ use longshore_model::{BackupId, Clock, JobId, Region, RegionId, RestoredLoadStat
 use longshore_policy::{Guardrails, PolicySet};
 use longshore_sandbox::{Sandbox, SandboxConfig};
 use longshore_vault::testing::{Effect, Fault, FaultStore, SeededRandom, TestClock, TimedStore};
-use longshore_vault::{PruneOptions, Vault, VaultError, VaultOptions, Withdrawal, digest_of, prune};
+use longshore_vault::{PruneOptions, Vault, VaultError, VaultOptions, Withdrawal, prune};
 use object_store::memory::InMemory;
 use object_store::{ObjectMeta, ObjectStore};
 use tokio::sync::Semaphore;
 
 use crate::cluster::{Content, MadeCluster, MadeTarget};
+use crate::known::{Known, Told, change, read, told};
 use crate::script::{Action, CLUSTERS, REGIONS, Step, crashes};
 
 const START: i64 = 1_722_358_190_000;
 const HOUR_MS: i64 = 3_600_000;
-
-/// What the user was told about a piece of work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Told {
-    /// Nothing: it crashed, or the error says that nobody knows.
-    Unknown,
-    Failed,
-    Done,
-}
-
-/// A backup as the model knows it.
-#[derive(Debug)]
-struct Known {
-    id: BackupId,
-    job: JobId,
-    token: u64,
-    cluster: usize,
-    told: Told,
-    /// What it may hold: the cluster at the beginning and at the end of each attempt. There is one point per collection
-    /// and none across collections, so a change meanwhile may be in some collections and not in others.
-    attempts: Vec<[Content; 2]>,
-    copies: BTreeMap<usize, Told>,
-    deleted: Option<Told>,
-}
-
-impl Known {
-    fn may_hold(&self, content: &Content) -> bool {
-        self.attempts.iter().any(|[before, after]| {
-            let is_of = |(name, files)| before.get(name) == Some(files) || after.get(name) == Some(files);
-            let stayed = before.keys().filter(|name| after.contains_key(*name));
-            content.iter().all(is_of) && stayed.into_iter().all(|name| content.contains_key(name))
-        })
-    }
-}
 
 /// Randomness that follows from the script's seed.
 struct Drawn(Mutex<SeededRandom>);
@@ -509,61 +476,5 @@ impl World {
             }
         }
         Ok(())
-    }
-}
-
-/// What a user hears.
-fn told<T>(result: Result<T, EngineError>) -> Told {
-    match result {
-        Ok(_) => Told::Done,
-        Err(EngineError::Vault { source, .. }) if matches!(*source, VaultError::Uncertain { .. }) => Told::Unknown,
-        Err(_) => Told::Failed,
-    }
-}
-
-/// Reads what a vault holds of a backup, checking every digest on the way; `None` when all of it is elsewhere.
-async fn read(vault: &Vault, reader: &longshore_vault::Reader, id: &BackupId) -> Result<Option<Content>, VaultError> {
-    let loaded = vault.load_backup(id).await?;
-    if loaded.part.is_none() {
-        return Ok(None);
-    }
-    let part = vault.load_part_of(&loaded).await?;
-    let mut content = Content::new();
-    for (files, sealed) in part.collections()? {
-        let mut collection = BTreeMap::new();
-        for (entry, name) in files.files.iter().zip(&sealed.files) {
-            let mut bytes = Vec::new();
-            for piece in reader.file_pieces(entry)? {
-                bytes.extend_from_slice(&reader.read_blob(&piece.blob).await?);
-            }
-            assert_eq!(digest_of(&bytes), name.digest, "{}", name.path);
-            collection.insert(name.path.clone(), bytes);
-        }
-        content.insert(sealed.name.collection.clone(), collection);
-    }
-    Ok(Some(content))
-}
-
-/// Changes a cluster: new files, files of the same name with other bytes, bytes that other clusters have too, dropped
-/// collections, and collections that are dropped and made again with the same bytes.
-fn change(cluster: &MadeCluster, seed: u64) {
-    let mut random = SeededRandom::new(seed);
-    for _ in 0..2 + random.below(4) {
-        let collection = ["articles", "images", "users"][usize::try_from(random.below(3)).unwrap()];
-        // Few different contents, so that clusters and times share them.
-        let content = 1 + random.below(40);
-        let bytes = SeededRandom::new(content).bytes(usize::try_from((content % 16) * 397).unwrap());
-        match random.below(10) {
-            0 => cluster.drop_collection(collection),
-            1 => {
-                let before = cluster.content();
-                cluster.drop_collection(collection);
-                for (path, bytes) in before.get(collection).into_iter().flatten() {
-                    cluster.write(collection, path, bytes.clone());
-                }
-            }
-            2 | 3 => cluster.write(collection, "wal.log", bytes),
-            _ => cluster.write(collection, &format!("data/{}.parquet", random.below(4)), bytes),
-        }
     }
 }
