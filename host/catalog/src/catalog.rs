@@ -120,7 +120,7 @@ pub trait Catalog: Send + Sync {
     fn create_job(&self, job: &NewJob, now: Timestamp) -> Result<JobRow, CatalogError>;
 
     /// Takes the oldest job that is PENDING, or that is running with a lapsed lease, for `owner` until `now` +
-    /// `lease_ms`. Its fencing token and attempt grow by one; a PENDING one becomes IN_PROGRESS, a CANCELING one stays
+    /// `lease_ms`; restores before others that have waited less than [`crate::Limits::passed_over_ms`]. Its fencing token and attempt grow by one; a PENDING one becomes IN_PROGRESS, a CANCELING one stays
     /// so and is for its new owner to end. `None` if there is nothing to do.
     ///
     /// # Errors

@@ -16,6 +16,8 @@ pub struct Limits {
     pub follow_up_jobs: usize,
     /// Longest lease on a job, in milliseconds: a dead worker's job is picked up after this time at the latest.
     pub lease_ms: i64,
+    /// Restores are claimed before other jobs, but not before one that has waited this long, in milliseconds.
+    pub passed_over_ms: i64,
     /// How long a call waits for another process that holds the database, in milliseconds.
     pub busy_timeout_ms: u64,
     /// Prepared statements kept per connection.
@@ -31,6 +33,7 @@ impl Limits {
         page_items: 1_000,
         follow_up_jobs: 64,
         lease_ms: 60 * 60 * 1000,
+        passed_over_ms: 10 * 60 * 1000,
         busy_timeout_ms: 5_000,
         cached_statements: 64,
     };

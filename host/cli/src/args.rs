@@ -128,10 +128,21 @@ pub(crate) struct Backup {
     /// Show what would be done and why; write nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Make what is stored durable this often, so that a later attempt can go on from there.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = parse_seconds)]
+    pub(crate) checkpoint_seconds: f64,
+    /// Do not look whether the vault's disk has room for the estimate of what is new.
+    #[arg(long)]
+    pub(crate) no_space_check: bool,
     #[command(flatten)]
     pub(crate) keys: KeyArguments,
     #[command(flatten)]
     pub(crate) throttle: ThrottleArguments,
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.001..=86_400.0).contains(seconds));
+    seconds.ok_or_else(|| format!("`{text}` is no number of seconds from 0.001 to 86400"))
 }
 
 /// `longshore list`.

@@ -24,6 +24,7 @@ use crate::pins;
 use crate::plan::BackupPlan;
 use crate::random::draw;
 use crate::resume::Checkpoints;
+use crate::space;
 use crate::transfer::{TransferredCollection, transfer};
 use crate::vaults::RegionVaults;
 use crate::views::{BackedUpCollection, ExcludedCollection};
@@ -105,6 +106,7 @@ pub async fn run_backup(
     context
         .progress
         .expect(plan.collections.iter().map(|planned| (planned.facts.name.clone(), planned.facts.size_bytes.total())));
+    space::check(&plan, vaults, context)?;
     let writing = begin(&plan, vaults, context).await?;
     let mut checkpoints = Checkpoints::new(&plan.request.cluster.id, &context.limits);
     for (region, writing) in &writing {

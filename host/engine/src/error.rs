@@ -112,6 +112,21 @@ pub enum EngineError {
         /// Why.
         why: String,
     },
+    /// A vault has no room for a backup. Nothing was written.
+    #[error(
+        "the vault of region {region} needs about {needed_bytes} bytes for this backup, but {place} has \
+         {available_bytes} free; free some space, use another place, or leave the check out if most of it is there already"
+    )]
+    NoSpace {
+        /// Which region's vault.
+        region: RegionId,
+        /// Where it is.
+        place: String,
+        /// What the backup is estimated to need there, with other vaults on the same file system.
+        needed_bytes: u64,
+        /// What the file system has.
+        available_bytes: u64,
+    },
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes: {why}")]
     NoRandomness {

@@ -64,6 +64,7 @@ mod resume;
 mod retention;
 mod run;
 mod sample;
+mod space;
 mod streams;
 mod transfer;
 mod vaults;

@@ -29,6 +29,8 @@ pub struct Limits {
     pub checkpoint_ms: u64,
     /// The same, in bytes: whichever comes first.
     pub checkpoint_bytes: u64,
+    /// Whether the free space of a vault's folder is looked at before a backup.
+    pub check_free_space: bool,
     /// Jobs that run side by side.
     pub parallel_jobs: usize,
     /// Bytes sampled from one stream to measure codecs.
@@ -94,6 +96,7 @@ impl Default for Limits {
             parallel_chunks: 4,
             checkpoint_ms: 30_000,
             checkpoint_bytes: 1024 * 1024 * 1024,
+            check_free_space: true,
             parallel_jobs: 2,
             sample_bytes_per_stream: 1024 * 1024,
             sample_bytes_per_run: 64 * 1024 * 1024,

@@ -5,8 +5,8 @@
 //! its outcome and everything that follows from it in one transaction.
 //!
 //! A host that dies leaves jobs IN_PROGRESS. The next start lets their leases lapse, and they are taken again under a
-//! higher token: a backup starts over under the same id (what the dead attempt stored is found again by content), a
-//! restore starts over in a fresh staging folder. After [`Limits::job_attempts`](crate::Limits) attempts a job is
+//! higher token: a backup goes on under the same id (files that the dead attempt noted are not read again, what
+//! else it stored is found by content), a restore goes on in its staging folder. After [`Limits::job_attempts`](crate::Limits) attempts a job is
 //! marked failed, so that a job that kills its host does not do so for ever.
 
 use std::sync::Arc;

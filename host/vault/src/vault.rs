@@ -130,7 +130,8 @@ impl Vault {
     }
 
     /// The folder it is in, when it was opened as one.
-    pub(crate) fn folder(&self) -> Option<&FilePath> {
+    #[must_use]
+    pub fn folder(&self) -> Option<&FilePath> {
         self.folder.as_deref()
     }
 

@@ -1,6 +1,6 @@
 //! Claims, leases, fencing.
 
-use longshore_model::{BackupStatus, CreationMethod, JobStatus, Phase, Progress};
+use longshore_model::{BackupStatus, CreationMethod, JobStatus, JobType, Phase, Progress};
 
 use super::sample::*;
 use super::{Broken, Check, Verdict, invalid, refused, same, some};
@@ -9,6 +9,7 @@ use CreationMethod::Manual;
 
 pub(super) const CHECKS: &[Check] = &[
     Check { name: "jobs are claimed oldest first, each once", run: order },
+    Check { name: "restores are claimed first, but pass nobody over for ever", run: priority },
     Check { name: "a lease holds until the millisecond it lapses", run: lapse },
     Check { name: "renewing keeps a job", run: renew },
     Check { name: "a worker that lost its job can write nothing", run: fenced },
@@ -33,6 +34,21 @@ fn order(catalog: &dyn Catalog) -> Verdict {
         same("read again", some("job", catalog.get_job(&job(number))?)?, claimed)?;
     }
     same("nothing left", catalog.claim_job("a", at(21), LEASE_MS)?, None)
+}
+
+fn priority(catalog: &dyn Catalog) -> Verdict {
+    settle(catalog)?;
+    let wait = crate::Limits::DEFAULT.passed_over_ms;
+    available(catalog, 1, 1, 0)?;
+    create(catalog, 2, 2, Manual, 1_000)?;
+    create(catalog, 3, 3, Manual, 2_000)?;
+    catalog.create_job(&new_job(4, JobType::Restore, 1, 1)?, at(3_000))?;
+    catalog.create_job(&new_job(5, JobType::Restore, 1, 1)?, at(4_000))?;
+    let claimed = |now: i64| Ok::<_, Broken>(some("a job", catalog.claim_job("a", at(now), 2 * wait)?)?.id);
+    same("the oldest restore", claimed(5_000)?, job(4))?;
+    same("a job that has waited long enough", claimed(1_000 + wait)?, job(2))?;
+    same("the next restore", claimed(1_001 + wait)?, job(5))?;
+    same("what is left", claimed(1_002 + wait)?, job(3))
 }
 
 fn lapse(catalog: &dyn Catalog) -> Verdict {

@@ -29,6 +29,9 @@ pub(super) struct ModelJob {
     pub(super) lease: Option<(u8, Timestamp)>,
 }
 
+/// How long restores may pass over another job.
+const PASSED_OVER_MS: i64 = crate::Limits::DEFAULT.passed_over_ms;
+
 /// What there is, by number: backup and job `n` have the identifiers `sample::backup(n)` and `sample::job(n)`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Model {
@@ -117,7 +120,8 @@ impl Model {
 
     pub(super) fn claim_next(&mut self, owner: u8, now: Timestamp, lease_ms: i64) -> Option<usize> {
         let free = self.jobs.iter().enumerate().filter(|(_, job)| Self::free(job, now));
-        let oldest = free.min_by_key(|(number, job)| (job.created, *number)).map(|(number, _)| number)?;
+        let waits = |job: &ModelJob| job.kind != JobType::Restore && now.millis_since(job.created) < PASSED_OVER_MS;
+        let oldest = free.min_by_key(|(number, job)| (waits(job), job.created, *number)).map(|(number, _)| number)?;
         self.take(oldest, owner, now, lease_ms);
         Some(oldest)
     }

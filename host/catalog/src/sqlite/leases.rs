@@ -28,12 +28,14 @@ pub(super) fn claim_next(
 ) -> Result<Option<JobRow>, Fail> {
     let until = lease_end(limits, now, lease_ms)?;
     // A PENDING job has no lease; the ACTIVE condition lets SQLite use the index that holds no ended job.
+    // Restores go first: somebody waits for them. A job that has been passed over for long enough is as urgent.
     let sql = format!(
         "SELECT id FROM jobs WHERE {ACTIVE} AND (status = 'PENDING' OR lease_until_ms <= ?1) \
-         ORDER BY created_ms, seq LIMIT 1"
+         ORDER BY job_type <> 'RESTORE' AND created_ms > ?2, created_ms, seq LIMIT 1"
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query([now.as_millis()])?;
+    let urgent_from = now.plus_millis(-limits.passed_over_ms).as_millis();
+    let mut rows = statement.query([now.as_millis(), urgent_from])?;
     let Some(id) = rows.next()?.map(|row| parsed::<JobId>(row, "id")).transpose()? else { return Ok(None) };
     take(connection, limits, &id, owner, now, until).map(Some)
 }

@@ -27,7 +27,11 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     let source = MilvusLiteSource::open(&arguments.directory)?;
     refuse_overlap(&arguments.directory, &arguments.to)?;
-    let mut context = RunContext::new(arguments.throttle.limits());
+    let mut context = RunContext::new(Limits {
+        check_free_space: !arguments.no_space_check,
+        checkpoint_ms: (arguments.checkpoint_seconds * 1_000.0) as u64,
+        ..arguments.throttle.limits()
+    });
     context.stop = stop.clone();
     let project = "proj-local".parse()?;
     let prepared =
