@@ -388,3 +388,33 @@ fn a_vault_shows_what_is_in_it_also_when_it_is_damaged() {
     assert_eq!(damaged["content"]["unknown"][0]["object"], "stranger.txt");
     assert!(!ran.stdout.contains(key) && !ran.stderr.contains(key), "the id key is shown");
 }
+
+#[test]
+fn an_encrypted_vault_is_erased_from_and_shown_with_a_reader_key_and_names_nothing_in_the_open() {
+    let folder = place();
+    let place = folder.path();
+    let init = ["init", "--vault", "vault", "--encrypt", "--writer-key", "writer.key", "--json"];
+    let made = longshore_in(place, init).ok().json();
+    std::fs::write(place.join("reader.key"), made["recoveryKey"].as_str().unwrap()).unwrap();
+    std::fs::set_permissions(place.join("reader.key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let id = back_up(place, &["--writer-key", "writer.key"]);
+    let erase = ["erase", "medium_articles", "--vault", "vault", "--reason", "a request"];
+    let refused = longshore_in(place, erase.iter().chain(&["--writer-key", "writer.key"]));
+    assert!(refused.code == 1 && refused.stderr.contains("reader key"), "{refused:?}");
+    let done = longshore_in(place, erase.iter().chain(&["--reader-key", "reader.key", "--json"])).ok().json();
+    assert_eq!(done["outcome"]["backups"], serde_json::json!([id]), "{done}");
+    let shown = longshore_in(place, ["show", "vault", &id, "--reader-key", "reader.key", "--json"]).ok().json();
+    assert_eq!(shown["collections"].as_array().unwrap().len(), 4, "{shown}");
+    assert!(!shown.to_string().contains("medium_articles"), "{shown}");
+    longshore_in(place, ["restore", "vault", &id, "--to", "restored.db", "--reader-key", "reader.key"]).ok();
+
+    let open = |more: &[&str]| longshore_in(place, ["vault", "open", "--vault", "vault"].iter().chain(more)).ok();
+    let locked = open(&[]).stdout;
+    assert!(!locked.contains("medium_articles") && !locked.contains("python_manual"), "{locked}");
+    let readable = open(&["--reader-key", "reader.key"]).stdout;
+    assert!(!readable.contains("medium_articles") && readable.contains("python_manual"), "{readable}");
+    let record = std::fs::read_dir(place.join("vault/erasures")).unwrap().next().unwrap().unwrap().path();
+    let record: Value = serde_json::from_str(&std::fs::read_to_string(record).unwrap()).unwrap();
+    assert!(record["name_id"].is_string() && record.get("collection").is_none(), "{record}");
+    assert!(record["rewritten"].is_string(), "{record}");
+}

@@ -110,6 +110,8 @@ pub(crate) enum VaultCommand {
         /// Folder of the vault.
         #[arg(long, value_name = "VAULT")]
         vault: PathBuf,
+        #[command(flatten)]
+        keys: KeyArguments,
         /// Only this object, whole, for example `packs/ab/ab…`; all of the vault in short when left out.
         object: Option<String>,
     },

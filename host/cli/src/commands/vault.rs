@@ -12,17 +12,16 @@ use crate::output::{Output, number};
 
 pub(crate) async fn run(command: VaultCommand, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
     match command {
-        VaultCommand::Open { vault, object } => open(&vault, object.as_deref(), output).await,
+        VaultCommand::Open { vault, keys, object } => open(&vault, &keys.read()?, object.as_deref(), output).await,
         VaultCommand::Repair { vault, dry_run } => repair(&vault, dry_run, output, stop).await,
     }
 }
 
-async fn open(folder: &Path, object: Option<&str>, output: Output) -> anyhow::Result<Exit> {
+async fn open(folder: &Path, keys: &Keys, object: Option<&str>, output: Output) -> anyhow::Result<Exit> {
     let store = longshore_vault::local_store(folder)?;
-    let keys = longshore_vault::Keys::none();
     let found = match object {
-        Some(object) => longshore_vault::inspect_object(store, &keys, object).await?,
-        None => longshore_vault::inspect_vault(store, &keys).await?,
+        Some(object) => longshore_vault::inspect_object(store, keys, object).await?,
+        None => longshore_vault::inspect_vault(store, keys).await?,
     };
     let problems: Vec<_> =
         found.problems.iter().map(|(object, what)| json!({ "object": object, "problem": what })).collect();
