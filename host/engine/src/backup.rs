@@ -139,7 +139,7 @@ async fn begin(
         plan.collections.iter().map(|planned| &planned.placed.value.region).collect();
     // A backup of nothing still has a part at home, so that every root names at least one.
     regions.insert(&plan.request.cluster.home_region);
-    let share = context.limits.memory_budget_bytes / regions.len().max(1) as u64;
+    let share = context.limits.content_budget_bytes() / regions.len().max(1) as u64;
     let mut writing = BTreeMap::new();
     for region in regions {
         let vault = vaults.get(region)?;
@@ -234,8 +234,8 @@ async fn recheck(
     }
     if plan.request.backup_type == BackupType::Cluster {
         let before: BTreeSet<&CollectionName> = plan.inventory.collections.iter().map(|entry| &entry.name).collect();
-        let after = source.inventory().await?;
-        let created = after.collections.into_iter().map(|entry| entry.name).filter(|name| !before.contains(name));
+        let after = source.collection_names().await?;
+        let created = after.into_iter().filter(|name| !before.contains(name));
         changes.extend(created.map(|name| DdlChange { name, change: "created, and not in this backup".to_owned() }));
     }
     changes.sort_by(|one, other| one.name.cmp(&other.name));

@@ -45,6 +45,15 @@ pub trait Source: Send + Sync {
     /// When the cluster cannot be read, or a description in it is damaged.
     async fn inventory(&self) -> Result<Inventory, SourceError>;
 
+    /// Names of all collections, in order of database and name. A kind of cluster that can tell them more cheaply than
+    /// an inventory does so.
+    ///
+    /// # Errors
+    /// As [`Source::inventory`].
+    async fn collection_names(&self) -> Result<Vec<CollectionName>, SourceError> {
+        Ok(self.inventory().await?.collections.into_iter().map(|entry| entry.name).collect())
+    }
+
     /// Opens one collection at one consistent point. The point holds every row acknowledged before this call began.
     ///
     /// # Errors

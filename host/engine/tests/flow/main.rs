@@ -6,3 +6,4 @@ mod limits;
 mod restore;
 mod resume;
 mod support;
+mod unchanged;

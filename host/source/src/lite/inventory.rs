@@ -6,7 +6,7 @@ use longshore_model::{ClassBytes, CollectionName, DEFAULT_DATABASE, FileClass, L
 use serde_json::Value;
 
 use super::attempt::{Miss, open_manifest};
-use super::disk::{Folder, Stat};
+use super::disk::Folder;
 use super::layout::{self, WalKind};
 use super::manifest::Manifest;
 use super::schema::Schema;
@@ -19,12 +19,7 @@ const LOOKS: u32 = 8;
 
 /// Lists everything. A collection that is dropped meanwhile is not listed.
 pub(crate) fn list(shared: &Shared) -> Result<Inventory, SourceError> {
-    let mut names = vec![DEFAULT_DATABASE.to_owned()];
-    if let Some(folder) = shared.root.folder(layout::DATABASES)? {
-        // A folder `databases/default` is not reachable: Milvus Lite takes `default` for the root.
-        names.extend(folders(&folder, shared)?.into_iter().filter(|name| name != DEFAULT_DATABASE));
-    }
-    names.sort_unstable();
+    let names = databases_of(shared)?;
     let (mut databases, mut collections) = (Vec::new(), Vec::new());
     for name in names {
         let path = layout::database_folder(&name);
@@ -39,6 +34,32 @@ pub(crate) fn list(shared: &Shared) -> Result<Inventory, SourceError> {
         databases.push(DatabaseEntry { name, properties, aliases });
     }
     Ok(Inventory { source_version: "milvus-lite 3".to_owned(), databases, collections })
+}
+
+/// Names of all collections, in order of database and name, without looking into them.
+pub(crate) fn names(shared: &Shared) -> Result<Vec<CollectionName>, SourceError> {
+    let mut found = Vec::new();
+    for database in databases_of(shared)? {
+        let path = format!("{}{}", layout::database_folder(&database), layout::COLLECTIONS);
+        let Some(folder) = shared.root.folder(&path)? else { continue };
+        for collection in folders(&folder, shared)? {
+            // What has no schema is no collection, as in `entry_once`.
+            if folder.stat(&format!("{collection}/{}", layout::SCHEMA))?.is_some() {
+                found.push(CollectionName::new(&database, &collection)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn databases_of(shared: &Shared) -> Result<Vec<String>, SourceError> {
+    let mut names = vec![DEFAULT_DATABASE.to_owned()];
+    if let Some(folder) = shared.root.folder(layout::DATABASES)? {
+        // A folder `databases/default` is not reachable: Milvus Lite takes `default` for the root.
+        names.extend(folders(&folder, shared)?.into_iter().filter(|name| name != DEFAULT_DATABASE));
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// Names of the folders in a folder.
@@ -96,10 +117,12 @@ fn entry_once(shared: &Shared, name: &CollectionName, tolerant: bool) -> Result<
         newest_ns = newest_ns.max(stat.modified_ns);
     }
     for (_, path, is_data) in manifest.files() {
-        let Some(stat) = folder.stat(&path)? else { if tolerant { continue } else { return Err(Miss::Missing(path)) } };
-        size_bytes.add(if is_data { FileClass::Segment } else { FileClass::Delta }, stat.size_bytes);
+        // Opened, not only looked at: a data file that is seen for the first time has its footer read, and opening is
+        // what costs.
+        let Some(file) = folder.file(&path)? else { if tolerant { continue } else { return Err(Miss::Missing(path)) } };
+        size_bytes.add(if is_data { FileClass::Segment } else { FileClass::Delta }, file.stat.size_bytes);
         if is_data {
-            rows += rows_of(shared, &folder, &path, &stat)?.unwrap_or(0);
+            rows += shared.rows(&file)?;
         }
     }
     size_bytes.add(FileClass::Index, index_bytes(shared, &folder, &manifest)?);
@@ -118,14 +141,6 @@ fn entry_once(shared: &Shared, name: &CollectionName, tolerant: bool) -> Result<
         created: folder.created_ms().map(Timestamp::from_millis),
         load_state: LoadState::Unknown,
     }))
-}
-
-/// Rows of a data file, without opening it when it was looked at before; `None` when it vanished.
-fn rows_of(shared: &Shared, folder: &Folder, path: &str, stat: &Stat) -> Result<Option<u64>, SourceError> {
-    if let Some(rows) = shared.known_rows(stat) {
-        return Ok(Some(rows));
-    }
-    folder.file(path)?.map(|file| shared.rows(&file)).transpose()
 }
 
 fn index_bytes(shared: &Shared, folder: &Folder, manifest: &Manifest) -> Result<u64, SourceError> {

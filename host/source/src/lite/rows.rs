@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -27,6 +27,8 @@ use crate::{Limits, SourceError};
 /// The last eight bytes of a Parquet file: length of the footer, magic.
 const TRAILER_BYTES: u64 = 8;
 const MAGIC: &[u8] = b"PAR1";
+/// As many bytes as are read at once where a page header begins; most have fewer.
+const PAGE_HEADER_BYTES: usize = 256;
 /// Memory of one integer key in the table, its share of empty places and of the copy while the table grows included.
 const INTEGER_KEY_BYTES: u64 = 56;
 /// The same for a text key, of which 16 bytes of its hash are kept.
@@ -122,10 +124,12 @@ impl Length for Positional {
 }
 
 impl ChunkReader for Positional {
-    type T = PositionalReader;
+    type T = BufReader<PositionalReader>;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        Ok(PositionalReader { file: Arc::clone(&self.0), offset: start })
+        // Page headers are read from it byte by byte.
+        let reader = PositionalReader { file: Arc::clone(&self.0), offset: start };
+        Ok(BufReader::with_capacity(PAGE_HEADER_BYTES, reader))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {

@@ -97,6 +97,11 @@ impl Source for MilvusLiteSource {
         blocking(&self.shared.root.shown, move || inventory::list(&shared)).await
     }
 
+    async fn collection_names(&self) -> Result<Vec<CollectionName>, SourceError> {
+        let shared = Arc::clone(&self.shared);
+        blocking(&self.shared.root.shown, move || inventory::names(&shared)).await
+    }
+
     async fn open_point(
         &self,
         name: &CollectionName,
