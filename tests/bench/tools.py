@@ -21,13 +21,15 @@ def commands(tool, binary, peers, source, place):
     repo, restored, home = f"{place}/repo", f"{place}/restored", f"{place}/home"
     if tool in LONGSHORE:
         policy = f"--policy {HERE}/store-raw.toml" if tool == "longshore-raw" else ""
-        init, reader = f"{binary} -q plugin inspect standard", ""
+        init, writer, reader = f"{binary} -q plugin inspect standard", "", ""
         if tool == "longshore-encrypted":
-            init = f"{init} && {binary} -q init {repo} --encrypt --recovery-key-file {home}/recovery.key"
-            reader = f"--key {home}/recovery.key"
+            # A host that backs up has the writer key only; the recovery key restores and verifies.
+            writer, reader = f"--writer-key {home}/writer.key", f"--reader-key {home}/reader.key"
+            recovery = "sed -n 's/.*\"recoveryKey\": *\"\\([^\"]*\\)\".*/\\1/p'"
+            init += f" && umask 077 && {binary} --json init {repo} --encrypt {writer} | {recovery} > {home}/reader.key"
         return {
             "init": init,
-            "backup": f"exec {binary} -q backup {source} --to {repo} {policy}",
+            "backup": f"exec {binary} -q backup {source} --to {repo} {policy} {writer}",
             "restore": f"exec {binary} -q restore {repo} {reader} --to {restored}/database.db",
             "verify": f"exec {binary} -q verify {repo} {reader}",
         }

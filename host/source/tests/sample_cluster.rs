@@ -22,7 +22,10 @@ fn name(text: &str) -> CollectionName {
 #[tokio::test]
 async fn the_inventory_tells_what_the_cluster_holds() {
     let folder = tempfile::tempdir().unwrap();
-    let inventory = MilvusLiteSource::open(&sample(folder.path())).unwrap().inventory().await.unwrap();
+    let source = MilvusLiteSource::open(&sample(folder.path())).unwrap();
+    let inventory = source.inventory().await.unwrap();
+    let names: Vec<_> = inventory.collections.iter().map(|entry| entry.name.clone()).collect();
+    assert_eq!(source.collection_names().await.unwrap(), names);
     let databases: Vec<_> = inventory.databases.iter().map(|d| (d.name.as_str(), &d.properties, &d.aliases)).collect();
     let alias = |alias: &str, to: &str| BTreeMap::from([(alias.to_owned(), to.to_owned())]);
     let (empty, team) = (json!({}), json!({"team": "databases"}));

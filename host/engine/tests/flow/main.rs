@@ -6,4 +6,3 @@ mod limits;
 mod restore;
 mod resume;
 mod support;
-mod unchanged;

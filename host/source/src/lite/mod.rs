@@ -3,6 +3,7 @@
 //! The format is Milvus Lite 3.2's own; every module names the file of that package it follows.
 
 mod attempt;
+mod buffers;
 mod check;
 mod commit;
 mod disk;

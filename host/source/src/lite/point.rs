@@ -182,7 +182,8 @@ impl CollectionPoint for LitePoint {
             }
             Content::File { file, ranges } => {
                 let (file, pieces) = (Arc::clone(file), pieces(ranges, offset, wanted));
-                blocking(&shown, move || read_pieces(&file, &pieces, length).map(Bytes::from)).await
+                let buffers = Arc::clone(&self.shared.buffers);
+                blocking(&shown, move || buffers.filled(length, |bytes| read_pieces(&file, &pieces, bytes))).await
             }
         }
     }
@@ -211,13 +212,12 @@ fn pieces(ranges: &[(u64, u64)], mut offset: u64, mut length: u64) -> Vec<(u64, 
     pieces
 }
 
-fn read_pieces(file: &OpenFile, pieces: &[(u64, u64)], length: usize) -> Result<Vec<u8>, SourceError> {
-    let mut bytes = vec![0; length];
-    let mut rest = bytes.as_mut_slice();
+/// Fills all of `bytes`, or fails.
+fn read_pieces(file: &OpenFile, pieces: &[(u64, u64)], bytes: &mut [u8]) -> Result<(), SourceError> {
+    let mut rest = bytes;
     for (start, count) in pieces {
-        let Some((piece, after)) = rest.split_at_mut_checked(usize::try_from(*count).unwrap_or(usize::MAX)) else {
-            break;
-        };
+        let wanted = usize::try_from(*count).unwrap_or(usize::MAX).min(rest.len());
+        let (piece, after) = std::mem::take(&mut rest).split_at_mut(wanted);
         file.file.fill(piece, *start).map_err(|error| match error.kind() {
             std::io::ErrorKind::UnexpectedEof => {
                 let reason = format!("it has become shorter than {} bytes", start + count);
@@ -227,7 +227,12 @@ fn read_pieces(file: &OpenFile, pieces: &[(u64, u64)], length: usize) -> Result<
         })?;
         rest = after;
     }
-    Ok(bytes)
+    if rest.is_empty() {
+        return Ok(());
+    }
+    // The buffer may still hold what was read before: nothing may be made of it.
+    let reason = format!("{} bytes of it are in no range of the point", rest.len());
+    Err(SourceError::FileChanged { path: file.shown.clone(), reason })
 }
 
 fn count_live(opened: &Opened, memory_bytes: u64, limits: &crate::Limits) -> Result<Option<u64>, SourceError> {

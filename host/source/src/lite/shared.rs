@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use longshore_model::{Clock, CollectionName};
 
+use super::buffers::Buffers;
 use super::disk::{Folder, OpenFile, Stat};
 use super::{layout, rows};
 use crate::{FileIdentity, Limits, SourceError};
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     row_counts: Mutex<HashMap<Stat, u64>>,
     /// Folders that were changed in the future, and since when they have been seen like that.
     watched: Mutex<HashMap<String, (Vec<Stat>, Instant)>>,
+    /// What files are read into.
+    pub(crate) buffers: Arc<Buffers>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -35,7 +38,8 @@ impl std::fmt::Debug for Shared {
 
 impl Shared {
     pub(crate) fn new(root: Folder, identity: String, limits: Limits, clock: Arc<dyn Clock>) -> Self {
-        Self { root, identity, limits, clock, row_counts: Mutex::default(), watched: Mutex::default() }
+        let (row_counts, watched, buffers) = (Mutex::default(), Mutex::default(), Arc::default());
+        Self { root, identity, limits, clock, row_counts, watched, buffers }
     }
 
     /// Opens the folder of a collection.
