@@ -3,6 +3,7 @@
 //! of whoever drives a vault.
 
 mod fault;
+mod gate;
 mod intercept;
 mod parsers;
 mod random;
@@ -10,6 +11,7 @@ mod record;
 mod timed;
 
 pub use fault::{Effect, Fault, FaultPlan, FaultStore};
+pub use gate::Gates;
 pub use intercept::Operation;
 pub use parsers::Parser;
 pub use random::{SeededRandom, long, seeds};

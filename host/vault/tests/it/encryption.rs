@@ -406,3 +406,34 @@ async fn making_an_encrypted_vault_that_stopped_half_way_can_be_repeated() {
     let nobody = VaultOptions { encryption: Encryption::Age1 { recipients: Vec::new() }, ..options("local", 1) };
     assert!(matches!(Vault::init(memory(), nobody).await, Err(VaultError::BadKey { .. })));
 }
+
+#[tokio::test]
+async fn a_host_without_any_reader_key_prunes_and_compacts() {
+    use longshore_vault::testing::{TestClock, TimedStore};
+    let clock = TestClock::new(Timestamp::from_millis(NOW));
+    let store: Store = std::sync::Arc::new(TimedStore::new(memory(), clock.clone()));
+    let reader = ReaderKey::generate();
+    Vault::init(store.clone(), encrypted("local", 1, &reader)).await.unwrap();
+    let vault = open(&store, &Keys::none().with_writer(writer())).await;
+    let (first, mut second) = (sample(1), sample(2));
+    let kept = first["articles"]["data/shared"].clone();
+    second.get_mut("images").unwrap().insert("kept".to_owned(), kept);
+    back_up(&vault, &backup_id(1), 1, &first, Codec::Zstd { level: 1 }).await.unwrap();
+    back_up(&vault, &backup_id(2), 2, &second, Codec::Zstd { level: 1 }).await.unwrap();
+    let used = vault.used_bytes().await.unwrap();
+    vault.delete_backup(&backup_id(1), &withdrawal()).await.unwrap();
+    let mut compacted = 0;
+    for run in 0..5 {
+        clock.advance_ms(26 * 60 * 60 * 1000);
+        let random = [run + 1; 16];
+        let vaults = [vault.clone()];
+        let report = prune(&vaults, &PruneOptions::default(), &clock, random).await.unwrap();
+        compacted += report.vaults[0].count(PruneAction::Compact).0;
+    }
+    assert!(compacted > 0);
+    assert!(vault.used_bytes().await.unwrap() < used);
+    assert_eq!(listed(&vault).await, [backup_id(2)]);
+    let vault = open(&store, &Keys::none().with_reader(reader)).await;
+    assert_eq!(read_back(&vault, &backup_id(2)).await.unwrap(), second);
+    assert!(verify(&vault, &backup_id(2), VerifyLevel::Decoded).await.is_whole());
+}

@@ -14,5 +14,6 @@ mod parsers;
 mod pins;
 mod plans;
 mod pruning;
+mod pruning_orders;
 mod support;
 mod writing;
