@@ -193,7 +193,9 @@ fn a_flipped_byte_is_found_and_never_restored() {
     let ran = longshore_in(folder.path(), ["restore", "vault", "--to", "restored.db"]);
     assert!(ran.code == 1 || ran.code == 3, "{ran:?}");
     assert!(!folder.path().join("restored.db").exists(), "a damaged backup left a target");
-    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    // What was good stays in the staging folder: after a heal the same restore goes on from there.
+    let left = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: Vec<String> = left.filter(|name| !name.contains(".longshore-restore-")).collect();
     assert_eq!(left, ["vault"], "something was left behind");
 }
 
@@ -214,7 +216,7 @@ fn a_full_disk_is_a_sentence_and_leaves_no_backup() {
     let script = format!(
         "set -e; mkdir -p '{here}/small'; mount -t tmpfs -o size=8m tmpfs '{here}/small'
          dd if=/dev/zero of='{here}/small/taken' bs=1M count=5 status=none; set +e
-         '{binary}' backup '{sample}' --to '{here}/small/vault'; echo \"code $?\"
+         '{binary}' backup '{sample}' --to '{here}/small/vault' --no-space-check; echo \"code $?\"
          '{binary}' list '{here}/small/vault'; echo \"code $?\"
          '{binary}' backup '{sample}' --to '{here}/vault' >/dev/null; echo \"code $?\"
          '{binary}' restore '{here}/vault' --to '{here}/small/restored.db'; echo \"code $?\"

@@ -14,6 +14,7 @@ mod parsers;
 mod pins;
 mod plans;
 mod pruning;
+mod pruning_beside;
 mod pruning_orders;
 mod support;
 mod writing;
