@@ -32,6 +32,8 @@ pub(super) struct CpuThreads {
 #[derive(Debug, Default)]
 struct State {
     limit: Option<usize>,
+    /// Threads the machine has. Asked once: the standard library reads a dozen files for the answer.
+    machine: usize,
     used: usize,
     waiting: [VecDeque<oneshot::Sender<CpuPermit>>; 2],
     /// Restores served since a backup was.
@@ -40,7 +42,7 @@ struct State {
 
 impl State {
     fn most(&self) -> usize {
-        self.limit.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from)).max(1)
+        self.limit.unwrap_or(self.machine).max(1)
     }
 
     /// Whoever is served next. Every so often it is a backup, so that none waits for ever.
@@ -60,7 +62,8 @@ impl State {
 
 impl CpuThreads {
     pub(super) fn new(limit: Option<usize>) -> Self {
-        Self { state: Mutex::new(State { limit, ..State::default() }) }
+        let machine = std::thread::available_parallelism().map_or(2, usize::from);
+        Self { state: Mutex::new(State { limit, machine, ..State::default() }) }
     }
 
     pub(super) fn limit(&self) -> Option<usize> {
