@@ -223,7 +223,7 @@ async fn recheck(
 ) -> Result<(Vec<PointState>, Vec<DdlChange>), EngineError> {
     let (mut states, mut changes) = (Vec::with_capacity(moved.len()), Vec::new());
     for (planned, collection) in plan.collections.iter().zip(moved) {
-        let state = collection.point.recheck().await?;
+        let state = collection.recheck.recheck().await?;
         let change = match state {
             PointState::Unaltered => None,
             PointState::Altered => Some("altered, or dropped and created again"),
@@ -361,7 +361,7 @@ fn outcome(
             name: planned.facts.name.clone(),
             description: planned.entry.schema.get("description").and_then(Value::as_str).unwrap_or_default().to_owned(),
             loaded: planned.entry.load_state == longshore_model::LoadState::Loaded,
-            physical_rows: moved.point.physical_rows(),
+            physical_rows: moved.physical_rows,
             live_rows: moved.live_rows,
             size_bytes: moved.files.iter().map(|file| file.size_bytes).sum(),
             region: planned.placed.value.region.clone(),

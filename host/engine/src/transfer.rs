@@ -11,8 +11,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{Codec, Digest, FileClass, RegionId};
-use longshore_source::{CollectionPoint, PointFile, PointOptions, Source, SourceError};
+use longshore_source::{CollectionPoint, PointFile, PointOptions, PointState, Recheck, Source, SourceError};
 use longshore_vault::{FileEntry, FileSealed, PieceSource, Session, VaultError, content_digest};
+use serde_json::Value;
 
 use crate::history::History;
 use crate::plan::PlannedCollection;
@@ -20,8 +21,16 @@ use crate::resume::Checkpoints;
 use crate::{EngineError, ProgressBoard, RunContext};
 
 /// A collection whose bytes are in a session.
+///
+/// The point itself is let go, and with it every file it holds open: thousands of collections have more files than a
+/// process may open.
 pub(crate) struct TransferredCollection {
-    pub(crate) point: Arc<dyn CollectionPoint>,
+    /// Looks whether the collection was altered since.
+    pub(crate) recheck: Arc<dyn Recheck>,
+    pub(crate) schema: Value,
+    /// The point's description.
+    pub(crate) description: Value,
+    pub(crate) physical_rows: u64,
     pub(crate) files: Vec<FileEntry>,
     pub(crate) names: Vec<FileSealed>,
     /// Codecs that were asked for, for files that were read.
@@ -31,6 +40,16 @@ pub(crate) struct TransferredCollection {
     pub(crate) reused_bytes: u64,
     /// Bytes that were read but that the vault had already.
     pub(crate) deduplicated_bytes: u64,
+}
+
+/// A point that can only be looked at again itself.
+struct Held(Arc<dyn CollectionPoint>);
+
+#[async_trait]
+impl Recheck for Held {
+    async fn recheck(&self) -> Result<PointState, SourceError> {
+        self.0.recheck().await
+    }
 }
 
 /// One file of a collection, stored or referenced.
@@ -84,7 +103,10 @@ pub(crate) async fn transfer(
         deduplicated_bytes: sum(&|file| if file.reused { 0 } else { file.entry.size_bytes - file.new_plain_bytes }),
         files: moved.iter().map(|file| file.entry.clone()).collect(),
         names: moved.into_iter().map(|file| file.name).collect(),
-        point,
+        recheck: point.recheck_later().unwrap_or_else(|| Arc::new(Held(Arc::clone(&point)))),
+        schema: point.schema().clone(),
+        description: point.description().clone(),
+        physical_rows: point.physical_rows(),
     })
 }
 

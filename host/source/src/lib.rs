@@ -20,7 +20,7 @@ pub use limits::Limits;
 pub use lite::{MilvusLiteSource, MilvusLiteTarget};
 pub use source::{
     CollectionEntry, CollectionPoint, DatabaseEntry, FileIdentity, Inventory, PointFile, PointOptions, PointState,
-    Source, SourceKind,
+    Recheck, Source, SourceKind,
 };
 pub use target::{RestoreRun, RestoreTarget, RestoredCollection, TargetCollection, TargetFile, TargetPlan};
 

@@ -162,6 +162,22 @@ pub trait CollectionPoint: Send + Sync {
     /// # Errors
     /// When the collection is there but cannot be read.
     async fn recheck(&self) -> Result<PointState, SourceError>;
+
+    /// What is needed to look again later, without the point and the files it holds open. `None` where only the point
+    /// itself can.
+    fn recheck_later(&self) -> Option<Arc<dyn Recheck>> {
+        None
+    }
+}
+
+/// Looks again at a collection of which a point was taken.
+#[async_trait]
+pub trait Recheck: Send + Sync {
+    /// As [`CollectionPoint::recheck`].
+    ///
+    /// # Errors
+    /// As [`CollectionPoint::recheck`].
+    async fn recheck(&self) -> Result<PointState, SourceError>;
 }
 
 /// What became of a collection after a point of it was taken.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use longshore_model::{CollectionName, FileClass};
+use longshore_model::{CollectionName, Digest, FileClass};
 use serde_json::{Value, json};
 
 use super::attempt::{self, Miss, NamedKind, Opened};
@@ -16,7 +16,7 @@ use super::schema::Schema;
 use super::shared::{Shared, blocking};
 use super::wal::Reader;
 use super::{fingerprint, wal_cut};
-use crate::{CollectionPoint, PointFile, PointOptions, PointState, SourceError};
+use crate::{CollectionPoint, PointFile, PointOptions, PointState, Recheck, SourceError};
 
 /// Where the bytes of a file come from.
 #[derive(Debug, Clone)]
@@ -189,8 +189,33 @@ impl CollectionPoint for LitePoint {
     }
 
     async fn recheck(&self) -> Result<PointState, SourceError> {
-        let (shared, opened, name) = (Arc::clone(&self.shared), Arc::clone(&self.opened), self.name.clone());
-        blocking(&self.folder().shown, move || look_again(&shared, &opened, &name)).await
+        self.later().recheck().await
+    }
+
+    fn recheck_later(&self) -> Option<Arc<dyn Recheck>> {
+        Some(Arc::new(self.later()))
+    }
+}
+
+impl LitePoint {
+    fn later(&self) -> Later {
+        let (shared, name) = (Arc::clone(&self.shared), self.name.clone());
+        Later { shared, name, fingerprint: self.opened.fingerprint }
+    }
+}
+
+/// Looks again at a collection; holds nothing open.
+struct Later {
+    shared: Arc<Shared>,
+    name: CollectionName,
+    fingerprint: Digest,
+}
+
+#[async_trait]
+impl Recheck for Later {
+    async fn recheck(&self) -> Result<PointState, SourceError> {
+        let (shared, fingerprint, name) = (Arc::clone(&self.shared), self.fingerprint, self.name.clone());
+        blocking(&name.to_string(), move || look_again(&shared, &fingerprint, &name)).await
     }
 }
 
@@ -269,7 +294,7 @@ fn count_live(opened: &Opened, memory_bytes: u64, limits: &crate::Limits) -> Res
     Ok(keys.count())
 }
 
-fn look_again(shared: &Shared, opened: &Opened, name: &CollectionName) -> Result<PointState, SourceError> {
+fn look_again(shared: &Shared, before: &Digest, name: &CollectionName) -> Result<PointState, SourceError> {
     let Some(folder) = shared.collection(name)? else { return Ok(PointState::Dropped) };
     let Some(schema_file) = folder.file(layout::SCHEMA)? else { return Ok(PointState::Dropped) };
     let bytes = schema_file.read_all(shared.limits.json_bytes)?;
@@ -280,7 +305,7 @@ fn look_again(shared: &Shared, opened: &Opened, name: &CollectionName) -> Result
         Err(Miss::Changed(_) | Miss::Missing(_)) => return Ok(PointState::Altered),
     };
     let now = fingerprint::of(&folder.stat_self()?, &schema_file.stat, &bytes, &schema, &manifest);
-    Ok(if now == opened.fingerprint { PointState::Unaltered } else { PointState::Altered })
+    Ok(if now == *before { PointState::Unaltered } else { PointState::Altered })
 }
 
 #[cfg(test)]

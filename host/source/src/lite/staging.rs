@@ -24,6 +24,11 @@ use crate::{
 /// Bytes that are read back in one go.
 const READ_BACK_BYTES: usize = 1 << 20;
 
+/// Bytes handed to the system per write. Writes of several megabytes make ext4 look for page-cache blocks as large: a
+/// restored file costs two to ten times the system time of these. Reserving a file's space beforehand gains nothing
+/// measurable beside it.
+const WRITE_BYTES: usize = 128 * 1024;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct StagedRun {
@@ -126,7 +131,10 @@ impl Inner {
         let mut options = OpenOptions::new();
         options.write(true).create(true);
         let file = self.root.dir.open_with(&path, &options).map_err(|error| io_error("write", &shown, error))?;
-        let written = file.into_std().write_all_at(bytes, offset);
+        let file = file.into_std();
+        let starts = (offset..).step_by(WRITE_BYTES);
+        let written =
+            bytes.chunks(WRITE_BYTES).zip(starts).try_for_each(|(piece, start)| file.write_all_at(piece, start));
         written.map_err(|error| match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => SourceError::NoSpace {
                 path: shown,
