@@ -1,37 +1,18 @@
-//! Backups as a whole: committing, listing and loading them.
+//! Backups as a whole: listing and loading them.
 //!
-//! A backup exists exactly if a root or a receipt of it exists that no tombstone withdraws. So committing ends with one
-//! put, and deleting is one put; what is left then means nothing, and a prune removes it.
+//! A backup exists exactly if a root or a receipt of it exists that no tombstone withdraws. So committing (`commit.rs`)
+//! ends with one put, and deleting is one put; what is left then means nothing, and a prune removes it.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use longshore_model::{BackupId, Digest};
+use longshore_model::BackupId;
 
 use crate::crypto::{SessionKey, WrappedSession, has_good_code};
 use crate::layout::{ManifestKey, ManifestKind};
 use crate::manifest::{ManifestSeal, bad, check_digest, check_names};
-use crate::{
-    Part, PartRef, Pin, Receipt, ReceiptOpen, Root, RootOpen, Sealed, Vault, VaultError, Withdrawal, digest_of,
-};
-
-/// A root that is durable: the backup exists.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommittedRoot {
-    /// The backup.
-    pub backup_id: BackupId,
-    /// The root's token.
-    pub token: u64,
-    /// Its key in the home vault.
-    pub key: String,
-    /// BLAKE3 of its bytes.
-    pub digest: Digest,
-    /// Its exact bytes, which receipts repeat.
-    pub bytes: Bytes,
-    /// The wrapped key to its sealed half, which goes where receipts go.
-    pub(crate) session: Option<WrappedSession>,
-}
+use crate::{Part, PartRef, Receipt, Root, RootOpen, Sealed, Vault, VaultError};
 
 /// By which manifest a vault knows a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,97 +69,6 @@ pub struct BackupListing {
 }
 
 impl Vault {
-    /// Commits a backup: writes its root into this vault, which must be the one of the home region. When this returns,
-    /// the backup exists. All parts must have been finished before.
-    ///
-    /// The pin is looked at before *and after* the root was written. A job that was suspended in between for so long
-    /// that a prune took its pin away, and then packs that only the pin protected, finds that out here: its root is
-    /// withdrawn and the job fails. A pin that is still there afterwards was there all the time, and whoever takes it
-    /// away later sees the root.
-    ///
-    /// # Errors
-    /// [`VaultError::PinLapsed`], [`VaultError::Withdrawn`], [`VaultError::BadManifest`], [`VaultError::Store`]: the
-    /// backup does not exist. [`VaultError::Uncertain`]: it is not known whether it does; if it does, it is whole.
-    pub async fn commit_root(&self, root: &Root, pin: &Pin) -> Result<CommittedRoot, VaultError> {
-        let RootOpen { backup_id, token, home_region, project_id, .. } = &root.open;
-        if home_region != self.region_id() || project_id != self.project_id() {
-            let (region, project) = (self.region_id(), self.project_id());
-            let reason = format!(
-                "it belongs to {project_id} in {home_region}, this vault to {project} in {region}: commit it there"
-            );
-            return Err(bad("root", reason));
-        }
-        let session = self.job_session(pin).await?;
-        let bytes = root.to_bytes(&self.manifest_seal(session)?, self.limits())?;
-        for part in root.open.parts.iter().filter(|part| part.vault_id == *self.id()) {
-            self.load_part(part).await?;
-        }
-        self.check_not_withdrawn(backup_id, *token).await?;
-        let session = match session {
-            Some(key) => Some(self.wrapped_session(&key.id()).await?),
-            None => None,
-        };
-        pin.check().await?;
-        let key = ManifestKey { backup_id: backup_id.clone(), token: *token, digest: digest_of(&bytes) };
-        let path = key.path(ManifestKind::Root);
-        self.objects().put_manifest(&path, bytes.clone()).await?;
-        self.check_committed(&key, pin).await?;
-        let ManifestKey { backup_id, token, digest } = key;
-        Ok(CommittedRoot { backup_id, token, key: path.to_string(), digest, bytes, session })
-    }
-
-    /// Looks at the pin once more, now that the root is there, and withdraws the root when the pin is gone.
-    async fn check_committed(&self, key: &ManifestKey, pin: &Pin) -> Result<(), VaultError> {
-        let Err(error) = pin.check_still_held().await else { return Ok(()) };
-        let record = pin.record();
-        let withdrawal = Withdrawal {
-            time: record.refreshed,
-            by: "the job that wrote it, whose pin had lapsed".to_owned(),
-            job_id: Some(record.job_id),
-        };
-        // Only this attempt: one with a higher token may be whole.
-        let below = key.token.saturating_add(1);
-        match (self.withdraw_before(&key.backup_id, below, &withdrawal).await, error) {
-            (Ok(()), error) => Err(error),
-            (Err(left), VaultError::PinLapsed { job_id, reason }) => {
-                let reason = format!("{reason}; its root could not be withdrawn ({left}): delete {}", key.backup_id);
-                Err(VaultError::PinLapsed { job_id, reason })
-            }
-            (Err(_), error) => Err(error),
-        }
-    }
-
-    /// Writes the receipt of a committed backup into this vault, which holds `part` of it. Repeating it is harmless.
-    ///
-    /// # Errors
-    /// [`VaultError::BadManifest`] when `part` is not in this vault; [`VaultError::Withdrawn`] when the backup was
-    /// deleted meanwhile; otherwise as [`Vault::commit_root`]. What is wrong here does not touch the root.
-    pub async fn put_receipt(&self, root: &CommittedRoot, part: &PartRef) -> Result<(), VaultError> {
-        if part.vault_id != *self.id() {
-            return Err(bad("receipt", format!("its part is in {}, this is {}", part.vault_id, self.id())));
-        }
-        self.load_part(part).await?;
-        self.check_not_withdrawn(&root.backup_id, root.token).await?;
-        let text = std::str::from_utf8(&root.bytes).map_err(|error| bad("receipt", error.to_string()))?;
-        let open = ReceiptOpen {
-            backup_id: root.backup_id.clone(),
-            token: root.token,
-            root: text.to_owned(),
-            root_digest: root.digest,
-            part: part.clone(),
-        };
-        // Before the receipt, which holds the root: whoever finds the root here finds the key to its sealed half.
-        if let Some(session) = &root.session {
-            self.put_wrapped_session(session).await?;
-        }
-        if let Sealed::Locked(locked) = &Root::parse("receipt", &root.bytes)?.sealed {
-            self.require_session(&locked.session).await?;
-        }
-        let bytes = Receipt { open }.to_bytes(&self.manifest_seal(None)?, self.limits())?;
-        let key = ManifestKey { backup_id: root.backup_id.clone(), token: root.token, digest: digest_of(&bytes) };
-        self.objects().put_manifest(&key.path(ManifestKind::Receipt), bytes).await
-    }
-
     /// Lists the backups this vault knows, oldest first. One that is damaged does not hide the others.
     ///
     /// # Errors
@@ -472,34 +362,6 @@ impl Vault {
         self.check_sealed(&object, &loaded.root.sealed)?;
         check_names(key, &object, &loaded.root.open.backup_id, loaded.root.open.token)?;
         Ok(loaded)
-    }
-}
-
-impl CommittedRoot {
-    /// The root; its sealed half is as it was stored.
-    ///
-    /// # Errors
-    /// [`VaultError::BadManifest`].
-    pub fn parse(&self) -> Result<Root, VaultError> {
-        Root::parse(&self.key, &self.bytes)
-    }
-}
-
-impl LoadedBackup {
-    /// The root as [`Vault::put_receipt`] takes it, for copies made later and for receipts that a crash left out.
-    #[must_use]
-    pub fn committed(&self) -> CommittedRoot {
-        let RootOpen { backup_id, token, .. } = &self.root.open;
-        let digest = digest_of(&self.root_bytes);
-        let key = ManifestKey { backup_id: backup_id.clone(), token: *token, digest };
-        CommittedRoot {
-            backup_id: backup_id.clone(),
-            token: *token,
-            key: key.path(ManifestKind::Root).to_string(),
-            digest,
-            bytes: self.root_bytes.clone(),
-            session: self.session.clone(),
-        }
     }
 }
 

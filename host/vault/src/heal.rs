@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use longshore_model::{BackupId, Timestamp, VaultId};
 
-use crate::backups::CommittedRoot;
+use crate::CommittedRoot;
 use crate::layout::{ManifestKey, ManifestKind};
 use crate::manifest::bad;
 use crate::session::fetch_pack;

@@ -47,6 +47,7 @@
 
 mod backups;
 mod codec;
+mod commit;
 mod crypto;
 mod damage_note;
 mod erasure;
@@ -76,8 +77,9 @@ mod vault;
 mod verify;
 mod withdrawal;
 
-pub use backups::{BackupListing, BackupSummary, CommittedRoot, KnownCommit, LoadedBackup, Origin};
+pub use backups::{BackupListing, BackupSummary, KnownCommit, LoadedBackup, Origin};
 pub use codec::{CodecError, Transcoder};
+pub use commit::CommittedRoot;
 pub use crypto::{
     Encryption, Keys, LockedBody, NamedRecipient, ReaderKey, Recipient, RecipientChange, RecipientList, WriterKey,
 };

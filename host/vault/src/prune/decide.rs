@@ -156,15 +156,35 @@ impl Judge<'_> {
 
     /// Looks again at what is marked.
     fn due_marks(&self, writers: &[Writer], decision: &mut Decision) {
+        let waiting = self.due_packs(writers, decision);
+        let waiting_parts = self.due_parts(writers, decision);
+        let waits = |mark: &&Mark| {
+            mark.packs.iter().any(|pack| waiting.contains(pack))
+                || mark.parts.iter().any(|part| waiting_parts.contains(part.as_str()))
+        };
+        decision.finished_marks = self.due.iter().filter(|mark| !waits(mark)).map(|mark| mark.id).collect();
+        let sizes: HashMap<PackId, u64> =
+            self.view.survey.packs.iter().map(|pack| (pack.pack.id, pack.pack.size_bytes)).collect();
+        for listed in &self.view.marks.list {
+            let due = self.due.iter().any(|mark| mark.id == listed.mark.id);
+            if listed.mark.state == MarkState::Marked && !due {
+                for pack in &listed.mark.packs {
+                    let size_bytes = sizes.get(pack).copied().unwrap_or_default();
+                    let object = layout::pack_path(pack).to_string();
+                    decision.objects.push(planned(PruneAction::Wait, object, size_bytes, PruneReason::InFence));
+                }
+            }
+        }
+    }
+
+    /// Looks again at marked packs. Answers those that have to wait.
+    fn due_packs(&self, writers: &[Writer], decision: &mut Decision) -> HashSet<PackId> {
         let packs: HashMap<PackId, &PackIndex> =
             self.view.survey.packs.iter().map(|pack| (pack.pack.id, &pack.pack)).collect();
         let unreadable: HashMap<PackId, u64> =
             self.view.survey.unreadable.iter().map(|pack| (pack.id, pack.size_bytes)).collect();
         let pinned = self.view.pinned_packs();
-        let unneeded: HashMap<String, u64> =
-            self.needs.needs.unneeded.iter().map(|(seen, _)| (seen.path.to_string(), seen.size_bytes)).collect();
-        let there: HashSet<&str> = self.view.parts.iter().map(|seen| seen.path.as_ref()).collect();
-        let (mut done, mut done_parts) = (HashSet::new(), HashSet::new());
+        let mut done = HashSet::new();
         let mut waiting: HashSet<PackId> = HashSet::new();
         for pack in self.due.iter().flat_map(|mark| &mark.packs).copied().filter(|pack| done.insert(*pack)) {
             let size_bytes = packs.get(&pack).map(|pack| pack.size_bytes).or_else(|| unreadable.get(&pack).copied());
@@ -196,6 +216,15 @@ impl Judge<'_> {
                 _ => decision.objects.push(planned(PruneAction::Unmark, object, size_bytes, PruneReason::Needed)),
             }
         }
+        waiting
+    }
+
+    /// Looks again at marked parts. Answers those that have to wait.
+    fn due_parts(&self, writers: &[Writer], decision: &mut Decision) -> HashSet<&str> {
+        let unneeded: HashMap<String, u64> =
+            self.needs.needs.unneeded.iter().map(|(seen, _)| (seen.path.to_string(), seen.size_bytes)).collect();
+        let there: HashSet<&str> = self.view.parts.iter().map(|seen| seen.path.as_ref()).collect();
+        let mut done_parts = HashSet::new();
         let mut waiting_parts: HashSet<&str> = HashSet::new();
         for part in self.due.iter().flat_map(|mark| &mark.parts).filter(|part| done_parts.insert(part.as_str())) {
             let writer = writers.iter().find(|writer| !writer.honoured_parts.contains(part));
@@ -215,21 +244,7 @@ impl Judge<'_> {
                 }
             }
         }
-        let waits = |mark: &&Mark| {
-            mark.packs.iter().any(|pack| waiting.contains(pack))
-                || mark.parts.iter().any(|part| waiting_parts.contains(part.as_str()))
-        };
-        decision.finished_marks = self.due.iter().filter(|mark| !waits(mark)).map(|mark| mark.id).collect();
-        for listed in &self.view.marks.list {
-            let due = self.due.iter().any(|mark| mark.id == listed.mark.id);
-            if listed.mark.state == MarkState::Marked && !due {
-                for pack in &listed.mark.packs {
-                    let size_bytes = packs.get(pack).map(|pack| pack.size_bytes).unwrap_or_default();
-                    let object = layout::pack_path(pack).to_string();
-                    decision.objects.push(planned(PruneAction::Wait, object, size_bytes, PruneReason::InFence));
-                }
-            }
-        }
+        waiting_parts
     }
 
     /// Roots, receipts, parts and tombstones of withdrawn backups.
