@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use longshore_model::BackupId;
+use longshore_model::{BackupId, SystemClock};
 use longshore_tests::{binary, copy_tree, sample_cluster, skipped};
 use longshore_vault::testing::{long, seeds};
-use longshore_vault::{Keys, Vault, VaultError, VerifyLevel, VerifyOptions};
+use longshore_vault::{Keys, PruneOptions, Vault, VaultError, VerifyLevel, VerifyOptions, prune};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 
@@ -30,6 +30,8 @@ struct Place {
     lines: usize,
     /// Backups by the order in which they were made.
     backups: Vec<BackupId>,
+    /// Backups that were deleted: from when on they need not be there, and from when on they must not.
+    deleted: Vec<(BackupId, usize, usize)>,
 }
 
 impl Place {
@@ -43,7 +45,7 @@ impl Place {
         }
         std::fs::create_dir(folder.path().join("disk")).unwrap();
         copy_tree(&sample_cluster(), &folder.path().join("sample.db"));
-        Some(Self { folder, calls: Vec::new(), lines: 0, backups: Vec::new() })
+        Some(Self { folder, calls: Vec::new(), lines: 0, backups: Vec::new(), deleted: Vec::new() })
     }
 
     fn disk(&self) -> PathBuf {
@@ -83,6 +85,36 @@ impl Place {
         self.backups.push(outcome["backupId"].as_str().unwrap().parse().unwrap());
     }
 
+    fn delete(&mut self, number: usize) {
+        let (id, began) = (self.backups[number].clone(), self.lines);
+        self.run(&["delete", id.as_str(), "--vault", "vault"]);
+        let said = self.replay(&|_| false).said.last().expect("a deletion says what it did").0;
+        self.deleted.push((id, began, said));
+    }
+
+    fn prune(&mut self) -> String {
+        self.run(&[
+            "prune",
+            "--vault",
+            "vault",
+            "--fence",
+            "0s",
+            "--minimum-age",
+            "0s",
+            "--compact-below",
+            "95",
+            "--json",
+        ])
+    }
+
+    /// Which backups must be there after a cut at this moment, and which must not.
+    fn expected(&self, said: &str, moment: usize) -> (Vec<&BackupId>, Vec<&BackupId>) {
+        let reported = self.backups.iter().filter(|id| said.contains(id.as_str()));
+        let deleted = |id: &&BackupId| self.deleted.iter().any(|(one, began, _)| one == *id && *began <= moment);
+        let gone = self.deleted.iter().filter(|(_, _, said)| *said <= moment).map(|(id, ..)| id);
+        (reported.filter(|id| !deleted(id)).collect(), gone.collect())
+    }
+
     fn replay(&self, drops: &dyn Fn(&Path) -> bool) -> Disk {
         Disk::replay(&self.disk(), &self.calls, drops)
     }
@@ -119,12 +151,27 @@ async fn vault_of(image: &Image) -> Result<Vault, VaultError> {
 }
 
 /// Says what is wrong with a vault after a cut.
-async fn vault_fault(image: &Image, reported: &[&BackupId]) -> Option<String> {
+async fn vault_fault(image: &Image, reported: &[&BackupId], gone: &[&BackupId], prunes: bool) -> Option<String> {
     let vault = match vault_of(image).await {
         Ok(vault) => vault,
         Err(VaultError::Empty { .. }) if reported.is_empty() => return None,
         Err(error) => return Some(error.to_string()),
     };
+    let fault = fault_now(&vault, reported, gone).await;
+    if fault.is_some() || !prunes {
+        return fault;
+    }
+    // Whoever prunes next must be able to go on with what is left, and must not lose anything either.
+    let options = PruneOptions { fence_ms: 0, minimum_age_ms: 0, ..PruneOptions::default() };
+    for run in 0..2 {
+        if let Err(error) = prune(std::slice::from_ref(&vault), &options, &SystemClock, [run; 16]).await {
+            return Some(format!("the next prune: {error}"));
+        }
+    }
+    fault_now(&vault, reported, gone).await.map(|fault| format!("after the next prunes: {fault}"))
+}
+
+async fn fault_now(vault: &Vault, reported: &[&BackupId], gone: &[&BackupId]) -> Option<String> {
     let listing = match vault.list_backups().await {
         Ok(listing) => listing,
         Err(error) => return Some(error.to_string()),
@@ -135,6 +182,9 @@ async fn vault_fault(image: &Image, reported: &[&BackupId]) -> Option<String> {
     let there: BTreeSet<&BackupId> = listing.backups.iter().map(|backup| &backup.root.backup_id).collect();
     if let Some(missing) = reported.iter().find(|id| !there.contains(**id)) {
         return Some(format!("{missing} was reported and is not there"));
+    }
+    if let Some(back) = gone.iter().find(|id| there.contains(**id)) {
+        return Some(format!("{back} was reported as deleted and is there"));
     }
     for id in there {
         let whole = async {
@@ -156,12 +206,12 @@ async fn cut_vault(place: &Place, disk: &Disk) -> Result<usize, String> {
     for luck in lucks() {
         for moment in &disk.moments {
             let said = said_by(disk, *moment);
-            let reported: Vec<&BackupId> = place.backups.iter().filter(|id| said.contains(id.as_str())).collect();
+            let (reported, gone) = place.expected(&said, *moment);
             let image = disk.after_cut(*moment, luck);
-            if !seen.insert((image_digest(&image), reported.len())) {
+            if !seen.insert((image_digest(&image), reported.len(), gone.len())) {
                 continue;
             }
-            if let Some(fault) = vault_fault(&image, &reported).await {
+            if let Some(fault) = vault_fault(&image, &reported, &gone, !place.deleted.is_empty()).await {
                 return Err(format!("cut at {moment}, {luck:?}: {fault}"));
             }
         }
@@ -205,6 +255,43 @@ async fn what_was_reported_as_backed_up_survives_a_power_cut_at_any_moment() {
     assert!(cut_vault(&place, &header).await.is_err());
     let roots = place.replay(&|path| path == vault);
     assert!(cut_vault(&place, &roots).await.is_err(), "the vault's own folder");
+}
+
+#[tokio::test]
+async fn what_a_prune_leaves_survives_a_power_cut_at_any_moment() {
+    let Some(mut place) = Place::new() else { return };
+    place.back_up(&["recent_searches", "handbook.postgres_commands"]);
+    place.back_up(&["recent_searches"]);
+    place.delete(0);
+    let first = place.prune();
+    assert!(first.contains("\"action\": \"compact\""), "the pack that both share is rewritten: {first}");
+    let second = place.prune();
+    assert!(second.contains("\"action\": \"delete\""), "{second}");
+    let disk = place.replay(&|_| false);
+    let disks = cut_vault(&place, &disk).await.unwrap();
+    assert!(disks > 80, "{disks}");
+
+    // The pack that was written anew must be durable, bytes and name, before the old one goes; and a tombstone before the
+    // deletion is reported. Backups sync packs too, so only syncs of what the prune wrote are left out.
+    let vault = place.disk().join("vault");
+    let packs = below(&disk.after_cut(usize::MAX, Luck::Everything), "vault/packs").map(|(path, _)| path).collect();
+    let packs: Vec<String> = packs;
+    assert!(!packs.is_empty());
+    let rewritten = |path: &Path| {
+        let inside = path.strip_prefix(vault.join("packs")).ok().map(|path| path.to_string_lossy().into_owned());
+        inside.is_some_and(|inside| packs.iter().any(|pack| inside.starts_with(pack)))
+    };
+    let its_folder = |path: &Path| packs.iter().any(|pack| vault.join("packs").join(pack).parent() == Some(path));
+    let tombstones = |path: &Path| path == vault.join("withdrawn");
+    let without = [
+        ("bytes", place.replay(&rewritten)),
+        ("names", place.replay(&its_folder)),
+        ("tombstones", place.replay(&tombstones)),
+    ];
+    for (what, without) in without {
+        assert!(without.synced.len() < disk.synced.len(), "{what}: nothing was left out");
+        assert!(cut_vault(&place, &without).await.is_err(), "{what}: a missing sync was not found");
+    }
 }
 
 /// Folders that hold a collection: those with a schema in them.

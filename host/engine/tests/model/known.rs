@@ -1,13 +1,14 @@
 //! What the model knows of a backup, and what is read back to compare it with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use longshore_engine::EngineError;
+use longshore_engine::{EngineError, OpenedBackup, RegionVaults};
 use longshore_model::{BackupId, JobId};
 use longshore_vault::testing::SeededRandom;
-use longshore_vault::{Vault, VaultError, digest_of};
+use longshore_vault::{Reader, Vault, VaultError, digest_of};
 
 use crate::cluster::{Content, MadeCluster};
+use crate::script::COLLECTIONS;
 
 /// What the user was told about a piece of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,14 +32,28 @@ pub(crate) struct Known {
     pub(crate) attempts: Vec<[Content; 2]>,
     pub(crate) copies: BTreeMap<usize, Told>,
     pub(crate) deleted: Option<Told>,
+    /// Collections that were erased from it.
+    pub(crate) erased: BTreeMap<String, Told>,
 }
 
 impl Known {
-    pub(crate) fn may_hold(&self, content: &Content) -> bool {
+    /// Whether this is what it may hold. `erasing` are collections that are being erased right now.
+    pub(crate) fn may_hold(&self, content: &Content, erasing: &BTreeSet<String>) -> bool {
+        let erased = |name: &String| self.erased.get(name) == Some(&Told::Done);
+        let may_lack = |name: &String| self.erased.contains_key(name) || erasing.contains(name);
+        !content.keys().any(erased)
+            && self.attempts.iter().any(|[before, after]| {
+                let is_of = |(name, files)| before.get(name) == Some(files) || after.get(name) == Some(files);
+                let stayed = before.keys().filter(|name| after.contains_key(*name));
+                content.iter().all(is_of) && stayed.into_iter().all(|name| content.contains_key(name) || may_lack(name))
+            })
+    }
+
+    /// Whether everything it held may be erased: then it is nowhere but in its home.
+    pub(crate) fn may_be_empty(&self) -> bool {
         self.attempts.iter().any(|[before, after]| {
-            let is_of = |(name, files)| before.get(name) == Some(files) || after.get(name) == Some(files);
             let stayed = before.keys().filter(|name| after.contains_key(*name));
-            content.iter().all(is_of) && stayed.into_iter().all(|name| content.contains_key(name))
+            stayed.into_iter().all(|name| self.erased.contains_key(name))
         })
     }
 }
@@ -52,31 +67,45 @@ pub(crate) fn told<T>(result: Result<T, EngineError>) -> Told {
     }
 }
 
-/// Reads what a vault holds of a backup, checking every digest on the way; `None` when all of it is elsewhere.
-pub(crate) async fn read(
-    vault: &Vault,
-    reader: &longshore_vault::Reader,
-    id: &BackupId,
-) -> Result<Option<Content>, VaultError> {
-    let loaded = vault.load_backup(id).await?;
+/// Reads what a vault alone holds of a backup, checking every digest on the way; `None` when all of it is elsewhere. No
+/// manifest of it may name what was erased from it.
+pub(crate) async fn read(vault: &Vault, reader: &Reader, known: &Known) -> Result<Option<Content>, String> {
+    let loaded = vault.load_backup(&known.id).await.map_err(|error| error.to_string())?;
     if loaded.part.is_none() {
         return Ok(None);
     }
-    let part = vault.load_part_of(&loaded).await?;
+    let alone = RegionVaults::of([vault.clone()]).map_err(|error| error.to_string())?;
+    let opened = OpenedBackup::find(&alone, None, &known.id).await.map_err(|error| error.to_string())?;
+    names_nothing_erased(&opened, known)?;
     let mut content = Content::new();
-    for (files, sealed) in part.collections()? {
+    for opened in opened.collections().map_err(|error| error.to_string())? {
         let mut collection = BTreeMap::new();
-        for (entry, name) in files.files.iter().zip(&sealed.files) {
+        for (entry, name) in opened.files.files.iter().zip(&opened.sealed.files) {
             let mut bytes = Vec::new();
-            for piece in reader.file_pieces(entry)? {
-                bytes.extend_from_slice(&reader.read_blob(&piece.blob).await?);
+            for piece in reader.file_pieces(entry).map_err(|error| error.to_string())? {
+                bytes.extend_from_slice(&reader.read_blob(&piece.blob).await.map_err(|error| error.to_string())?);
             }
-            assert_eq!(digest_of(&bytes), name.digest, "{}", name.path);
+            if digest_of(&bytes) != name.digest {
+                return Err(format!("{} has other bytes than its part says", name.path));
+            }
             collection.insert(name.path.clone(), bytes);
         }
-        content.insert(sealed.name.collection.clone(), collection);
+        content.insert(opened.sealed.name.collection.clone(), collection);
     }
     Ok(Some(content))
+}
+
+fn names_nothing_erased(opened: &OpenedBackup, known: &Known) -> Result<(), String> {
+    let mut texts = vec![serde_json::to_string(opened.sealed().map_err(|error| error.to_string())?).unwrap()];
+    for part in &opened.parts {
+        texts.push(serde_json::to_string(part.part.sealed.open().map_err(|error| error.to_string())?).unwrap());
+    }
+    for name in known.erased.iter().filter(|(_, told)| **told == Told::Done).map(|(name, _)| name) {
+        if let Some(text) = texts.iter().find(|text| text.contains(name.as_str())) {
+            return Err(format!("{name} was erased and is named: {text}"));
+        }
+    }
+    Ok(())
 }
 
 /// Changes a cluster: new files, files of the same name with other bytes, bytes that other clusters have too, dropped
@@ -84,7 +113,7 @@ pub(crate) async fn read(
 pub(crate) fn change(cluster: &MadeCluster, seed: u64) {
     let mut random = SeededRandom::new(seed);
     for _ in 0..2 + random.below(4) {
-        let collection = ["articles", "images", "users"][usize::try_from(random.below(3)).unwrap()];
+        let collection = COLLECTIONS[usize::try_from(random.below(3)).unwrap()];
         // Few different contents, so that clusters and times share them.
         let content = 1 + random.below(40);
         let bytes = SeededRandom::new(content).bytes(usize::try_from((content % 16) * 397).unwrap());

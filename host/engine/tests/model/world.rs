@@ -9,26 +9,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use futures::{FutureExt, TryStreamExt};
-use longshore_engine::{
-    BackupRequest, ClusterTarget, CopyRequest, EngineError, Limits, OpenedBackup, Random, RegionVaults, RestoreScope,
-    RunContext, RunPolicy, copy_backup, plan_backup, plan_restore, run_backup, run_restore, standard_policies,
-};
-use longshore_model::{BackupId, Clock, JobId, Region, RegionId, RestoredLoadState, Timestamp};
+use futures::FutureExt;
+use longshore_engine::{EngineError, Limits, Random, RunContext, RunPolicy, standard_policies};
+use longshore_model::{BackupId, JobId, Region, RegionId, Timestamp};
 use longshore_policy::{Guardrails, PolicySet};
 use longshore_sandbox::{Sandbox, SandboxConfig};
 use longshore_vault::testing::{Effect, Fault, FaultStore, SeededRandom, TestClock, TimedStore};
-use longshore_vault::{PruneOptions, Vault, VaultError, VaultOptions, Withdrawal, prune};
+use longshore_vault::{Encryption, Keys, NamedRecipient, ReaderKey, Vault, VaultOptions, WriterKey};
+use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use object_store::{ObjectMeta, ObjectStore};
 use tokio::sync::Semaphore;
 
-use crate::cluster::{Content, MadeCluster, MadeTarget};
-use crate::known::{Known, Told, change, read, told};
-use crate::script::{Action, CLUSTERS, REGIONS, Step, crashes};
+use crate::cluster::{Content, MadeCluster};
+use crate::hurt::Hurt;
+use crate::known::{Known, Told, change};
+use crate::script::{Action, CLUSTERS, COLLECTIONS, REGIONS, Step, crashes, is_stale};
 
+/// Files are split into pieces of so many bytes.
+pub(crate) const SPLIT_BYTES: usize = 1024;
 const START: i64 = 1_722_358_190_000;
-const HOUR_MS: i64 = 3_600_000;
 
 /// Randomness that follows from the script's seed.
 struct Drawn(Mutex<SeededRandom>);
@@ -47,48 +46,117 @@ fn policies() -> Arc<PolicySet> {
     Arc::clone(SET.get_or_init(load))
 }
 
-fn region(number: usize) -> RegionId {
+pub(crate) fn region(number: usize) -> RegionId {
     REGIONS[number].parse().unwrap()
 }
 
+/// Whether nothing runs meanwhile that an action must not survive: a prune must be no reason to fail, unless it comes when
+/// the pin of a job that stood still for a day has lapsed.
+fn is_left_alone(step: &Step) -> bool {
+    match (step.action, step.meanwhile.as_ref().map(|(_, other)| *other)) {
+        (_, None) => true,
+        (Some(Action::Heal { .. }), _) => false,
+        (_, Some(other)) => matches!(other, Action::Prune { .. } | Action::Sweep { hours: 2 }),
+    }
+}
+
+/// A vault as the two kinds of hosts have it open.
+struct Opened {
+    /// With the writer key alone.
+    host: Vault,
+    /// With the reader key.
+    owner: Vault,
+    /// With the reader key, over the store without faults.
+    seen: Vault,
+}
+
+/// What was met, and how often.
+pub(crate) type Tally = BTreeMap<String, u64>;
+
 pub(crate) struct World {
-    clock: TestClock,
+    pub(crate) clock: TestClock,
     faults: FaultStore,
-    stores: Vec<Arc<dyn ObjectStore>>,
-    vaults: Vec<Vault>,
-    clusters: Vec<MadeCluster>,
-    policy: RunPolicy,
-    context: RunContext,
-    known: Vec<Known>,
+    /// The stores without faults: what is really there.
+    pub(crate) stores: Vec<Arc<dyn ObjectStore>>,
+    /// The vaults as a host has them that makes backups: in an encrypted world it can read nothing.
+    pub(crate) hosts: Vec<Vault>,
+    /// The vaults as their owner has them, who can read everything.
+    pub(crate) owners: Vec<Vault>,
+    /// The vaults as they are looked at for comparing: no faults, and nothing is counted.
+    pub(crate) seen: Vec<Vault>,
+    pub(crate) clusters: Vec<MadeCluster>,
+    pub(crate) policy: RunPolicy,
+    pub(crate) context: RunContext,
+    pub(crate) known: Vec<Known>,
+    /// Backups that were there when the step began.
+    pub(crate) visible: BTreeSet<BackupId>,
     /// The last error of this step that a user would see.
-    heard: RefCell<Option<String>>,
+    pub(crate) heard: RefCell<Option<String>>,
+    /// What this step damaged.
+    pub(crate) hurt: RefCell<Option<Hurt>>,
+    /// How often what was to be tried was really met.
+    pub(crate) tally: Tally,
+    /// What this step erases: cluster and collection.
+    pub(crate) erasing: BTreeSet<(usize, String)>,
 }
 
 /// What an action came to, before the model takes it over.
-enum Outcome {
+pub(crate) enum Outcome {
     Nothing,
     BackUp { id: BackupId, job: JobId, cluster: usize, seen: [Content; 2], told: Told },
     Again { backup: usize, seen: [Content; 2], told: Told },
     CopyTo { backup: usize, region: usize, told: Told },
     Delete { backup: usize, told: Told },
+    Erase { cluster: usize, collection: usize, told: Told },
+}
+
+/// Makes a vault and opens it as the hosts do, through `faults`, and as it really is, through `store`.
+async fn make_vault(faults: &FaultStore, store: &Arc<dyn ObjectStore>, options: VaultOptions) -> Opened {
+    let limits = longshore_vault::Limits {
+        split_bytes: SPLIT_BYTES,
+        pack_target_bytes: 4 * 1024,
+        ..longshore_vault::Limits::DEFAULT
+    };
+    let (mut writes, mut reads) = (Keys::none(), Keys::none());
+    if options.encryption != Encryption::None {
+        writes = writes.with_writer(WriterKey::new(options.id_key.clone()));
+        reads = writes.clone().with_reader(reader_key());
+    }
+    Vault::init(Arc::clone(store), options).await.unwrap();
+    let open = async |store, keys: &Keys| Vault::open(store, keys).await.unwrap().with_limits(limits);
+    let host = open(faults.store(), &writes).await;
+    let (owner, seen) = (open(faults.store(), &reads).await, open(Arc::clone(store), &reads).await);
+    assert!(owner.is_readable() && seen.is_readable() && host.is_readable() != host.is_encrypted());
+    Opened { host, owner, seen }
+}
+
+/// The same in all worlds: making one takes longer than a step.
+fn reader_key() -> ReaderKey {
+    static KEY: OnceLock<ReaderKey> = OnceLock::new();
+    KEY.get_or_init(ReaderKey::generate).clone()
+}
+
+fn encryption() -> Encryption {
+    let (recipient, added) = (reader_key().to_recipient(), Timestamp::from_millis(START));
+    Encryption::Age1 { recipients: vec![NamedRecipient { name: "recovery key".to_owned(), recipient, added }] }
 }
 
 impl World {
-    pub(crate) async fn new() -> Self {
+    pub(crate) async fn new(encrypted: bool) -> Self {
         let clock = TestClock::new(Timestamp::from_millis(START));
-        let store = || Arc::new(TimedStore::new(Arc::new(InMemory::new()), clock.clone()));
-        let home = FaultStore::new(store());
-        let faults = [home.clone(), home.beside(store(), "us/")];
-        let mut vaults: Vec<Vault> = Vec::new();
-        for (number, store) in faults.iter().enumerate() {
-            let key = vaults.first().map(|vault| vault.id_key().unwrap().clone());
+        let store = || -> Arc<dyn ObjectStore> { Arc::new(TimedStore::new(Arc::new(InMemory::new()), clock.clone())) };
+        let stores = vec![store(), store()];
+        let home = FaultStore::new(Arc::clone(&stores[0]));
+        let faults = [home.clone(), home.beside(Arc::clone(&stores[1]), "us/")];
+        let (mut hosts, mut owners, mut seen): (Vec<Vault>, Vec<Vault>, Vec<Vault>) = Default::default();
+        for (number, (faults, store)) in faults.iter().zip(&stores).enumerate() {
+            let key = owners.first().map(|vault| vault.id_key().unwrap().clone());
             let options = VaultOptions::random("proj-test".parse().unwrap(), region(number), key).unwrap();
-            let limits = longshore_vault::Limits {
-                split_bytes: 1024,
-                pack_target_bytes: 4 * 1024,
-                ..longshore_vault::Limits::DEFAULT
-            };
-            vaults.push(Vault::init(store.store(), options).await.unwrap().with_limits(limits));
+            let encryption = if encrypted { encryption() } else { Encryption::None };
+            let opened = make_vault(faults, store, VaultOptions { encryption, ..options }).await;
+            hosts.push(opened.host);
+            owners.push(opened.owner);
+            seen.push(opened.seen);
         }
         let regions = (0..REGIONS.len()).map(|number| Region {
             id: region(number),
@@ -106,45 +174,81 @@ impl World {
         for (number, cluster) in clusters.iter().enumerate() {
             change(cluster, number as u64);
         }
-        let stores = faults.iter().map(FaultStore::store).collect();
         Self {
             clock,
             faults: home,
             stores,
-            vaults,
+            hosts,
+            owners,
+            seen,
             clusters,
             policy,
             context,
             known: Vec::new(),
+            visible: BTreeSet::new(),
             heard: RefCell::default(),
+            hurt: RefCell::default(),
+            tally: Tally::new(),
+            erasing: BTreeSet::new(),
         }
+    }
+
+    /// Moves the clock on. Listings lag by less than that.
+    pub(crate) fn advance_ms(&self, milliseconds: i64) {
+        self.clock.advance_ms(milliseconds);
+        self.faults.settle();
     }
 
     /// Does one step, takes it over into the model, and compares.
     pub(crate) async fn step(&mut self, step: &Step) -> Result<(), String> {
         let Some(action) = step.action else { return Ok(()) };
         let crashed = crashes(&step.plan);
-        let disturbed = step.meanwhile.is_some() || !step.plan.0.is_empty();
-        let must_succeed = !disturbed && self.must_succeed(action);
+        let must_succeed = step.plan.0.is_empty() && is_left_alone(step) && self.must_succeed(action);
         self.heard.take();
+        self.erasing = [Some(action), step.meanwhile.as_ref().map(|(_, other)| *other)]
+            .into_iter()
+            .flatten()
+            .filter_map(|action| match action {
+                Action::Erase { cluster, collection } => Some((cluster, COLLECTIONS[collection].to_owned())),
+                _ => None,
+            })
+            .collect();
         let (first, second) = match &step.meanwhile {
             None => {
                 self.faults.plan(step.plan.0.clone());
                 (self.guarded(action).await?, Outcome::Nothing)
             }
-            Some((at, other)) => self.interleaved(action, at, *other).await?,
+            Some((at, other)) => self.interleaved(action, at, *other, &step.plan.0).await?,
         };
         if std::env::var_os("LONGSHORE_SCRIPT").is_some() {
             let (operations, fired) = (self.faults.operations(), self.faults.fired());
             eprintln!("{step}: {operations} operations, {fired} faults, heard {:?}", self.heard.borrow());
         }
+        self.count(step.plan.0.iter().any(is_stale));
         self.faults.plan(Vec::new());
         if let Some(error) = self.heard.take().filter(|_| must_succeed) {
-            return Err(format!("nothing disturbs it, and it fails: {error}"));
+            return Err(format!("nothing may disturb it, and it fails: {error}"));
         }
-        self.take_over(first, crashed);
-        self.take_over(second, false);
-        self.check().await
+        let lagged = step.plan.0.iter().any(is_stale);
+        self.take_over(first, crashed, lagged);
+        self.take_over(second, false, lagged);
+        if let Some(hurt) = self.hurt.take() {
+            self.healed(&hurt, step.meanwhile.is_some()).await?;
+        }
+        self.erasing.clear();
+        self.visible = self.check().await?;
+        Ok(())
+    }
+
+    fn count(&mut self, lagged: bool) {
+        let mut met = vec![if self.owners[0].is_encrypted() { "encrypted steps" } else { "plain steps" }.to_owned()];
+        if lagged && self.faults.fired() > self.faults.waited() {
+            met.push("steps with listings that lagged".to_owned());
+        }
+        if let Some(hurt) = self.hurt.borrow().as_ref() {
+            met.push(format!("heals of {}", hurt.kind()));
+        }
+        met.into_iter().for_each(|what| *self.tally.entry(what).or_default() += 1);
     }
 
     /// Whether an action that nothing disturbs has no reason to fail, whatever happened before.
@@ -160,31 +264,31 @@ impl World {
         }
     }
 
-    /// What a user hears of a result; the error is kept.
-    fn told<T>(&self, result: Result<T, EngineError>) -> Told {
-        if let Err(error) = &result {
-            *self.heard.borrow_mut() = Some(error.to_string());
-        }
-        told(result)
-    }
-
     /// A panic is a finding, as is a step that does not end.
     async fn guarded(&self, action: Action) -> Result<Outcome, String> {
-        let long = std::time::Duration::from_secs(20);
+        let long = std::time::Duration::from_secs(60);
         match tokio::time::timeout(long, AssertUnwindSafe(self.act(action)).catch_unwind()).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(panic)) => {
-                let text = panic.downcast_ref::<String>().cloned();
-                Err(format!("a panic: {}", text.unwrap_or_else(|| "without words".to_owned())))
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+                Err(format!("a panic: {}", text.unwrap_or("without words")))
             }
             Err(_) => Err("it hangs".to_owned()),
         }
     }
 
-    /// Runs `first` up to its operation at `at`, then `other` to its end, then the rest of `first`.
-    async fn interleaved(&self, first: Action, at: &Fault, other: Action) -> Result<(Outcome, Outcome), String> {
+    /// Runs `first` up to its operation at `at`, then `other` to its end, then the rest of `first`; all under `faults`.
+    async fn interleaved(
+        &self,
+        first: Action,
+        at: &Fault,
+        other: Action,
+        faults: &[Fault],
+    ) -> Result<(Outcome, Outcome), String> {
         let gate = Arc::new(Semaphore::new(0));
-        self.faults.plan(vec![Fault { effect: Effect::Wait(Arc::clone(&gate)), ..at.clone() }]);
+        let waits = Fault { effect: Effect::Wait(Arc::clone(&gate)), ..at.clone() };
+        self.faults.plan(std::iter::once(waits).chain(faults.iter().cloned()).collect());
         let ended = Cell::new(false);
         let one = async {
             let outcome = self.guarded(first).await;
@@ -192,12 +296,12 @@ impl World {
             outcome
         };
         let another = async {
-            while self.faults.fired() == 0 && !ended.get() {
+            while self.faults.waited() == 0 && !ended.get() {
                 tokio::task::yield_now().await;
             }
-            if self.faults.fired() == 0 {
+            if self.faults.waited() == 0 {
                 // It ended before: nobody is to stand still any more.
-                self.faults.plan(Vec::new());
+                self.faults.plan(faults.to_vec());
             }
             let outcome = self.guarded(other).await;
             gate.add_permits(1);
@@ -207,189 +311,9 @@ impl World {
         Ok((one?, another?))
     }
 
-    /// A set of vaults for one job, so that nothing is kept from an earlier one.
-    fn all_vaults(&self) -> RegionVaults {
-        RegionVaults::of(self.vaults.iter().cloned()).unwrap()
-    }
-
-    fn draw<const N: usize>(&self) -> [u8; N] {
-        let mut bytes = [0; N];
-        self.context.random.fill(&mut bytes).unwrap();
-        bytes
-    }
-
-    fn number(&self, backup: usize) -> Option<usize> {
-        backup.checked_rem(self.known.len())
-    }
-
-    async fn act(&self, action: Action) -> Result<Outcome, String> {
-        Ok(match action {
-            Action::Change { cluster, seed } => {
-                change(&self.clusters[cluster], seed);
-                Outcome::Nothing
-            }
-            Action::Advance { hours } => {
-                self.clock.advance_ms(i64::try_from(hours).unwrap() * HOUR_MS);
-                Outcome::Nothing
-            }
-            Action::BackUp { cluster } => self.back_up(cluster).await,
-            Action::Again { backup } => self.again(backup).await,
-            Action::CopyTo { backup, region } => self.copy(backup, region).await,
-            Action::Restore { backup, region } => self.restore(backup, region).await?,
-            Action::Delete { backup } => self.delete(backup).await,
-            Action::Sweep { hours } => {
-                for hours in [hours, 2, 0] {
-                    if let Err(error) = self.prune(&self.vaults).await {
-                        *self.heard.borrow_mut() = Some(error.to_string());
-                    }
-                    self.clock.advance_ms(i64::try_from(hours).unwrap() * HOUR_MS);
-                }
-                Outcome::Nothing
-            }
-            Action::Prune { region } => {
-                // What a prune says is not judged here; what it left is.
-                let vaults = region.map_or(self.vaults.clone(), |region| vec![self.vaults[region].clone()]);
-                if let Err(error) = self.prune(&vaults).await {
-                    *self.heard.borrow_mut() = Some(error.to_string());
-                }
-                Outcome::Nothing
-            }
-        })
-    }
-
-    async fn run_backup(&self, cluster: usize, id: &BackupId, job: &JobId, token: u64) -> Told {
-        let context = self.context.for_another_job();
-        let target = ClusterTarget {
-            id: format!("in01-{}", CLUSTERS[cluster]).parse().unwrap(),
-            name: CLUSTERS[cluster].to_owned(),
-            project_id: "proj-test".parse().unwrap(),
-            home_region: region(cluster),
-            labels: BTreeMap::new(),
-        };
-        let request = BackupRequest::manual(target, Vec::new(), &context).unwrap();
-        let request = BackupRequest { backup_id: id.clone(), job_id: job.clone(), fencing_token: token, ..request };
-        let (source, vaults) = (&self.clusters[cluster], self.all_vaults());
-        let run = async {
-            let plan = plan_backup(request, source, &self.policy, &vaults, &context).await?;
-            run_backup(plan, source, &vaults, &context).await
-        };
-        self.told(run.await)
-    }
-
-    async fn back_up(&self, cluster: usize) -> Outcome {
-        let (id, job) = (BackupId::from_random(self.draw()), JobId::from_random(self.draw()));
-        let before = self.clusters[cluster].content();
-        let told = self.run_backup(cluster, &id, &job, 1).await;
-        let seen = [before, self.clusters[cluster].content()];
-        Outcome::BackUp { id, job, cluster, seen, told }
-    }
-
-    /// What a host does with a job whose host died: what was committed counts, or else it is done again.
-    async fn again(&self, backup: usize) -> Outcome {
-        let Some(backup) = self.number(backup) else { return Outcome::Nothing };
-        let known = &self.known[backup];
-        if known.told == Told::Done || known.deleted.is_some() {
-            return Outcome::Nothing;
-        }
-        let before = self.clusters[known.cluster].content();
-        let told = match OpenedBackup::find(&self.all_vaults(), Some(&region(known.cluster)), &known.id).await {
-            Ok(_) => Told::Done,
-            Err(EngineError::NotFound { .. }) => {
-                self.run_backup(known.cluster, &known.id, &known.job, known.token + 1).await
-            }
-            Err(error) => self.told::<()>(Err(error)),
-        };
-        let seen = [before, self.clusters[known.cluster].content()];
-        Outcome::Again { backup, seen, told }
-    }
-
-    async fn copy(&self, backup: usize, to: usize) -> Outcome {
-        let Some(backup) = self.number(backup) else { return Outcome::Nothing };
-        let known = &self.known[backup];
-        if known.cluster == to {
-            return Outcome::Nothing;
-        }
-        let request = CopyRequest {
-            job_id: JobId::from_random(self.draw()),
-            fencing_token: 1,
-            backup_id: known.id.clone(),
-            home: region(known.cluster),
-            to: region(to),
-            collections: Vec::new(),
-        };
-        let told = self.told(copy_backup(&request, &self.all_vaults(), &self.context.for_another_job()).await);
-        Outcome::CopyTo { backup, region: to, told }
-    }
-
-    async fn delete(&self, backup: usize) -> Outcome {
-        let Some(backup) = self.number(backup) else { return Outcome::Nothing };
-        let known = &self.known[backup];
-        let withdrawal = Withdrawal { time: self.clock.now(), by: "a user".to_owned(), job_id: None };
-        let told = self.told(self.all_vaults().delete_backup(&region(known.cluster), &known.id, &withdrawal).await);
-        Outcome::Delete { backup, told }
-    }
-
-    /// Restores; an error is an answer, other bytes are not.
-    async fn restore(&self, backup: usize, from: Option<usize>) -> Result<Outcome, String> {
-        let Some(backup) = self.number(backup) else { return Ok(Outcome::Nothing) };
-        let known = &self.known[backup];
-        let vaults = match from {
-            None => self.all_vaults(),
-            Some(from) => RegionVaults::of([self.vaults[from].clone()]).unwrap(),
-        };
-        let target = MadeTarget::default();
-        let context = self.context.for_another_job();
-        let run = async {
-            let scope = RestoreScope::WholeCluster(RestoredLoadState::Keep);
-            let plan = plan_restore(&vaults, None, &known.id, scope).await?;
-            run_restore(plan, &target, &context).await
-        };
-        match run.await {
-            Ok(_) if target.restored().is_some_and(|content| known.may_hold(&content)) => Ok(Outcome::Nothing),
-            Ok(_) => Err(format!("{} was restored with other bytes than were backed up", known.id)),
-            Err(error) => {
-                *self.heard.borrow_mut() = Some(error.to_string());
-                Ok(Outcome::Nothing)
-            }
-        }
-    }
-
-    /// A prune that spares nothing for its age: what protects a job is its pin, not luck.
-    async fn prune(&self, vaults: &[Vault]) -> Result<(), VaultError> {
-        let options = PruneOptions { minimum_age_ms: 0, ..PruneOptions::default() };
-        prune(vaults, &options, &self.clock, self.draw()).await.map(|_| ())
-    }
-
-    /// The end of a script: when everything was deleted and nothing runs, two prunes past the fence leave nothing. Pins
-    /// of jobs that crashed must have lapsed before, and tombstones stay one fence longer.
-    pub(crate) async fn nothing_is_left(&mut self) -> Result<(), String> {
-        for backup in 0..self.known.len() {
-            let deleted = self.delete(backup).await;
-            self.take_over(deleted, false);
-        }
-        self.check().await?;
-        self.clock.advance_ms(30 * HOUR_MS);
-        for _ in 0..4 {
-            self.prune(&self.vaults).await.map_err(|error| format!("the last prunes: {error}"))?;
-            self.clock.advance_ms(2 * HOUR_MS);
-        }
-        for store in &self.stores {
-            let listed: Vec<ObjectMeta> = store.list(None).try_collect().await.map_err(|error| error.to_string())?;
-            let left: Vec<String> = listed
-                .iter()
-                .map(|meta| meta.location.to_string())
-                .filter(|key| {
-                    ["packs/", "index/", "parts/", "roots/", "receipts/"].iter().any(|folder| key.starts_with(folder))
-                })
-                .collect();
-            if !left.is_empty() {
-                return Err(format!("everything was deleted and pruned, and this is left: {left:?}"));
-            }
-        }
-        Ok(())
-    }
-
-    fn take_over(&mut self, outcome: Outcome, crashed: bool) {
+    /// `lagged`: its listings lagged. That is no excuse for a backup or a deletion, but a copy or an erasure may have been
+    /// shown an older commit.
+    pub(crate) fn take_over(&mut self, outcome: Outcome, crashed: bool, lagged: bool) {
         let heard = |told: Told| if crashed { Told::Unknown } else { told };
         match outcome {
             Outcome::Nothing => {}
@@ -402,6 +326,7 @@ impl World {
                 attempts: vec![seen],
                 copies: BTreeMap::new(),
                 deleted: None,
+                erased: BTreeMap::new(),
             }),
             Outcome::Again { backup, seen, told } => {
                 let known = &mut self.known[backup];
@@ -417,9 +342,24 @@ impl World {
                 let copy = self.known[backup].copies.entry(region).or_insert(Told::Failed);
                 *copy = match (heard(told), *copy) {
                     (Told::Failed, before) => before,
-                    (Told::Unknown, Told::Done) | (Told::Done, _) => Told::Done,
+                    (Told::Unknown, Told::Done) => Told::Done,
+                    (Told::Done, before) if lagged => before.max(Told::Unknown),
+                    (Told::Done, _) => Told::Done,
                     (Told::Unknown, _) => Told::Unknown,
                 };
+            }
+            Outcome::Erase { cluster, collection, told } => {
+                let told = if lagged { Told::Unknown } else { heard(told) };
+                for known in self.known.iter_mut().filter(|known| known.cluster == cluster) {
+                    // One that was not there when it began may have been seen, and may not.
+                    let there = self.visible.contains(&known.id);
+                    let told = if there && told == Told::Done { Told::Done } else { Told::Unknown };
+                    let erased = known.erased.entry(COLLECTIONS[collection].to_owned()).or_insert(told);
+                    *erased = told.max(*erased);
+                    if there && told == Told::Done {
+                        *self.tally.entry("collections erased from a backup".to_owned()).or_default() += 1;
+                    }
+                }
             }
             Outcome::Delete { backup, told } => {
                 let deleted = &mut self.known[backup].deleted;
@@ -430,51 +370,5 @@ impl World {
                 }));
             }
         }
-    }
-
-    /// Compares what is there with what must be there.
-    async fn check(&self) -> Result<(), String> {
-        let mut listed: Vec<BTreeSet<BackupId>> = Vec::new();
-        for vault in &self.vaults {
-            let listing = vault.list_backups().await.map_err(|error| format!("listing: {error}"))?;
-            if let Some((id, error)) = listing.damaged.first() {
-                return Err(format!("{id} shows as damaged: {error}"));
-            }
-            let ids: BTreeSet<BackupId> = listing.backups.into_iter().map(|backup| backup.root.backup_id).collect();
-            let reader = vault.open_reader().await.map_err(|error| error.to_string())?;
-            for id in &ids {
-                let known = self.known.iter().find(|known| known.id == *id).ok_or(format!("nobody made {id}"))?;
-                let content = read(vault, &reader, id)
-                    .await
-                    .map_err(|error| format!("{id} in {}: {error}", vault.region_id()))?;
-                if content.is_some_and(|content| !known.may_hold(&content)) {
-                    return Err(format!("{id} in {} holds other bytes than were backed up", vault.region_id()));
-                }
-            }
-            listed.push(ids);
-        }
-        for (number, known) in self.known.iter().enumerate() {
-            let there = |region: usize| listed[region].contains(&known.id);
-            let anywhere = (0..REGIONS.len()).any(there);
-            if known.deleted == Some(Told::Done) && anywhere {
-                return Err(format!("backup {number} ({}) was reported as deleted and is there", known.id));
-            }
-            if known.told == Told::Failed && anywhere {
-                return Err(format!("backup {number} ({}) was reported as failed and is there", known.id));
-            }
-            if known.deleted.is_some() {
-                continue;
-            }
-            if known.told == Told::Done && !there(known.cluster) {
-                return Err(format!("backup {number} ({}) was reported as made and is not there", known.id));
-            }
-            let copies = known.copies.iter().filter(|(_, told)| **told == Told::Done);
-            for (region, _) in copies {
-                if !there(*region) {
-                    return Err(format!("backup {number} was reported as copied to {} and is not", REGIONS[*region]));
-                }
-            }
-        }
-        Ok(())
     }
 }

@@ -13,6 +13,7 @@ mod order;
 mod parsers;
 mod pins;
 mod plans;
+mod plans_pruning;
 mod pruning;
 mod pruning_beside;
 mod pruning_orders;

@@ -39,7 +39,7 @@ const SCRIPT: [Step; 10] = [
 ];
 
 /// Backups overlap, and each has something of its own.
-fn content(number: u8) -> Content {
+pub(crate) fn content(number: u8) -> Content {
     let files = |seed: u64, shared: u64| -> BTreeMap<String, Vec<u8>> {
         [
             ("manifest.json".to_owned(), format!("{{\"seed\": {seed}}}").into_bytes()),
@@ -53,7 +53,7 @@ fn content(number: u8) -> Content {
     [("articles".to_owned(), files(number, 77)), ("images".to_owned(), files(90, 78 + number / 2))].into()
 }
 
-fn tiny_limits() -> Limits {
+pub(crate) fn tiny_limits() -> Limits {
     Limits { split_bytes: 1024, pack_target_bytes: 4 * 1024, ..Limits::DEFAULT }
 }
 

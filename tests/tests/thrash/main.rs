@@ -1,16 +1,20 @@
 //! Real processes, killed at random moments.
 //!
-//! After every kill: what was reported as done is whole and comes back byte for byte; the same command again succeeds;
-//! what a killed restore left beside its target goes away. Moments are drawn from seeds, and a failure names its seed.
+//! After every kill: what was reported as done and not deleted is whole and comes back byte for byte; the same command
+//! again succeeds; what a killed restore left beside its target goes away. Prunes without any fence run beside backups,
+//! restores and deletions, and are killed like them. Moments are drawn from seeds, and a failure names its seed.
 //! Ten seconds in the usual run, at least 200 kills in the long one (`LONGSHORE_LONG`); the counts are printed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+mod beside;
+mod service;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use longshore_tests::{Client, Ran, Server, binary, copy_tree, longshore_in, plugin, sample_cluster};
+use longshore_tests::{Ran, binary, copy_tree, longshore_in, sample_cluster};
 use longshore_vault::testing::{SeededRandom, long, seeds};
 
 /// What each killed process was doing, and how often it had ended before.
@@ -21,6 +25,13 @@ impl Tally {
     fn add(&mut self, what: &'static str, killed: bool) {
         let (kills, too_late) = self.0.entry(what).or_default();
         if killed { *kills += 1 } else { *too_late += 1 }
+    }
+
+    fn take(&mut self, other: Self) {
+        for (what, (kills, too_late)) in other.0 {
+            let mine = self.0.entry(what).or_default();
+            *mine = (mine.0 + kills, mine.1 + too_late);
+        }
     }
 
     fn kills(&self) -> u32 {
@@ -45,6 +56,21 @@ impl Victim {
             .spawn()
             .expect("longshore runs");
         Self { child, what }
+    }
+
+    /// Lets it end well, within `limit`.
+    fn end_by_itself(mut self, limit: Duration, tally: &mut Tally) -> Option<Ran> {
+        let began = Instant::now();
+        while self.child.try_wait().expect("it can be asked").is_none() {
+            if began.elapsed() > limit {
+                self.child.kill().expect("it runs");
+                panic!("{} did not end within {limit:?}", self.what);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let ran = Ran::from(self.child.wait_with_output().expect("it ended")).ok();
+        tally.add(self.what, false);
+        Some(ran)
     }
 
     /// Kills it after a while. Answers what it said if it had ended well before, and `None` if it was killed.
@@ -127,16 +153,22 @@ impl Place {
 
     /// The restored files are those of the cluster, byte for byte; a restore leaves out what is not data.
     fn compare(&self, target: &str) {
+        let compared = self.same_files(&self.path().join(target));
+        assert!(compared > 20, "only {compared} files were restored");
+    }
+
+    /// The same of some collections; how many files there were.
+    fn same_files(&self, target: &Path) -> usize {
         let (mut compared, sample) = (0, self.path().join("sample.db"));
-        for file in files(&self.path().join(target)) {
-            let name = file.strip_prefix(self.path().join(target)).unwrap();
+        for file in files(target) {
+            let name = file.strip_prefix(target).unwrap();
             if name.extension().is_some_and(|end| end == "parquet" || end == "arrow") {
                 let same = std::fs::read(&file).unwrap() == std::fs::read(sample.join(name)).unwrap();
                 assert!(same, "{} is not what was backed up", name.display());
                 compared += 1;
             }
         }
-        assert!(compared > 20, "only {compared} files were restored");
+        compared
     }
 
     /// No staging folder is left.
@@ -253,119 +285,5 @@ fn commands_that_are_killed_at_any_moment_lose_nothing_and_succeed_when_they_are
         place.check();
         eprintln!("seed {seed}: (killed, ended before) {:?}", place.tally.0);
         assert!(place.tally.kills() > 0, "nothing was killed: {:?}", place.tally);
-    }
-}
-
-/// A host with two regions whose policy wants copies in the second.
-struct Service {
-    folder: tempfile::TempDir,
-    config: PathBuf,
-    key: String,
-}
-
-impl Service {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        copy_tree(&sample_cluster(), &folder.path().join("sample.db"));
-        let config = folder.path().join("longshore.toml");
-        let text = format!(
-            r#"
-            data_directory = "data"
-            server = {{ listen = "127.0.0.1:0" }}
-            project = {{ id = "proj-test", name = "Test" }}
-            region = [
-                {{ id = "local-eu", jurisdiction = "eu", vault = "vault-eu" }},
-                {{ id = "local-us", jurisdiction = "us", vault = "vault-us" }},
-                {{ id = "local-eu-2", jurisdiction = "eu", vault = "vault-eu-2" }},
-            ]
-            [limits]
-            heartbeat_ms = 20
-            [[cluster]]
-            id = "in01-test"
-            name = "Dedicated-01"
-            region = "local-eu"
-            milvus_lite = "sample.db"
-            [[policy.placement]]
-            plugin = '{}'
-            required = true
-            settings = {{ second_region = true }}
-            [[policy.placement]]
-            plugin = "standard"
-            "#,
-            plugin("residency").display()
-        );
-        std::fs::write(&config, text).unwrap();
-        let arguments = ["key", "create", "tests", "--role", "organization-owner", "--config"];
-        let arguments = arguments.into_iter().chain([config.to_str().unwrap(), "--quiet"]);
-        let key = longshore_in(folder.path(), arguments).ok().stdout.trim().to_owned();
-        Self { folder, config, key }
-    }
-
-    fn start(&self) -> (Server, Client) {
-        let server = Server::start(&self.config);
-        let client = Client::new(&server, &self.key);
-        (server, client)
-    }
-
-    /// Waits for every job there is, and says how each ended.
-    async fn all_jobs(&self, client: &Client) -> Vec<serde_json::Value> {
-        let jobs = client.data("GET", "/v2/jobs?pageSize=100", None).await;
-        let mut ended = Vec::new();
-        for job in jobs["jobs"].as_array().unwrap() {
-            ended.push(client.ended(job["jobId"].as_str().unwrap()).await);
-        }
-        ended
-    }
-
-    fn verify(&self, backup: &str) {
-        let vaults = ["verify", "vault-eu", backup, "--vault", "vault-us", "--vault", "vault-eu-2"];
-        let arguments = vaults.into_iter().chain(["--level", "decoded", "--json"]);
-        let verified = longshore_in(self.folder.path(), arguments).ok();
-        assert_eq!(verified.json()["whole"], true, "{verified:?}");
-    }
-}
-
-/// Backups, copies, restores and deletions as jobs of a host that is killed again and again.
-#[tokio::test]
-async fn a_host_that_is_killed_again_and_again_ends_every_job_well() {
-    for seed in seeds([2], if long() { 1 } else { 0 }) {
-        let (mut random, service) = (SeededRandom::new(seed), Service::new());
-        let (wanted, began) = (if long() { 30 } else { 2 }, Instant::now());
-        let (mut kills, mut deleted, mut kept) = (0, Vec::new(), Vec::new());
-        while kills < wanted || (!long() && began.elapsed() < Duration::from_secs(5)) {
-            let (server, client) = service.start();
-            let body = Some("{\"backupType\": \"CLUSTER\"}");
-            let (status, made) = client.send("POST", "/v2/clusters/in01-test/backups/create", body).await;
-            assert_eq!(status, 200, "seed {seed}: {made}");
-            let backup = made["data"]["backupId"].as_str().unwrap().to_owned();
-            if random.chance(40) && kept.len() > 1 {
-                let victim: String = kept.remove(0);
-                client.send("DELETE", &format!("/v2/clusters/in01-test/backups/{victim}"), None).await;
-                deleted.push(victim);
-            }
-            tokio::time::sleep(Duration::from_millis(random.below(700))).await;
-            server.kill();
-            kills += 1;
-            let (server, client) = service.start();
-            for job in service.all_jobs(&client).await {
-                assert_eq!(job["status"], "SUCCESSFUL", "seed {seed}, kill {kills}: {job} {}", server.log());
-            }
-            // The copies are jobs that the backup's end makes.
-            for job in service.all_jobs(&client).await {
-                assert_eq!(job["status"], "SUCCESSFUL", "seed {seed}, kill {kills}: {job} {}", server.log());
-            }
-            server.stop();
-            service.verify(&backup);
-            kept.push(backup);
-        }
-        for backup in &kept {
-            service.verify(backup);
-        }
-        for vault in ["vault-eu", "vault-us", "vault-eu-2"] {
-            let listed = longshore_in(service.folder.path(), ["list", vault, "--json"]).ok();
-            assert!(!deleted.iter().any(|id| listed.stdout.contains(id.as_str())), "a deleted backup is in {vault}");
-        }
-        eprintln!("seed {seed}: {kills} kills, {} backups kept, {} deleted", kept.len(), deleted.len());
-        assert!(kills > 0);
     }
 }
