@@ -12,35 +12,8 @@ use longshore_model::{
     BackupId, BackupType, Codec, CollectionName, CreationMethod, FileClass, FixedClock, JobType, LoadState, Timestamp,
     VaultId,
 };
+use longshore_vault::testing::golden::{FIRST_FILES, content};
 use longshore_vault::*;
-
-/// Bytes that do not compress; the same in the test.
-fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::new();
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}
-
-/// Floats, packed indices that count up, and what stays as it is, so that every arrangement occurs; the same in the test.
-fn mixed(codec: &str) -> Vec<u8> {
-    let random = noise(7, 64_000);
-    let floats = random.as_chunks::<8>().0.iter().flat_map(|bytes| {
-        let random = u64::from_le_bytes(*bytes);
-        let exponent = 122 - ((random >> 32) as u32).leading_zeros().min(20);
-        (random as u32 & 0x807f_ffff | exponent << 23).to_le_bytes()
-    });
-    let pairs = (0..8_000_u64).step_by(2).map(|value| value | (value + 1) << 12);
-    let packed = pairs.flat_map(|pair| pair.to_le_bytes().into_iter().take(3));
-    let lengths = (0..5_000_u32).flat_map(|number| (number * number).to_string().into_bytes());
-    codec.bytes().chain(floats).chain(packed).chain(lengths).collect()
-}
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -75,19 +48,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let pin = vault.pin(request, Arc::new(FixedClock(created))).await?;
     let session = vault.begin(&pin, SessionOptions::default()).await?;
     let (mut files, mut names) = (Vec::new(), Vec::new());
-    let first = ["empty", "lz4", "shuffle2-zstd-1", "shuffle4-zstd-3", "shuffle8-zstd-1", "store", "zstd-1"];
     let asked: Vec<String> = std::env::args().skip(2).collect();
-    let paths: Vec<&str> = if asked.is_empty() { first.to_vec() } else { asked.iter().map(String::as_str).collect() };
+    let paths: Vec<&str> =
+        if asked.is_empty() { FIRST_FILES.to_vec() } else { asked.iter().map(String::as_str).collect() };
     for (number, path) in (0..).zip(paths) {
-        let content = match path {
-            "empty" => Vec::new(),
-            "store" => noise(1, 1_000),
-            codec if codec.starts_with("adaptive") => mixed(codec),
-            codec => {
-                let numbers = (0..700_u32).flat_map(|number| (number / 3).to_le_bytes());
-                codec.bytes().chain(numbers).collect()
-            }
-        };
+        let content = content(path);
         let size_bytes = content.len() as u64;
         let digest = digest_of(&content);
         let mut blobs = Vec::new();

@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::Timestamp;
+use object_store::ObjectMeta;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
@@ -73,11 +74,22 @@ impl Vault {
 
 /// Packs with a note that still counts. A note that cannot be read counts: storing twice is better than losing.
 pub(crate) async fn load(objects: &Objects) -> Result<HashSet<PackId>, VaultError> {
+    counting(objects, list(objects).await?.into_iter().map(|(pack, _)| pack).collect()).await
+}
+
+/// All notes, whether or not they count.
+pub(crate) async fn list(objects: &Objects) -> Result<Vec<(PackId, ObjectMeta)>, VaultError> {
     let listed = objects.list(Some(layout::DAMAGED)).await?;
-    let notes: Vec<PackId> =
-        listed.iter().filter_map(|meta| layout::parse_damage_path(meta.location.as_ref())).collect();
+    Ok(listed
+        .into_iter()
+        .filter_map(|meta| layout::parse_damage_path(meta.location.as_ref()).map(|pack| (pack, meta)))
+        .collect())
+}
+
+/// Of packs that have a note those whose note counts.
+pub(crate) async fn counting(objects: &Objects, packs: Vec<PackId>) -> Result<HashSet<PackId>, VaultError> {
     let limits = objects.limits();
-    stream::iter(notes)
+    stream::iter(packs)
         .map(|pack| async move {
             let path = layout::damage_path(&pack);
             let counts = match objects.get(&path, limits.header_bytes).await {

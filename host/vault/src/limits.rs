@@ -27,6 +27,10 @@ pub struct Limits {
     pub header_bytes: u64,
     /// Longest list of recipients or wrapped session key that is read.
     pub key_object_bytes: u64,
+    /// Most recipients of one encrypted vault.
+    pub recipients: usize,
+    /// Longest name of a recipient.
+    pub recipient_name_bytes: usize,
     /// Longest pin, resume state included.
     pub pin_bytes: u64,
     /// Longest mark.
@@ -83,6 +87,8 @@ impl Limits {
         manifest_bytes: 512 * 1024 * 1024,
         header_bytes: 64 * 1024,
         key_object_bytes: 256 * 1024,
+        recipients: 64,
+        recipient_name_bytes: 100,
         pin_bytes: 16 * 1024 * 1024,
         mark_bytes: 64 * 1024 * 1024,
         mark_entries: 50_000,

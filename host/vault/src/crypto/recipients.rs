@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::keys::{ReaderKey, Recipient};
 use crate::layout::{self, FORMAT_VERSION};
 use crate::objects::Objects;
-use crate::{IdKey, SessionId, Vault, VaultError, digest_of};
+use crate::{IdKey, Limits, SessionId, Vault, VaultError, digest_of};
 
 /// Whether a new vault is encrypted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -84,11 +84,6 @@ struct RecipientEntry {
 }
 
 const KIND: &str = "recipients";
-/// Most recipients of one vault.
-const MOST: usize = 64;
-/// Longest name of a recipient, in bytes.
-const NAME_BYTES: usize = 100;
-
 /// What stands before and after the code at the end of an authenticated JSON object.
 pub(crate) const CODE_START: &str = ",\"code\":\"";
 const CODE_END: &str = "\"}";
@@ -141,7 +136,7 @@ pub(crate) async fn write_recipients(
     generation: u64,
     recipients: &[NamedRecipient],
 ) -> Result<(), VaultError> {
-    check_list(recipients)?;
+    check_list(recipients, objects.limits())?;
     let entries = recipients.iter().map(|NamedRecipient { name, recipient, added }| RecipientEntry {
         name: name.clone(),
         recipient: recipient.to_string(),
@@ -161,17 +156,21 @@ pub(crate) async fn write_recipients(
     objects.put_content(&path, vec![Bytes::from(json)]).await
 }
 
-fn check_list(recipients: &[NamedRecipient]) -> Result<(), VaultError> {
+fn check_list(recipients: &[NamedRecipient], limits: &Limits) -> Result<(), VaultError> {
     let bad = |reason| Err(VaultError::BadKey { kind: "list of recipients", reason });
     if recipients.is_empty() {
         return bad("at least one recipient is needed, or nobody could ever read the vault");
     }
-    if recipients.len() > MOST {
-        return bad("it has more than 64 recipients");
+    let (count, limit) = (recipients.len() as u64, limits.recipients as u64);
+    if count > limit {
+        return Err(VaultError::TooMany { what: "recipients of this vault", count, limit });
     }
-    let fits = |name: &str| !name.is_empty() && name.len() <= NAME_BYTES && !name.chars().any(char::is_control);
-    if !recipients.iter().all(|one| fits(&one.name)) {
-        return bad("a recipient's name must have 1 to 100 bytes and no control characters");
+    if let Some(long) = recipients.iter().find(|one| one.name.len() > limits.recipient_name_bytes) {
+        let (size_bytes, limit_bytes) = (long.name.len() as u64, limits.recipient_name_bytes as u64);
+        return Err(VaultError::TooLarge { what: "the name of a recipient".to_owned(), size_bytes, limit_bytes });
+    }
+    if recipients.iter().any(|one| one.name.is_empty() || one.name.chars().any(char::is_control)) {
+        return bad("a recipient's name must not be empty and has no control characters");
     }
     let twice = |place: usize, one: &NamedRecipient| {
         recipients.iter().skip(place + 1).any(|other| other.name == one.name || other.recipient == one.recipient)

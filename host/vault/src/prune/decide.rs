@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use longshore_model::{BackupId, Timestamp};
 use object_store::path::Path;
 
-use super::look::View;
+use super::look::{Seen, View};
 use super::marks::{ListedMark, Mark, MarkState};
 use super::needs::NeedsOfVault;
 use super::packs::Placing;
@@ -334,6 +334,15 @@ impl Judge<'_> {
         }
         for seen in self.view.probes.iter().filter(|seen| self.age_ms(seen.written) > limits.unfinished_kept_ms) {
             push_obsolete(decision, &seen.path);
+        }
+        let survey = &self.view.survey;
+        let there: HashSet<PackId> =
+            survey.packs.iter().map(|pack| pack.pack.id).chain(survey.unreadable.iter().map(|pack| pack.id)).collect();
+        // Not a young one: a listing that lags may not show the pack that it is about.
+        let gone =
+            |note: &&Seen<PackId>| !there.contains(&note.key) && self.age_ms(note.written) >= self.options.fence_ms;
+        for note in self.view.notes.iter().filter(gone) {
+            push_obsolete(decision, &note.path);
         }
         for listed in &self.view.marks.list {
             if listed.mark.state == MarkState::Removed && self.age_ms(listed.written) >= self.options.fence_ms {

@@ -66,7 +66,10 @@ pub(super) struct View {
     pub(super) tombstone_objects: Vec<Seen<(BackupId, Option<u64>)>>,
     pub(super) parts: Vec<Seen<ManifestKey>>,
     pub(super) survey: Survey,
+    /// Packs with a damage note that counts.
     pub(super) noted: HashSet<PackId>,
+    /// All damage notes.
+    pub(super) notes: Vec<Seen<PackId>>,
     pub(super) erasures: Vec<OpenErasure>,
     /// What lapsed pins left.
     pub(super) lapsed: Vec<Seen<()>>,
@@ -150,6 +153,7 @@ async fn look_at_manifests(vault: &Vault, marks: Marks, pins: Vec<ListedPin>) ->
         parts: Vec::new(),
         survey: Survey::default(),
         noted: HashSet::new(),
+        notes: Vec::new(),
         erasures: Vec::new(),
         lapsed: Vec::new(),
         probes: Vec::new(),
@@ -161,7 +165,8 @@ async fn look_at_objects(view: &mut View) -> Result<(), VaultError> {
     let objects = vault.objects();
     view.parts = list(vault, ManifestKind::Part).await?;
     view.survey = survey(objects).await?;
-    view.noted = damage_note::load(objects).await?;
+    view.notes = damage_note::list(objects).await?.into_iter().map(|(pack, meta)| Seen::new(pack, meta)).collect();
+    view.noted = damage_note::counting(objects, view.notes.iter().map(|seen| seen.key).collect()).await?;
     let pins = objects.list(Some(layout::PINS)).await?.into_iter();
     view.lapsed =
         pins.filter(|meta| meta.location.as_ref().ends_with(".lapsed")).map(|meta| Seen::new((), meta)).collect();

@@ -205,6 +205,9 @@ async fn bytes_that_are_not_what_their_id_says_are_found_only_by_decoding() {
     assert_eq!(damaged(&report), [0, 1]);
     assert_eq!(report.collections[0].damaged_files, 4, "all but the empty file");
     assert!(report.objects.is_empty());
+    let files = part.part.open.collections.iter().flat_map(|collection| &collection.files);
+    let all: std::collections::BTreeSet<BlobId> = files.flat_map(|file| file.blobs.iter().copied()).collect();
+    assert_eq!(report.bad_blobs, all.into_iter().collect::<Vec<_>>(), "no blob is left out, wherever it lies");
     let blob = part.part.open.collections[0].files[2].blobs[0];
     assert!(other.open_reader().await.unwrap().read_blob(&blob).await.is_err());
 }

@@ -7,25 +7,25 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use crate::support::*;
 
 /// The id key of every vault that [`options`] makes.
-fn writer() -> WriterKey {
+pub(crate) fn writer() -> WriterKey {
     WriterKey::new(IdKey::new([9; 32]))
 }
 
-fn named(name: &str, key: &ReaderKey) -> NamedRecipient {
+pub(crate) fn named(name: &str, key: &ReaderKey) -> NamedRecipient {
     NamedRecipient { name: name.to_owned(), recipient: key.to_recipient(), added: Timestamp::from_millis(NOW) }
 }
 
-fn encrypted(region: &str, vault: u8, reader: &ReaderKey) -> VaultOptions {
+pub(crate) fn encrypted(region: &str, vault: u8, reader: &ReaderKey) -> VaultOptions {
     let encryption = Encryption::Age1 { recipients: vec![named("recovery key", reader)] };
     VaultOptions { encryption, ..options(region, vault) }
 }
 
-async fn open(store: &Store, keys: &Keys) -> Vault {
+pub(crate) async fn open(store: &Store, keys: &Keys) -> Vault {
     Vault::open(store.clone(), keys).await.unwrap().with_limits(small_limits())
 }
 
 /// A vault with one backup that was written by a host without a reader key.
-async fn prepared(codec: Codec) -> (Store, ReaderKey, FinishedPart) {
+pub(crate) async fn prepared(codec: Codec) -> (Store, ReaderKey, FinishedPart) {
     let (store, reader) = (memory(), ReaderKey::generate());
     Vault::init(store.clone(), encrypted("local", 1, &reader)).await.unwrap();
     let vault = open(&store, &Keys::none().with_writer(writer())).await;
@@ -436,4 +436,20 @@ async fn a_host_without_any_reader_key_prunes_and_compacts() {
     let vault = open(&store, &Keys::none().with_reader(reader)).await;
     assert_eq!(read_back(&vault, &backup_id(2)).await.unwrap(), second);
     assert!(verify(&vault, &backup_id(2), VerifyLevel::Decoded).await.is_whole());
+}
+
+#[tokio::test]
+async fn lists_of_recipients_are_bounded() {
+    let (store, recovery, _) = prepared(Codec::Store).await;
+    let limits = Limits { recipients: 2, recipient_name_bytes: 12, ..Limits::DEFAULT };
+    let vault = open(&store, &Keys::none().with_reader(recovery)).await.with_limits(limits);
+    let add = async |name: &str| vault.add_recipient(named(name, &ReaderKey::generate())).await;
+    for (name, said) in [("longer than it may be", "TooLarge"), ("", "BadKey"), ("line\nbreak", "BadKey")] {
+        let error = add(name).await.unwrap_err();
+        assert!(format!("{error:?}").starts_with(said), "{error:?}");
+    }
+    add("second").await.unwrap();
+    let error = add("third").await.unwrap_err();
+    assert!(matches!(error, VaultError::TooMany { count: 3, limit: 2, .. }), "{error}");
+    assert_eq!(vault.recipients().await.unwrap().generation, 2, "a list that was refused was written");
 }

@@ -2,35 +2,14 @@
 
 use std::path::Path;
 
+use longshore_vault::testing::golden::{self, FIRST_FILES};
 use longshore_vault::*;
 
 use crate::support::*;
 
-/// What `examples/make_golden_vault.rs` stores.
-fn content() -> Content {
-    let mut content = Content::new();
-    let files = content.entry("articles".to_owned()).or_default();
-    files.insert("store".to_owned(), noise(1, 1_000));
-    for codec in ["lz4", "zstd-1", "shuffle2-zstd-1", "shuffle4-zstd-3", "shuffle8-zstd-1"] {
-        let numbers = (0..700_u32).flat_map(|number| (number / 3).to_le_bytes());
-        files.insert(codec.to_owned(), codec.bytes().chain(numbers).collect());
-    }
-    files.insert("empty".to_owned(), Vec::new());
-    content
-}
-
-/// Floats, packed indices and other bytes, as `examples/make_golden_vault.rs` stores them with the adaptive codec.
-fn mixed(codec: &str) -> Vec<u8> {
-    let random = noise(7, 64_000);
-    let floats = random.as_chunks::<8>().0.iter().flat_map(|bytes| {
-        let random = u64::from_le_bytes(*bytes);
-        let exponent = 122 - ((random >> 32) as u32).leading_zeros().min(20);
-        (random as u32 & 0x807f_ffff | exponent << 23).to_le_bytes()
-    });
-    let pairs = (0..8_000_u64).step_by(2).map(|value| value | (value + 1) << 12);
-    let packed = pairs.flat_map(|pair| pair.to_le_bytes().into_iter().take(3));
-    let lengths = (0..5_000_u32).flat_map(|number| (number * number).to_string().into_bytes());
-    codec.bytes().chain(floats).chain(packed).chain(lengths).collect()
+fn content<'a>(files: impl IntoIterator<Item = &'a str>) -> Content {
+    let files = files.into_iter().map(|name| (name.to_owned(), golden::content(name)));
+    [("articles".to_owned(), files.collect())].into()
 }
 
 /// What the encrypted vault was encrypted to. It protects nothing but a test.
@@ -50,17 +29,16 @@ async fn an_encrypted_vault_of_format_1_is_read() {
     }
     let vault = Vault::open_local(&folder, &reading).await.unwrap();
     let backup = listed(&vault).await.remove(0);
-    assert_eq!(read_back(&vault, &backup).await.unwrap(), content());
+    assert_eq!(read_back(&vault, &backup).await.unwrap(), content(FIRST_FILES));
     assert!(verify(&vault, &backup, VerifyLevel::Decoded).await.is_whole());
     // What hosts without a reader key go by is frozen, too: names, digests, identities, and the text of the key.
     let vault = Vault::open_local(&folder, &writing).await.unwrap();
     let part = vault.load_part_of(&vault.load_backup(&backup).await.unwrap()).await.unwrap();
     let (collection, key) = (&part.open.collections[0], vault.id_key().unwrap());
     assert_eq!(collection.name_id, Some(key.name_id(&longshore_model::CollectionName::new("", "articles").unwrap())));
-    let paths = ["empty", "lz4", "shuffle2-zstd-1", "shuffle4-zstd-3", "shuffle8-zstd-1", "store", "zstd-1"];
-    for (file, path) in collection.files.iter().zip(paths) {
+    for (file, path) in collection.files.iter().zip(FIRST_FILES) {
         let digest = key.mask_digest(&file.blobs, &file.masked_digest.unwrap());
-        assert_eq!(digest, digest_of(&content()["articles"][path]));
+        assert_eq!(digest, digest_of(&golden::content(path)));
         assert_eq!(file.identity, Some(key.identity(path.as_bytes())));
     }
     insta::assert_snapshot!(*WriterKey::new(key.clone()).to_text());
@@ -68,13 +46,12 @@ async fn an_encrypted_vault_of_format_1_is_read() {
 
 #[tokio::test]
 async fn a_vault_of_format_1_is_read() {
-    reads_as("format-1", content()).await;
+    reads_as("format-1", content(FIRST_FILES)).await;
 }
 
 #[tokio::test]
 async fn a_vault_with_the_adaptive_codec_is_read() {
-    let files = ["adaptive-zstd-1", "adaptive-zstd-3"].map(|codec| (codec.to_owned(), mixed(codec)));
-    reads_as("format-1-adaptive", [("articles".to_owned(), files.into())].into()).await;
+    reads_as("format-1-adaptive", content(["adaptive-zstd-1", "adaptive-zstd-3"])).await;
 }
 
 async fn reads_as(folder: &str, content: Content) {

@@ -4,6 +4,7 @@
 mod damage;
 mod deleting;
 mod encryption;
+mod encryption_attacks;
 mod erasing;
 mod faults;
 mod golden;
@@ -16,6 +17,7 @@ mod plans;
 mod plans_pruning;
 mod pruning;
 mod pruning_beside;
+mod pruning_damage;
 mod pruning_orders;
 mod support;
 mod writing;

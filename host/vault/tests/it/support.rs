@@ -8,6 +8,7 @@ use bytes::Bytes;
 use longshore_model::{
     BackupId, BackupType, Codec, CollectionName, CreationMethod, FileClass, FixedClock, JobType, LoadState, Timestamp,
 };
+pub(crate) use longshore_vault::testing::golden::noise;
 use longshore_vault::*;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -59,20 +60,6 @@ pub(crate) fn withdrawal() -> Withdrawal {
 
 pub(crate) fn backup_id(number: u8) -> BackupId {
     BackupId::from_random([number; 10])
-}
-
-/// Bytes that do not repeat and do not compress, different for every seed.
-pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
 }
 
 /// Two collections: files of nothing, of a few bytes, and of several pieces; one file is in both.
