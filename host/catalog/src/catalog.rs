@@ -4,9 +4,9 @@ use longshore_model::{BackupId, ClusterId, Digest, JobId, JobStatus, Progress, P
 use serde_json::Value;
 
 use crate::{
-    ApiKeyRow, AuditEntry, AuditRow, BackupFilter, BackupRecord, BackupRow, CatalogError, ClusterFilter, ClusterRow,
-    DroppedCluster, JobEnd, JobFilter, JobRow, Listed, NewApiKey, NewBackup, NewBackupJob, NewCluster, NewJob, Page,
-    ProjectRow,
+    ApiKeyRow, AuditEntry, AuditRow, BackupFilter, BackupOutcome, BackupRecord, BackupRow, CatalogError, ClusterFilter,
+    ClusterRow, DroppedCluster, JobEnd, JobFilter, JobRow, Listed, NewApiKey, NewBackup, NewBackupJob, NewCluster,
+    NewJob, Page, ProjectRow,
 };
 
 /// Durable control state.
@@ -110,6 +110,13 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// [`CatalogError::BackupNotFound`], [`CatalogError::Invalid`] for one that is not deleted.
     fn mark_backup_purged(&self, id: &BackupId, now: Timestamp) -> Result<(), CatalogError>;
+
+    /// Replaces what an AVAILABLE backup holds by what it holds now that a collection was erased from it. Calling it
+    /// again changes nothing.
+    ///
+    /// # Errors
+    /// [`CatalogError::BackupNotFound`], [`CatalogError::BackupNotAvailable`], [`CatalogError::TooLarge`].
+    fn replace_backup_content(&self, id: &BackupId, content: &BackupOutcome) -> Result<(), CatalogError>;
 
     /// Accepts a restore, copy or check.
     ///

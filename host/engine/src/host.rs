@@ -28,6 +28,7 @@ use crate::{ClusterAccess, EngineError, Limits, LocalClusters, Random, RunContex
 
 mod backups;
 mod clusters;
+mod erasures;
 mod jobs;
 mod restores;
 mod retention;
@@ -222,6 +223,7 @@ impl Host {
         *self.inner.config.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(config);
         self.inner.policies.replace(policies);
         self.register_configured().await?;
+        self.follow_erasures_quietly().await;
         Ok(ReloadReport { policies: lines, needs_restart })
     }
 

@@ -44,6 +44,8 @@ pub struct Limits {
     pub lease_ms: u64,
     /// How often a running job renews its lease and writes its progress, in milliseconds.
     pub heartbeat_ms: u64,
+    /// How often a host looks in its vaults for erasures that its catalog has to follow, in milliseconds.
+    pub erasure_look_ms: u64,
     /// Times a job is tried again after its host died; then it is marked failed.
     pub job_attempts: u32,
     /// Descriptors the points of one plan may hold between planning and transfer; beyond it they are opened again.
@@ -111,6 +113,7 @@ impl Default for Limits {
             live_rows_memory_bytes: 128 * 1024 * 1024,
             lease_ms: 30_000,
             heartbeat_ms: 1_000,
+            erasure_look_ms: 60_000,
             job_attempts: 3,
             held_descriptors: 512,
             plugin_file_bytes: 64 * 1024 * 1024,

@@ -29,6 +29,19 @@ pub(crate) struct Finished {
     pub(crate) follow_ups: Vec<NewJob>,
 }
 
+/// Looks for erasures now and again, because they are run beside the host, until the host stops.
+async fn follow_erasures(inner: Arc<Inner>) {
+    let (host, pause) =
+        (Host { inner: Arc::clone(&inner) }, Duration::from_millis(inner.limits.erasure_look_ms.max(1)));
+    while inner.stop.check().is_ok() {
+        host.follow_erasures_quietly().await;
+        tokio::select! {
+            () = inner.stop.stopped() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
 /// Takes and runs jobs until the host stops, then waits for the running ones to reach a stopping point.
 pub(crate) async fn run_workers(inner: Arc<Inner>) {
     let slots = Arc::new(Semaphore::new(inner.limits.parallel_jobs.max(1)));
@@ -36,6 +49,7 @@ pub(crate) async fn run_workers(inner: Arc<Inner>) {
     let host = Host { inner: Arc::clone(&inner) };
     // What became too old while no host ran.
     running.spawn(async move { host.apply_retention_quietly().await });
+    running.spawn(follow_erasures(Arc::clone(&inner)));
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
         while running.try_join_next().is_some() {}

@@ -147,12 +147,20 @@ fn delete(catalog: &dyn Catalog) -> Verdict {
     catalog.create_job(&new_job(2, JobType::Restore, 1, 1)?, at(4))?;
     refused("while a restore waits", catalog.mark_backup_deleted(&backup(1), at(5)), &busy(2))?;
     catalog.cancel_job(&job(2), at(6))?;
+    let less = BackupOutcome { size_bytes: 1, collections: json!([]), detail: json!({ "less": true }) };
+    catalog.replace_backup_content(&backup(1), &less)?;
+    let row = some("a backup of which something was erased", catalog.get_backup(&backup(1))?)?;
+    same("its content", (row.backup.size_bytes, &row.collections, &row.detail), (1, &less.collections, &less.detail))?;
+    same("its state", row.backup.status, BackupStatus::Available)?;
+    let expected = CatalogError::BackupNotFound { backup: backup(9) };
+    refused("content of an unknown one", catalog.replace_backup_content(&backup(9), &less), &expected)?;
     let deleted = catalog.mark_backup_deleted(&backup(1), at(7))?;
     same("state", (deleted.status, deleted.deleted), (BackupStatus::Deleted, Some(at(7))))?;
     let expected = CatalogError::BackupAlreadyDeleted { backup: backup(1) };
     refused("again", catalog.mark_backup_deleted(&backup(1), at(8)), &expected)?;
     let expected = CatalogError::BackupNotAvailable { backup: backup(1), status: BackupStatus::Deleted };
     refused("restore", catalog.create_job(&new_job(3, JobType::Restore, 1, 1)?, at(9)), &expected)?;
+    refused("content of a deleted one", catalog.replace_backup_content(&backup(1), &less), &expected)?;
     let to_purge =
         BackupFilter { statuses: Some(vec![BackupStatus::Deleted]), not_purged: true, ..BackupFilter::default() };
     same("to purge", catalog.list_backups(&to_purge, Page::default())?.count, 1)?;

@@ -282,6 +282,25 @@ pub(super) fn complete(
     expect_creating(id, changed)
 }
 
+/// Replaces what a backup holds, after an erasure.
+pub(super) fn replace_content(
+    connection: &Connection,
+    limits: &Limits,
+    id: &BackupId,
+    content: &BackupOutcome,
+) -> Result<(), Fail> {
+    usable(connection, id)?;
+    connection
+        .prepare_cached("UPDATE backups SET size_bytes = ?2, collections = ?3, detail = ?4 WHERE id = ?1")?
+        .execute(params![
+            id.as_str(),
+            integer("the size of a backup", content.size_bytes)?,
+            json_text("the collections of a backup", &content.collections, limits)?,
+            json_text("the detail of a backup", &content.detail, limits)?,
+        ])?;
+    Ok(())
+}
+
 /// Makes the backup of a job that did not end well FAILED.
 pub(super) fn fail(
     connection: &Connection,

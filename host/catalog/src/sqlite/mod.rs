@@ -26,9 +26,9 @@ use serde_json::Value;
 
 use self::fail::Fail;
 use crate::{
-    ApiKeyRow, AuditEntry, AuditRow, BackupFilter, BackupRecord, BackupRow, Catalog, CatalogError, ClusterFilter,
-    ClusterRow, DroppedCluster, JobEnd, JobFilter, JobRow, Limits, Listed, NewApiKey, NewBackup, NewBackupJob,
-    NewCluster, NewJob, Page, ProjectRow,
+    ApiKeyRow, AuditEntry, AuditRow, BackupFilter, BackupOutcome, BackupRecord, BackupRow, Catalog, CatalogError,
+    ClusterFilter, ClusterRow, DroppedCluster, JobEnd, JobFilter, JobRow, Limits, Listed, NewApiKey, NewBackup,
+    NewBackupJob, NewCluster, NewJob, Page, ProjectRow,
 };
 
 /// A catalog in one SQLite file.
@@ -146,6 +146,10 @@ impl Catalog for SqliteCatalog {
 
     fn mark_backup_deleted(&self, id: &BackupId, now: Timestamp) -> Result<BackupRow, CatalogError> {
         self.write(|tx| backups::mark_deleted(tx, id, now))
+    }
+
+    fn replace_backup_content(&self, id: &BackupId, content: &BackupOutcome) -> Result<(), CatalogError> {
+        self.write(|tx| backups::replace_content(tx, &self.limits, id, content))
     }
 
     fn mark_backup_purged(&self, id: &BackupId, now: Timestamp) -> Result<(), CatalogError> {
