@@ -73,8 +73,9 @@ pub async fn copy_backup(
     let opened = OpenedBackup::find(vaults, Some(home), backup).await?;
     let target = vaults.get(to)?;
     let locked = opened.is_locked();
+    let parts = if locked { copy_locked::choose(&opened, &target, names)? } else { Vec::new() };
     let collections: Vec<OpenedCollection<'_>> = if locked {
-        context.progress.expect([copy_locked::expect(&opened, &target, names)?]);
+        context.progress.expect([copy_locked::expect(&opened, &parts)]);
         Vec::new()
     } else {
         opened.collections()?.into_iter().filter(|one| names.is_empty() || names.contains(&one.sealed.name)).collect()
@@ -96,7 +97,7 @@ pub async fn copy_backup(
     pins.push((to.clone(), to_pin.clone()));
     let writing = async {
         if locked {
-            copy_locked::write(vaults, &opened, &readers, &target, &to_pin, context).await
+            copy_locked::write(vaults, (&opened, &parts), &readers, &target, &to_pin, context).await
         } else {
             write(vaults, &opened, &collections, &readers, &target, &to_pin, context).await
         }
@@ -111,7 +112,7 @@ pub async fn copy_backup(
     Ok(CopyOutcome {
         backup_id: backup.clone(),
         region: to.clone(),
-        size_bytes: if locked { copy_locked::size_bytes(&opened, &target) } else { collections.iter().map(size).sum() },
+        size_bytes: if locked { copy_locked::size_bytes(&parts) } else { collections.iter().map(size).sum() },
         collections: collections.iter().map(|one| one.sealed.name.clone()).collect(),
         stored_bytes,
         duration_ms: context.clock.now().millis_since(started),

@@ -1,53 +1,73 @@
 //! Copies a backup whose names this host cannot read: whole parts, byte for byte.
 //!
-//! A host with a writer key alone cannot tell collections apart, so it copies every part as it is: the wrapped keys of
+//! A host with a writer key alone cannot take a part apart, so it copies parts as they are: the wrapped keys of
 //! sessions first, then packs, then a part with the same sealed half, then a receipt. What arrives can be read by whoever
 //! could read the original. Failure: [`EngineError`]; what was stored by then is found again by the next attempt.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use longshore_model::{CollectionName, VaultId};
-use longshore_vault::{BlobId, PartDraft, Pin, Reader, SessionOptions, Vault, VaultError};
+use longshore_model::{CollectionName, Digest, VaultId};
+use longshore_vault::{BlobId, CollectionFiles, PartDraft, Pin, Reader, SessionOptions, Vault};
 
 use crate::opened::{OpenedBackup, OpenedPart};
 use crate::vaults::RegionVaults;
 use crate::{EngineError, RunContext};
 
-/// Bytes of the files of all parts that `target` does not hold itself.
-pub(crate) fn size_bytes(opened: &OpenedBackup, target: &Vault) -> u64 {
-    parts(opened, target).map(|part| part.part.open.sizes.plain_bytes).sum()
-}
-
-/// What progress counts: one entry for all that is copied. A copy of some collections only needs their names.
-pub(crate) fn expect(
-    opened: &OpenedBackup,
+/// Parts to copy: those that `target` does not hold itself and of which all collections are asked for. Collections are
+/// recognised by their keyed names; no `names` are all of them.
+///
+/// # Errors
+/// [`EngineError::BadRequest`] when only some collections of a part are asked for: the others must not go where nobody
+/// placed them, and the sealed half, which lists all of them, cannot be written anew without a reader key.
+pub(crate) fn choose<'a>(
+    opened: &'a OpenedBackup,
     target: &Vault,
     names: &[CollectionName],
-) -> Result<(CollectionName, u64), EngineError> {
-    let open = &opened.root.open;
-    if !names.is_empty() {
-        return Err(EngineError::vault(&open.home_region)(VaultError::Locked));
+) -> Result<Vec<&'a OpenedPart>, EngineError> {
+    let key = target.id_key().map_err(EngineError::vault(target.region_id()))?;
+    let asked: BTreeSet<Digest> = names.iter().map(|name| key.name_id(name)).collect();
+    let mut chosen = Vec::new();
+    for part in opened.parts.iter().filter(|part| part.vault.id() != target.id()) {
+        let collections = &part.part.open.collections;
+        let is_asked = |one: &&CollectionFiles| one.name_id.is_some_and(|id| asked.contains(&id));
+        let wanted = collections.iter().filter(is_asked).count();
+        if names.is_empty() || wanted == collections.len() {
+            chosen.push(part);
+        } else if wanted > 0 {
+            let (backup, all) = (&opened.root.open.backup_id, collections.len());
+            let what = format!(
+                "only {wanted} of the {all} collections of {backup} in region {} are to be copied, which takes a reader \
+                 key; give the host one ([keys] reader_key_file), or let policies copy all collections of a region",
+                part.vault.region_id()
+            );
+            return Err(EngineError::BadRequest { what });
+        }
     }
-    let everything = CollectionName { database: String::new(), collection: open.backup_id.to_string() };
-    Ok((everything, size_bytes(opened, target)))
+    Ok(chosen)
 }
 
-fn parts<'a>(opened: &'a OpenedBackup, target: &Vault) -> impl Iterator<Item = &'a OpenedPart> {
-    let target = target.id().clone();
-    opened.parts.iter().filter(move |part| *part.vault.id() != target)
+/// Bytes of the files of parts.
+pub(crate) fn size_bytes(parts: &[&OpenedPart]) -> u64 {
+    parts.iter().map(|part| part.part.open.sizes.plain_bytes).sum()
 }
 
-/// Copies all parts; gives the bytes this added to the vault.
+/// What progress counts: one entry for all that is copied.
+pub(crate) fn expect(opened: &OpenedBackup, parts: &[&OpenedPart]) -> (CollectionName, u64) {
+    let everything = CollectionName { database: String::new(), collection: opened.root.open.backup_id.to_string() };
+    (everything, size_bytes(parts))
+}
+
+/// Copies parts; gives the bytes this added to the vault.
 pub(crate) async fn write(
     vaults: &RegionVaults,
-    opened: &OpenedBackup,
+    (opened, parts): (&OpenedBackup, &[&OpenedPart]),
     readers: &BTreeMap<VaultId, Reader>,
     target: &Vault,
     pin: &Pin,
     context: &RunContext,
 ) -> Result<u64, EngineError> {
     let mut new_bytes = 0;
-    for part in parts(opened, target) {
+    for part in parts.iter().copied() {
         context.stop.check()?;
         let lost = || EngineError::Internal { what: "a reader of a vault got lost".to_owned() };
         let reader = readers.get(part.vault.id()).ok_or_else(lost)?;

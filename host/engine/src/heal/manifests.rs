@@ -165,7 +165,16 @@ impl Heal<'_> {
         damage: &DamagedObject,
     ) -> Result<Option<PartHere>, EngineError> {
         let region = self.vault.region_id().clone();
-        let collections = self.collections_here(known).await?;
+        let collections = match self.collections_here(known).await {
+            // Whose collections these are is sealed. The rest of the vault can be healed all the same.
+            Err(EngineError::Vault { source, .. }) if matches!(*source, VaultError::Locked) => {
+                let how =
+                    "other vaults have parts to make a new one from, which takes a reader key: heal again with one";
+                self.note(damage, false, how);
+                return Ok(None);
+            }
+            collections => collections?,
+        };
         if collections.is_empty() {
             self.note(damage, false, "no other vault has a part with collections whose bytes are still here");
             return Ok(None);

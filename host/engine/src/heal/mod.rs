@@ -147,12 +147,6 @@ pub async fn heal(
         whole: true,
     };
     let pin = pins.first().map(|(_, pin)| pin.clone());
-    if !request.dry_run {
-        // Before packs and manifests, which are worth nothing without; this also brings back keys that were lost here.
-        for source in &sources {
-            vault.copy_session_objects(source).await.map_err(EngineError::vault(vault.region_id()))?;
-        }
-    }
     let mut heal = Heal { vault, sources, request, context, pin, outcome };
     let result = tokio::select! {
         result = heal.run() => result,
@@ -228,7 +222,8 @@ impl Heal<'_> {
     async fn run(&mut self) -> Result<(), EngineError> {
         self.context.progress.enter(Phase::Proof);
         if !self.request.dry_run {
-            // Before anything that is encrypted in them: nothing is done in a vault that is not encrypted.
+            // Before packs and manifests, which are worth nothing without; this also brings back keys that were lost
+            // here. Nothing is done in a vault that is not encrypted.
             for source in &self.sources {
                 let copied = self.vault.copy_session_objects(source).await;
                 copied.map_err(EngineError::vault(self.vault.region_id()))?;

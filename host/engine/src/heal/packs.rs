@@ -112,7 +112,9 @@ impl Heal<'_> {
         let wanted: BTreeSet<BlobId> = hit.iter().flat_map(|(part, _)| blobs_of(part)).copied().collect();
         let mut missing: Vec<BlobId> = wanted.into_iter().filter(|blob| session.lookup(blob).is_none()).collect();
         let mut reasons = BTreeMap::new();
-        for source in std::iter::once(&self.vault).chain(&self.sources).cloned().collect::<Vec<_>>() {
+        // Without a reader key only whole packs can be taken, and here these are damaged.
+        let here = std::iter::once(&self.vault).filter(|vault| vault.is_readable());
+        for source in here.chain(&self.sources).cloned().collect::<Vec<_>>() {
             if missing.is_empty() {
                 break;
             }
