@@ -7,7 +7,7 @@ mod upkeep;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use longshore_engine::Role;
 use longshore_model::CollectionName;
@@ -29,6 +29,9 @@ pub(crate) struct Arguments {
     /// No progress, no hints; only results and errors.
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
+    /// How long work shows how far it is, on standard error.
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "HOW")]
+    pub(crate) progress: ShowProgress,
     /// Compile policy plugins anew: neither take them from the folder of compiled plugins
     /// ($XDG_CACHE_HOME/longshore/compiled-plugins) nor keep them there. For `serve` say `plugin_cache = false` in the
     /// configuration.
@@ -50,6 +53,19 @@ impl Arguments {
         let caches = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
         Some(caches.join("longshore").join("compiled-plugins"))
     }
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum ShowProgress {
+    /// Bars on a terminal; nothing elsewhere, and nothing with --json or --quiet.
+    #[default]
+    Auto,
+    /// One JSON object a line, about once a second: phase, percent, doneBytes, totalBytes, collections, bytesPerSecond
+    /// and remainingSeconds (null while not known). With --json the result alone is on standard output.
+    Json,
+    /// Nothing.
+    None,
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 damage found or proof failed, 4 refused by a \

@@ -1,5 +1,4 @@
-//! Progress bars, one per collection, drawn from a job's progress. Only on a terminal, or with lines every few seconds
-//! where there is none.
+//! Progress of long work on standard error: bars, one per collection, on a terminal; or lines of JSON where asked for.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -9,6 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use longshore_engine::{ProgressBoard, RunContext};
 use longshore_model::{CollectionName, Phase, Progress};
 
+use crate::args::ShowProgress;
 use crate::output::{Output, bytes};
 
 /// Most bars at once; a job with more collections gets a single bar over all of them.
@@ -95,7 +95,7 @@ fn new_bar(multi: &MultiProgress, name: &str) -> ProgressBar {
     new
 }
 
-/// Runs `work` with the bars of its progress beside it. Bars of work that fails are left where they are.
+/// Runs `work` with its progress shown beside it. Bars of work that fails are left where they are.
 ///
 /// # Errors
 /// What `work` fails with.
@@ -104,7 +104,12 @@ pub(crate) async fn with_bars<T, E>(
     output: Output,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    let bars = tokio::spawn(follow(context.progress.clone(), !output.json && !output.quiet));
+    let board = context.progress.clone();
+    let bars = match output.progress {
+        ShowProgress::Json => tokio::spawn(follow_in_lines(board)),
+        ShowProgress::Auto => tokio::spawn(follow(board, !output.json && !output.quiet)),
+        ShowProgress::None => tokio::spawn(follow(board, false)),
+    };
     let result = work.await;
     if result.is_err() {
         bars.abort();
@@ -134,6 +139,40 @@ async fn follow(board: ProgressBoard, wanted: bool) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     bars.finish();
+}
+
+/// Writes the progress of a job as lines of JSON until `done` says so.
+async fn follow_in_lines(board: ProgressBoard) {
+    let mut receiver = board.subscribe();
+    let mut phase = None;
+    loop {
+        let mut progress = receiver.borrow_and_update().clone();
+        board.estimate(&mut progress);
+        eprintln!("{}", line_of(&progress));
+        phase.replace(progress.phase);
+        if progress.phase == Phase::Done {
+            break;
+        }
+        // A new phase at once, else one line a second: also for a job that stands still.
+        let next = receiver.wait_for(|next| Some(next.phase) != phase);
+        if let Ok(Err(_)) = tokio::time::timeout(Duration::from_secs(1), next).await {
+            break;
+        }
+    }
+}
+
+/// One line of JSON about a state.
+fn line_of(progress: &Progress) -> serde_json::Value {
+    let (done_bytes, total_bytes) = progress.bytes();
+    serde_json::json!({
+        "phase": progress.phase,
+        "percent": progress.percent(),
+        "doneBytes": if progress.phase == Phase::Done { total_bytes } else { done_bytes },
+        "totalBytes": total_bytes,
+        "collections": progress.collections.len(),
+        "bytesPerSecond": progress.bytes_per_second,
+        "remainingSeconds": progress.remaining_seconds,
+    })
 }
 
 #[cfg(test)]

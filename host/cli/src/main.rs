@@ -37,7 +37,7 @@ impl From<Exit> for ExitCode {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let output = Output { json: arguments.json, quiet: arguments.quiet };
+    let output = Output { json: arguments.json, quiet: arguments.quiet, progress: arguments.progress };
     start_log(&arguments);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

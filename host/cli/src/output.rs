@@ -4,6 +4,8 @@ use std::io::Write;
 
 use serde_json::Value;
 
+use crate::args::ShowProgress;
+
 /// Where and how to print.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
@@ -11,6 +13,8 @@ pub(crate) struct Output {
     pub(crate) json: bool,
     /// No progress and no hints.
     pub(crate) quiet: bool,
+    /// How far long work is.
+    pub(crate) progress: ShowProgress,
 }
 
 impl Output {

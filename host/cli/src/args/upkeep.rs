@@ -135,4 +135,5 @@ pub(crate) struct Erase {
 const ERASE_HELP: &str = "For deletions that the law asks for. Afterwards no backup holds or names the collection; the \
 other collections of each backup stay as they are, and a backup of this collection alone stays as an empty one. The \
 bytes go with the next prune, which completes the record erasures/<id>.json in each vault. A run that stops is finished by \
-running it again. The database itself is not touched: the next backup would hold the collection again.";
+running it again. A host that runs beside it stops listing the collection within a minute; its jobs and its audit log \
+keep the names that were asked for. The database itself is not touched: the next backup would hold the collection again.";

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use anyhow::Context;
 use longshore_engine::{Host, HostConfig, HostOptions};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::Exit;
 use crate::args::Serve;
@@ -29,10 +29,13 @@ pub(crate) async fn run(arguments: Serve, output: Output) -> anyhow::Result<Exit
     for line in host.describe_policies() {
         tracing::info!("policy {line}");
     }
+    // Before the line below: whoever has read it may send signals, and an unexpected one ends the process at once.
+    let stop = stop_signal()?;
+    let hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     // The one line that programs wait for and read the port from.
     say!("longshore listens on http://{address}");
-    let reloads = tokio::spawn(reload_on_hangup(host.clone()));
-    let served = longshore_server::serve(host.clone(), listener, stop_signal()?).await;
+    let reloads = tokio::spawn(reload_on_hangup(host.clone(), hangup));
+    let served = longshore_server::serve(host.clone(), listener, stop).await;
     reloads.abort();
     host.shutdown().await;
     served.context("the server stopped")?;
@@ -59,11 +62,7 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     })
 }
 
-async fn reload_on_hangup(host: Host) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        tracing::error!("cannot wait for SIGHUP; reload with POST /v2/reload");
-        return;
-    };
+async fn reload_on_hangup(host: Host, mut hangup: Signal) {
     while hangup.recv().await.is_some() {
         match host.reload_by_signal().await {
             Ok(report) => {
