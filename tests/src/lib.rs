@@ -3,6 +3,12 @@
 //! Everything here panics on failure: it is only used by tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
+mod encrypted;
+mod host;
+
+pub use encrypted::{Encrypted, private_file, set_mode};
+pub use host::{HostPlace, residency};
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -74,6 +80,13 @@ impl Ran {
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+
+    /// Checks that it failed with this exit code and a sentence that says so, and did not panic.
+    pub fn refused(&self, code: i32, expected: &str) {
+        let said = format!("{}{}", self.stdout, self.stderr);
+        assert!(self.code == code && said.contains(expected), "expected {code} and `{expected}` in {self:?}");
+        assert!(!said.contains("panicked"), "{self:?}");
     }
 
     /// This, after checking that it ended well.

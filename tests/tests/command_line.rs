@@ -234,3 +234,23 @@ fn a_full_disk_is_a_sentence_and_leaves_no_backup() {
     assert!(ran.stderr.contains("no space is left") && ran.stderr.contains("not enough space"), "{ran:?}");
     assert!(!ran.stdout.contains("restored.db"), "half a restore was left: {ran:?}");
 }
+
+#[test]
+fn progress_is_json_lines_on_standard_error_where_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let sample = sample_cluster();
+    let backup = ["backup", sample.to_str().unwrap(), "--to", "vault", "--json"];
+    let quiet = longshore_in(folder.path(), backup).ok();
+    assert_eq!(quiet.stderr, "", "nobody asked for it");
+    let commands: [&[&str]; 3] =
+        [&backup, &["verify", "vault", "--json"], &["restore", "vault", "--to", "r.db", "--json"]];
+    for command in commands {
+        let ran = longshore_in(folder.path(), command.iter().chain(&["--progress", "json"])).ok();
+        assert!(ran.json().is_object(), "the result alone is on standard output");
+        let lines: Vec<serde_json::Value> =
+            ran.stderr.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{ran:?}"))).collect();
+        let last = lines.last().unwrap();
+        assert_eq!((&last["phase"], &last["percent"]), (&"done".into(), &100.into()), "{ran:?}");
+        assert_eq!(last["doneBytes"], last["totalBytes"]);
+    }
+}

@@ -4,51 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
-use longshore_tests::{Ran, longshore_in, sample_cluster};
-use serde_json::Value;
-
-/// An encrypted vault `vault` with `writer.key`, and the recovery key in `recovery.key`.
-struct Made {
-    folder: tempfile::TempDir,
-    recovery: String,
-}
-
-impl Made {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let arguments = ["init", "--vault", "vault", "--encrypt", "--writer-key", "writer.key", "--json"];
-        let made = longshore_in(folder.path(), arguments).ok().json();
-        let recovery = made["recoveryKey"].as_str().unwrap().to_owned();
-        assert!(recovery.starts_with("AGE-SECRET-KEY-1"), "{recovery}");
-        private_file(&folder.path().join("recovery.key"), &recovery);
-        Self { folder, recovery }
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ran {
-        longshore_in(self.folder.path(), arguments)
-    }
-
-    fn back_up(&self) -> Value {
-        let sample = sample_cluster();
-        let backup = ["backup", sample.to_str().unwrap(), "--to", "vault", "--writer-key", "writer.key", "--json"];
-        self.run(&backup).ok().json()
-    }
-}
-
-fn private_file(path: &Path, text: &str) {
-    std::fs::write(path, text).unwrap();
-    mode(path, 0o600);
-}
-
-fn mode(path: &Path, mode: u32) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-}
+use longshore_tests::{Encrypted, Ran, sample_cluster, set_mode};
 
 fn refused(ran: &Ran, expected: &str) {
-    assert_ne!(ran.code, 0, "{ran:?}");
-    assert!(ran.stderr.contains(expected), "expected `{expected}` in {ran:?}");
-    assert!(!ran.stderr.contains("panicked"), "{ran:?}");
+    ran.refused(1, expected);
 }
 
 /// Every file below a folder.
@@ -65,7 +24,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn a_host_with_the_writer_key_alone_backs_up_twice_and_the_recovery_key_restores() {
-    let made = Made::new();
+    let made = Encrypted::default();
     let first = made.back_up();
     assert!(first["storedBytes"].as_u64().unwrap() > 0);
     let second = made.back_up();
@@ -105,7 +64,7 @@ fn a_host_with_the_writer_key_alone_backs_up_twice_and_the_recovery_key_restores
 
 #[test]
 fn keys_and_names_stand_in_no_output_and_in_no_file_of_the_vault() {
-    let made = Made::new();
+    let made = Encrypted::default();
     let folder = made.folder.path();
     let writer = std::fs::read_to_string(folder.join("writer.key")).unwrap();
     let writer = writer.lines().find(|line| line.starts_with("LONGSHORE")).unwrap();
@@ -149,17 +108,17 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 
 #[test]
 fn wrong_keys_and_key_files_that_others_can_read_are_told() {
-    let made = Made::new();
+    let made = Encrypted::default();
     let folder = made.folder.path();
     let sample = sample_cluster();
     let sample = sample.to_str().unwrap();
     refused(&made.run(&["backup", sample, "--to", "vault"]), "LONGSHORE-WRITER-KEY-1");
     refused(&made.run(&["list", "vault", "--writer-key", "recovery.key"]), "it is a reader key");
-    mode(&folder.join("writer.key"), 0o644);
+    set_mode(&folder.join("writer.key"), 0o644);
     refused(&made.run(&["list", "vault", "--writer-key", "writer.key"]), "chmod 600");
-    mode(&folder.join("writer.key"), 0o600);
+    set_mode(&folder.join("writer.key"), 0o600);
     // Another vault's keys.
-    let other = Made::new();
+    let other = Encrypted::default();
     let theirs = |file: &str| other.folder.path().join(file).to_str().unwrap().to_owned();
     refused(
         &made.run(&["list", "vault", "--writer-key", &theirs("writer.key")]),
@@ -183,9 +142,9 @@ fn wrong_keys_and_key_files_that_others_can_read_are_told() {
 
 #[test]
 fn recipients_are_added_and_removed_and_further_vaults_share_them() {
-    let made = Made::new();
+    let made = Encrypted::default();
     made.back_up();
-    let other = Made::new();
+    let other = Encrypted::default();
     let listed = other.run(&["key", "recipient", "list", "--vault", "vault", "--writer-key", "writer.key", "--json"]);
     let listed = listed.ok().json();
     let recipient = listed["vaults"][0]["recipients"][0]["recipient"].as_str().unwrap().to_owned();

@@ -1,9 +1,9 @@
 //! The host behind its REST API, as a real process.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use longshore_tests::{Client, Server, copy_tree, longshore_in, plugin, sample_cluster};
+use longshore_tests::{Client, HostPlace, Server, longshore_in, plugin, residency};
 use serde_json::Value;
 
 /// The guide's two request bodies, byte for byte.
@@ -11,87 +11,35 @@ const CLUSTER: &str = "{\n\"backupType\": \"CLUSTER\"\n}";
 const COLLECTION: &str = "{\n\"backupType\": \"COLLECTION\",\n\"dbCollections\": [\n{\n\"collectionNames\": [\n\"medium_articles\"\n]\n}\n]\n}";
 const CREATE: &str = "/v2/clusters/in01-test/backups/create";
 
-/// A folder with a configuration, a copy of the sample cluster and a key.
+/// A host and a key to it.
 struct Place {
-    folder: tempfile::TempDir,
-    config: PathBuf,
+    host: HostPlace,
     key: String,
 }
 
 impl Place {
     fn new(policy: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        copy_tree(&sample_cluster(), &folder.path().join("sample.db"));
-        let config = folder.path().join("longshore.toml");
-        let mut place = Self { folder, config, key: String::new() };
-        place.write(policy);
-        place.key = place.new_key("tests", "organization-owner");
-        place
+        let host = HostPlace::new(policy);
+        let key = host.new_key("tests", "organization-owner");
+        Self { host, key }
     }
 
     fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn write(&self, policy: &str) {
-        let text = format!(
-            r#"
-            data_directory = "data"
-            server = {{ listen = "127.0.0.1:0" }}
-            project = {{ id = "proj-test", name = "Test" }}
-            region = [
-                {{ id = "local-eu", jurisdiction = "eu", vault = "vault-eu" }},
-                {{ id = "local-us", jurisdiction = "us", vault = "vault-us" }},
-                {{ id = "local-eu-2", jurisdiction = "eu", vault = "vault-eu-2" }},
-            ]
-            [limits]
-            heartbeat_ms = 20
-            [[cluster]]
-            id = "in01-test"
-            name = "Dedicated-01"
-            region = "local-eu"
-            milvus_lite = "sample.db"
-            {policy}
-            "#
-        );
-        std::fs::write(&self.config, text).unwrap();
-    }
-
-    fn new_key(&self, name: &str, role: &str) -> String {
-        let config = self.config.to_str().unwrap();
-        let arguments = ["key", "create", name, "--role", role, "--config", config, "--quiet"];
-        longshore_in(self.path(), arguments).ok().stdout.trim().to_owned()
+        self.host.path()
     }
 
     fn start(&self) -> (Server, Client) {
-        let server = Server::start(&self.config);
+        let server = Server::start(&self.host.config);
         let client = Client::new(&server, &self.key);
         (server, client)
     }
 
     /// Checks a backup with the command line: whole in every vault that holds some of it.
     fn verified(&self, backup: &str) -> Value {
-        let arguments = [
-            "verify",
-            "vault-eu",
-            backup,
-            "--vault",
-            "vault-us",
-            "--vault",
-            "vault-eu-2",
-            "--level",
-            "decoded",
-            "--json",
-        ];
+        let arguments =
+            ["verify", "vault", backup, "--vault", "vault-us", "--vault", "vault-eu-2", "--level", "decoded", "--json"];
         longshore_in(self.path(), arguments).ok().json()
     }
-}
-
-fn residency(settings: &str) -> String {
-    format!(
-        "[[policy.placement]]\nplugin = '{}'\nrequired = true\nsettings = {settings}\n[[policy.placement]]\nplugin = \"standard\"\n",
-        plugin("residency").display()
-    )
 }
 
 fn hostile(behaviour: &str, more: &str) -> String {
@@ -155,7 +103,7 @@ async fn the_guides_requests_make_backups_that_can_be_described_listed_restored_
     client.data("DELETE", &format!("/v2/clusters/in01-test/backups/{cluster}"), None).await;
     let listed = client.data("GET", "/v2/backups", None).await;
     assert_eq!(listed["count"], 1);
-    let left = longshore_in(place.path(), ["list", "vault-eu", "--json"]).ok().json();
+    let left = longshore_in(place.path(), ["list", "vault", "--json"]).ok().json();
     assert_eq!(left["backups"].as_array().unwrap().len(), 1);
     server.stop();
 }
@@ -168,7 +116,7 @@ async fn swapping_the_policy_changes_placement_and_the_manifest_says_who_decided
     let before = decisions(&client, &first).await;
     assert!(placements(&before).iter().all(|(_, region)| region == "local-eu"), "{before}");
 
-    place.write(&residency("{}"));
+    place.host.write(&residency("{}"));
     client.data("POST", "/v2/reload", Some("{}")).await;
     let (second, job) = back_up(&client, CLUSTER).await;
     assert_eq!(job["status"], "SUCCESSFUL", "{job}");
@@ -181,7 +129,7 @@ async fn swapping_the_policy_changes_placement_and_the_manifest_says_who_decided
     assert_eq!(place.verified(&second)["whole"], true);
 
     // A configuration that is wrong changes nothing, and says so.
-    place.write("[[policy.placement]]\nplugin = \"nowhere.wasm\"");
+    place.host.write("[[policy.placement]]\nplugin = \"nowhere.wasm\"");
     let (status, answer) = client.send("POST", "/v2/reload", Some("{}")).await;
     assert!(status >= 400 && answer["message"].as_str().unwrap().contains("nowhere.wasm"), "{status} {answer}");
     let (third, _) = back_up(&client, CLUSTER).await;
@@ -193,7 +141,7 @@ async fn swapping_the_policy_changes_placement_and_the_manifest_says_who_decided
 async fn the_hangup_signal_reloads_too() {
     let place = Place::new("");
     let (server, client) = place.start();
-    place.write(&residency("{}"));
+    place.host.write(&residency("{}"));
     server.signal("HUP");
     // The signal has no answer; the log says when it was carried out.
     for _ in 0..500 {
@@ -224,7 +172,7 @@ async fn a_second_region_gets_a_copy_that_can_be_restored_alone() {
     assert_eq!(place.verified(&backup)["whole"], true);
     server.stop();
     // The vault with the copy is enough for what it holds.
-    std::fs::rename(place.path().join("vault-eu"), place.path().join("gone")).unwrap();
+    std::fs::rename(place.path().join("vault"), place.path().join("gone")).unwrap();
     let shown = longshore_in(place.path(), ["show", "vault-eu-2", &backup, "--vault", "vault-us", "--json"]);
     let eu: Vec<Value> = shown.json()["collections"].as_array().cloned().unwrap_or_default();
     assert!(eu.iter().any(|one| one["region"] == "local-eu-2"), "{shown:?}");
@@ -247,7 +195,7 @@ async fn a_plugin_that_misbehaves_fails_the_job_with_its_name_and_within_its_bud
         ("refuse", "", "hostile"),
     ];
     for (behaviour, budget, expected) in cases {
-        place.write(&format!("{}\n[plugin_ceiling]\nfuel = 1000000000000000\n", hostile(behaviour, budget)));
+        place.host.write(&format!("{}\n[plugin_ceiling]\nfuel = 1000000000000000\n", hostile(behaviour, budget)));
         let (status, answer) = client.send("POST", "/v2/reload", Some("{}")).await;
         assert_eq!(status, 200, "{behaviour}: {answer}");
         let (_, job) = back_up(&client, CLUSTER).await;
@@ -271,10 +219,10 @@ fn what_is_no_plugin_is_explained_before_the_host_starts() {
     for (file, expected) in
         [("text.wasm", "wasm"), (stranger.as_str(), "longshore:policy"), ("nowhere.wasm", "nowhere")]
     {
-        place.write(&format!("[[policy.selection]]\nplugin = '{file}'"));
-        let log = Server::try_start(&place.config).err().expect("it must not start");
+        place.host.write(&format!("[[policy.selection]]\nplugin = '{file}'"));
+        let log = Server::try_start(&place.host.config).err().expect("it must not start");
         assert!(log.contains(expected) && log.contains("error:") && !log.contains("panicked"), "{file}: {log}");
-        let config = place.config.to_str().unwrap();
+        let config = place.host.config.to_str().unwrap();
         assert_eq!(longshore_in(place.path(), ["serve", "--check", "--config", config]).code, 1);
     }
 }
@@ -290,7 +238,7 @@ fn the_example_configuration_is_good() {
 #[tokio::test]
 async fn keys_say_who_may_do_what() {
     let place = Place::new("");
-    let viewer = place.new_key("viewer", "backup-view");
+    let viewer = place.host.new_key("viewer", "backup-view");
     let (server, client) = place.start();
     let (backup, _) = back_up(&client, CLUSTER).await;
     let viewer = Client::new(&server, &viewer);
@@ -326,7 +274,7 @@ async fn a_host_that_is_killed_at_any_moment_leaves_only_whole_backups_and_ended
     let (server, client) = place.start();
     let listed = client.data("GET", "/v2/backups?pageSize=100", None).await;
     assert_eq!(listed["count"], kills);
-    let in_vault = longshore_in(place.path(), ["list", "vault-eu", "--json"]).ok().json();
+    let in_vault = longshore_in(place.path(), ["list", "vault", "--json"]).ok().json();
     assert_eq!(in_vault["backups"].as_array().unwrap().len() as u64, kills);
     for backup in listed["backups"].as_array().unwrap() {
         assert_eq!(place.verified(backup["backupId"].as_str().unwrap())["whole"], true);
@@ -353,7 +301,7 @@ async fn a_host_without_its_vault_is_not_ready_and_backs_up_where_it_can() {
 async fn two_hosts_cannot_share_a_data_directory() {
     let place = Place::new("");
     let (server, _) = place.start();
-    let log = Server::try_start(&place.config).err().expect("it must not start");
+    let log = Server::try_start(&place.host.config).err().expect("it must not start");
     assert!(log.contains("another longshore"), "{log}");
     server.stop();
 }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use longshore_tests::{Client, Server, copy_tree, judge, longshore_in, python, sample_cluster};
+use longshore_tests::{Client, HostPlace, copy_tree, judge, longshore_in, python, residency, sample_cluster};
 use serde_json::Value;
 
 /// A folder with a copy of the sample cluster.
@@ -135,59 +135,9 @@ fn an_export_that_was_killed_is_taken_over_by_the_next_one() {
     assert!(!left.exists());
 }
 
-/// A host with two regions, and a policy that spreads the sample over both and copies it into a third.
-struct Service {
-    folder: tempfile::TempDir,
-    config: PathBuf,
-}
-
-impl Service {
-    fn new() -> Self {
-        let folder = place();
-        let config = folder.path().join("longshore.toml");
-        let text = format!(
-            r#"
-            data_directory = "data"
-            server = {{ listen = "127.0.0.1:0" }}
-            project = {{ id = "proj-test", name = "Test" }}
-            region = [
-                {{ id = "local-eu", jurisdiction = "eu", vault = "vault" }},
-                {{ id = "local-us", jurisdiction = "us", vault = "vault-us" }},
-                {{ id = "local-eu-2", jurisdiction = "eu", vault = "vault-eu-2" }},
-            ]
-            [limits]
-            heartbeat_ms = 20
-            [[cluster]]
-            id = "in01-test"
-            name = "Dedicated-01"
-            region = "local-eu"
-            milvus_lite = "sample.db"
-            [[policy.placement]]
-            plugin = '{}'
-            required = true
-            settings = {{ second_region = true }}
-            [[policy.placement]]
-            plugin = "standard"
-            "#,
-            longshore_tests::plugin("residency").display()
-        );
-        std::fs::write(&config, text).unwrap();
-        Self { folder, config }
-    }
-
-    fn start(&self) -> (Server, Client) {
-        let config = self.config.to_str().unwrap();
-        let arguments = ["key", "create", "tests", "--role", "organization-owner", "--config", config, "--quiet"];
-        let key = longshore_in(self.folder.path(), arguments).ok().stdout.trim().to_owned();
-        let server = Server::start(&self.config);
-        let client = Client::new(&server, &key);
-        (server, client)
-    }
-
-    fn rebuild(&self, more: &[&str]) -> longshore_tests::Ran {
-        let arguments = ["catalog", "rebuild", "--json", "--config", self.config.to_str().unwrap()];
-        longshore_in(self.folder.path(), arguments.iter().chain(more))
-    }
+/// A host with a policy that spreads the sample over two regions and copies it into a third.
+fn service() -> HostPlace {
+    HostPlace::new(&residency("{ second_region = true }"))
 }
 
 /// Makes a backup and waits for it and for the copies that follow.
@@ -225,8 +175,8 @@ async fn everything(client: &Client) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_catalog_that_is_lost_is_rebuilt_from_the_vaults() {
-    let service = Service::new();
-    let place = service.folder.path();
+    let service = service();
+    let place = service.path();
     let (server, client) = service.start();
     let first = make(&client, r#"{"backupType":"CLUSTER"}"#).await;
     let collection = r#"{"backupType":"COLLECTION","dbCollections":[{"collectionNames":["medium_articles"]}]}"#;
@@ -272,8 +222,8 @@ async fn a_catalog_that_is_lost_is_rebuilt_from_the_vaults() {
 
 #[tokio::test]
 async fn a_rebuild_reports_what_it_cannot_know_and_rules_apply_to_what_it_found() {
-    let service = Service::new();
-    let place = service.folder.path();
+    let service = service();
+    let place = service.path();
     let (server, client) = service.start();
     let kept = make(&client, r#"{"backupType":"CLUSTER"}"#).await;
     let lost = make(&client, r#"{"backupType":"CLUSTER"}"#).await;
