@@ -3,5 +3,6 @@
 
 mod corruption;
 mod healing;
+mod locked;
 mod support;
 mod verifying;
