@@ -159,16 +159,7 @@ impl Place {
 
     /// The same of some collections; how many files there were.
     fn same_files(&self, target: &Path) -> usize {
-        let (mut compared, sample) = (0, self.path().join("sample.db"));
-        for file in files(target) {
-            let name = file.strip_prefix(target).unwrap();
-            if name.extension().is_some_and(|end| end == "parquet" || end == "arrow") {
-                let same = std::fs::read(&file).unwrap() == std::fs::read(sample.join(name)).unwrap();
-                assert!(same, "{} is not what was backed up", name.display());
-                compared += 1;
-            }
-        }
-        compared
+        same_files(target, &self.path().join("sample.db"))
     }
 
     /// No staging folder is left.
@@ -257,6 +248,20 @@ impl Place {
         Victim::start(self.path(), "verify", &arguments).end_after(wait, &mut self.tally);
         self.verify(&id);
     }
+}
+
+/// Restored data files are those of the cluster, byte for byte. Answers how many there are.
+fn same_files(target: &Path, sample: &Path) -> usize {
+    let mut compared = 0;
+    for file in files(target) {
+        let name = file.strip_prefix(target).unwrap();
+        if name.extension().is_some_and(|end| end == "parquet" || end == "arrow") {
+            let same = std::fs::read(&file).unwrap() == std::fs::read(sample.join(name)).unwrap();
+            assert!(same, "{} is not what was backed up", name.display());
+            compared += 1;
+        }
+    }
+    compared
 }
 
 /// All files below a folder.
