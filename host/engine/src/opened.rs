@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use longshore_model::{BackupId, CollectionName, LoadState, RegionId, VaultId};
+use longshore_model::{BackupId, CollectionName, Digest, LoadState, RegionId, VaultId};
 use longshore_vault::{
     CollectionFiles, CollectionFinding, CollectionSealed, CommittedRoot, Part, PartRef, Root, RootSealed, Vault,
     VaultError,
@@ -97,7 +97,14 @@ impl OpenedBackup {
                 Err(error) => damages.push(DamagedObject::manifest(&region, commit.object, &error)),
             }
         }
-        let mut copies: Vec<PartRef> = good.iter().filter_map(|loaded| loaded.part.clone()).collect();
+        let mut copies: Vec<PartRef> = Vec::new();
+        let mut replaced: Vec<(PartRef, Vec<Digest>)> = Vec::new();
+        for part in good.iter().filter_map(|loaded| Some((loaded.part.as_ref()?, &loaded.replaces))) {
+            if !copies.contains(part.0) {
+                copies.push(part.0.clone());
+            }
+            replaced.push((part.0.clone(), part.1.clone()));
+        }
         let Some(first) = good.into_iter().next() else {
             if let Some(error) = no_key {
                 return Err(error);
@@ -108,26 +115,31 @@ impl OpenedBackup {
             return Err(EngineError::DamagedBackup { backup: id.to_string(), what });
         };
         copies.retain(|copy| !first.root.open.parts.contains(copy));
-        copies.dedup();
         let parts = read_parts(vaults, &first.root, &copies, &mut damages).await?;
         let committed = first.committed();
         let mut opened = Self { root: first.root, committed, parts, damages };
-        opened.forget_replaced_parts();
+        opened.forget_replaced_parts(&copies, &replaced);
         Ok(opened)
     }
 
-    /// A lost part is no damage any more once its vault has another part of the commit and nothing is missing: that is how
-    /// a heal replaces it, because the root goes on naming the lost one.
-    fn forget_replaced_parts(&mut self) {
+    /// A lost part is no damage any more once a part of the same vault, which can be read, holds all of it: that is how a
+    /// heal replaces it, because the root, or a receipt, goes on naming the lost one. Another part in that vault alone says
+    /// nothing: it may be a copy of other collections.
+    fn forget_replaced_parts(&mut self, copies: &[PartRef], replaced: &[(PartRef, Vec<Digest>)]) {
         if self.require_complete().is_err() {
             return;
         }
-        let root = &self.root.open;
-        let replaced = |damage: &DamagedObject| {
-            let named = root.parts.iter().any(|part| part.key == damage.object);
-            named && self.parts.iter().any(|part| *part.vault.region_id() == damage.region)
+        let named: Vec<PartRef> = self.root.open.parts.iter().chain(copies).cloned().collect();
+        let is_replaced = |lost: &PartRef| {
+            let by =
+                replaced.iter().filter(|(by, digests)| by.vault_id == lost.vault_id && digests.contains(&lost.digest));
+            by.into_iter().any(|(by, _)| self.parts.iter().any(|part| part.reference == *by))
         };
-        self.damages.retain(|damage| !replaced(damage));
+        let is_no_damage = |damage: &DamagedObject| {
+            let lost = named.iter().find(|part| part.key == damage.object && part.region_id == damage.region);
+            lost.is_some_and(is_replaced)
+        };
+        self.damages.retain(|damage| !is_no_damage(damage));
     }
 
     /// The names, schema and decisions of the backup.

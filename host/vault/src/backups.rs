@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use longshore_model::BackupId;
+use longshore_model::{BackupId, Digest};
 
 use crate::crypto::{SessionKey, WrappedSession, has_good_code};
 use crate::layout::{ManifestKey, ManifestKind};
@@ -34,6 +34,8 @@ pub struct LoadedBackup {
     pub origin: Origin,
     /// The part in this vault; `None` when all collections are elsewhere.
     pub part: Option<PartRef>,
+    /// Digests of lost parts of this vault that `part` takes the place of ([`ReceiptOpen::replaces`](crate::ReceiptOpen)).
+    pub replaces: Vec<Digest>,
     pub(crate) session: Option<WrappedSession>,
 }
 
@@ -185,20 +187,25 @@ impl Vault {
     }
 
     /// All parts of one commit of a backup that this vault holds: the one the root names, and copies that came later,
-    /// each named by a receipt of its own. Empty when this vault does not know the backup under this token.
+    /// each named by a receipt of its own. Empty when this vault does not know the backup under this token. A part that
+    /// cannot be read is left out if one that can be read holds all of it ([`ReceiptOpen::replaces`](crate::ReceiptOpen)).
     ///
     /// # Errors
     /// As [`Vault::load_backup`]. A receipt that is damaged fails the call only if no other manifest of this commit is
     /// good: whoever then misses the collections it would have led to says so, since the root says how many there are.
     pub async fn parts_here(&self, backup_id: &BackupId, token: u64) -> Result<Vec<PartRef>, VaultError> {
-        let (mut parts, mut good, mut first_error) = (Vec::new(), false, None);
+        let (mut parts, mut good, mut first_error) = (Vec::<PartRef>::new(), false, None);
+        let mut replaced: Vec<(Digest, PartRef)> = Vec::new();
         for (kind, key) in self.visible_manifests(Some(backup_id)).await? {
             if key.token != token {
                 continue;
             }
             match self.load_manifest(kind, &key).await {
-                Ok(LoadedBackup { part, .. }) => {
+                Ok(LoadedBackup { part, replaces, .. }) => {
                     good = true;
+                    if let Some(part) = &part {
+                        replaced.extend(replaces.into_iter().map(|lost| (lost, part.clone())));
+                    }
                     parts.extend(part.filter(|part| !parts.contains(part)));
                 }
                 Err(
@@ -214,7 +221,34 @@ impl Vault {
         }
         match first_error {
             Some(error) if !good => Err(error),
-            _ => Ok(parts),
+            _ => self.without_replaced(parts, &replaced).await,
+        }
+    }
+
+    /// Leaves out parts that cannot be read where one that can be read took their place.
+    async fn without_replaced(
+        &self,
+        parts: Vec<PartRef>,
+        replaced: &[(Digest, PartRef)],
+    ) -> Result<Vec<PartRef>, VaultError> {
+        let mut left = Vec::with_capacity(parts.len());
+        for part in parts {
+            let mut is_replaced = false;
+            for (_, by) in replaced.iter().filter(|(lost, _)| *lost == part.digest) {
+                is_replaced |= !self.can_load(&part).await? && self.can_load(by).await?;
+            }
+            if !is_replaced {
+                left.push(part);
+            }
+        }
+        Ok(left)
+    }
+
+    async fn can_load(&self, part: &PartRef) -> Result<bool, VaultError> {
+        match self.load_part(part).await {
+            Ok(_) => Ok(true),
+            Err(error @ (VaultError::Store { .. } | VaultError::StorageFull { .. })) => Err(error),
+            Err(_) => Ok(false),
         }
     }
 
@@ -352,12 +386,12 @@ impl Vault {
             let (receipt, root) = Receipt::parse(&object, &bytes)?;
             let root_bytes = Bytes::from(receipt.open.root);
             self.check_code(&object, &root_bytes)?;
-            let part = Some(receipt.open.part);
-            LoadedBackup { root, root_bytes, origin: Origin::Receipt, part, session: None }
+            let (part, replaces) = (Some(receipt.open.part), receipt.open.replaces);
+            LoadedBackup { root, root_bytes, origin: Origin::Receipt, part, replaces, session: None }
         } else {
             let root = Root::parse(&object, &bytes)?;
             let part = root.open.parts.iter().find(|part| part.vault_id == *self.id()).cloned();
-            LoadedBackup { root, root_bytes: bytes, origin: Origin::Root, part, session: None }
+            LoadedBackup { root, root_bytes: bytes, origin: Origin::Root, part, replaces: Vec::new(), session: None }
         };
         self.check_sealed(&object, &loaded.root.sealed)?;
         check_names(key, &object, &loaded.root.open.backup_id, loaded.root.open.token)?;

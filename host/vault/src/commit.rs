@@ -96,6 +96,20 @@ impl Vault {
     /// [`VaultError::BadManifest`] when `part` is not in this vault; [`VaultError::Withdrawn`] when the backup was
     /// deleted meanwhile; otherwise as [`Vault::commit_root`]. What is wrong here does not touch the root.
     pub async fn put_receipt(&self, root: &CommittedRoot, part: &PartRef) -> Result<(), VaultError> {
+        self.put_replacing_receipt(root, part, &[]).await
+    }
+
+    /// Writes a receipt that also says which lost or damaged parts of this vault `part` takes the place of: only the ones
+    /// of which it holds everything may be named, because nobody misses those any more ([`ReceiptOpen::replaces`]).
+    ///
+    /// # Errors
+    /// As [`Vault::put_receipt`].
+    pub async fn put_replacing_receipt(
+        &self,
+        root: &CommittedRoot,
+        part: &PartRef,
+        replaces: &[Digest],
+    ) -> Result<(), VaultError> {
         if part.vault_id != *self.id() {
             return Err(bad("receipt", format!("its part is in {}, this is {}", part.vault_id, self.id())));
         }
@@ -108,6 +122,7 @@ impl Vault {
             root: text.to_owned(),
             root_digest: root.digest,
             part: part.clone(),
+            replaces: replaces.to_vec(),
         };
         // Before the receipt, which holds the root: whoever finds the root here finds the key to its sealed half.
         if let Some(session) = &root.session {

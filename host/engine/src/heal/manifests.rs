@@ -1,32 +1,29 @@
 //! Roots, receipts and parts of one backup.
 //!
 //! A root is repeated by every receipt, a receipt can be made again from root and part. A part stands nowhere else but in
-//! a copy of the whole vault; when there is none, a new one is made from the parts of other vaults, for those of their
-//! collections whose blobs are all here still: so a heal never brings a collection into a region it was not placed in.
+//! a copy of the whole vault; when there is none, a new one is made from the parts of other vaults (`parts.rs`), for those of
+//! their collections whose blobs are all here still: so a heal never brings a collection into a region it was not placed in.
 
-use std::collections::HashSet;
-
-use longshore_model::{BackupId, VaultId};
-use longshore_vault::{
-    BlobId, CollectionFiles, CollectionSealed, CommittedRoot, LoadedBackup, Part, PartDraft, PartRef, PartSealed,
-    Sealed, Session, SessionOptions, Vault, VaultError,
-};
+use longshore_model::{BackupId, Digest};
+use longshore_vault::{CommittedRoot, LoadedBackup, Part, PartRef, Vault, VaultError};
 
 use super::{Heal, PartHere};
 use crate::EngineError;
 use crate::verify::DamagedObject;
 
 /// What all vaults together know of the newest commit of a backup.
-struct Known {
-    newest: LoadedBackup,
+pub(super) struct Known {
+    pub(super) newest: LoadedBackup,
     /// Parts that should be in the vault that is healed.
     here: Vec<PartRef>,
     /// Parts in sources.
-    elsewhere: Vec<(Vault, PartRef)>,
+    pub(super) elsewhere: Vec<(Vault, PartRef)>,
     /// Roots and receipts here that cannot be trusted.
     damaged: Vec<DamagedObject>,
     /// A good root or receipt is here.
     is_known_here: bool,
+    /// Digests of parts that were lost here before, each with the part that took its place.
+    pub(super) replaced: Vec<(Digest, PartRef)>,
 }
 
 impl Heal<'_> {
@@ -40,11 +37,15 @@ impl Heal<'_> {
         for reference in std::mem::take(&mut known.here) {
             match self.part(&reference).await? {
                 Ok(part) => parts.push(PartHere { backup: backup.clone(), reference, part }),
-                Err(damage) => lost.push(damage),
+                Err(damage) => lost.push((reference, damage)),
             }
         }
-        for damage in lost {
-            parts.extend(self.rebuild_part(backup, &root, &known, &damage).await?);
+        let is_good = |reference: &PartRef| parts.iter().any(|part| part.reference == *reference);
+        let is_replaced =
+            |lost: &PartRef| known.replaced.iter().any(|(digest, by)| *digest == lost.digest && is_good(by));
+        lost.retain(|(reference, _)| !is_replaced(reference));
+        if !lost.is_empty() {
+            parts.extend(self.replace_parts(&root, &known, &parts, &lost).await?);
         }
         self.receipt(&root, &known, &parts).await?;
         Ok(parts)
@@ -106,7 +107,10 @@ impl Heal<'_> {
             }
         }
         let is_known_here = good.iter().any(|(_, here, _)| *here);
-        Ok(Some(Known { newest, here: parts_here, elsewhere, damaged, is_known_here }))
+        let receipts = good.iter().filter_map(|(_, _, loaded)| Some((loaded.part.as_ref()?, &loaded.replaces)));
+        let receipts = receipts.filter(|(part, _)| part.vault_id == *self.vault.id());
+        let replaced = receipts.flat_map(|(part, lost)| lost.iter().map(|digest| (*digest, part.clone()))).collect();
+        Ok(Some(Known { newest, here: parts_here, elsewhere, damaged, is_known_here, replaced }))
     }
 
     /// The home vault gets its root back.
@@ -139,8 +143,10 @@ impl Heal<'_> {
         let error = match self.vault.load_part(reference).await {
             Ok(part) => return Ok(Ok(part)),
             Err(
-                error
-                @ (VaultError::Damaged { .. } | VaultError::MissingObject { .. } | VaultError::BadManifest { .. }),
+                error @ (VaultError::Damaged { .. }
+                | VaultError::MissingObject { .. }
+                | VaultError::Unauthentic { .. }
+                | VaultError::BadManifest { .. }),
             ) => error,
             Err(error) => return Err(EngineError::vault(&region)(error)),
         };
@@ -154,108 +160,6 @@ impl Heal<'_> {
             }
         }
         Ok(Err(damage))
-    }
-
-    /// Makes a part of those collections of other vaults whose blobs are all here.
-    async fn rebuild_part(
-        &mut self,
-        backup: &BackupId,
-        root: &CommittedRoot,
-        known: &Known,
-        damage: &DamagedObject,
-    ) -> Result<Option<PartHere>, EngineError> {
-        let region = self.vault.region_id().clone();
-        let collections = match self.collections_here(known).await {
-            // Whose collections these are is sealed. The rest of the vault can be healed all the same.
-            Err(EngineError::Vault { source, .. }) if matches!(*source, VaultError::Locked) => {
-                let how =
-                    "other vaults have parts to make a new one from, which takes a reader key: heal again with one";
-                self.note(damage, false, how);
-                return Ok(None);
-            }
-            collections => collections?,
-        };
-        if collections.is_empty() {
-            self.note(damage, false, "no other vault has a part with collections whose bytes are still here");
-            return Ok(None);
-        }
-        let how = |collections: &[(CollectionFiles, CollectionSealed)]| {
-            let names: Vec<String> = collections.iter().map(|(_, sealed)| sealed.name.to_string()).collect();
-            format!("a new part names what other vaults know and is still here: {}", names.join(", "))
-        };
-        let Some(pin) = self.pin.clone() else {
-            self.note(damage, true, how(&collections));
-            return Ok(None);
-        };
-        let session = self.vault.begin(&pin, SessionOptions::default()).await.map_err(EngineError::vault(&region))?;
-        let collections = self.readable(&session, collections).await?;
-        let how = how(&collections);
-        let numbered = || (0_u32..).zip(&collections);
-        let draft = PartDraft {
-            backup_id: backup.clone(),
-            token: root.token,
-            home_vault_id: home_vault_id(known, &self.vault, &self.sources),
-            created: self.context.clock.now(),
-            collections: numbered().map(|(number, (files, _))| CollectionFiles { number, ..files.clone() }).collect(),
-            sealed: Sealed::Readable(PartSealed {
-                collections: numbered()
-                    .map(|(number, (_, sealed))| CollectionSealed { number, ..sealed.clone() })
-                    .collect(),
-            }),
-        };
-        let finished = session.finish(draft).await.map_err(EngineError::vault(&region))?;
-        self.vault.put_receipt(root, &finished.reference).await.map_err(EngineError::vault(&region))?;
-        self.note(damage, true, how);
-        Ok(Some(PartHere { backup: backup.clone(), reference: finished.reference, part: finished.part }))
-    }
-
-    /// Collections of parts in other vaults whose blobs are all here.
-    async fn collections_here(&self, known: &Known) -> Result<Vec<(CollectionFiles, CollectionSealed)>, EngineError> {
-        let reader = self.vault.open_reader().await.map_err(EngineError::vault(self.vault.region_id()))?;
-        let mut found: Vec<(CollectionFiles, CollectionSealed)> = Vec::new();
-        for (source, reference) in &known.elsewhere {
-            let part = match source.load_part(reference).await {
-                Ok(part) => part,
-                Err(error) => {
-                    tracing::warn!(%error, vault = %source.place(), "a part of a source is left out");
-                    continue;
-                }
-            };
-            for (files, sealed) in part.collections().map_err(EngineError::vault(source.region_id()))? {
-                let is_here = |blob| reader.blob_bytes(blob).is_some();
-                let all_here = files.files.iter().flat_map(|file| &file.blobs).all(is_here);
-                if all_here && !found.iter().any(|(_, other)| other.name == sealed.name) {
-                    found.push((files.clone(), sealed.clone()));
-                }
-            }
-        }
-        found.sort_by(|(_, one), (_, other)| one.name.cmp(&other.name));
-        Ok(found)
-    }
-
-    /// Stores again what lies in packs that are noted as damaged, from here or from sources, and leaves out collections
-    /// of which something can be read nowhere.
-    async fn readable(
-        &self,
-        session: &Session,
-        mut collections: Vec<(CollectionFiles, CollectionSealed)>,
-    ) -> Result<Vec<(CollectionFiles, CollectionSealed)>, EngineError> {
-        let blobs_of = |files: &CollectionFiles| -> Vec<BlobId> {
-            files.files.iter().flat_map(|file| file.blobs.iter().copied()).collect()
-        };
-        let mut missing: Vec<BlobId> = collections.iter().flat_map(|(files, _)| blobs_of(files)).collect();
-        for source in std::iter::once(&self.vault).chain(&self.sources) {
-            let reader = source.open_reader().await.map_err(EngineError::vault(source.region_id()))?;
-            let copied = session.copy_from(&reader, &missing, &|_, _| {}).await;
-            let copied = copied.map_err(EngineError::vault(self.vault.region_id()))?;
-            missing = copied.unreadable.into_iter().map(|(blob, _)| blob).collect();
-            if missing.is_empty() {
-                break;
-            }
-        }
-        let missing: HashSet<BlobId> = missing.into_iter().collect();
-        collections.retain(|(files, _)| blobs_of(files).iter().all(|blob| !missing.contains(blob)));
-        Ok(collections)
     }
 
     /// Every vault with a part of a backup, but the home vault, has a receipt. A damaged one goes aside once a good one
@@ -292,14 +196,4 @@ impl Heal<'_> {
         }
         Ok(())
     }
-}
-
-/// The vault of the backup's home region, as far as it is open or named.
-fn home_vault_id(known: &Known, vault: &Vault, sources: &[Vault]) -> Option<VaultId> {
-    let open = &known.newest.root.open;
-    let open_vaults = std::iter::once(vault).chain(sources);
-    let named = open.parts.iter().find(|part| part.region_id == open.home_region).map(|part| part.vault_id.clone());
-    named.or_else(|| {
-        open_vaults.filter(|vault| *vault.region_id() == open.home_region).map(|vault| vault.id().clone()).next()
-    })
 }

@@ -11,6 +11,7 @@
 
 mod manifests;
 mod packs;
+mod parts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -193,6 +193,10 @@ pub struct ReceiptOpen {
     pub root_digest: Digest,
     /// The part in this vault. A copy made later is not named by the root, only here.
     pub part: PartRef,
+    /// Digests of parts of this vault, of the same backup and token, that were lost or damaged and of which `part` holds
+    /// all that they held. While `part` can be read nothing is wrong with them missing, whoever still names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<Digest>,
 }
 
 /// A receipt has nothing sealed of its own: the root inside brings its own sealed half.

@@ -103,6 +103,7 @@ fn a_receipt_gives_back_the_exact_root() {
         root: String::from_utf8(bytes.to_vec()).unwrap(),
         root_digest: digest_of(&bytes),
         part: root().open.parts[0].clone(),
+        replaces: vec![digest_of(b"lost")],
     };
     let receipt = Receipt { open };
     let written = receipt.to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT).unwrap();

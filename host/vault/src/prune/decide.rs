@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use longshore_model::{BackupId, Timestamp};
 use object_store::path::Path;
 
-use super::look::{Seen, View};
+use super::look::{Seen, View, Visible};
 use super::marks::{ListedMark, Mark, MarkState};
 use super::needs::NeedsOfVault;
 use super::packs::Placing;
 use super::plan::{PlannedObject, PruneAction, PruneOptions, PruneReason};
 use crate::index::PackIndex;
 use crate::layout;
-use crate::{CommittedRoot, Limits, MarkId, PackId, PartRef};
+use crate::{CommittedRoot, Limits, MarkId, Origin, PackId, PartRef};
 
 /// A pack that may be deleted once these other packs were read and found whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -299,7 +299,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Roots and receipts that a newer commit took the place of. Their parts are marked like orphans.
+    /// Roots and receipts that a newer commit took the place of, and receipts of lost parts that another one replaces.
+    /// Their parts are marked like orphans.
     fn superseded(&self, decision: &mut Decision) {
         for (backup_id, all) in &self.view.visible {
             let settled = self
@@ -307,7 +308,14 @@ impl Judge<'_> {
                 .newest(backup_id)
                 .all(|one| one.loaded.is_some() && self.age_ms(one.seen.written) >= self.options.fence_ms);
             let newest = self.view.newest_token(backup_id);
-            for one in all.iter().filter(|one| settled && Some(one.seen.key.token) < newest) {
+            // The receipt that names the part which replaced it is one of the newest, so it is read and has settled too.
+            let names_replaced = |one: &Visible| {
+                let receipt = one.loaded.as_ref().filter(|loaded| loaded.origin == Origin::Receipt);
+                let part = receipt.and_then(|loaded| loaded.part.as_ref());
+                part.is_some_and(|part| self.needs.needs.replaced.contains(&part.key))
+            };
+            let goes = |one: &&Visible| Some(one.seen.key.token) < newest || names_replaced(one);
+            for one in all.iter().filter(|one| settled && goes(one)) {
                 decision.manifests.push(one.seen.path.clone());
                 let (object, size_bytes) = (one.seen.path.to_string(), one.seen.size_bytes);
                 decision.objects.push(planned(PruneAction::Delete, object, size_bytes, PruneReason::Superseded));

@@ -219,6 +219,21 @@ impl View {
         named.filter_map(|one| one.loaded.as_ref()?.part.as_ref()).map(|part| part.key.clone()).collect()
     }
 
+    /// Keys of lost parts in *this* vault, each with the keys of those that the newest commits say took its place.
+    pub(super) fn replaced(&self) -> HashMap<String, Vec<String>> {
+        let newest = self.visible.keys().flat_map(|backup_id| self.newest(backup_id));
+        let mut replaced: HashMap<String, Vec<String>> = HashMap::new();
+        for loaded in newest.filter_map(|one| one.loaded.as_ref()) {
+            let Some(part) = &loaded.part else { continue };
+            for digest in &loaded.replaces {
+                let (backup_id, token) = (loaded.root.open.backup_id.clone(), loaded.root.open.token);
+                let lost = ManifestKey { backup_id, token, digest: *digest }.path(ManifestKind::Part);
+                replaced.entry(lost.to_string()).or_default().push(part.key.clone());
+            }
+        }
+        replaced
+    }
+
     /// The newest roots here that can be read: what other vaults' parts may be needed for.
     pub(super) fn newest_roots(&self) -> impl Iterator<Item = &LoadedBackup> {
         let backups = self.visible.keys();

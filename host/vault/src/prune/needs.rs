@@ -2,7 +2,8 @@
 //!
 //! A part is needed when the newest commit of a backup that exists here names it, when the newest root in another given
 //! vault names it (its receipt here is then missing, and is written), or when a pin names its backup. A part that nobody
-//! names is kept as long as its home vault was not looked at.
+//! names is kept as long as its home vault was not looked at. One that cannot be read, and whose place another part of the
+//! same commit took, is not needed, whoever names it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -36,6 +37,8 @@ pub(super) struct Needs {
     pub(super) receipts: Vec<(CommittedRoot, PartRef)>,
     /// Parts that are needed and cannot be read.
     pub(super) unreadable: Vec<String>,
+    /// Parts that cannot be read and that nobody misses: a part that can be read holds all of each.
+    pub(super) replaced: HashSet<String>,
 }
 
 impl Needs {
@@ -110,7 +113,7 @@ pub(super) async fn needs_of(views: &[View], here: &View, options: &PruneOptions
     let (named, pinned) = (here.named_here(), here.pinned_backups());
     let elsewhere = named_elsewhere(views, here);
     let mut totals = BTreeMap::new();
-    let mut there: HashSet<String> = HashSet::new();
+    let (mut there, mut readable): (HashSet<String>, HashSet<String>) = (HashSet::new(), HashSet::new());
     for seen in &here.parts {
         let key = seen.path.to_string();
         there.insert(key.clone());
@@ -137,6 +140,7 @@ pub(super) async fn needs_of(views: &[View], here: &View, options: &PruneOptions
             (verdict, Some(part)) => {
                 needs.kept_backups.insert(seen.key.backup_id.clone());
                 needs.add(&part);
+                readable.insert(key);
                 *totals.entry(seen.key.backup_id.clone()).or_default() += stored_bytes(&part, &stored);
                 match verdict {
                     Verdict::Kept(reason) => needs.kept.push((seen.clone(), reason)),
@@ -155,6 +159,7 @@ pub(super) async fn needs_of(views: &[View], here: &View, options: &PruneOptions
         };
         match part {
             Ok(part) => {
+                readable.insert(key);
                 needs.kept_backups.insert(part.open.backup_id.clone());
                 needs.add(&part);
                 *totals.entry(part.open.backup_id.clone()).or_default() += stored_bytes(&part, &stored);
@@ -163,9 +168,20 @@ pub(super) async fn needs_of(views: &[View], here: &View, options: &PruneOptions
             Err(_) => needs.unreadable.push(key),
         }
     }
+    forget_replaced(&mut needs, here, &readable);
     needs.unreadable.sort();
     needs.unreadable.dedup();
     Ok(NeedsOfVault { needs, stored, totals })
+}
+
+/// Takes away what cannot be read and was replaced. What is left of it goes as if a newer commit had replaced it.
+fn forget_replaced(needs: &mut Needs, here: &View, readable: &HashSet<String>) {
+    let replaced = here.replaced();
+    let is_replaced = |key: &String| replaced.get(key).is_some_and(|by| by.iter().any(|part| readable.contains(part)));
+    let (gone, unreadable): (Vec<_>, Vec<_>) = std::mem::take(&mut needs.unreadable).into_iter().partition(is_replaced);
+    (needs.replaced, needs.unreadable) = (gone.into_iter().collect(), unreadable);
+    let left = here.parts.iter().filter(|seen| needs.replaced.contains(seen.path.as_ref()));
+    needs.unneeded.extend(left.map(|seen| (seen.clone(), PruneReason::Superseded)));
 }
 
 fn stored_bytes(part: &Part, stored: &HashMap<BlobId, u32>) -> u64 {
