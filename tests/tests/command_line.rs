@@ -254,3 +254,26 @@ fn progress_is_json_lines_on_standard_error_where_it_is_asked_for() {
         assert_eq!(last["doneBytes"], last["totalBytes"]);
     }
 }
+
+#[test]
+fn upkeep_says_how_far_it_is_too_and_nothing_when_nobody_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let sample = sample_cluster();
+    longshore_in(folder.path(), ["backup", sample.to_str().unwrap(), "--to", "vault"]).ok();
+    let erase = ["erase", "medium_articles", "--reason", "a request", "--vault", "vault", "--json"];
+    let prune = ["prune", "--vault", "vault", "--fence", "0s", "--minimum-age", "0s", "--json"];
+    let retention = ["retention", "--vault", "vault", "--keep-last", "1", "--apply", "--json"];
+    // The prune after the erasure rewrites the packs that held the collection.
+    for (command, moves) in [(&erase[..], true), (&prune, true), (&retention, false)] {
+        let ran = longshore_in(folder.path(), command.iter().chain(&["--progress", "json"])).ok();
+        assert!(ran.json().is_object(), "the result alone is on standard output");
+        let lines: Vec<serde_json::Value> =
+            ran.stderr.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{ran:?}"))).collect();
+        let last = lines.last().unwrap();
+        assert_eq!((&last["phase"], &last["percent"]), (&"done".into(), &100.into()), "{ran:?}");
+        assert_eq!(last["doneBytes"], last["totalBytes"]);
+        assert_eq!(last["totalBytes"].as_u64().unwrap() > 0, moves, "{ran:?}");
+        let quiet = longshore_in(folder.path(), command.iter().chain(&["--quiet"]));
+        assert!(!quiet.stderr.contains("phase"), "nobody asked for it: {quiet:?}");
+    }
+}

@@ -28,7 +28,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use longshore_model::{BackupId, CollectionName, JobId, JobType, RegionId, Timestamp};
+use longshore_model::{BackupId, CollectionName, JobId, JobType, Phase, RegionId, Timestamp};
 use longshore_vault::{
     CommittedRoot, Erasure, Part, PartRef, Pin, PinRequest, Reader, ReliesOn, Root, RootOpen, Sealed, Sizes, Vault,
     Withdrawal,
@@ -94,7 +94,9 @@ pub async fn run_erase(
         error = pins::keep_fresh(&pins) => Err(error),
     };
     pins::release(pins).await;
-    result
+    let outcome = result?;
+    context.progress.enter(Phase::Done);
+    Ok(outcome)
 }
 
 /// Pins and readers. It writes manifests as a backup does, so it pins as a backup does.
@@ -124,12 +126,21 @@ impl Erasing<'_> {
             self.put(vault, record).await?;
         }
         let (mut backups, mut removed_manifests) = (Vec::new(), 0);
+        // One row for all: there may be thousands of backups.
+        let size = |id: &BackupId| {
+            let found = self.plan.backups.iter().find(|backup| backup.backup_id == *id);
+            found.map_or(0, |backup| backup.size_bytes)
+        };
+        let name = CollectionName { database: "backups".to_owned(), collection: "rewritten".to_owned() };
+        context.progress.expect([(name, self.plan.all_backups.iter().map(size).sum())]);
+        context.progress.enter(Phase::Commit);
         for backup in &self.plan.all_backups {
             context.stop.check()?;
             if let Some(removed) = self.rewrite(backup).await? {
                 backups.push(backup.clone());
                 removed_manifests += removed;
             }
+            context.progress.add(0, size(backup));
         }
         if self.plan.unreadable.is_empty() {
             for (vault, record) in &self.plan.records {

@@ -3,7 +3,9 @@
 //! Contract: what may be deleted is decided in the vault crate alone; here vaults are opened, and a stop is heard. A
 //! prune that is stopped anywhere is right as far as it got, and the next one goes on.
 
-use longshore_model::{BackupId, RegionId};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use longshore_model::{BackupId, CollectionName, Phase, RegionId};
 use longshore_vault::{PruneOptions, PrunePlan, PruneReport, Vault, VaultError, Withdrawal};
 
 use crate::random::draw;
@@ -21,10 +23,13 @@ pub async fn plan_prune(
 ) -> Result<PrunePlan, EngineError> {
     let vaults = all(vaults, context);
     let now = context.clock.now();
-    tokio::select! {
+    context.progress.enter(Phase::Inventory);
+    let plan = tokio::select! {
         plan = longshore_vault::plan_prune(&vaults, options, now) => plan.map_err(|error| explain(&vaults, error)),
         () = context.stop.stopped() => Err(stopped(context)),
-    }
+    }?;
+    context.progress.enter(Phase::Done);
+    Ok(plan)
 }
 
 /// Prunes.
@@ -38,12 +43,28 @@ pub async fn run_prune(
 ) -> Result<PruneReport, EngineError> {
     let vaults = all(vaults, context);
     let random = draw(context.random.as_ref())?;
-    tokio::select! {
-        report = longshore_vault::prune(&vaults, options, context.clock.as_ref(), random) => {
+    let board = &context.progress;
+    board.enter(Phase::Inventory);
+    board.expect(vaults.iter().map(|vault| {
+        let region = vault.region_id().to_string();
+        (CollectionName { database: "region".to_owned(), collection: region }, 0)
+    }));
+    let seen: Vec<AtomicU64> = vaults.iter().map(|_| AtomicU64::new(0)).collect();
+    let watch = |place: usize, done: u64, total: u64| {
+        board.enter(Phase::Transfer);
+        board.set_total(place, total);
+        let before = seen.get(place).map_or(done, |seen| seen.fetch_max(done, Ordering::Relaxed));
+        board.add(place, done.saturating_sub(before));
+    };
+    let clock = context.clock.as_ref();
+    let report = tokio::select! {
+        report = longshore_vault::prune_watched(&vaults, options, clock, random, &watch) => {
             report.map_err(|error| explain(&vaults, error))
         }
         () = context.stop.stopped() => Err(stopped(context)),
-    }
+    }?;
+    board.enter(Phase::Done);
+    Ok(report)
 }
 
 /// Deletes a backup from these vaults, which must be all that hold something of it. Answers its home region.

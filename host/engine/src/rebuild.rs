@@ -17,7 +17,10 @@ use std::path::Path;
 use longshore_catalog::{
     BackupFilter, BackupRecord, BackupRow, Catalog, NewCluster, Page as CatalogPage, SqliteCatalog,
 };
-use longshore_model::{BackupId, BackupStatus, ClusterId, CreationMethod, ProjectId, RegionId, Timestamp};
+use longshore_model::{
+    BackupId, BackupStatus, ClusterId, CollectionName, CreationMethod, Phase, ProjectId, RegionId, Timestamp,
+};
+use longshore_vault::RootOpen;
 use serde::Serialize;
 
 use crate::blocking::blocking;
@@ -104,15 +107,19 @@ pub async fn rebuild_catalog(
     let (_lock, catalog) = opened.await?;
     let (vaults, missing_vaults) =
         RegionVaults::open_existing(&config.project.id, &config.regions, &config.keys.read()?).await?;
+    context.progress.enter(Phase::Inventory);
     let found = find_backups(&vaults, context).await?;
+    context.progress.enter(Phase::Commit);
     let config = config.clone();
-    blocking("rebuilding the catalog", move || {
+    let report = blocking("rebuilding the catalog", move || {
         let catalog = catalog.as_ref().map(|catalog| catalog as &dyn Catalog);
         let mut report = RebuildReport { missing_vaults, ..compare(catalog, &config.project.id, &found)? };
         add(catalog, dry_run, &config, &found, &mut report)?;
         Ok(report)
     })
-    .await
+    .await?;
+    context.progress.enter(Phase::Done);
+    Ok(report)
 }
 
 /// What the vaults hold.
@@ -127,17 +134,24 @@ async fn find_backups(vaults: &RegionVaults, context: &RunContext) -> Result<Fou
     let (mut homes, mut unreadable) = (BTreeMap::new(), BTreeMap::new());
     for vault in vaults.all() {
         let listing = vault.list_backups().await.map_err(EngineError::vault(vault.region_id()))?;
-        homes.extend(listing.backups.into_iter().map(|backup| (backup.root.backup_id, backup.root.home_region)));
+        homes.extend(listing.backups.into_iter().map(|backup| {
+            let RootOpen { backup_id, home_region, sizes, .. } = backup.root;
+            (backup_id, (home_region, sizes.plain_bytes))
+        }));
         unreadable.extend(listing.damaged.into_iter().map(|(id, error)| (id, sentence(&error))));
     }
     unreadable.retain(|id, _| !homes.contains_key(id));
     let (mut records, mut source_kinds) = (Vec::with_capacity(homes.len()), BTreeMap::new());
-    for (id, home) in homes {
+    // One row for all: there may be thousands of backups.
+    let name = CollectionName { database: "backups".to_owned(), collection: "read".to_owned() };
+    context.progress.expect([(name, homes.values().map(|(_, size_bytes)| size_bytes).sum())]);
+    for (id, (home, size_bytes)) in homes {
         context.stop.check()?;
         let read = match OpenedBackup::find(vaults, Some(&home), &id).await {
             Ok(opened) => record(&opened),
             Err(error) => Err(error),
         };
+        context.progress.add(0, size_bytes);
         match read {
             Ok((record, source_kind)) => {
                 source_kinds.insert(id, source_kind);

@@ -100,7 +100,7 @@ pub use pack::BlobEntry;
 pub use pin::{Pin, PinRecord, PinRequest, ReliesOn};
 pub use prune::{
     BackupSpace, Mark, MarkId, MarkState, PlannedObject, PruneAction, PruneOptions, PrunePlan, PruneReason,
-    PruneReport, SpaceReport, VaultPlan, plan_prune, prune,
+    PruneReport, PruneWatch, SpaceReport, VaultPlan, plan_prune, prune, prune_watched,
 };
 pub use reader::{FilePiece, Reader};
 pub use repair::{RepairOutcome, RepairPlan};

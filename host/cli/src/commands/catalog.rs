@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::Exit;
 use crate::args::Catalog;
+use crate::bars::with_bars;
 use crate::output::{Output, table};
 
 pub(crate) async fn run(arguments: Catalog, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
@@ -12,7 +13,7 @@ pub(crate) async fn run(arguments: Catalog, output: Output, stop: &StopSignal) -
     let config = HostConfig::read(&config)?;
     let mut context = RunContext::new(Limits::default());
     context.stop = stop.clone();
-    let report = rebuild_catalog(&config, dry_run, &context).await?;
+    let report = with_bars(&context, output, rebuild_catalog(&config, dry_run, &context)).await?;
     let mut value = serde_json::to_value(&report)?;
     if let Some(value) = value.as_object_mut() {
         value.insert("dryRun".to_owned(), json!(dry_run));

@@ -1,10 +1,14 @@
 //! `longshore erase`: one collection out of all backups.
 
-use longshore_engine::{EraseOutcome, ErasePlan, EraseRequest, Limits, RunContext, StopSignal, plan_erase, run_erase};
+use longshore_engine::{
+    EngineError, EraseOutcome, ErasePlan, EraseRequest, Limits, RunContext, StopSignal, plan_erase, run_erase,
+};
+use longshore_model::Phase;
 use serde_json::json;
 
 use crate::Exit;
 use crate::args::Erase;
+use crate::bars::with_bars;
 use crate::commands::which::open_all;
 use crate::output::{Output, bytes, number, table};
 
@@ -14,8 +18,13 @@ pub(crate) async fn run(arguments: Erase, output: Output, stop: &StopSignal) -> 
     let mut context = RunContext::new(Limits::default());
     context.stop = stop.clone();
     let request = EraseRequest { collection, clusters: clusters.into_iter().collect(), reason, by };
-    let plan = plan_erase(request, &vaults, &context).await?;
-    let outcome = if dry_run { None } else { Some(run_erase(&plan, &vaults, &context).await?) };
+    let work = async {
+        let plan = plan_erase(request, &vaults, &context).await?;
+        let outcome = if dry_run { None } else { Some(run_erase(&plan, &vaults, &context).await?) };
+        context.progress.enter(Phase::Done);
+        Ok::<_, EngineError>((plan, outcome))
+    };
+    let (plan, outcome) = with_bars(&context, output, work).await?;
     let value = json!({
         "dryRun": dry_run, "request": plan.request, "backups": plan.backups, "packs": plan.pack_count(),
         "unreadable": plan.unreadable, "outcome": outcome,

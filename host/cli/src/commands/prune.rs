@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::Exit;
 use crate::args::{Delete, Prune, Space, Vaults};
+use crate::bars::with_bars;
 use crate::commands::which::open_all;
 use crate::output::{Output, bytes, number, table};
 
@@ -24,9 +25,9 @@ pub(crate) async fn run(arguments: Prune, output: Output, stop: &StopSignal) -> 
     };
     let context = context(stop);
     let plans = if arguments.dry_run {
-        plan_prune(&vaults, &options, &context).await?.vaults
+        with_bars(&context, output, plan_prune(&vaults, &options, &context)).await?.vaults
     } else {
-        run_prune(&vaults, &options, &context).await?.vaults
+        with_bars(&context, output, run_prune(&vaults, &options, &context)).await?.vaults
     };
     let value = json!({ "dryRun": arguments.dry_run, "vaults": plans });
     output.result(&value, || plans.iter().map(|plan| text(plan, arguments.dry_run)).collect::<Vec<_>>().join("\n"));

@@ -1,22 +1,34 @@
 //! `longshore retention`: which backups rules let go, and why.
 
 use longshore_engine::{
-    RetentionDecision, RetentionOutcome, RetentionPlan, StopSignal, apply_retention, plan_retention,
+    EngineError, Limits, RetentionDecision, RetentionOutcome, RetentionPlan, RunContext, StopSignal, apply_retention,
+    plan_retention,
 };
-use longshore_model::{Clock, SystemClock};
+use longshore_model::{Clock, Phase, SystemClock};
 use serde_json::json;
 
 use crate::Exit;
 use crate::args::Retention;
+use crate::bars::with_bars;
 use crate::commands::which::open_all;
 use crate::output::{Output, table};
 
 pub(crate) async fn run(arguments: Retention, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
     let vaults = open_all(&arguments.vaults, &arguments.keys.read()?).await?;
     let rules = arguments.rules.rules();
-    let plan = plan_retention(&vaults, arguments.cluster.as_ref(), &move |_| rules, SystemClock.now()).await?;
-    let outcome =
-        if arguments.apply { Some(apply_retention(&plan, &vaults, SystemClock.now(), stop).await?) } else { None };
+    let mut context = RunContext::new(Limits::default());
+    context.stop = stop.clone();
+    let work = async {
+        context.progress.enter(Phase::Inventory);
+        let plan = plan_retention(&vaults, arguments.cluster.as_ref(), &move |_| rules, SystemClock.now()).await?;
+        let outcome = match arguments.apply {
+            true => Some(apply_retention(&plan, &vaults, SystemClock.now(), &context).await?),
+            false => None,
+        };
+        context.progress.enter(Phase::Done);
+        Ok::<_, EngineError>((plan, outcome))
+    };
+    let (plan, outcome) = with_bars(&context, output, work).await?;
     let value = json!({
         "dryRun": outcome.is_none(), "rules": rules, "decisions": plan.decisions, "unreadable": plan.unreadable,
         "outcome": outcome,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use longshore_model::{BackupId, ClusterId, CollectionName, RegionId, Timestamp};
+use longshore_model::{BackupId, ClusterId, CollectionName, Phase, RegionId, Timestamp};
 use longshore_vault::{Erasure, PackId, Part, Vault};
 use serde::Serialize;
 
@@ -84,6 +84,7 @@ pub async fn plan_erase(
         let what = format!("{} is encrypted: give a reader key, erasing needs to know names", vault.place());
         return Err(EngineError::BadRequest { what });
     }
+    context.progress.enter(Phase::Inventory);
     let mut unreadable = Vec::new();
     let backups = find_backups(&request, vaults, &mut unreadable, context).await?;
     let mut request = with_clusters(request, &backups)?;

@@ -5,14 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use longshore_model::{BackupId, ClusterId, CreationMethod, Timestamp, VaultId};
+use longshore_model::{BackupId, ClusterId, CreationMethod, Phase, Timestamp, VaultId};
 use longshore_vault::{Reader, RootOpen, Withdrawal};
 use serde::Serialize;
 
 use super::{RetainedBackup, RetentionDecision, RetentionRules, decide_retention};
 use crate::opened::OpenedBackup;
 use crate::vaults::RegionVaults;
-use crate::{EngineError, StopSignal};
+use crate::{EngineError, RunContext};
 
 /// What retention would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -128,14 +128,15 @@ pub async fn apply_retention(
     plan: &RetentionPlan,
     vaults: &RegionVaults,
     now: Timestamp,
-    stop: &StopSignal,
+    context: &RunContext,
 ) -> Result<RetentionOutcome, EngineError> {
     let mut outcome = RetentionOutcome { deleted: Vec::new(), failed: Vec::new() };
     let mut going: Vec<&RetentionDecision> = plan.decisions.iter().filter(|decision| decision.goes).collect();
     going.sort_by(|one, other| (one.created, &one.backup_id).cmp(&(other.created, &other.backup_id)));
+    context.progress.enter(Phase::Commit);
     let withdrawal = Withdrawal { time: now, by: "retention".to_owned(), job_id: None };
     for decision in going {
-        stop.check()?;
+        context.stop.check()?;
         match vaults.delete_backup(&decision.home_region, &decision.backup_id, &withdrawal).await {
             Ok(()) => outcome.deleted.push(decision.backup_id.clone()),
             Err(error) => outcome.failed.push((decision.backup_id.clone(), error.to_string())),

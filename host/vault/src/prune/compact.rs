@@ -21,18 +21,20 @@ pub(super) struct Compacted {
     pub(super) damaged: Vec<PackId>,
 }
 
-/// Rewrites packs. `name` gives bytes that no other writer uses.
+/// Rewrites packs. `name` gives bytes that no other writer uses; `on_pack` is told of each pack before it is read.
 pub(super) async fn compact(
     vault: &Vault,
     packs: &[PackId],
     placing: &Placing,
     mut name: impl FnMut() -> MarkId,
+    mut on_pack: impl FnMut(&PackId),
 ) -> Result<Compacted, VaultError> {
     let target_bytes = vault.limits().pack_target_bytes as u64;
     let mut compacted = Compacted::default();
     let mut written: Vec<PackIndex> = Vec::new();
     let (mut gathered, mut sources) = (None::<PackBuilder>, Vec::new());
     for pack in packs {
+        on_pack(pack);
         let Some((bytes, entries)) = fetch_pack(vault, *pack).await? else {
             compacted.damaged.push(*pack);
             continue;

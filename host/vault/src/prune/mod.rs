@@ -56,7 +56,8 @@
 //! **Crash after any step.** Whatever was deleted was listed by marks that are still there, so it counts as absent, and the
 //! next run goes on. Old index objects go only after new ones are durable, and the packs repeat them anyway.
 //!
-//! **Damage.** A part that is needed and cannot be read stops all marking and deleting in its vault. A damaged pack is
+//! **Damage.** A part that is needed and cannot be read stops all marking and deleting in its vault, unless a receipt says
+//! that another part, which can be read, holds everything of it. A damaged pack is
 //! never compacted, and no pack is deleted on the strength of a copy that was not read in this run. Packs whose index
 //! cannot be read go only when nothing that is needed is missing.
 //!
@@ -134,5 +135,23 @@ pub async fn prune(
     clock: &dyn Clock,
     random: [u8; 16],
 ) -> Result<PruneReport, VaultError> {
-    run::run(vaults, options, clock, random).await
+    prune_watched(vaults, options, clock, random, &|_, _, _| {}).await
+}
+
+/// Told of the place of a vault among those given, of bytes of packs that were read there, and of all that are to be.
+pub type PruneWatch<'a> = &'a (dyn Fn(usize, u64, u64) + Send + Sync);
+
+/// As [`prune`], and says how far it is. What takes long is reading packs: copies that deletions rely on, and packs that
+/// are rewritten.
+///
+/// # Errors
+/// As [`prune`].
+pub async fn prune_watched(
+    vaults: &[Vault],
+    options: &PruneOptions,
+    clock: &dyn Clock,
+    random: [u8; 16],
+    watch: PruneWatch<'_>,
+) -> Result<PruneReport, VaultError> {
+    run::run(vaults, options, clock, random, watch).await
 }

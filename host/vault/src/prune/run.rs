@@ -21,7 +21,7 @@ use super::marks::{self, Mark, MarkId, MarkState, Marks};
 use super::needs::{NeedsOfVault, needs_of};
 use super::packs::Placing;
 use super::plan::{PruneAction, PruneOptions, PruneReason, PruneReport, SpaceReport, VaultPlan};
-use super::{clock, leftovers};
+use super::{PruneWatch, clock, leftovers};
 use crate::index::{self, PackIndex};
 use crate::session::fetch_pack;
 use crate::{PackId, Vault, VaultError, layout};
@@ -118,6 +118,7 @@ pub(super) async fn run(
     options: &PruneOptions,
     host_clock: &dyn Clock,
     random: [u8; 16],
+    watch: PruneWatch<'_>,
 ) -> Result<PruneReport, VaultError> {
     let mut names = Names { random, next: 0 };
     let mut works = Vec::new();
@@ -144,10 +145,11 @@ pub(super) async fn run(
     for view in &views {
         all_needs.push(needs_of(&views, view, options).await?);
     }
-    for ((work, view), needs) in works.iter().zip(&views).zip(&all_needs) {
+    for (place, ((work, view), needs)) in works.iter().zip(&views).zip(&all_needs).enumerate() {
         let judged = judge(view, needs, &work.due, options, work.now);
         let deleter = Deleter { vault: &work.vault, clock: host_clock, until: deletion_limit(looked, options, view) };
-        let mut run = VaultRun { work, view, options, deleter, judged, names: &mut names };
+        let reading = Reading::new(view, &judged.decision, place, watch);
+        let mut run = VaultRun { work, view, options, deleter, judged, names: &mut names, reading };
         reports.push(run.carry_out().await?);
     }
     Ok(PruneReport { vaults: reports })
@@ -197,6 +199,37 @@ struct VaultRun<'a> {
     deleter: Deleter<'a>,
     judged: Judged,
     names: &'a mut Names,
+    reading: Reading<'a>,
+}
+
+/// How much of the packs that are to be read was read.
+struct Reading<'a> {
+    place: usize,
+    watch: PruneWatch<'a>,
+    sizes: HashMap<PackId, u64>,
+    done: u64,
+    total: u64,
+}
+
+impl<'a> Reading<'a> {
+    fn new(view: &View, decision: &Decision, place: usize, watch: PruneWatch<'a>) -> Self {
+        let sizes = view.survey.packs.iter().map(|pack| (pack.pack.id, pack.pack.size_bytes)).collect();
+        let mut reading = Self { place, watch, sizes, done: 0, total: 0 };
+        let copies: BTreeSet<PackId> = decision.deletions.iter().flat_map(|one| &one.copies).copied().collect();
+        let packs = copies.into_iter().chain(decision.compactions.iter().map(|one| one.pack));
+        reading.total = packs.map(|pack| reading.size(&pack)).sum();
+        watch(place, 0, reading.total);
+        reading
+    }
+
+    fn size(&self, pack: &PackId) -> u64 {
+        self.sizes.get(pack).copied().unwrap_or_default()
+    }
+
+    fn add(&mut self, pack: &PackId) {
+        self.done += self.size(pack);
+        (self.watch)(self.place, self.done, self.total);
+    }
 }
 
 impl VaultRun<'_> {
@@ -230,6 +263,7 @@ impl VaultRun<'_> {
             } else {
                 self.work.vault.note_damage(&[copy], self.work.now).await?;
             }
+            self.reading.add(&copy);
         }
         let mut deletions = Vec::new();
         for deletion in planned_deletions {
@@ -371,7 +405,9 @@ impl VaultRun<'_> {
         let compactions = std::mem::take(&mut self.judged.decision.compactions);
         let wanted: Vec<PackId> = compactions.iter().map(|one| one.pack).collect();
         let names = &mut *self.names;
-        let compacted = compact(&self.work.vault, &wanted, &self.judged.placing, || names.next()).await?;
+        let reading = &mut self.reading;
+        let on_pack = |pack: &PackId| reading.add(pack);
+        let compacted = compact(&self.work.vault, &wanted, &self.judged.placing, || names.next(), on_pack).await?;
         self.work.vault.note_damage(&compacted.damaged, self.work.now).await?;
         for one in compactions {
             let object = layout::pack_path(&one.pack).to_string();
