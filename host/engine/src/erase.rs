@@ -1,8 +1,12 @@
 //! Erases one collection from all backups (a legal deletion), with a record that it was done.
 //!
 //! Contract: afterwards no manifest of a backup that exists names the collection, the other collections of each backup
-//! are untouched, and no reader ever meets a backup that is less than whole. Its bytes go with the next prune, which
-//! rewrites the packs that the record names however much of them is needed.
+//! are untouched, and no reader ever meets a backup that is less than whole. Its bytes go with the next prunes, which
+//! rewrite the packs that the record names however much of them is needed. Besides packs that hold the collection by the
+//! manifests, these are all that hold bytes of which no manifest speaks: a backup that held it may have been deleted and
+//! pruned before, and its bytes lie on in packs that others need. Not promised: what a backup stores that runs meanwhile,
+//! and a vault in which no backup names the collection any more and none ever was erased from: that is refused, because a
+//! name with a mistake in it would be recorded as erased, and the refusal says how to rewrite such packs.
 //!
 //! # Why a crash at any point leaves nothing half-done for ever
 //!
@@ -55,8 +59,10 @@ pub struct EraseOutcome {
     pub backups: Vec<BackupId>,
     /// Manifests that were removed.
     pub removed_manifests: u64,
-    /// Packs that hold bytes of it until the next prune, over all vaults.
+    /// Packs that hold bytes of it until they are pruned, over all vaults.
     pub packs: u64,
+    /// Further packs with bytes that no manifest speaks of, which go with them ([`ErasePlan::unnamed_pack_count`]).
+    pub unnamed_packs: u64,
     /// Objects that could not be looked into, and why. The erasure stays open until they can.
     pub unreadable: Vec<(String, String)>,
 }
@@ -151,7 +157,8 @@ impl Erasing<'_> {
             erasure_id: self.plan.erasure_id.clone(),
             backups,
             removed_manifests,
-            packs: self.plan.records.iter().map(|(_, record)| record.packs.len() as u64).sum(),
+            packs: self.plan.pack_count() as u64,
+            unnamed_packs: self.plan.unnamed_pack_count() as u64,
             unreadable: self.plan.unreadable.clone(),
         })
     }

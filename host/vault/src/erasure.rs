@@ -9,6 +9,7 @@ use bytes::Bytes;
 use longshore_model::{BackupId, ClusterId, CollectionName, Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::index::NOTHING;
 use crate::layout::{self, FORMAT_VERSION, ManifestKey, ManifestKind};
 use crate::manifest::bad;
 use crate::{
@@ -41,7 +42,9 @@ pub struct Erasure {
     pub started: Timestamp,
     /// Backups that held or named it.
     pub backups: BTreeSet<BackupId>,
-    /// Packs of this vault that hold bytes of it: a prune rewrites or removes them, however much of them is needed.
+    /// Packs of this vault that hold bytes of it, and packs that held bytes which no manifest spoke of any more or whose
+    /// index could not be read: bytes of it may be among them, of backups that were deleted and pruned before. A prune
+    /// rewrites or removes them all, however much of them is needed.
     pub packs: BTreeSet<PackId>,
     /// When every backup was rewritten; `None` while that is under way.
     #[serde(default)]
@@ -187,6 +190,14 @@ impl Vault {
 }
 
 impl Reader {
+    /// Every pack that holds a blob which is not one of these, and every pack of which nobody knows what it holds.
+    #[must_use]
+    pub fn packs_beside(&self, blobs: &HashSet<BlobId>) -> BTreeSet<PackId> {
+        let unknown = self.index_damages().iter().filter(|damage| damage.found != NOTHING);
+        let unknown = unknown.filter_map(|damage| layout::parse_pack_path(&damage.object));
+        self.index().packs_beside(blobs).into_iter().chain(unknown).collect()
+    }
+
     /// Every pack that holds one of these blobs, also where another pack holds it too.
     #[must_use]
     pub fn packs_of<'a>(&self, blobs: impl IntoIterator<Item = &'a BlobId>) -> BTreeSet<PackId> {

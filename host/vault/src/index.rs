@@ -186,6 +186,15 @@ impl Index {
         first.chain(self.more.get(id).into_iter().flatten()).filter_map(|slot| self.location(id, slot)).collect()
     }
 
+    /// Packs that hold a blob which is not one of these.
+    pub(crate) fn packs_beside(&self, blobs: &HashSet<BlobId>) -> HashSet<PackId> {
+        let first = self.blobs.iter().map(|(id, slot)| (id, slot.pack));
+        let more = self.more.iter().flat_map(|(id, slots)| slots.iter().map(move |slot| (id, slot.pack)));
+        let others: HashSet<u32> =
+            first.chain(more).filter(|(id, _)| !blobs.contains(id)).map(|(_, pack)| pack).collect();
+        others.into_iter().filter_map(|pack| self.packs.get(pack as usize)).map(|(id, _)| *id).collect()
+    }
+
     /// Size of a pack.
     pub(crate) fn pack_bytes(&self, pack: &PackId) -> Option<u64> {
         let number = self.numbers.get(pack)?;

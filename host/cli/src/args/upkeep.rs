@@ -134,6 +134,8 @@ pub(crate) struct Erase {
 
 const ERASE_HELP: &str = "For deletions that the law asks for. Afterwards no backup holds or names the collection; the \
 other collections of each backup stay as they are, and a backup of this collection alone stays as an empty one. The \
-bytes go with the next prune, which completes the record erasures/<id>.json in each vault. A run that stops is finished by \
+bytes go with the next prunes: the first rewrites and marks, one at least a fence later deletes and completes the record \
+erasures/<id>.json in each vault. They go from every pack that holds bytes of the collection or bytes that no backup \
+needs, because those may be bytes of it too, of backups that were deleted before. A run that stops is finished by \
 running it again. A host that runs beside it stops listing the collection within a minute; its jobs and its audit log \
 keep the names that were asked for. The database itself is not touched: the next backup would hold the collection again.";

@@ -27,6 +27,7 @@ pub(crate) async fn run(arguments: Erase, output: Output, stop: &StopSignal) -> 
     let (plan, outcome) = with_bars(&context, output, work).await?;
     let value = json!({
         "dryRun": dry_run, "request": plan.request, "backups": plan.backups, "packs": plan.pack_count(),
+        "unnamedPacks": plan.unnamed_pack_count(),
         "unreadable": plan.unreadable, "outcome": outcome,
     });
     output.result(&value, || text(&plan, outcome.as_ref()));
@@ -63,7 +64,7 @@ fn text(plan: &ErasePlan, outcome: Option<&EraseOutcome>) -> String {
         )),
         Some(outcome) => {
             text.push_str(&format!(
-                "\n{name} was erased from {} backups; record {}. {packs} packs hold bytes of it until the next prune.",
+                "\n{name} was erased from {} backups; record {}. {packs} packs hold bytes of it until they are pruned.",
                 outcome.backups.len(),
                 outcome.erasure_id
             ));
@@ -71,6 +72,13 @@ fn text(plan: &ErasePlan, outcome: Option<&EraseOutcome>) -> String {
                 text.push_str(" The erasure stays open: run it again once everything can be read.");
             }
         }
+    }
+    if plan.unnamed_pack_count() > 0 {
+        text.push_str(&format!(
+            " {} more packs hold bytes that no backup needs and nobody can name; bytes of it may be among them, of backups \
+             that were deleted before, so prunes rewrite these packs too.",
+            number(plan.unnamed_pack_count() as u64)
+        ));
     }
     text
 }

@@ -1,6 +1,6 @@
 //! What an erasure will do: found by reading every manifest, before anything is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use longshore_model::{BackupId, ClusterId, CollectionName, Phase, RegionId, Timestamp};
 use longshore_vault::{Erasure, PackId, Part, Vault};
@@ -60,13 +60,23 @@ pub struct ErasePlan {
     pub(super) all_backups: BTreeSet<BackupId>,
     /// The record of each vault.
     pub(super) records: Vec<(Vault, Erasure)>,
+    /// How many of the packs on record hold bytes that no manifest speaks of, and none that are known to be of it.
+    unnamed_packs: usize,
 }
 
 impl ErasePlan {
-    /// Packs that hold bytes of the collection, over all vaults.
+    /// Packs that hold bytes of the collection by the manifests, over all vaults.
     #[must_use]
     pub fn pack_count(&self) -> usize {
-        self.records.iter().map(|(_, record)| record.packs.len()).sum()
+        let all: usize = self.records.iter().map(|(_, record)| record.packs.len()).sum();
+        all.saturating_sub(self.unnamed_packs)
+    }
+
+    /// Further packs that hold bytes which no manifest speaks of, over all vaults: what backups left that were deleted and
+    /// pruned before, and jobs that were interrupted. Nobody can say whose bytes they are, so they go with the others.
+    #[must_use]
+    pub fn unnamed_pack_count(&self) -> usize {
+        self.unnamed_packs
     }
 }
 
@@ -90,7 +100,11 @@ pub async fn plan_erase(
     let mut request = with_clusters(request, &backups)?;
     let Earlier { open, finished } = earlier(&request, vaults).await?;
     if backups.is_empty() && open.is_empty() && finished.is_none() && unreadable.is_empty() {
-        let what = format!("no backup in these vaults holds or names {}; nothing was erased", request.collection);
+        let what = format!(
+            "no backup in these vaults holds or names {}; nothing was erased. (Bytes of backups that were deleted before \
+             may be left in packs that others need: `longshore prune --compact-below 100` rewrites those packs.)",
+            request.collection
+        );
         return Err(EngineError::BadRequest { what });
     }
     let mut all_backups: BTreeSet<BackupId> = backups.iter().map(|backup| backup.backup_id.clone()).collect();
@@ -103,24 +117,29 @@ pub async fn plan_erase(
         request.clusters.extend(first.clusters.iter().cloned());
     }
     let going_on = !all_backups.is_empty() || !open.is_empty();
-    let erasure_id = match erasure_id.or(finished.filter(|_| !going_on)) {
+    let erasure_id = match erasure_id.or(finished.clone().filter(|_| !going_on)) {
         Some(id) => id,
         None => format!("erasure-{:016x}", u64::from_be_bytes(draw(context.random.as_ref())?)),
     };
-    let mut records = Vec::new();
-    for vault in vaults.all().into_iter().filter(|_| going_on) {
+    let (mut records, mut unnamed_packs) = (Vec::new(), 0);
+    // Also when it was finished before: backups that held it may have been made and deleted since.
+    for vault in vaults.all().into_iter().filter(|_| going_on || finished.is_some()) {
         let mut record = record(&request, &vault, &erasure_id, started).await?;
-        let packs = packs(&request.collection, &vault, &mut unreadable).await?;
-        if !packs.is_subset(&record.packs) {
+        let Packs { named, unnamed } = packs(&request.collection, &vault, &mut unreadable).await?;
+        if !named.is_subset(&record.packs) || !unnamed.is_subset(&record.packs) {
             record.completed = None;
+        } else if !going_on {
+            continue;
         }
-        record.packs.extend(packs);
+        unnamed_packs += unnamed.len();
+        record.packs.extend(named);
+        record.packs.extend(unnamed);
         record.backups.extend(all_backups.iter().cloned());
         records.push((vault, record));
     }
     unreadable.sort();
     unreadable.dedup();
-    Ok(ErasePlan { request, erasure_id, backups, unreadable, all_backups, records })
+    Ok(ErasePlan { request, erasure_id, backups, unreadable, all_backups, records, unnamed_packs })
 }
 
 async fn find_backups(
@@ -243,27 +262,38 @@ async fn earlier(request: &EraseRequest, vaults: &RegionVaults) -> Result<Earlie
     Ok(earlier)
 }
 
-/// Packs of a vault that hold bytes of the collection, by all parts that are there: also those of backups that were
-/// deleted and of jobs that were interrupted.
+/// Packs of a vault that an erasure is about.
+struct Packs {
+    /// They hold bytes of the collection, by all parts that are there: also those of backups that were deleted and of jobs
+    /// that were interrupted.
+    named: BTreeSet<PackId>,
+    /// They hold bytes that no part speaks of, or what they hold cannot be read.
+    unnamed: BTreeSet<PackId>,
+}
+
 async fn packs(
     collection: &CollectionName,
     vault: &Vault,
     unreadable: &mut Vec<(String, String)>,
-) -> Result<BTreeSet<PackId>, EngineError> {
+) -> Result<Packs, EngineError> {
     let fail = || EngineError::vault(vault.region_id());
     let reader = vault.open_reader().await.map_err(fail())?;
-    let mut packs = BTreeSet::new();
+    let (mut named, mut spoken_of) = (BTreeSet::new(), HashSet::new());
+    // Parts after the index: what a part said that a prune removes in between is then on record as what nobody speaks of.
     let mut visit = |part: &Part| {
         for (files, sealed) in part.collections()? {
+            let blobs = || files.files.iter().flat_map(|file| &file.blobs);
             if sealed.name == *collection {
-                packs.extend(reader.packs_of(files.files.iter().flat_map(|file| &file.blobs)));
+                named.extend(reader.packs_of(blobs()));
             }
+            spoken_of.extend(blobs().copied());
         }
         Ok(())
     };
     let bad = vault.scan_parts(&mut visit).await.map_err(fail())?;
     unreadable.extend(bad.into_iter().map(|(object, error)| (object, sentence(&error))));
-    Ok(packs)
+    let unnamed = reader.packs_beside(&spoken_of).difference(&named).copied().collect();
+    Ok(Packs { named, unnamed })
 }
 
 /// The record that a vault has of this erasure, or a new one.

@@ -201,18 +201,22 @@ impl World {
             let plan = plan_erase(request, &vaults, &context).await?;
             run_erase(&plan, &vaults, &context).await
         };
+        let mut refused = false;
         let told = match run.await {
             Ok(outcome) if outcome.unreadable.is_empty() => Told::Done,
             Ok(outcome) => {
                 *self.heard.borrow_mut() = Some(format!("not all could be looked into: {:?}", outcome.unreadable));
                 Told::Unknown
             }
-            Err(EngineError::BadRequest { what }) if what.contains("nothing was erased") => Told::Done,
+            Err(EngineError::BadRequest { what }) if what.contains("nothing was erased") => {
+                refused = true;
+                Told::Done
+            }
             Err(error) => {
                 *self.heard.borrow_mut() = Some(error.to_string());
                 Told::Unknown
             }
         };
-        Outcome::Erase { cluster, collection, told }
+        Outcome::Erase { cluster, collection, told, refused }
     }
 }

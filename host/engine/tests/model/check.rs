@@ -105,14 +105,14 @@ impl World {
     }
 
     /// After prunes past all fences every erasure that reached all backups is recorded as completed, and no pack holds
-    /// what only the erased collections held.
+    /// what only the erased collections held, in backups that were there and in those that were deleted before.
     async fn erased_bytes_are_gone(&self) -> Result<(), String> {
         let (mut erased, mut others): (BTreeMap<BlobId, String>, HashSet<BlobId>) = (BTreeMap::new(), HashSet::new());
         for known in &self.known {
             for (name, files) in known.attempts.iter().flatten().flatten() {
                 let blobs = files.values().flat_map(|bytes| bytes.chunks(SPLIT_BYTES));
                 let blobs = blobs.map(|piece| self.seen[0].id_key().unwrap().blob_id(piece));
-                if known.erased.get(name) == Some(&Told::Done) {
+                if known.erased.get(name) == Some(&Told::Done) || known.erased_after_deletion.contains(name) {
                     erased.extend(blobs.map(|blob| (blob, format!("{name} of {}", known.id))));
                 } else {
                     others.extend(blobs);

@@ -11,6 +11,7 @@ pub(crate) fn draw(random: &mut SeededRandom, steps: usize) -> Script {
         match random.below(100) {
             0..25 => draw_race(random, &mut script.steps),
             25..35 => draw_health(random, &mut script.steps),
+            35..39 => draw_late_erasure(random, &mut script.steps),
             _ => script.steps.push(draw_step(random)),
         }
     }
@@ -36,6 +37,21 @@ fn draw_race(random: &mut SeededRandom, script: &mut Vec<Step>) {
     let (first, second) = if random.chance(60) { (first, second) } else { (second, first) };
     let place = draw_place(random, first, Effect::Fail);
     script.push(Step { meanwhile: Some((place, second)), ..plain(first) });
+}
+
+/// A backup that is deleted and pruned, and of which bytes lie on beside those of the next one, before a collection of
+/// both is erased.
+fn draw_late_erasure(random: &mut SeededRandom, script: &mut Vec<Step>) {
+    let plain = |action| Step { action: Some(action), ..Step::default() };
+    let cluster = index(random, CLUSTERS.len());
+    script.push(plain(Action::Change { cluster, seed: random.below(10_000) }));
+    script.push(plain(Action::BackUp { cluster }));
+    script.push(plain(Action::Change { cluster, seed: random.below(10_000) }));
+    script.push(plain(Action::BackUp { cluster }));
+    script.extend((0..1 + random.below(4)).map(|_| plain(Action::Delete { backup: index(random, 12) })));
+    script.extend((0..2).map(|_| plain(Action::Sweep { hours: 2 })));
+    let erase = Action::Erase { cluster, collection: index(random, COLLECTIONS.len()) };
+    script.push(if random.chance(60) { plain(erase) } else { draw_around(random, erase) });
 }
 
 /// Two vaults with the same backup, something damaged and healed, and then whatever relies on what was healed.

@@ -34,6 +34,8 @@ pub(crate) struct Known {
     pub(crate) deleted: Option<Told>,
     /// Collections that were erased from it.
     pub(crate) erased: BTreeMap<String, Told>,
+    /// Collections that were erased when it was deleted already.
+    pub(crate) erased_after_deletion: BTreeSet<String>,
 }
 
 impl Known {

@@ -18,7 +18,7 @@ use std::time::Instant;
 use longshore_vault::testing::{SeededRandom, long, seeds};
 
 use crate::script::Script;
-use crate::world::{Tally, World};
+use crate::world::{ERASED_AFTER_DELETION, Tally, World};
 
 /// Plays a script; answers what was met, or at which step it failed, and why.
 fn play(script: &Script) -> Result<Tally, (usize, String)> {
@@ -77,8 +77,13 @@ fn any_sequence_loses_nothing_that_was_reported_safe() {
 
 /// A kind of step that is never met proves nothing.
 fn must_be_met(tally: &Tally) {
-    let wanted =
-        ["encrypted steps", "plain steps", "steps with listings that lagged", "collections erased from a backup"];
+    let wanted = [
+        "encrypted steps",
+        "plain steps",
+        "steps with listings that lagged",
+        "collections erased from a backup",
+        ERASED_AFTER_DELETION,
+    ];
     let heals = ["packs", "packs from a damaged vault", "index", "roots", "receipts", "keys"];
     for what in wanted.into_iter().map(str::to_owned).chain(heals.map(|kind| format!("heals of {kind}"))) {
         assert!(tally.contains_key(&what), "{what} were never met: {tally:?}");

@@ -29,6 +29,9 @@ use crate::script::{Action, CLUSTERS, COLLECTIONS, REGIONS, Step, crashes, is_st
 pub(crate) const SPLIT_BYTES: usize = 1024;
 const START: i64 = 1_722_358_190_000;
 
+/// How the tally calls collections of backups that were gone when the collection was erased.
+pub(crate) const ERASED_AFTER_DELETION: &str = "collections erased when their backup was deleted already";
+
 /// Randomness that follows from the script's seed.
 struct Drawn(Mutex<SeededRandom>);
 
@@ -103,11 +106,34 @@ pub(crate) struct World {
 /// What an action came to, before the model takes it over.
 pub(crate) enum Outcome {
     Nothing,
-    BackUp { id: BackupId, job: JobId, cluster: usize, seen: [Content; 2], told: Told },
-    Again { backup: usize, seen: [Content; 2], told: Told },
-    CopyTo { backup: usize, region: usize, told: Told },
-    Delete { backup: usize, told: Told },
-    Erase { cluster: usize, collection: usize, told: Told },
+    BackUp {
+        id: BackupId,
+        job: JobId,
+        cluster: usize,
+        seen: [Content; 2],
+        told: Told,
+    },
+    Again {
+        backup: usize,
+        seen: [Content; 2],
+        told: Told,
+    },
+    CopyTo {
+        backup: usize,
+        region: usize,
+        told: Told,
+    },
+    Delete {
+        backup: usize,
+        told: Told,
+    },
+    /// `refused`: no backup named it, so nothing was done.
+    Erase {
+        cluster: usize,
+        collection: usize,
+        told: Told,
+        refused: bool,
+    },
 }
 
 /// Makes a vault and opens it as the hosts do, through `faults`, and as it really is, through `store`.
@@ -327,6 +353,7 @@ impl World {
                 copies: BTreeMap::new(),
                 deleted: None,
                 erased: BTreeMap::new(),
+                erased_after_deletion: BTreeSet::new(),
             }),
             Outcome::Again { backup, seen, told } => {
                 let known = &mut self.known[backup];
@@ -348,11 +375,15 @@ impl World {
                     (Told::Unknown, _) => Told::Unknown,
                 };
             }
-            Outcome::Erase { cluster, collection, told } => {
+            Outcome::Erase { cluster, collection, told, refused } => {
                 let told = if lagged { Told::Unknown } else { heard(told) };
                 for known in self.known.iter_mut().filter(|known| known.cluster == cluster) {
                     // One that was not there when it began may have been seen, and may not.
                     let there = self.visible.contains(&known.id);
+                    if !there && !refused && told == Told::Done && known.deleted == Some(Told::Done) {
+                        known.erased_after_deletion.insert(COLLECTIONS[collection].to_owned());
+                        *self.tally.entry(ERASED_AFTER_DELETION.to_owned()).or_default() += 1;
+                    }
                     let told = if there && told == Told::Done { Told::Done } else { Told::Unknown };
                     let erased = known.erased.entry(COLLECTIONS[collection].to_owned()).or_insert(told);
                     *erased = told.max(*erased);

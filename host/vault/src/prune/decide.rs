@@ -362,10 +362,10 @@ impl Judge<'_> {
     /// Packs and parts that nothing needs from now on, and packs to be rewritten.
     fn new_marks(&self, decision: &mut Decision) {
         let pinned = self.view.pinned_packs();
-        let erased: HashSet<PackId> = self.view.erasures.iter().flat_map(|erasure| &erasure.packs).copied().collect();
         for pack in self.view.survey.packs.iter().filter(|pack| !self.marked.contains(&pack.pack.id)) {
             let (id, size_bytes) = (pack.pack.id, pack.pack.size_bytes);
             let share = self.placing.share(&id);
+            let erased = self.view.erasure_reaches(&id, pack.written);
             let copies = self.placing.copies(&pack.pack, &self.needs.needs);
             let unneeded = share.needed_bytes == 0 && copies.as_ref().is_some_and(BTreeSet::is_empty);
             let wasteful = share.kept_bytes < share.total_bytes
@@ -374,9 +374,7 @@ impl Judge<'_> {
             let (action, reason) = match copies {
                 Some(_) if unneeded => (PruneAction::Mark, PruneReason::Unneeded),
                 Some(_) => (PruneAction::Mark, PruneReason::Redundant),
-                None if erased.contains(&id) && share.kept_bytes < share.total_bytes => {
-                    (PruneAction::Compact, PruneReason::Erasure)
-                }
+                None if erased && share.kept_bytes < share.total_bytes => (PruneAction::Compact, PruneReason::Erasure),
                 None if wasteful => {
                     (PruneAction::Compact, PruneReason::MostlyUnneeded { needed_percent: share.kept_percent() })
                 }
@@ -386,7 +384,7 @@ impl Judge<'_> {
             if let Some(pin) = pinned.get(&id) {
                 let reason = PruneReason::Pinned { pin: pin.clone() };
                 decision.objects.push(planned(PruneAction::Wait, object, size_bytes, reason));
-            } else if self.age_ms(pack.written) < self.options.minimum_age_ms && !erased.contains(&id) {
+            } else if self.age_ms(pack.written) < self.options.minimum_age_ms && !erased {
                 decision.objects.push(planned(PruneAction::Keep, object, size_bytes, PruneReason::Young));
             } else if action == PruneAction::Mark {
                 decision.mark_packs.push(id);
@@ -396,7 +394,8 @@ impl Judge<'_> {
             }
         }
         for pack in &self.view.survey.unreadable {
-            let old = self.age_ms(pack.written) >= self.options.minimum_age_ms;
+            let old = self.age_ms(pack.written) >= self.options.minimum_age_ms
+                || self.view.erasure_reaches(&pack.id, pack.written);
             if old && !self.placing.something_missing && !self.marked.contains(&pack.id) {
                 decision.mark_packs.push(pack.id);
                 let object = layout::pack_path(&pack.id).to_string();

@@ -1,11 +1,12 @@
 //! The look: everything a prune must know about the vaults of a project, read in the one order that is safe.
 //!
-//! Of all vaults first the marks, then the pins, then roots, receipts and tombstones, then parts and packs, then the pins
+//! Of all vaults first the marks, then the pins, then records of erasures, roots, receipts and tombstones, then parts and packs, then the pins
 //! again. A writer releases its pin after its root is durable: whoever does not see the pin sees the root. A reader
 //! writes its pin and then looks whether its backup still exists: whoever does not see the pin in the second listing
 //! either was not relied on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::RangeInclusive;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{BackupId, Timestamp};
@@ -51,7 +52,22 @@ pub(super) struct Visible {
 pub(super) struct OpenErasure {
     pub(super) path: Path,
     pub(super) record: Value,
-    pub(super) packs: Vec<PackId>,
+    packs: HashSet<PackId>,
+    /// From when it began, as early as that may be by the store's clock, until every backup was rewritten.
+    during: Option<RangeInclusive<Timestamp>>,
+}
+
+impl OpenErasure {
+    /// True when what nobody needs of this pack must go, however little it is: the record names the pack, or it was
+    /// written while the erasure ran: by a prune, from one that is named. (Not every older pack: what is deleted day by day
+    /// afterwards must not keep the erasure open.)
+    pub(super) fn reaches(&self, pack: &PackId, written: Timestamp) -> bool {
+        self.packs.contains(pack) || self.during.as_ref().is_some_and(|during| during.contains(&written))
+    }
+
+    pub(super) fn is_rewritten(&self) -> bool {
+        self.during.is_some()
+    }
 }
 
 /// One vault at the moment of the look.
@@ -109,6 +125,7 @@ pub(super) async fn look(vaults: &[Vault]) -> Result<Vec<View>, VaultError> {
 }
 
 async fn look_at_manifests(vault: &Vault, marks: Marks, pins: Vec<ListedPin>) -> Result<View, VaultError> {
+    let erasures = open_erasures(vault).await?;
     let mut roots = Vec::new();
     for kind in [ManifestKind::Root, ManifestKind::Receipt] {
         roots.extend(list(vault, kind).await?.into_iter().map(|seen| (kind, seen)));
@@ -154,7 +171,7 @@ async fn look_at_manifests(vault: &Vault, marks: Marks, pins: Vec<ListedPin>) ->
         survey: Survey::default(),
         noted: HashSet::new(),
         notes: Vec::new(),
-        erasures: Vec::new(),
+        erasures,
         lapsed: Vec::new(),
         probes: Vec::new(),
     })
@@ -171,15 +188,26 @@ async fn look_at_objects(view: &mut View) -> Result<(), VaultError> {
     view.lapsed =
         pins.filter(|meta| meta.location.as_ref().ends_with(".lapsed")).map(|meta| Seen::new((), meta)).collect();
     view.probes = objects.list(Some(layout::CLOCK)).await?.into_iter().map(|meta| Seen::new((), meta)).collect();
+    Ok(())
+}
+
+/// Before the manifests: what is said to be rewritten then is so in every manifest that is read afterwards.
+async fn open_erasures(vault: &Vault) -> Result<Vec<OpenErasure>, VaultError> {
+    let (objects, mut erasures) = (vault.objects(), Vec::new());
     for meta in objects.list(Some(layout::ERASURES)).await? {
         let Some(bytes) = objects.get(&meta.location, vault.limits().mark_bytes).await? else { continue };
         let Ok(record) = serde_json::from_slice::<Value>(&bytes) else { continue };
-        let packs = record.get("packs").cloned().and_then(|packs| serde_json::from_value::<Vec<PackId>>(packs).ok());
-        if record.get("completed").is_none_or(Value::is_null) {
-            view.erasures.push(OpenErasure { path: meta.location, record, packs: packs.unwrap_or_default() });
+        let is_set = |field: &str| record.get(field).is_some_and(|time| !time.is_null());
+        if is_set("completed") {
+            continue;
         }
+        let packs = record.get("packs").cloned().and_then(|packs| serde_json::from_value(packs).ok());
+        let started = record.get("started").cloned().and_then(|time| serde_json::from_value::<Timestamp>(time).ok());
+        let started = started.unwrap_or(Timestamp::from_millis(0)).plus_millis(-vault.limits().clock_skew_ms);
+        let during = is_set("rewritten").then(|| started..=time_of(&meta));
+        erasures.push(OpenErasure { path: meta.location, record, packs: packs.unwrap_or_default(), during });
     }
-    Ok(())
+    Ok(erasures)
 }
 
 async fn list(vault: &Vault, kind: ManifestKind) -> Result<Vec<Seen<ManifestKey>>, VaultError> {
@@ -195,6 +223,11 @@ async fn list(vault: &Vault, kind: ManifestKind) -> Result<Vec<Seen<ManifestKey>
 }
 
 impl View {
+    /// True when an open erasure waits until nothing is left in this pack that nobody needs.
+    pub(super) fn erasure_reaches(&self, pack: &PackId, written: Timestamp) -> bool {
+        self.erasures.iter().any(|erasure| erasure.reaches(pack, written))
+    }
+
     /// The newest token under which a backup exists here.
     pub(super) fn newest_token(&self, backup_id: &BackupId) -> Option<u64> {
         self.visible.get(backup_id)?.iter().map(|one| one.seen.key.token).max()

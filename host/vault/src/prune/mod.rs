@@ -10,12 +10,14 @@
 //!
 //! 1. A probe object gives the store's time; too much skew to this host's clock refuses. Only ages by the store count.
 //! 2. Marks older than the fence are due. What they list is written into a new mark of state `deleting`.
-//! 3. The look ([`look`]): marks, pins, roots and tombstones, parts, packs, pins again; of all vaults together.
+//! 3. The look ([`look`]): marks, pins, open erasures, roots and tombstones, parts, packs, pins again; of all vaults
+//!    together.
 //! 4. A due pack is deleted if every live writer honours a mark that lists it, no pin names it, and everything needed
 //!    of it was *just read whole* in a pack that no mark lists. Else it waits, or goes back into service.
 //! 5. Index objects without it are written → old index objects go → packs → orphan parts → a `removed` mark is written →
 //!    due marks and the `deleting` mark go. Then manifests of withdrawn backups: roots and receipts → parts → tombstones.
-//! 6. Compaction: what is needed of mostly unneeded packs is written into new ones, which are read back.
+//! 6. Compaction: what is needed of mostly unneeded packs is written into new ones, which are read back. A pack that an
+//!    open erasure reaches is rewritten for the least unneeded blob.
 //! 7. New marks. Marking is never wrong: it only makes writers store again what they could have referred to.
 //!
 //! # Why nothing needed is deleted

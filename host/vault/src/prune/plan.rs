@@ -63,7 +63,7 @@ pub enum PruneReason {
         /// The share, in percent of its blobs' bytes.
         needed_percent: u8,
     },
-    /// It held what an erasure names.
+    /// It may hold bytes of what an erasure took out of the backups.
     Erasure,
     /// Its index cannot be read, and nothing that is needed is missing.
     UnreadableUnneeded,
@@ -207,7 +207,7 @@ impl std::fmt::Display for PruneReason {
             Self::Unneeded => f.write_str("no backup needs anything of it"),
             Self::Redundant => f.write_str("what is needed of it lies in other packs too"),
             Self::MostlyUnneeded { needed_percent } => write!(f, "only {needed_percent} % of it is needed"),
-            Self::Erasure => f.write_str("it held what an erasure names"),
+            Self::Erasure => f.write_str("it may hold bytes of what was erased"),
             Self::UnreadableUnneeded => f.write_str("its index cannot be read, and nothing that is needed is missing"),
             Self::Withdrawn => f.write_str("its backup was deleted"),
             Self::Superseded => f.write_str("a newer commit of its backup took its place"),

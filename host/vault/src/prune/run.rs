@@ -363,17 +363,17 @@ impl VaultRun<'_> {
     async fn complete_erasures(&mut self, deletions: &[Deletion]) -> Result<(), VaultError> {
         let going: HashSet<PackId> = deletions.iter().map(|deletion| deletion.pack).collect();
         let survey = &self.view.survey;
-        let there: HashSet<PackId> =
-            survey.packs.iter().map(|pack| pack.pack.id).chain(survey.unreadable.iter().map(|pack| pack.id)).collect();
+        // A pack of which everything is needed holds nothing that was erased; of one that cannot be read nobody knows.
+        let kept = |pack: &PackId| {
+            let share = self.judged.placing.share(pack);
+            share.needed_bytes >= share.total_bytes
+        };
+        let known = survey.packs.iter().map(|pack| (pack.pack.id, pack.written)).filter(|(pack, _)| !kept(pack));
+        let unreadable = survey.unreadable.iter().map(|pack| (pack.id, pack.written));
+        let left: Vec<_> = known.chain(unreadable).filter(|(pack, _)| !going.contains(pack)).collect();
         for erasure in &self.view.erasures {
-            let left = |pack: &PackId| {
-                let share = self.judged.placing.share(pack);
-                // A pack of which everything is needed again holds nothing that was erased.
-                there.contains(pack) && !going.contains(pack) && share.needed_bytes < share.total_bytes
-            };
             // Until every backup was rewritten, what is to be erased is still needed and looks like any other blob.
-            let rewritten = erasure.record.get("rewritten").is_some_and(|time| !time.is_null());
-            if !rewritten || erasure.packs.iter().any(left) {
+            if !erasure.is_rewritten() || left.iter().any(|(pack, written)| erasure.reaches(pack, *written)) {
                 continue;
             }
             let mut record = erasure.record.clone();

@@ -1,11 +1,12 @@
 //! What an erasure and the prunes after it leave in a vault, by its plain bytes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use longshore_model::{CollectionName, Timestamp};
 use longshore_vault::*;
+use object_store::ObjectStoreExt;
 
-use crate::pruning::{Timed, timed};
+use crate::pruning::{HOUR, Timed, timed};
 use crate::support::*;
 
 const ERASED: &str = "images";
@@ -21,6 +22,13 @@ async fn in_a_pack(place: &Timed, bytes: &[u8]) -> bool {
     false
 }
 
+/// As the engine finds them, in a vault with one part.
+fn packs_to_erase(reader: &Reader, erased: &[BlobId], part: &Part) -> BTreeSet<PackId> {
+    let files = part.open.collections.iter().flat_map(|collection| &collection.files);
+    let spoken_of: HashSet<BlobId> = files.flat_map(|file| file.blobs.clone()).collect();
+    reader.packs_of(erased).into_iter().chain(reader.packs_beside(&spoken_of)).collect()
+}
+
 /// The steps of the engine, on one vault.
 async fn erase(place: &Timed, number: u8, rewritten: bool) {
     let (vault, id) = (&place.vault, backup_id(number));
@@ -30,6 +38,7 @@ async fn erase(place: &Timed, number: u8, rewritten: bool) {
     let part = vault.load_part_of(&loaded).await.unwrap();
     let files = part.collections().unwrap().into_iter().filter(|(_, sealed)| sealed.name.collection == ERASED);
     let blobs: Vec<BlobId> = files.flat_map(|(files, _)| &files.files).flat_map(|file| file.blobs.clone()).collect();
+    let known = vault.list_erasures().await.unwrap().pop();
     let record = Erasure {
         format: FORMAT_VERSION,
         kind: Erasure::KIND.to_owned(),
@@ -41,7 +50,7 @@ async fn erase(place: &Timed, number: u8, rewritten: bool) {
         by: "a test".to_owned(),
         started: Timestamp::from_millis(NOW),
         backups: BTreeSet::from([id.clone()]),
-        packs: reader.packs_of(&blobs),
+        packs: known.map_or_else(|| packs_to_erase(&reader, &blobs, &part), |known| known.packs),
         rewritten: None,
         completed: None,
     };
@@ -103,6 +112,48 @@ async fn a_prune_between_the_record_and_the_new_manifests_completes_nothing() {
     place.prune_out(&PruneOptions::default()).await;
     assert!(!in_a_pack(&place, &content[ERASED]["data/noise.parquet"]).await);
     assert!(place.vault.list_erasures().await.unwrap().pop().unwrap().completed.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_prune_beside_an_erasure_wrote_is_rewritten_too() {
+    let place = timed().await;
+    let content = content();
+    let mut more = content.clone();
+    more.insert("temporary".to_owned(), [("data/one.parquet".to_owned(), noise(79, 700))].into());
+    place.back_up(2, &more).await;
+    place.back_up(1, &content).await;
+    place.delete(2).await;
+    erase(&place, 1, false).await;
+    let named = place.vault.list_erasures().await.unwrap().pop().unwrap().packs;
+    place.prune_out(&PruneOptions::default()).await;
+    let reader = place.vault.open_reader().await.unwrap();
+    assert!(!named.iter().any(|pack| reader.has_pack(pack)), "the packs on record were not rewritten meanwhile");
+    let only_there = &content[ERASED]["data/noise.parquet"];
+    assert!(in_a_pack(&place, only_there).await, "they were needed");
+    erase(&place, 1, true).await;
+    place.prune_out(&PruneOptions::default()).await;
+    assert!(!in_a_pack(&place, only_there).await, "erased bytes are in a pack that was not on record");
+    assert!(place.vault.list_erasures().await.unwrap().pop().unwrap().completed.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_that_nobody_can_look_into_goes_with_an_erasure_and_is_waited_for() {
+    let place = timed().await;
+    place.back_up(1, &content()).await;
+    let strange = format!("packs/ab/{}", "ab".repeat(32));
+    place.store().put(&strange.as_str().into(), noise(80, 500).into()).await.unwrap();
+    let reader = place.vault.open_reader().await.unwrap();
+    assert!(reader.packs_beside(&HashSet::new()).len() > 1);
+    erase(&place, 1, true).await;
+    let record = || async { place.vault.list_erasures().await.unwrap().pop().unwrap() };
+    assert!(record().await.packs.iter().any(|pack| strange.ends_with(&pack.to_string())));
+    place.clock.advance_ms(2 * HOUR);
+    let plan = place.prune(&PruneOptions::default()).await.unwrap();
+    let marked = plan.objects.iter().find(|object| object.object == strange).map(|object| object.action);
+    assert_eq!(marked, Some(PruneAction::Mark), "it is younger than the minimum age, and must go all the same");
+    assert!(record().await.completed.is_none());
+    place.prune_out(&PruneOptions::default()).await;
+    assert!(record().await.completed.is_some() && place.store().head(&strange.as_str().into()).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
