@@ -1,7 +1,7 @@
 //! The look: everything a prune must know about the vaults of a project, read in the one order that is safe.
 //!
-//! Of all vaults first the marks, then the pins, then records of erasures, roots, receipts and tombstones, then parts and packs, then the pins
-//! again. A writer releases its pin after its root is durable: whoever does not see the pin sees the root. A reader
+//! Of all vaults first the marks, then the pins, then records of erasures, then roots, receipts and tombstones, then parts
+//! and packs, then the pins again. A writer releases its pin after its root is durable: whoever does not see the pin sees the root. A reader
 //! writes its pin and then looks whether its backup still exists: whoever does not see the pin in the second listing
 //! either was not relied on.
 
@@ -102,9 +102,14 @@ pub(super) async fn look(vaults: &[Vault]) -> Result<Vec<View>, VaultError> {
     for vault in vaults {
         pins.push(pin::list(vault.objects()).await?);
     }
+    // Before the manifests of any vault: what is said to be rewritten then is so in every manifest read afterwards.
+    let mut erasures = Vec::new();
+    for vault in vaults {
+        erasures.push(open_erasures(vault).await?);
+    }
     let mut views = Vec::new();
-    for ((vault, marks), pins) in vaults.iter().zip(marks).zip(pins) {
-        views.push(look_at_manifests(vault, marks, pins).await?);
+    for (((vault, marks), pins), erasures) in vaults.iter().zip(marks).zip(pins).zip(erasures) {
+        views.push(look_at_manifests(vault, marks, pins, erasures).await?);
     }
     for view in &mut views {
         look_at_objects(view).await?;
@@ -124,8 +129,12 @@ pub(super) async fn look(vaults: &[Vault]) -> Result<Vec<View>, VaultError> {
     Ok(views)
 }
 
-async fn look_at_manifests(vault: &Vault, marks: Marks, pins: Vec<ListedPin>) -> Result<View, VaultError> {
-    let erasures = open_erasures(vault).await?;
+async fn look_at_manifests(
+    vault: &Vault,
+    marks: Marks,
+    pins: Vec<ListedPin>,
+    erasures: Vec<OpenErasure>,
+) -> Result<View, VaultError> {
     let mut roots = Vec::new();
     for kind in [ManifestKind::Root, ManifestKind::Receipt] {
         roots.extend(list(vault, kind).await?.into_iter().map(|seen| (kind, seen)));
@@ -191,7 +200,7 @@ async fn look_at_objects(view: &mut View) -> Result<(), VaultError> {
     Ok(())
 }
 
-/// Before the manifests: what is said to be rewritten then is so in every manifest that is read afterwards.
+/// The records of erasures that no prune called completed.
 async fn open_erasures(vault: &Vault) -> Result<Vec<OpenErasure>, VaultError> {
     let (objects, mut erasures) = (vault.objects(), Vec::new());
     for meta in objects.list(Some(layout::ERASURES)).await? {
