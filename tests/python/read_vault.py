@@ -8,6 +8,7 @@ Exit 3 and a sentence when something is not as the document says. Shares no code
 Zstandard and LZ4; BLAKE3 is written out below.
 """
 
+import base64
 import json
 import pathlib
 import re
@@ -279,8 +280,12 @@ class Vault:
         require(manifest["format"] == 1 and manifest["kind"] == kind, f"not a {kind}")
         opened = manifest["open"]
         require((opened["backup_id"], opened["token"]) == (backup, token), f"a {kind} of another backup")
-        require(manifest["sealed"]["encoding"] == "plain", f"a {kind} that is sealed")
-        return opened, manifest["sealed"]["body"]
+        sealed = manifest["sealed"]
+        require(sealed["encoding"] in ("plain", "zstd"), f"a {kind} that is sealed")
+        if sealed["encoding"] == "plain":
+            return opened, sealed["body"]
+        frame = pyarrow.BufferReader(base64.b64decode(sealed["body"], validate=True))
+        return opened, json.loads(pyarrow.CompressedInputStream(frame, "zstd").read())
 
     def backup(self, backup, token, order, digest, path):
         data, part = self.named(path, digest), None

@@ -7,6 +7,7 @@
 mod args;
 mod bars;
 mod commands;
+mod descriptors;
 mod output;
 mod tables;
 mod throttle;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let output = Output { json: arguments.json, quiet: arguments.quiet, progress: arguments.progress };
     start_log(&arguments);
+    descriptors::raise_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -20,6 +20,7 @@ impl ThrottleArguments {
         Limits {
             bandwidth_bytes_per_second: self.bandwidth,
             cpu_threads: self.cpu_threads.map(usize::from),
+            held_descriptors: crate::descriptors::for_points(),
             ..Limits::default()
         }
     }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{BackupId, BackupType, CollectionName, JobType, Phase, RegionId, Timestamp};
 use longshore_policy::Usage;
@@ -174,7 +175,7 @@ async fn write_and_commit(
     let moved = checkpoints.during(move_all(plan, source, writing, checkpoints, context)).await?;
     context.stop.check()?;
     context.progress.enter(Phase::Recheck);
-    let (states, ddl_changes) = recheck(plan, source, &moved).await?;
+    let (states, ddl_changes) = recheck(plan, source, &moved, context.limits.parallel_collections).await?;
     // The last moment at which a stop leaves nothing: from here on the backup is carried through.
     context.stop.check()?;
     context.progress.enter(Phase::Commit);
@@ -220,17 +221,18 @@ async fn recheck(
     plan: &BackupPlan,
     source: &dyn Source,
     moved: &[TransferredCollection],
+    parallel: usize,
 ) -> Result<(Vec<PointState>, Vec<DdlChange>), EngineError> {
-    let (mut states, mut changes) = (Vec::with_capacity(moved.len()), Vec::new());
-    for (planned, collection) in plan.collections.iter().zip(moved) {
-        let state = collection.recheck.recheck().await?;
+    let share = moved.len().div_ceil(parallel.max(1)).max(1);
+    let states: Vec<PointState> = try_join_all(moved.chunks(share).map(look_again)).await?.concat();
+    let mut changes = Vec::new();
+    for (planned, state) in plan.collections.iter().zip(&states) {
         let change = match state {
             PointState::Unaltered => None,
             PointState::Altered => Some("altered, or dropped and created again"),
             PointState::Dropped => Some("dropped"),
         };
         changes.extend(change.map(|change| DdlChange { name: planned.facts.name.clone(), change: change.to_owned() }));
-        states.push(state);
     }
     if plan.request.backup_type == BackupType::Cluster {
         let before: BTreeSet<&CollectionName> = plan.inventory.collections.iter().map(|entry| &entry.name).collect();
@@ -240,6 +242,14 @@ async fn recheck(
     }
     changes.sort_by(|one, other| one.name.cmp(&other.name));
     Ok((states, changes))
+}
+
+async fn look_again(moved: &[TransferredCollection]) -> Result<Vec<PointState>, EngineError> {
+    let mut states = Vec::with_capacity(moved.len());
+    for collection in moved {
+        states.push(collection.recheck.recheck().await?);
+    }
+    Ok(states)
 }
 
 async fn finish_parts(

@@ -253,7 +253,7 @@ impl Erasing<'_> {
     ) -> Result<(), longshore_vault::VaultError> {
         let Working { vault, reader, pin } = working;
         let (backup, token) = (&committed.backup_id, committed.token);
-        let root = committed.parse()?;
+        let root = committed.parse(vault.limits())?;
         if let Some(part) = root.open.parts.iter().find(|part| part.vault_id == *vault.id())
             && vault.region_id() != home
         {

@@ -1,23 +1,28 @@
 //! What earlier backups of a cluster hold: facts for policies, and the files that need not be read again.
 //!
-//! Contract: read from the vaults alone, newest backups first, a bounded number of them, then the pins of attempts that did
-//! not end in a backup. A vault that cannot be read
-//! only makes the history shorter: a backup then reads more than it had to, and is as good.
+//! Contract: read from the vaults alone, newest backups first, as few as hold all collections and a bounded number of them,
+//! then the pins of attempts that did not end in a backup. A file that only an older backup holds is read again and found
+//! by its content. A vault that cannot be read only makes the history shorter: a backup then reads more than it had to, and
+//! is as good.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use longshore_model::{CollectionName, Digest, LastBackup, RegionId};
-use longshore_source::{FileIdentity, PointFile};
-use longshore_vault::{BlobId, CollectionFiles, CollectionSealed, IdKey};
+use longshore_model::{CollectionName, Digest, FileClass, LastBackup, RegionId};
+use longshore_source::{FileIdentity, KnownRows, PointFile};
+use longshore_vault::{
+    BackupSummary, BlobId, CollectionFiles, CollectionSealed, IdKey, NamedBackup, Part, RootOpen, Vault, VaultError,
+};
 
-use crate::opened::OpenedBackup;
 use crate::plan::ClusterTarget;
 use crate::resume::{Unfinished, content_id, unfinished};
 use crate::vaults::RegionVaults;
 use crate::{EngineError, RunContext};
 
-/// Earlier backups that are looked at. A collection that was in none of them counts as never backed up.
+/// Earlier backups of the cluster that are looked at. A collection that was in none of them counts as never backed up.
 const BACKUPS: usize = 8;
+/// A manifest that was written so long after its backup was made was written again: a vault that was copied file by file,
+/// or one out of which a collection was erased. When its manifests were written then says little about their order.
+const WRITTEN_AGAIN_MS: i64 = 36 * 60 * 60 * 1000;
 
 /// A file that an earlier backup holds.
 #[derive(Debug, Clone)]
@@ -38,26 +43,28 @@ pub(crate) struct History {
     reasons: BTreeMap<Digest, String>,
     /// By region, because a file is only there where its blobs are.
     files: HashMap<(RegionId, Digest), KnownFile>,
-    /// Regions of the newest backup of each collection.
     /// Regions of the newest backup of each collection, by [`IdKey::name_id`].
     regions: BTreeMap<Digest, RegionId>,
     /// All regions there are.
     all_regions: Vec<RegionId>,
+    /// Rows of data files by keyed identity.
+    rows: HashMap<Digest, u64>,
     /// Live rows by keyed content, of backups and of attempts that did not end in one.
     counts: HashMap<Digest, u64>,
 }
 
 impl History {
-    /// Reads the newest backups of a cluster.
+    /// Reads the newest backups of a cluster, until each of the `wanted` collections was in one of them.
     pub(crate) async fn load(
         vaults: &RegionVaults,
         cluster: &ClusterTarget,
+        wanted: &[CollectionName],
         context: &RunContext,
     ) -> Result<Self, EngineError> {
         let key = vaults.all().first().and_then(|vault| vault.id_key().ok().cloned());
         let mut history = Self { key, ..Self::default() };
         history.all_regions = vaults.all().iter().map(|vault| vault.region_id().clone()).collect();
-        history.load_backups(vaults, cluster, context).await?;
+        history.load_backups(vaults, cluster, wanted, context).await?;
         history.load_unfinished(vaults, cluster, context).await?;
         Ok(history)
     }
@@ -66,26 +73,29 @@ impl History {
         &mut self,
         vaults: &RegionVaults,
         cluster: &ClusterTarget,
+        wanted: &[CollectionName],
         context: &RunContext,
     ) -> Result<(), EngineError> {
         let Ok(home) = vaults.get(&cluster.home_region) else { return Ok(()) };
-        let listed = match home.list_backups().await {
-            Ok(listed) => listed,
+        let mut missing: BTreeSet<Digest> = wanted.iter().filter_map(|name| self.name_id(name)).collect();
+        let mut recent = match Recent::of(&home).await {
+            Ok(recent) => recent,
             Err(error) => {
                 tracing::warn!(%error, "earlier backups could not be listed; everything is read anew");
                 return Ok(());
             }
         };
-        let earlier =
-            listed.backups.into_iter().map(|summary| summary.root).filter(|root| root.cluster_id == cluster.id);
-        // Listed oldest first.
-        let newest: Vec<_> = earlier.rev().take(BACKUPS).collect();
-        for summary in newest {
+        let mut read = 0;
+        while !missing.is_empty() && read < BACKUPS {
             context.stop.check()?;
-            match OpenedBackup::find(vaults, Some(&cluster.home_region), &summary.backup_id).await {
-                Ok(opened) => self.add(&opened),
-                Err(error) => tracing::warn!(backup = %summary.backup_id, %error, "left out of the history"),
+            let Some(root) = recent.next(&home).await else { break };
+            if root.cluster_id != cluster.id {
+                continue;
             }
+            read += 1;
+            let parts = read_parts(vaults, &root).await;
+            let known = self.add(&root, &parts);
+            missing.retain(|name| !known.contains(name));
         }
         Ok(())
     }
@@ -116,25 +126,36 @@ impl History {
         Ok(())
     }
 
-    fn add(&mut self, opened: &OpenedBackup) {
-        let Some(key) = self.key.clone() else { return };
-        let mut seen = BTreeSet::new();
-        for part in &opened.parts {
-            let region = part.vault.region_id();
+    /// Gives back the collections for which no older backup need be asked.
+    fn add(&mut self, root: &RootOpen, parts: &[(RegionId, Part)]) -> BTreeSet<Digest> {
+        let Some(key) = self.key.clone() else { return BTreeSet::new() };
+        let mut regions: Vec<RegionId> = parts.iter().map(|(region, _)| region.clone()).collect();
+        regions.push(root.home_region.clone());
+        regions.sort();
+        regions.dedup();
+        let (mut seen, mut known) = (BTreeSet::new(), BTreeSet::new());
+        for (region, part) in parts {
             // A host without a reader key finds in the open half what it needs: who the collection is and what digest a
             // file has, both hidden by the project's key.
-            let sealed = part.part.sealed.open().ok();
-            for (place, collection) in part.part.open.collections.iter().enumerate() {
+            let sealed = part.sealed.open().ok();
+            for (place, collection) in part.open.collections.iter().enumerate() {
                 let named = sealed.and_then(|sealed| sealed.collections.get(place));
                 self.add_files(&key, region, collection, named);
                 if let Some((content, live_rows)) = named.and_then(|one| Some((&one.content_digest, one.live_rows?))) {
                     self.counts.insert(content_id(&key, content), live_rows);
                 }
-                let name = named.map(|named| key.name_id(&named.name)).or(collection.name_id);
-                let Some(name) = name.filter(|name| seen.insert(*name)) else { continue };
-                self.add_collection(opened, region, name, named);
+                let Some(name) = named.map(|named| key.name_id(&named.name)).or(collection.name_id) else { continue };
+                // A backup made while the clock was wrong knows no file by its identity, an older one may.
+                let mut segments = collection.files.iter().filter(|file| file.class == FileClass::Segment).peekable();
+                if segments.peek().is_none() || segments.any(|file| file.identity.is_some()) {
+                    known.insert(name);
+                }
+                if seen.insert(name) {
+                    self.add_collection(root, &regions, region, name, named);
+                }
             }
         }
+        known
     }
 
     fn add_files(
@@ -146,7 +167,11 @@ impl History {
     ) {
         for (place, file) in collection.files.iter().enumerate() {
             let Some(identity) = file.identity else { continue };
-            let named = named.and_then(|named| named.files.get(place)).map(|named| named.digest);
+            let named = named.and_then(|named| named.files.get(place));
+            if let Some(rows) = named.and_then(|named| named.rows) {
+                self.rows.insert(identity, rows);
+            }
+            let named = named.map(|named| named.digest);
             let masked = || file.masked_digest.map(|masked| key.mask_digest(&file.blobs, &masked));
             let Some(digest) = named.or_else(masked) else { continue };
             let known = KnownFile { size_bytes: file.size_bytes, blobs: file.blobs.clone(), digest, unfinished: false };
@@ -156,7 +181,8 @@ impl History {
 
     fn add_collection(
         &mut self,
-        opened: &OpenedBackup,
+        open: &RootOpen,
+        regions: &[RegionId],
         region: &RegionId,
         name: Digest,
         named: Option<&CollectionSealed>,
@@ -164,12 +190,11 @@ impl History {
         if self.last.contains_key(&name) {
             return;
         }
-        let open = &opened.root.open;
         let extra = named.map(|named| &named.extra);
         let last = LastBackup {
             backup_id: open.backup_id.clone(),
             time: open.created,
-            regions: opened.regions(),
+            regions: regions.to_vec(),
             codecs: extra.map(|extra| strings(extra, "codecs")).unwrap_or_default(),
             stored_bytes: open.sizes.stored_bytes,
         };
@@ -225,6 +250,71 @@ impl History {
         let bytes = serde_json::to_vec(identity).ok()?;
         Some(self.key.as_ref()?.identity(&bytes))
     }
+}
+
+impl KnownRows for History {
+    fn rows(&self, file: &FileIdentity) -> Option<u64> {
+        self.rows.get(&self.keyed(file)?).copied()
+    }
+}
+
+/// The backups of a vault, newest first, read one by one.
+enum Recent {
+    /// By the time at which the store says they were written.
+    Named(std::vec::IntoIter<NamedBackup>),
+    /// All were read; by the time they say themselves.
+    Read(std::vec::IntoIter<RootOpen>),
+}
+
+impl Recent {
+    async fn of(home: &Vault) -> Result<Self, VaultError> {
+        Ok(Self::Named(home.name_backups().await?.into_iter()))
+    }
+
+    async fn next(&mut self, home: &Vault) -> Option<RootOpen> {
+        loop {
+            let named = match self {
+                Self::Named(named) => named.next()?,
+                Self::Read(roots) => return roots.next(),
+            };
+            match home.summary(&named).await {
+                Ok(BackupSummary { root, .. }) => {
+                    let late_ms = named.written.as_millis().saturating_sub(root.created.as_millis());
+                    if late_ms <= WRITTEN_AGAIN_MS {
+                        return Some(root);
+                    }
+                    let listed = home.list_backups().await.unwrap_or_default();
+                    // Listed oldest first. What was given out before is given again, which changes nothing.
+                    let roots: Vec<RootOpen> = listed.backups.into_iter().rev().map(|summary| summary.root).collect();
+                    *self = Self::Read(roots.into_iter());
+                }
+                Err(error) => tracing::warn!(backup = %named.backup_id, %error, "left out of the history"),
+            }
+        }
+    }
+}
+
+/// What the open vaults hold of a backup; what cannot be read is left out.
+async fn read_parts(vaults: &RegionVaults, root: &RootOpen) -> Vec<(RegionId, Part)> {
+    let mut parts = Vec::new();
+    for vault in vaults.all() {
+        let references = match vault.parts_here(&root.backup_id, root.token).await {
+            Ok(references) => references,
+            Err(error) => {
+                tracing::warn!(backup = %root.backup_id, vault = %vault.id(), %error, "left out of the history");
+                continue;
+            }
+        };
+        for reference in references {
+            match vault.load_part(&reference).await {
+                Ok(part) => parts.push((vault.region_id().clone(), part)),
+                Err(error) => {
+                    tracing::warn!(part = reference.key, vault = %vault.id(), %error, "left out of the history");
+                }
+            }
+        }
+    }
+    parts
 }
 
 fn strings(value: &serde_json::Value, key: &str) -> Vec<String> {

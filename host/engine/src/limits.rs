@@ -11,7 +11,7 @@ pub const BANDWIDTH_MIN_BYTES_PER_SECOND: u64 = 64 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Memory one job may take, in bytes. Five eighths hold file content that is read but not yet stored; the rest is for
+    /// Memory one job may take, in bytes. Half of it holds file content that is read but not yet stored; the rest is for
     /// the index, manifests, open files, and what the allocator holds back. Too small starves the CPU. It is per job
     /// and not shared: a host holds up to `parallel_jobs` times as much.
     pub memory_budget_bytes: u64,
@@ -73,7 +73,7 @@ impl Limits {
     /// use: the process then stays under the whole budget.
     #[must_use]
     pub const fn content_budget_bytes(&self) -> u64 {
-        self.memory_budget_bytes / 8 * 5
+        self.memory_budget_bytes / 2
     }
 
     /// Refuses values that would only look like limits.

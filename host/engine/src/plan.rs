@@ -220,7 +220,7 @@ pub struct BackupPlan {
     pub usage: Vec<Usage>,
     /// The chains that were asked.
     pub policies: Arc<PolicySet>,
-    pub(crate) history: History,
+    pub(crate) history: Arc<History>,
 }
 
 /// Plans a backup.
@@ -239,8 +239,9 @@ pub async fn plan_backup(
     let started = context.clock.now();
     let vaults = &vaults.throttled(&context.throttle);
     context.progress.enter(Phase::Inventory);
-    let inventory = source.inventory().await?;
-    let history = History::load(vaults, &request.cluster, context).await?;
+    let names = source.collection_names().await?;
+    let history = Arc::new(History::load(vaults, &request.cluster, &names, context).await?);
+    let inventory = source.inventory_knowing(Arc::clone(&history) as _).await?;
     let facts = facts_of_request(&request, &inventory, policy, &history)?;
     let run = run_facts(&request, &inventory, &facts);
     context.stop.check()?;

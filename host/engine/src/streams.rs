@@ -1,10 +1,11 @@
 //! Opens the selected collections and measures what codecs would save on the streams that have new bytes.
 //!
-//! Only files that no earlier backup holds are read, within a budget per stream and per run. A stream beyond the budget
-//! gets the average of the sampled streams of its class: the host's guess, and the facts say that nothing was sampled.
+//! Only files that no earlier backup holds are read, within a budget per stream and per run, and of small streams only so
+//! many: the others of their class count as measured with them. A stream beyond the budget gets the average of the sampled
+//! streams of its class: the host's guess, and the facts say that nothing was sampled.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -14,8 +15,13 @@ use longshore_vault::{Throttle, Transcoder};
 
 use crate::blocking::blocking;
 use crate::history::History;
-use crate::sample::{Measured, offered_codecs, windows};
+use crate::sample::{Measured, Window, offered_codecs, windows};
 use crate::{EngineError, RunContext};
+
+/// Streams with fewer new bytes are small.
+const SMALL_STREAM_BYTES: u64 = 1024 * 1024;
+/// Small streams of one class that are sampled in one run.
+const SMALL_STREAMS_SAMPLED: usize = 64;
 
 /// A collection's streams, and its point if it may be kept open.
 pub(crate) struct SampledCollection {
@@ -30,11 +36,21 @@ struct RawStream {
     files: u64,
     size_bytes: u64,
     new_bytes: u64,
+    /// What to sample.
+    windows: Vec<Window>,
+    /// One of many small ones: measured on others of its class.
+    like_others: bool,
     measured: Measured,
 }
 
 /// An opened collection before its offers are known.
 struct Opened {
+    raw: Vec<RawStream>,
+    point: Arc<dyn CollectionPoint>,
+}
+
+/// A sampled collection before its offers are known, with its point if it may be kept.
+struct Sampled {
     raw: Vec<RawStream>,
     point: Option<Arc<dyn CollectionPoint>>,
 }
@@ -50,32 +66,37 @@ pub(crate) async fn sample_streams(
     // Shared evenly, so that the sample of a collection does not depend on which others were faster.
     let streams = u64::try_from(wanted.len().max(1) * FileClass::ALL.len()).unwrap_or(u64::MAX);
     let budget = limits.sample_bytes_per_stream.min(limits.sample_bytes_per_run / streams);
-    let held_each = limits.held_descriptors / wanted.len().max(1);
-    let opened: Vec<Opened> = stream::iter(wanted.to_vec())
+    let mut held = 0;
+    let (mut small, transcoders) = (BTreeMap::new(), Transcoders::default());
+    let opened: Vec<Sampled> = stream::iter(wanted.to_vec())
         .map(|(name, options)| async move {
             context.stop.check()?;
             let point = source.open_point(&name, options).await?;
-            let raw = measure(&point, history, budget, &context.throttle).await?;
-            let keep = point.files().len() <= held_each;
-            Ok::<_, EngineError>(Opened { raw, point: keep.then_some(point) })
+            Ok::<_, EngineError>(Opened { raw: look(&point, history, budget), point })
+        })
+        .buffered(limits.parallel_collections.max(1))
+        // In the order given, whoever was opened first: the same collections are sampled on every machine.
+        .map(|mut opened: Result<Opened, EngineError>| {
+            if let Ok(opened) = &mut opened {
+                opened.raw.iter_mut().for_each(|stream| leave_out_many_small(stream, &mut small));
+                held += opened.point.files().len();
+            }
+            let keep = held <= limits.held_descriptors;
+            sampled(opened, keep, transcoders.clone(), context.throttle.clone())
         })
         .buffered(limits.parallel_collections.max(1))
         .try_collect()
         .await?;
     let guesses = guesses(opened.iter().flat_map(|one| &one.raw));
-    let finished = opened.into_iter().map(|Opened { raw, point }| {
+    let finished = opened.into_iter().map(|Sampled { raw, point }| {
         let streams = raw.into_iter().map(|stream| finish(stream, &guesses)).collect();
         SampledCollection { streams, point }
     });
     Ok(finished.collect())
 }
 
-async fn measure(
-    point: &Arc<dyn CollectionPoint>,
-    history: &History,
-    budget_bytes: u64,
-    throttle: &Throttle,
-) -> Result<Vec<RawStream>, EngineError> {
+/// The streams of a collection, and what to sample of each.
+fn look(point: &Arc<dyn CollectionPoint>, history: &History, budget_bytes: u64) -> Vec<RawStream> {
     let mut streams = Vec::new();
     for class in FileClass::ALL {
         let files: Vec<(usize, &PointFile)> =
@@ -88,30 +109,82 @@ async fn measure(
             .filter(|(_, file)| !history.holds(point.name(), file))
             .map(|(place, file)| (*place, file.path.as_str(), file.size_bytes))
             .collect();
-        let codecs = offered_codecs(class);
-        let mut measured = Measured::nothing(codecs.len());
-        for window in windows(&new, budget_bytes) {
-            let length = usize::try_from(window.length).unwrap_or(usize::MAX);
-            let bytes = point.read(window.file, window.offset, length).await?;
-            measured.add(&encode_all(bytes, codecs.clone(), throttle).await?);
-        }
         streams.push(RawStream {
             collection: point.name().clone(),
             class,
             files: files.len() as u64,
             size_bytes: files.iter().map(|(_, file)| file.size_bytes).sum(),
             new_bytes: new.iter().map(|(_, _, size)| size).sum(),
-            measured,
+            windows: windows(&new, budget_bytes),
+            like_others: false,
+            measured: Measured::nothing(offered_codecs(class).len()),
         });
     }
-    Ok(streams)
+    streams
 }
 
-async fn encode_all(bytes: Bytes, codecs: Vec<Codec>, throttle: &Throttle) -> Result<Measured, EngineError> {
-    let thread = throttle.cpu().await;
+/// Of the small streams of a class only the first are sampled, the others are like them: to sample thousands of them costs
+/// more than a better choice for one of them could save.
+fn leave_out_many_small(stream: &mut RawStream, sampled: &mut BTreeMap<FileClass, usize>) {
+    if stream.windows.is_empty() || stream.new_bytes >= SMALL_STREAM_BYTES {
+        return;
+    }
+    let sampled = sampled.entry(stream.class).or_default();
+    *sampled += 1;
+    if *sampled > SMALL_STREAMS_SAMPLED {
+        stream.windows.clear();
+        stream.like_others = true;
+    }
+}
+
+/// Samples the streams of a collection, and lets go of its point unless it may be kept.
+async fn sampled(
+    opened: Result<Opened, EngineError>,
+    keep: bool,
+    transcoders: Transcoders,
+    throttle: Throttle,
+) -> Result<Sampled, EngineError> {
+    let mut opened = opened?;
+    for stream in &mut opened.raw {
+        sample(stream, &opened.point, &transcoders, &throttle).await?;
+    }
+    Ok(Sampled { raw: opened.raw, point: keep.then_some(opened.point) })
+}
+
+async fn sample(
+    stream: &mut RawStream,
+    point: &Arc<dyn CollectionPoint>,
+    transcoders: &Transcoders,
+    throttle: &Throttle,
+) -> Result<(), EngineError> {
+    for window in &stream.windows {
+        let length = usize::try_from(window.length).unwrap_or(usize::MAX);
+        let bytes = point.read(window.file, window.offset, length).await?;
+        stream.measured.add(&encode_all(bytes, offered_codecs(stream.class), transcoders, throttle).await?);
+    }
+    Ok(())
+}
+
+/// Codecs at work; making one costs more than encoding a small sample.
+#[derive(Clone, Default)]
+struct Transcoders(Arc<Mutex<Vec<Transcoder>>>);
+
+impl Transcoders {
+    fn lock(&self) -> MutexGuard<'_, Vec<Transcoder>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn encode_all(
+    bytes: Bytes,
+    codecs: Vec<Codec>,
+    transcoders: &Transcoders,
+    throttle: &Throttle,
+) -> Result<Measured, EngineError> {
+    let (thread, transcoders) = (throttle.cpu().await, transcoders.clone());
     blocking("sampling codecs", move || {
         let _thread = thread;
-        let mut transcoder = Transcoder::new();
+        let mut transcoder = transcoders.lock().pop().unwrap_or_default();
         let mut encoded_bytes = Vec::with_capacity(codecs.len());
         for codec in codecs {
             let (_, encoded) = transcoder.encode(codec, &bytes).map_err(|error| EngineError::Internal {
@@ -119,6 +192,7 @@ async fn encode_all(bytes: Bytes, codecs: Vec<Codec>, throttle: &Throttle) -> Re
             })?;
             encoded_bytes.push(encoded.len() as u64);
         }
+        transcoders.lock().push(transcoder);
         Ok(Measured { plain_bytes: bytes.len() as u64, encoded_bytes })
     })
     .await
@@ -137,9 +211,10 @@ fn guesses<'a>(streams: impl Iterator<Item = &'a RawStream>) -> BTreeMap<FileCla
 
 fn finish(stream: RawStream, guesses: &BTreeMap<FileClass, Measured>) -> StreamFacts {
     let codecs = offered_codecs(stream.class);
-    let sampled_bytes = stream.measured.plain_bytes;
-    let basis =
-        if sampled_bytes > 0 { &stream.measured } else { guesses.get(&stream.class).unwrap_or(&stream.measured) };
+    let own_bytes = stream.measured.plain_bytes;
+    let basis = if own_bytes > 0 { &stream.measured } else { guesses.get(&stream.class).unwrap_or(&stream.measured) };
+    // Small streams of one class and one run are measured together. Everything else that was not sampled is a guess.
+    let sampled_bytes = if stream.like_others { basis.plain_bytes } else { own_bytes };
     StreamFacts {
         offers: basis.offers(&codecs),
         collection: stream.collection,

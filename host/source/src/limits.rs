@@ -12,8 +12,12 @@ pub struct Limits {
     /// How long the folders of a collection must have held still before it counts as one that was never flushed, in
     /// milliseconds: a collection that is just being deleted looks the same for a moment.
     pub settle_ms: i64,
+    /// How long ago the folder of a missing file must have changed before the file counts as lost, in milliseconds.
+    pub vanishing_ms: i64,
     /// How old the last change of a file must be before its identity is trusted, in milliseconds (DESIGN §7).
     pub identity_age_ms: i64,
+    /// Threads that look at collections side by side when a cluster is listed.
+    pub list_threads: usize,
     /// Longest `schema.json`, `manifest.json`, `aliases.json` or `database_properties.json`, in bytes.
     pub json_bytes: u64,
     /// Most folder entries that are listed in one folder.
@@ -41,7 +45,9 @@ impl Limits {
         first_pause_ms: 2,
         longest_pause_ms: 250,
         settle_ms: 200,
+        vanishing_ms: 10_000,
         identity_age_ms: 2_000,
+        list_threads: 4,
         json_bytes: 64 << 20,
         folder_entries: 1_000_000,
         wal_metadata_bytes: 16 << 20,

@@ -45,6 +45,16 @@ pub trait Source: Send + Sync {
     /// When the cluster cannot be read, or a description in it is damaged.
     async fn inventory(&self) -> Result<Inventory, SourceError>;
 
+    /// As [`Source::inventory`], told what an earlier run counted: a kind of cluster that must open files to count their
+    /// rows need not open those.
+    ///
+    /// # Errors
+    /// As [`Source::inventory`].
+    async fn inventory_knowing(&self, known: Arc<dyn KnownRows>) -> Result<Inventory, SourceError> {
+        drop(known);
+        self.inventory().await
+    }
+
     /// Names of all collections, in order of database and name. A kind of cluster that can tell them more cheaply than
     /// an inventory does so.
     ///
@@ -170,6 +180,19 @@ pub trait CollectionPoint: Send + Sync {
     }
 }
 
+/// Rows of files, from earlier runs.
+pub trait KnownRows: Send + Sync {
+    /// Rows of this very file, if they were counted before.
+    fn rows(&self, file: &FileIdentity) -> Option<u64>;
+}
+
+/// Nothing is known.
+impl KnownRows for () {
+    fn rows(&self, _file: &FileIdentity) -> Option<u64> {
+        None
+    }
+}
+
 /// Looks again at a collection of which a point was taken.
 #[async_trait]
 pub trait Recheck: Send + Sync {
@@ -206,6 +229,8 @@ pub struct PointFile {
     /// What makes it the same file in a later backup; `None` for files that are written in place and for files that
     /// were changed less than two seconds before the point was taken.
     pub identity: Option<FileIdentity>,
+    /// Rows in it, where it is a data file whose rows the source could count without reading them.
+    pub rows: Option<u64>,
 }
 
 /// What makes an immutable file the same file without reading it (DESIGN §7). Taken from the open descriptor.

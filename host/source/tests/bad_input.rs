@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use common::{copy_cluster, open_all, plan_of, read_all, repository, restore, sample, tree};
-use longshore_model::CollectionName;
+use longshore_model::{Clock, CollectionName, FixedClock, SystemClock};
 use longshore_source::{Limits, MilvusLiteSource, MilvusLiteTarget, PointOptions, RestoreTarget, Source, SourceError};
 use proptest::prelude::*;
 
@@ -73,7 +73,13 @@ async fn a_lost_data_file_is_named_and_the_other_collections_can_still_be_read()
     let database = sample(folder.path());
     let lost = "partitions/library/data/data_000376_000562.parquet";
     std::fs::remove_file(database.join(ARTICLES).join(lost)).unwrap();
+    // At this moment it might be one that is being dropped.
     let error = open_error(&database).await;
+    assert!(matches!(&error, SourceError::KeepsChanging { .. }), "{error}");
+    let later = FixedClock(SystemClock.now().plus_millis(60_000));
+    let limits = Limits { open_attempts: 2, ..Limits::DEFAULT };
+    let source = MilvusLiteSource::open_with(&database, limits, std::sync::Arc::new(later)).unwrap();
+    let error = source.open_point(&articles(), PointOptions::default()).await.map(|_| ()).unwrap_err();
     assert!(matches!(&error, SourceError::MissingFile { path, .. } if path == lost), "{error}");
     let source = impatient(&database);
     assert_eq!(source.inventory().await.unwrap().collections.len(), 5);

@@ -4,11 +4,13 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use common::{copy_cluster, copy_tree, open_all, plan_of, read_all, restore, sample, tree};
-use longshore_model::{CollectionName, FileClass};
+use longshore_model::{CollectionName, FileClass, FixedClock, Timestamp};
 use longshore_source::{
-    MilvusLiteSource, MilvusLiteTarget, PointOptions, PointState, RestoreTarget, Source, SourceError,
+    FileIdentity, KnownRows, Limits, MilvusLiteSource, MilvusLiteTarget, PointOptions, PointState, RestoreTarget,
+    Source, SourceError,
 };
 use serde_json::json;
 
@@ -50,6 +52,32 @@ async fn the_inventory_tells_what_the_cluster_holds() {
     let searches = &inventory.collections[2];
     assert_eq!(searches.properties[0], ("collection.ttl.seconds".to_owned(), "86400".to_owned()));
     assert_eq!((searches.partitions.as_slice(), searches.indexes.len()), (["_default".to_owned()].as_slice(), 0));
+}
+
+/// Says of every file it knows that it has seven rows.
+struct Seven;
+
+impl KnownRows for Seven {
+    fn rows(&self, file: &FileIdentity) -> Option<u64> {
+        file.path.contains("medium_articles").then_some(7)
+    }
+}
+
+#[tokio::test]
+async fn files_whose_rows_are_known_are_not_opened_to_count_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = sample(folder.path());
+    let rows = async |now_ms: i64| {
+        let clock = Arc::new(FixedClock(Timestamp::from_millis(now_ms)));
+        let source = MilvusLiteSource::open_with(&database, Limits::DEFAULT, clock).unwrap();
+        let inventory = source.inventory_knowing(Arc::new(Seven)).await.unwrap();
+        let point = source.open_point(&name("medium_articles"), PointOptions::default()).await.unwrap();
+        (inventory.collections[0].rows, inventory.collections[1].rows, point.physical_rows())
+    };
+    // Seven data files of it, and a log.
+    assert_eq!(rows(i64::MAX).await, (7 * 7 + 376, 795, 7 * 7 + 376));
+    // A file that was changed a moment ago has no identity that could be known.
+    assert_eq!(rows(0).await.0, 1_144 + 376);
 }
 
 #[tokio::test]

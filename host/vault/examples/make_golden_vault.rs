@@ -62,7 +62,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let identity = Some(vault.id_key()?.identity(path.as_bytes()));
         let class = FileClass::Segment;
         files.push(FileEntry { number, class, size_bytes, blobs, identity, masked_digest: None });
-        names.push(FileSealed { number, path: path.to_owned(), partition: None, digest });
+        names.push(FileSealed { number, path: path.to_owned(), partition: None, digest, rows: None });
     }
     let entries = names.iter().zip(&files).map(|(name, file)| (name.path.as_str(), file.size_bytes, name.digest));
     let collection = CollectionSealed {

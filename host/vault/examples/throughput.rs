@@ -148,7 +148,7 @@ async fn store_file(
     let StoredFile { size_bytes, blobs, digest, .. } = stored;
     let entry = FileEntry { number, class: FileClass::Segment, size_bytes, blobs, identity: None, masked_digest: None };
     let path = format!("{number}-{}", path.file_name().unwrap_or_default().to_string_lossy());
-    Ok((entry, FileSealed { number, path, partition: None, digest }))
+    Ok((entry, FileSealed { number, path, partition: None, digest, rows: None }))
 }
 
 const WRITE_BYTES: usize = 128 * 1024;

@@ -3,11 +3,11 @@
 //! A backup exists exactly if a root or a receipt of it exists that no tombstone withdraws. So committing (`commit.rs`)
 //! ends with one put, and deleting is one put; what is left then means nothing, and a prune removes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use longshore_model::{BackupId, Digest};
+use longshore_model::{BackupId, Digest, Timestamp};
 
 use crate::crypto::{SessionKey, WrappedSession, has_good_code};
 use crate::layout::{ManifestKey, ManifestKind};
@@ -61,6 +61,25 @@ pub struct BackupSummary {
     pub part: Option<PartRef>,
 }
 
+/// A backup of which only the names of its manifests are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedBackup {
+    /// Which.
+    pub backup_id: BackupId,
+    /// When its newest manifest was written, by the store's clock.
+    pub written: Timestamp,
+    manifests: Vec<(ManifestKind, ManifestKey)>,
+}
+
+/// A manifest that a listing shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ListedManifest {
+    pub(crate) kind: ManifestKind,
+    pub(crate) key: ManifestKey,
+    /// By the store's clock.
+    written: Timestamp,
+}
+
 /// What a vault holds.
 #[derive(Debug, Default)]
 pub struct BackupListing {
@@ -79,13 +98,11 @@ impl Vault {
         let mut listing = BackupListing::default();
         let newest = newest_per_backup(self.visible_manifests(None).await?);
         let mut loads = stream::iter(newest)
-            .map(|(backup_id, newest)| async move { (backup_id, self.load_first_good(&newest, false).await) })
+            .map(|(backup_id, newest)| async move { (backup_id, self.first_good_summary(&newest).await) })
             .buffered(self.limits().requests_in_flight.max(1));
         while let Some((backup_id, loaded)) = loads.next().await {
             match loaded {
-                Ok(LoadedBackup { root, origin, part, .. }) => {
-                    listing.backups.push(BackupSummary { root: root.open, origin, part });
-                }
+                Ok(summary) => listing.backups.push(summary),
                 // A vault that does not answer is not a vault with damaged backups.
                 Err(error @ (VaultError::Store { .. } | VaultError::StorageFull { .. })) => return Err(error),
                 // Deleted between listing and reading.
@@ -107,7 +124,15 @@ impl Vault {
     /// [`VaultError::SessionKey`], failures of the store.
     pub async fn load_backup(&self, backup_id: &BackupId) -> Result<LoadedBackup, VaultError> {
         match newest_per_backup(self.visible_manifests(Some(backup_id)).await?).pop_first() {
-            Some((_, newest)) => self.load_first_good(&newest, true).await,
+            Some((_, newest)) => {
+                let mut left_out = LeftOut::default();
+                for (kind, key) in &newest {
+                    if let Some(loaded) = left_out.sort(key, self.load_unlocked(*kind, key).await) {
+                        return loaded;
+                    }
+                }
+                Err(left_out.error())
+            }
             None => Err(VaultError::NoSuchBackup { backup_id: backup_id.clone(), place: self.place() }),
         }
     }
@@ -141,31 +166,40 @@ impl Vault {
         Ok(loaded)
     }
 
-    /// Loads the first of several manifests of one commit. One that is damaged does not hide the others: they repeat the
-    /// same root. Never falls back to a lower token, which would be another content.
-    /// Sealed halves are opened only if asked: a list needs none, and shows what was encrypted to others, too.
-    async fn load_first_good(
-        &self,
-        manifests: &[(ManifestKind, ManifestKey)],
-        unlock: bool,
-    ) -> Result<LoadedBackup, VaultError> {
-        let mut first_error = None;
+    async fn first_good_summary(&self, manifests: &[(ManifestKind, ManifestKey)]) -> Result<BackupSummary, VaultError> {
+        let mut left_out = LeftOut::default();
         for (kind, key) in manifests {
-            let loaded =
-                if unlock { self.load_unlocked(*kind, key).await } else { self.load_manifest(*kind, key).await };
-            match loaded {
-                Err(
-                    error @ (VaultError::Damaged { .. }
-                    | VaultError::BadManifest { .. }
-                    | VaultError::Unauthentic { .. }),
-                ) => {
-                    tracing::warn!(backup = %key.backup_id, %error, "a manifest was left out");
-                    first_error.get_or_insert(error);
-                }
-                result => return result,
+            if let Some(loaded) = left_out.sort(key, self.load_summary(*kind, key).await) {
+                return loaded.map(|(summary, _)| summary);
             }
         }
-        Err(first_error.unwrap_or_else(|| bad("root", "there is none".to_owned())))
+        Err(left_out.error())
+    }
+
+    /// Names the backups this vault knows, those first whose manifest was written last, without reading one. That is the
+    /// order in which they were made, unless somebody copied the vault or a later job wrote manifests again.
+    ///
+    /// # Errors
+    /// As [`Vault::list_backups`].
+    pub async fn name_backups(&self) -> Result<Vec<NamedBackup>, VaultError> {
+        let visible = self.visible_manifests(None).await?;
+        let written: HashMap<Digest, Timestamp> =
+            visible.iter().map(|found| (found.key.digest, found.written)).collect();
+        let name = |(backup_id, manifests): (BackupId, Vec<(ManifestKind, ManifestKey)>)| {
+            let written = manifests.iter().filter_map(|(_, key)| written.get(&key.digest)).max();
+            NamedBackup { written: written.copied().unwrap_or(Timestamp::from_millis(0)), backup_id, manifests }
+        };
+        let mut named: Vec<NamedBackup> = newest_per_backup(visible).into_iter().map(name).collect();
+        named.sort_by(|one, other| (other.written, &other.backup_id).cmp(&(one.written, &one.backup_id)));
+        Ok(named)
+    }
+
+    /// Reads what one of [`Vault::name_backups`] says to everybody.
+    ///
+    /// # Errors
+    /// As [`Vault::load_backup`]; [`VaultError::MissingObject`] when it was deleted meanwhile.
+    pub async fn summary(&self, named: &NamedBackup) -> Result<BackupSummary, VaultError> {
+        self.first_good_summary(&named.manifests).await
     }
 
     /// Every root and receipt of a backup in this vault, readable or not: which token it has can be told from its name.
@@ -174,7 +208,7 @@ impl Vault {
     /// Failures of the store.
     pub async fn commits_of(&self, backup_id: &BackupId) -> Result<Vec<KnownCommit>, VaultError> {
         let mut commits = Vec::new();
-        for (kind, key) in self.visible_manifests(Some(backup_id)).await? {
+        for ListedManifest { kind, key, .. } in self.visible_manifests(Some(backup_id)).await? {
             let (token, object) = (key.token, key.path(kind).to_string());
             match self.load_unlocked(kind, &key).await {
                 Err(error @ VaultError::Store { .. }) if !error.is_unreadable_medium() => return Err(error),
@@ -196,12 +230,12 @@ impl Vault {
     pub async fn parts_here(&self, backup_id: &BackupId, token: u64) -> Result<Vec<PartRef>, VaultError> {
         let (mut parts, mut good, mut first_error) = (Vec::<PartRef>::new(), false, None);
         let mut replaced: Vec<(Digest, PartRef)> = Vec::new();
-        for (kind, key) in self.visible_manifests(Some(backup_id)).await? {
+        for ListedManifest { kind, key, .. } in self.visible_manifests(Some(backup_id)).await? {
             if key.token != token {
                 continue;
             }
-            match self.load_manifest(kind, &key).await {
-                Ok(LoadedBackup { part, replaces, .. }) => {
+            match self.load_summary(kind, &key).await {
+                Ok((BackupSummary { part, .. }, replaces)) => {
                     good = true;
                     if let Some(part) = &part {
                         replaced.extend(replaces.into_iter().map(|lost| (lost, part.clone())));
@@ -288,9 +322,9 @@ impl Vault {
     pub(crate) async fn load_part_by(&self, key: &ManifestKey) -> Result<Part, VaultError> {
         let object = key.path(ManifestKind::Part).to_string();
         let bytes = self.read_manifest(ManifestKind::Part, key).await?;
-        let mut part = Part::parse(&object, &bytes)?;
+        let mut part = Part::parse(&object, &bytes, self.limits())?;
         check_names(key, &object, &part.open.backup_id, part.open.token)?;
-        self.check_sealed(&object, &part.sealed)?;
+        self.check_sealed(&object, part.sealed.is_locked())?;
         if let Sealed::Locked(locked) = &part.sealed
             && self.is_readable()
         {
@@ -304,14 +338,14 @@ impl Vault {
     pub(crate) async fn visible_manifests(
         &self,
         backup_id: Option<&BackupId>,
-    ) -> Result<Vec<(ManifestKind, ManifestKey)>, VaultError> {
+    ) -> Result<Vec<ListedManifest>, VaultError> {
         let mut found = Vec::new();
         for kind in [ManifestKind::Root, ManifestKind::Receipt] {
-            found.extend(self.manifests(kind, backup_id).await?.into_iter().map(|key| (kind, key)));
+            found.extend(self.listed_manifests(kind, backup_id).await?);
         }
         if !found.is_empty() {
             let tombstones = self.tombstones().await?;
-            found.retain(|(_, key)| !tombstones.cover(key));
+            found.retain(|found| !tombstones.cover(&found.key));
         }
         Ok(found)
     }
@@ -322,6 +356,14 @@ impl Vault {
         kind: ManifestKind,
         backup_id: Option<&BackupId>,
     ) -> Result<Vec<ManifestKey>, VaultError> {
+        Ok(self.listed_manifests(kind, backup_id).await?.into_iter().map(|found| found.key).collect())
+    }
+
+    async fn listed_manifests(
+        &self,
+        kind: ManifestKind,
+        backup_id: Option<&BackupId>,
+    ) -> Result<Vec<ListedManifest>, VaultError> {
         let folder = match backup_id {
             Some(backup_id) => format!("{}/{backup_id}", kind.folder()),
             None => kind.folder().to_owned(),
@@ -331,7 +373,11 @@ impl Vault {
         if count > limit {
             return Err(VaultError::TooMany { what: "manifests in this vault", count, limit });
         }
-        Ok(listed.iter().filter_map(|meta| ManifestKey::parse(kind, meta.location.as_ref())).collect())
+        let listed = listed.iter().filter_map(|meta| {
+            let written = Timestamp::from_millis(meta.last_modified.timestamp_millis());
+            Some(ListedManifest { kind, key: ManifestKey::parse(kind, meta.location.as_ref())?, written })
+        });
+        Ok(listed.collect())
     }
 
     pub(crate) async fn read_manifest(&self, kind: ManifestKind, key: &ManifestKey) -> Result<Bytes, VaultError> {
@@ -358,8 +404,8 @@ impl Vault {
     }
 
     /// Checks that a manifest is encrypted exactly if its vault is.
-    fn check_sealed<T>(&self, object: &str, sealed: &Sealed<T>) -> Result<(), VaultError> {
-        match (self.is_encrypted(), sealed.is_locked()) {
+    fn check_sealed(&self, object: &str, is_locked: bool) -> Result<(), VaultError> {
+        match (self.is_encrypted(), is_locked) {
             (true, false) => Err(VaultError::Unauthentic { object: object.to_owned() }),
             (false, true) => Err(bad(object, "it is encrypted, and its vault is not")),
             _ => Ok(()),
@@ -383,29 +429,49 @@ impl Vault {
         let object = key.path(kind).to_string();
         let bytes = self.read_manifest(kind, key).await?;
         let loaded = if kind == ManifestKind::Receipt {
-            let (receipt, root) = Receipt::parse(&object, &bytes)?;
+            let (receipt, root) = Receipt::parse(&object, &bytes, self.limits())?;
             let root_bytes = Bytes::from(receipt.open.root);
             self.check_code(&object, &root_bytes)?;
             let (part, replaces) = (Some(receipt.open.part), receipt.open.replaces);
             LoadedBackup { root, root_bytes, origin: Origin::Receipt, part, replaces, session: None }
         } else {
-            let root = Root::parse(&object, &bytes)?;
+            let root = Root::parse(&object, &bytes, self.limits())?;
             let part = root.open.parts.iter().find(|part| part.vault_id == *self.id()).cloned();
             LoadedBackup { root, root_bytes: bytes, origin: Origin::Root, part, replaces: Vec::new(), session: None }
         };
-        self.check_sealed(&object, &loaded.root.sealed)?;
+        self.check_sealed(&object, loaded.root.sealed.is_locked())?;
         check_names(key, &object, &loaded.root.open.backup_id, loaded.root.open.token)?;
         Ok(loaded)
+    }
+
+    /// Reads what a root or receipt says to everybody, and nothing that is sealed; and which parts its own replaces.
+    async fn load_summary(
+        &self,
+        kind: ManifestKind,
+        key: &ManifestKey,
+    ) -> Result<(BackupSummary, Vec<Digest>), VaultError> {
+        let object = key.path(kind).to_string();
+        let bytes = self.read_manifest(kind, key).await?;
+        let (root, is_locked, origin, part, replaces) = if kind == ManifestKind::Receipt {
+            let (receipt, root, is_locked) = Receipt::parse_open(&object, &bytes)?;
+            self.check_code(&object, receipt.open.root.as_bytes())?;
+            (root, is_locked, Origin::Receipt, Some(receipt.open.part), receipt.open.replaces)
+        } else {
+            let (root, is_locked) = RootOpen::parse(&object, &bytes)?;
+            let part = root.parts.iter().find(|part| part.vault_id == *self.id()).cloned();
+            (root, is_locked, Origin::Root, part, Vec::new())
+        };
+        self.check_sealed(&object, is_locked)?;
+        check_names(key, &object, &root.backup_id, root.token)?;
+        Ok((BackupSummary { root, origin, part }, replaces))
     }
 }
 
 /// Of each backup the manifests with the highest token, the one that counts first: a root before a receipt and then the
 /// larger digest, so that every reader takes the same one.
-fn newest_per_backup(
-    manifests: Vec<(ManifestKind, ManifestKey)>,
-) -> BTreeMap<BackupId, Vec<(ManifestKind, ManifestKey)>> {
+fn newest_per_backup(manifests: Vec<ListedManifest>) -> BTreeMap<BackupId, Vec<(ManifestKind, ManifestKey)>> {
     let mut newest: BTreeMap<BackupId, Vec<(ManifestKind, ManifestKey)>> = BTreeMap::new();
-    for (kind, key) in manifests {
+    for ListedManifest { kind, key, .. } in manifests {
         let there = newest.entry(key.backup_id.clone()).or_default();
         let token = there.first().map_or(0, |(_, first)| first.token);
         if key.token > token {
@@ -419,4 +485,30 @@ fn newest_per_backup(
         there.sort_by_key(|(kind, key)| std::cmp::Reverse((*kind == ManifestKind::Root, key.digest)));
     }
     newest
+}
+
+/// What was wrong with the manifests of one commit that were tried before a good one. One that is damaged does not hide the
+/// others: they repeat the same root. Nobody falls back to a lower token, which would be another content.
+#[derive(Default)]
+struct LeftOut(Option<VaultError>);
+
+impl LeftOut {
+    /// Takes a damaged manifest's error; gives back everything that ends the search.
+    fn sort<T>(&mut self, key: &ManifestKey, loaded: Result<T, VaultError>) -> Option<Result<T, VaultError>> {
+        match loaded {
+            Err(
+                error @ (VaultError::Damaged { .. } | VaultError::BadManifest { .. } | VaultError::Unauthentic { .. }),
+            ) => {
+                tracing::warn!(backup = %key.backup_id, %error, "a manifest was left out");
+                self.0.get_or_insert(error);
+                None
+            }
+            result => Some(result),
+        }
+    }
+
+    /// What to say when none was good.
+    fn error(self) -> VaultError {
+        self.0.unwrap_or_else(|| bad("root", "there is none".to_owned()))
+    }
 }

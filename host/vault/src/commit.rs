@@ -10,7 +10,9 @@ use crate::backups::LoadedBackup;
 use crate::crypto::WrappedSession;
 use crate::layout::{ManifestKey, ManifestKind};
 use crate::manifest::bad;
-use crate::{PartRef, Pin, Receipt, ReceiptOpen, Root, RootOpen, Sealed, Vault, VaultError, Withdrawal, digest_of};
+use crate::{
+    Limits, PartRef, Pin, Receipt, ReceiptOpen, Root, RootOpen, Sealed, Vault, VaultError, Withdrawal, digest_of,
+};
 
 /// A root that is durable: the backup exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +130,7 @@ impl Vault {
         if let Some(session) = &root.session {
             self.put_wrapped_session(session).await?;
         }
-        if let Sealed::Locked(locked) = &Root::parse("receipt", &root.bytes)?.sealed {
+        if let Sealed::Locked(locked) = &Root::parse("receipt", &root.bytes, self.limits())?.sealed {
             self.require_session(&locked.session).await?;
         }
         let bytes = Receipt { open }.to_bytes(&self.manifest_seal(None)?, self.limits())?;
@@ -142,8 +144,8 @@ impl CommittedRoot {
     ///
     /// # Errors
     /// [`VaultError::BadManifest`].
-    pub fn parse(&self) -> Result<Root, VaultError> {
-        Root::parse(&self.key, &self.bytes)
+    pub fn parse(&self, limits: &Limits) -> Result<Root, VaultError> {
+        Root::parse(&self.key, &self.bytes, limits)
     }
 }
 

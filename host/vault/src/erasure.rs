@@ -131,7 +131,7 @@ impl Vault {
     /// Failures of the store.
     pub async fn commits(&self, backup_id: &BackupId) -> Result<Vec<u64>, VaultError> {
         let manifests = self.visible_manifests(Some(backup_id)).await?;
-        let tokens: BTreeSet<u64> = manifests.into_iter().map(|(_, key)| key.token).collect();
+        let tokens: BTreeSet<u64> = manifests.into_iter().map(|found| found.key.token).collect();
         Ok(tokens.into_iter().collect())
     }
 

@@ -271,14 +271,15 @@ async fn manifest_object(
     if let Err(error) = check_digest(kind, key, bytes) {
         found.problem(object, error);
     }
+    let limits = vault.map_or(&Limits::DEFAULT, Vault::limits);
     let read = match (kind, vault) {
         (ManifestKind::Part, Some(vault)) => vault.load_part_by(key).await.map(|part| part_value(&part)),
-        (ManifestKind::Part, None) => Part::parse(object, bytes).map(|part| part_value(&part)),
+        (ManifestKind::Part, None) => Part::parse(object, bytes, limits).map(|part| part_value(&part)),
         (ManifestKind::Root, Some(vault)) => {
             vault.load_unlocked(kind, key).await.map(|loaded| halves(&loaded.root.open, &loaded.root.sealed))
         }
-        (ManifestKind::Root, None) => Root::parse(object, bytes).map(|root| halves(&root.open, &root.sealed)),
-        (ManifestKind::Receipt, _) => Receipt::parse(object, bytes).map(|(receipt, root)| {
+        (ManifestKind::Root, None) => Root::parse(object, bytes, limits).map(|root| halves(&root.open, &root.sealed)),
+        (ManifestKind::Receipt, _) => Receipt::parse(object, bytes, limits).map(|(receipt, root)| {
             json!({ "open": { "part": receipt.open.part, "rootDigest": receipt.open.root_digest }, "root": root.open })
         }),
     };

@@ -77,7 +77,7 @@ mod vault;
 mod verify;
 mod withdrawal;
 
-pub use backups::{BackupListing, BackupSummary, KnownCommit, LoadedBackup, Origin};
+pub use backups::{BackupListing, BackupSummary, KnownCommit, LoadedBackup, NamedBackup, Origin};
 pub use codec::{CodecError, Transcoder};
 pub use commit::CommittedRoot;
 pub use crypto::{

@@ -145,6 +145,7 @@ impl Source for MadeCluster {
             partition: None,
             size_bytes: file.bytes.len() as u64,
             identity: identity(path, file),
+            rows: None,
         });
         let point = MadePoint {
             name: name.clone(),

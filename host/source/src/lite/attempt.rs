@@ -173,11 +173,22 @@ fn must_be_settled(shared: &Shared, folder: &Folder) -> Result<(), Miss> {
 fn open_named(shared: &Shared, folder: &Folder, manifest: &Manifest) -> Result<Vec<NamedFile>, Miss> {
     let mut named = Vec::new();
     for (partition, path, is_data) in manifest.files() {
-        let file = folder.file(&path)?.ok_or_else(|| Miss::Missing(path.clone()))?;
+        let Some(file) = folder.file(&path)? else { return Err(missing(shared, folder, path)?) };
         let kind = if is_data { NamedKind::Data(shared.rows(&file)?) } else { NamedKind::Delta };
         named.push(NamedFile { path, partition: partition.to_owned(), kind, file: Arc::new(file) });
     }
     Ok(named)
+}
+
+/// A file that is missing is lost, unless its folder is changing: whoever drops a collection takes its files away one by
+/// one, for seconds on a machine that has much to do, and its manifest last.
+fn missing(shared: &Shared, folder: &Folder, path: String) -> Result<Miss, SourceError> {
+    let parent = path.rsplit_once('/').map_or(".", |(parent, _)| parent);
+    let changed = folder.stat(parent)?.map_or(0, |stat| shared.age_ms(&stat));
+    if (0..shared.limits.vanishing_ms).contains(&changed) {
+        return Ok(Miss::Changed(format!("`{path}` vanished a moment ago")));
+    }
+    Ok(Miss::Missing(path))
 }
 
 /// Adds the index files of the data files, where they can be trusted.

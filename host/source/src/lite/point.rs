@@ -75,7 +75,8 @@ impl LitePoint {
         let mut small = |path: &str, file: &OpenFile, bytes: &[u8]| {
             let identity = shared.identity(name, path, &file.stat);
             let (path, size_bytes) = (path.to_owned(), bytes.len() as u64);
-            let file = PointFile { path, class: FileClass::Metadata, partition: None, size_bytes, identity };
+            let file =
+                PointFile { path, class: FileClass::Metadata, partition: None, size_bytes, identity, rows: None };
             list.push((file, Content::Memory(Bytes::copy_from_slice(bytes))));
         };
         small(layout::SCHEMA, &opened.schema_file, &opened.schema_bytes);
@@ -83,20 +84,21 @@ impl LitePoint {
             small(layout::MANIFEST, file, bytes);
         }
         for named in &opened.named {
-            let class = match named.kind {
-                NamedKind::Data(_) => FileClass::Segment,
-                NamedKind::Delta => FileClass::Delta,
-                NamedKind::Index => FileClass::Index,
+            let (class, rows) = match named.kind {
+                NamedKind::Data(rows) => (FileClass::Segment, Some(rows)),
+                NamedKind::Delta => (FileClass::Delta, None),
+                NamedKind::Index => (FileClass::Index, None),
             };
             let size_bytes = named.file.stat.size_bytes;
             let identity = shared.identity(name, &named.path, &named.file.stat);
             let (path, partition) = (named.path.clone(), Some(named.partition.clone()));
             let content = Content::File { file: Arc::clone(&named.file), ranges: vec![(0, size_bytes)] };
-            list.push((PointFile { path, class, partition, size_bytes, identity }, content));
+            list.push((PointFile { path, class, partition, size_bytes, identity, rows }, content));
         }
         for cut in &opened.cut.files {
             let (path, size_bytes) = (cut.path.clone(), cut.size_bytes());
-            let file = PointFile { path, class: FileClass::Wal, partition: None, size_bytes, identity: None };
+            let file =
+                PointFile { path, class: FileClass::Wal, partition: None, size_bytes, identity: None, rows: None };
             list.push((file, Content::File { file: Arc::clone(&cut.file), ranges: cut.ranges.clone() }));
         }
         list.sort_unstable_by(|left, right| left.0.path.cmp(&right.0.path));

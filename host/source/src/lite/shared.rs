@@ -58,12 +58,17 @@ impl Shared {
             return Ok(rows);
         }
         let rows = rows::parquet_rows(file, &self.limits)?;
+        self.remember_rows(&file.stat, rows);
+        Ok(rows)
+    }
+
+    /// Notes the rows of a data file.
+    pub(crate) fn remember_rows(&self, stat: &Stat, rows: u64) {
         let mut known = self.row_counts.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED_FILES {
             known.clear();
         }
-        known.insert(file.stat, rows);
-        Ok(rows)
+        known.insert(*stat, rows);
     }
 
     /// Rows of a data file that was looked at before and has not changed since.

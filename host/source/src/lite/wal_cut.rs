@@ -136,11 +136,16 @@ pub(crate) fn path(kind: WalKind, number: u64) -> String {
 }
 
 /// Numbers of the log files of one kind.
-pub(crate) fn list(folder: &Folder, kind: WalKind, from: u64, limits: &Limits) -> Result<Vec<u64>, SourceError> {
+fn list(folder: &Folder, kind: WalKind, from: u64, limits: &Limits) -> Result<Vec<u64>, SourceError> {
+    let files = list_all(folder, from, limits)?.into_iter();
+    Ok(files.filter(|(found, _)| *found == kind).map(|(_, number)| number).collect())
+}
+
+/// Kinds and numbers of all log files whose number is at least `from`.
+pub(crate) fn list_all(folder: &Folder, from: u64, limits: &Limits) -> Result<Vec<(WalKind, u64)>, SourceError> {
     let Some(wal) = folder.folder(layout::WAL)? else { return Ok(Vec::new()) };
     let names = wal.names(limits.folder_entries)?;
-    let files = names.iter().filter_map(|name| layout::wal_file(name));
-    Ok(files.filter(|(found, number)| *found == kind && *number >= from).map(|(_, number)| number).collect())
+    Ok(names.iter().filter_map(|name| layout::wal_file(name)).filter(|(_, number)| *number >= from).collect())
 }
 
 fn open(folder: &Folder, kind: WalKind, number: u64) -> Result<Arc<OpenFile>, CutError> {

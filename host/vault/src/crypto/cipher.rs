@@ -4,7 +4,6 @@
 //! stands in its entry and is never used twice in a pack; a manifest's half is the only message under its subkey.
 
 use std::fmt;
-use std::io::Read;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,13 +17,12 @@ use super::keys::{SessionKey, random_bytes};
 use crate::codec::codec_to_bytes;
 use crate::ids::SessionId;
 use crate::layout::{FORMAT_VERSION, ManifestKind};
+use crate::manifest::{SEALED_LEVEL, unpack_json};
 use crate::pack::BlobEntry;
 use crate::{Limits, VaultError};
 
 /// Bytes that encryption adds to a blob.
 pub(crate) const TAG_BYTES: usize = MAX_TAG_LEN;
-/// Level of the Zstandard frame inside a sealed half.
-const SEALED_LEVEL: i32 = 3;
 
 /// Seals and opens under one subkey.
 pub(crate) struct BlobCipher {
@@ -168,14 +166,8 @@ impl LockedBody {
         let aad = manifest_aad(kind, backup_id, token);
         let opened = key.manifest_cipher(self.salt.as_bytes())?.open(0, aad.as_bytes(), &self.ciphertext);
         let packed = opened.ok_or_else(|| VaultError::Unauthentic { object: object.to_owned() })?;
-        let decoder = zstd::stream::read::Decoder::new(packed.as_ref()).map_err(|error| bad(error.to_string()))?;
-        // Only holders of the session's key can have written this; a bound all the same.
-        let mut json = Vec::new();
-        let read = decoder.take(limits.manifest_bytes.saturating_add(1)).read_to_end(&mut json);
-        read.map_err(|error| bad(error.to_string()))?;
-        if json.len() as u64 > limits.manifest_bytes {
-            return Err(bad(format!("its sealed half has more than {} bytes", limits.manifest_bytes)));
-        }
+        // Only holders of the session's key can have written this; bounded all the same.
+        let json = unpack_json(&packed, object, limits)?;
         serde_json::from_slice(&json).map_err(|error| bad(error.to_string()))
     }
 }

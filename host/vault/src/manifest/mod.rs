@@ -7,10 +7,15 @@
 mod part;
 mod root;
 
+use std::io::Read;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use longshore_model::{BackupId, Digest, RegionId, VaultId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::crypto::{SessionKey, append_code};
 use crate::layout::{FORMAT_VERSION, ManifestKey, ManifestKind};
@@ -22,16 +27,19 @@ pub use part::{
 };
 pub use root::{DatabaseSealed, DdlChange, Excluded, Receipt, ReceiptOpen, Root, RootOpen, RootSealed};
 
+/// Sealed halves of as many bytes are shrunk: decisions and names of thousands of collections shrink to a tenth, and
+/// small ones stay readable for people.
+const SHRUNK_FROM_BYTES: usize = 64 * 1024;
+/// Zstandard level of sealed halves.
+pub(crate) const SEALED_LEVEL: i32 = 3;
+
 /// The half of a manifest that only readers need.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "encoding", content = "body")]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Sealed<T> {
     /// Not encrypted, or opened with a reader key.
-    #[serde(rename = "plain")]
     Readable(T),
     /// Encrypted, and no reader key was given.
-    #[serde(rename = "age-1")]
     Locked(LockedBody),
 }
 
@@ -93,28 +101,45 @@ impl Sizes {
     }
 }
 
-/// What stands around every manifest.
-#[derive(Serialize, Deserialize)]
-struct Envelope<O, S> {
+/// What stands around every manifest when it is written.
+#[derive(Serialize)]
+struct Envelope<'a, O, S> {
     format: u32,
-    kind: String,
-    open: O,
+    kind: &'a str,
+    open: &'a O,
     sealed: S,
 }
 
-/// Read first, so that a newer format or an encrypted half is not called damaged.
+/// A manifest before its halves are read: so that a newer format or an unknown encoding is not called damaged, and whoever
+/// needs the open half alone does not pay for the other one.
 #[derive(Deserialize)]
-struct Probe {
+struct Halves<'a> {
     format: u32,
     #[serde(default)]
     kind: String,
-    #[serde(default)]
-    sealed: Option<SealedProbe>,
+    #[serde(borrow)]
+    open: Option<&'a RawValue>,
+    #[serde(borrow)]
+    sealed: Option<SealedHalf<'a>>,
 }
 
 #[derive(Deserialize)]
-struct SealedProbe {
+struct SealedHalf<'a> {
     encoding: String,
+    #[serde(borrow)]
+    body: Option<&'a RawValue>,
+}
+
+/// A sealed half as it is written; `zstd` is `plain`, shrunk, where that pays.
+#[derive(Serialize)]
+#[serde(tag = "encoding", content = "body")]
+enum SealedOnDisk<'a> {
+    #[serde(rename = "plain")]
+    Plain(&'a RawValue),
+    #[serde(rename = "zstd")]
+    Zstd(String),
+    #[serde(rename = "age-1")]
+    Locked(&'a LockedBody),
 }
 
 /// What the manifests of a vault are written with.
@@ -145,24 +170,37 @@ fn write<O: Serialize, S: Serialize + Clone>(
         size_bytes: size_bytes as u64,
         limit_bytes: limits.manifest_bytes,
     };
-    let json = |sealed: &Sealed<S>| {
-        let envelope = Envelope { format: FORMAT_VERSION, kind: kind.word().to_owned(), open, sealed };
-        serde_json::to_vec(&envelope).map_err(|error| bad(kind.word(), error.to_string()))
+    let failed = |error: serde_json::Error| bad(kind.word(), error.to_string());
+    let json = |sealed: SealedOnDisk<'_>| {
+        serde_json::to_vec(&Envelope { format: FORMAT_VERSION, kind: kind.word(), open, sealed }).map_err(failed)
     };
     let bytes = match (seal, sealed) {
-        (ManifestSeal::Plain, Sealed::Readable(_)) => json(sealed)?,
+        (ManifestSeal::Plain, Sealed::Readable(body)) => {
+            let plain = to_raw_value(body).map_err(failed)?;
+            // No reader would unpack it.
+            if plain.get().len() as u64 > limits.manifest_bytes {
+                return Err(too_large(plain.get().len()));
+            }
+            if plain.get().len() < SHRUNK_FROM_BYTES {
+                json(SealedOnDisk::Plain(&plain))?
+            } else {
+                let frame = zstd::bulk::compress(plain.get().as_bytes(), SEALED_LEVEL);
+                json(SealedOnDisk::Zstd(STANDARD.encode(frame.map_err(|error| bad(kind.word(), error.to_string()))?)))?
+            }
+        }
         // Its vault could never hand out the key of the session.
         (ManifestSeal::Plain, Sealed::Locked(_)) => {
             return Err(bad(kind.word(), "it is encrypted, and its vault is not"));
         }
         (ManifestSeal::Age1 { session, id_key }, _) => {
             let mut bytes = match (sealed, session) {
-                (Sealed::Locked(_), _) => json(sealed)?,
+                (Sealed::Locked(locked), _) => json(SealedOnDisk::Locked(locked))?,
                 (Sealed::Readable(body), Some(session)) => {
-                    let locked = LockedBody::seal(session, kind, backup, body)?;
-                    json(&Sealed::Locked(locked))?
+                    json(SealedOnDisk::Locked(&LockedBody::seal(session, kind, backup, body)?))?
                 }
-                (Sealed::Readable(_), None) if kind == ManifestKind::Receipt => json(sealed)?,
+                (Sealed::Readable(body), None) if kind == ManifestKind::Receipt => {
+                    json(SealedOnDisk::Plain(&to_raw_value(body).map_err(failed)?))?
+                }
                 (Sealed::Readable(_), None) => return Err(bad(kind.word(), "there is no session to encrypt it in")),
             };
             append_code(&mut bytes, |bytes| id_key.manifest_code(bytes));
@@ -175,29 +213,87 @@ fn write<O: Serialize, S: Serialize + Clone>(
     Ok(Bytes::from(bytes))
 }
 
+impl<'a> Halves<'a> {
+    /// Splits the JSON of a manifest named `object`, without reading its halves.
+    fn of(kind: ManifestKind, object: &str, bytes: &'a [u8]) -> Result<Self, VaultError> {
+        let halves: Self = serde_json::from_slice(bytes).map_err(|error| bad(object, error.to_string()))?;
+        if halves.format > FORMAT_VERSION {
+            let object = object.to_owned();
+            return Err(VaultError::NewerFormat { object, found: halves.format, supported: FORMAT_VERSION });
+        }
+        if halves.kind != kind.word() {
+            return Err(bad(object, format!("it is a `{}`, not a `{}`", halves.kind.escape_debug(), kind.word())));
+        }
+        Ok(halves)
+    }
+
+    fn open<O: DeserializeOwned>(&self, object: &str) -> Result<O, VaultError> {
+        let open = self.open.ok_or_else(|| bad(object, "it has no open half"))?;
+        serde_json::from_str(open.get()).map_err(|error| bad(object, error.to_string()))
+    }
+
+    fn sealed_half(&self, object: &str) -> Result<&SealedHalf<'a>, VaultError> {
+        self.sealed.as_ref().ok_or_else(|| bad(object, "it has no sealed half"))
+    }
+
+    /// Whether the sealed half is encrypted; unknown encodings are refused.
+    fn is_locked(&self, object: &str) -> Result<bool, VaultError> {
+        match self.sealed_half(object)?.encoding.as_str() {
+            "plain" | "zstd" => Ok(false),
+            "age-1" => Ok(true),
+            encoding => {
+                let what = format!("the encoding `{}`", encoding.escape_debug());
+                Err(VaultError::Unsupported { object: object.to_owned(), what })
+            }
+        }
+    }
+
+    fn sealed<S: DeserializeOwned>(&self, object: &str, limits: &Limits) -> Result<Sealed<S>, VaultError> {
+        let damaged = |error: serde_json::Error| bad(object, error.to_string());
+        let locked = self.is_locked(object)?;
+        let half = self.sealed_half(object)?;
+        let body = half.body.ok_or_else(|| bad(object, "its sealed half is empty"))?.get();
+        Ok(match (locked, half.encoding.as_str()) {
+            (true, _) => Sealed::Locked(serde_json::from_str(body).map_err(damaged)?),
+            (false, "zstd") => {
+                let text: String = serde_json::from_str(body).map_err(damaged)?;
+                let frame = STANDARD.decode(text).map_err(|error| bad(object, error.to_string()))?;
+                let json = unpack_json(&frame, object, limits)?;
+                Sealed::Readable(serde_json::from_slice(&json).map_err(damaged)?)
+            }
+            (false, _) => Sealed::Readable(serde_json::from_str(body).map_err(damaged)?),
+        })
+    }
+}
+
 /// Reads the JSON of a manifest named `object`.
 fn read<O: DeserializeOwned, S: DeserializeOwned>(
     kind: ManifestKind,
     object: &str,
     bytes: &[u8],
+    limits: &Limits,
 ) -> Result<(O, Sealed<S>), VaultError> {
-    let probe: Probe = serde_json::from_slice(bytes).map_err(|error| bad(object, error.to_string()))?;
-    if probe.format > FORMAT_VERSION {
-        let object = object.to_owned();
-        return Err(VaultError::NewerFormat { object, found: probe.format, supported: FORMAT_VERSION });
+    let halves = Halves::of(kind, object, bytes)?;
+    Ok((halves.open(object)?, halves.sealed(object, limits)?))
+}
+
+/// Reads the open half of a manifest, and whether the other one is encrypted.
+fn read_open<O: DeserializeOwned>(kind: ManifestKind, object: &str, bytes: &[u8]) -> Result<(O, bool), VaultError> {
+    let halves = Halves::of(kind, object, bytes)?;
+    Ok((halves.open(object)?, halves.is_locked(object)?))
+}
+
+/// The JSON in a Zstandard frame of a sealed half.
+pub(crate) fn unpack_json(frame: &[u8], object: &str, limits: &Limits) -> Result<Vec<u8>, VaultError> {
+    let decoder = zstd::stream::read::Decoder::new(frame).map_err(|error| bad(object, error.to_string()))?;
+    // A frame of a few bytes can hold any number of them.
+    let mut json = Vec::new();
+    let read = decoder.take(limits.manifest_bytes.saturating_add(1)).read_to_end(&mut json);
+    read.map_err(|error| bad(object, error.to_string()))?;
+    if json.len() as u64 > limits.manifest_bytes {
+        return Err(bad(object, format!("its sealed half has more than {} bytes", limits.manifest_bytes)));
     }
-    if probe.kind != kind.word() {
-        return Err(bad(object, format!("it is a `{}`, not a `{}`", probe.kind.escape_debug(), kind.word())));
-    }
-    if let Some(SealedProbe { encoding }) =
-        probe.sealed.filter(|sealed| !matches!(sealed.encoding.as_str(), "plain" | "age-1"))
-    {
-        let what = format!("the encoding `{}`", encoding.escape_debug());
-        return Err(VaultError::Unsupported { object: object.to_owned(), what });
-    }
-    let envelope: Envelope<O, Sealed<S>> =
-        serde_json::from_slice(bytes).map_err(|error| bad(object, error.to_string()))?;
-    Ok((envelope.open, envelope.sealed))
+    Ok(json)
 }
 
 pub(crate) fn bad(object: &str, reason: impl Into<String>) -> VaultError {

@@ -158,6 +158,9 @@ pub struct FileSealed {
     pub partition: Option<String>,
     /// BLAKE3 of its bytes, without a key.
     pub digest: Digest,
+    /// Rows in it, where it is a data file: so that nobody need open it again to count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
 }
 
 impl Part {
@@ -175,8 +178,8 @@ impl Part {
     ///
     /// # Errors
     /// [`VaultError::BadManifest`], [`VaultError::NewerFormat`], [`VaultError::Unsupported`].
-    pub fn parse(object: &str, bytes: &[u8]) -> Result<Self, VaultError> {
-        let (open, sealed) = read(ManifestKind::Part, object, bytes)?;
+    pub fn parse(object: &str, bytes: &[u8], limits: &Limits) -> Result<Self, VaultError> {
+        let (open, sealed) = read(ManifestKind::Part, object, bytes, limits)?;
         let part = Self { open, sealed };
         part.check(object)?;
         Ok(part)

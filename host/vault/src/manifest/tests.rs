@@ -43,7 +43,13 @@ fn part() -> Part {
                 content_digest: content_digest([("segments/1.parquet", 5, digest)]),
                 load_state: LoadState::Loaded,
                 finding: CollectionFinding::Unaltered,
-                files: vec![FileSealed { number: 0, path: "segments/1.parquet".to_owned(), partition: None, digest }],
+                files: vec![FileSealed {
+                    number: 0,
+                    path: "segments/1.parquet".to_owned(),
+                    partition: None,
+                    digest,
+                    rows: None,
+                }],
                 extra: serde_json::Value::Null,
             }],
         }),
@@ -83,14 +89,14 @@ fn pretty(bytes: &[u8]) -> String {
 #[test]
 fn a_part_reads_as_documented_and_comes_back_equal() {
     let bytes = part().to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT).unwrap();
-    assert_eq!(Part::parse("p", &bytes).unwrap(), part());
+    assert_eq!(Part::parse("p", &bytes, &Limits::DEFAULT).unwrap(), part());
     insta::assert_snapshot!(pretty(&bytes));
 }
 
 #[test]
 fn a_root_reads_as_documented_and_comes_back_equal() {
     let bytes = root().to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT).unwrap();
-    assert_eq!(Root::parse("r", &bytes).unwrap(), root());
+    assert_eq!(Root::parse("r", &bytes, &Limits::DEFAULT).unwrap(), root());
     insta::assert_snapshot!(pretty(&bytes));
 }
 
@@ -107,23 +113,23 @@ fn a_receipt_gives_back_the_exact_root() {
     };
     let receipt = Receipt { open };
     let written = receipt.to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT).unwrap();
-    assert_eq!(Receipt::parse("r", &written).unwrap(), (receipt.clone(), root()));
+    assert_eq!(Receipt::parse("r", &written, &Limits::DEFAULT).unwrap(), (receipt.clone(), root()));
     let mut other = receipt;
     other.open.root = other.open.root.replace("demo", "omed");
     let written = other.to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT).unwrap();
-    assert!(matches!(Receipt::parse("r", &written), Err(VaultError::BadManifest { .. })));
+    assert!(matches!(Receipt::parse("r", &written, &Limits::DEFAULT), Err(VaultError::BadManifest { .. })));
 }
 
 #[test]
 fn fields_of_later_versions_are_ignored_and_later_formats_are_not() {
     let text = String::from_utf8(part().to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT).unwrap().to_vec()).unwrap();
     let with_more = text.replacen("\"token\":7", "\"token\":7,\"invented_later\":[1]", 1);
-    assert_eq!(Part::parse("p", with_more.as_bytes()).unwrap(), part());
+    assert_eq!(Part::parse("p", with_more.as_bytes(), &Limits::DEFAULT).unwrap(), part());
     let newer = text.replacen("\"format\":1", "\"format\":2", 1);
-    assert!(matches!(Part::parse("p", newer.as_bytes()), Err(VaultError::NewerFormat { .. })));
+    assert!(matches!(Part::parse("p", newer.as_bytes(), &Limits::DEFAULT), Err(VaultError::NewerFormat { .. })));
     let sealed = text.replacen("\"encoding\":\"plain\"", "\"encoding\":\"age-2\"", 1);
-    assert!(matches!(Part::parse("p", sealed.as_bytes()), Err(VaultError::Unsupported { .. })));
-    assert!(matches!(Root::parse("p", text.as_bytes()), Err(VaultError::BadManifest { .. })));
+    assert!(matches!(Part::parse("p", sealed.as_bytes(), &Limits::DEFAULT), Err(VaultError::Unsupported { .. })));
+    assert!(matches!(Root::parse("p", text.as_bytes(), &Limits::DEFAULT), Err(VaultError::BadManifest { .. })));
 }
 
 #[test]
@@ -160,7 +166,7 @@ fn a_part_that_contradicts_itself_is_neither_written_nor_read() {
             &Limits::DEFAULT,
         )
         .unwrap();
-        assert!(matches!(Part::parse("p", &bytes), Err(VaultError::BadManifest { .. })), "{what}");
+        assert!(matches!(Part::parse("p", &bytes, &Limits::DEFAULT), Err(VaultError::BadManifest { .. })), "{what}");
     }
 }
 
@@ -191,10 +197,39 @@ proptest! {
         let mut bytes = part().to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT).unwrap().to_vec();
         let place = place.index(bytes.len());
         bytes[place] = byte;
-        let _ = Part::parse("p", &bytes);
-        let _ = Root::parse("p", &bytes);
-        let _ = Receipt::parse("p", &bytes);
+        let _ = Part::parse("p", &bytes, &Limits::DEFAULT);
+        let _ = Root::parse("p", &bytes, &Limits::DEFAULT);
+        let _ = Receipt::parse("p", &bytes, &Limits::DEFAULT);
     }
+}
+
+#[test]
+fn a_long_sealed_half_is_shrunk_and_comes_back_equal() {
+    let mut long = root();
+    let Sealed::Readable(body) = &mut long.sealed else { panic!("it is readable") };
+    body.cluster_name = "a cluster with a long name ".repeat(4_000);
+    let bytes = long.to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT).unwrap();
+    assert!(bytes.len() < 4_000, "{} bytes", bytes.len());
+    assert!(String::from_utf8_lossy(&bytes).contains(r#""sealed":{"encoding":"zstd","body":""#));
+    assert_eq!(Root::parse("r", &bytes, &Limits::DEFAULT).unwrap(), long);
+    assert_eq!(RootOpen::parse("r", &bytes).unwrap(), (long.open.clone(), false));
+    // What it would grow to is bounded like what is read.
+    let limits = Limits { manifest_bytes: 100_000, ..Limits::DEFAULT };
+    assert!(matches!(Root::parse("r", &bytes, &limits), Err(VaultError::BadManifest { .. })));
+    assert!(matches!(long.to_bytes(&ManifestSeal::Plain, &limits), Err(VaultError::TooLarge { .. })));
+    for (from, to) in [("\"body\":\"", "\"body\":\"AAAA"), ("\"body\":\"", "\"body\":\"*")] {
+        let damaged = String::from_utf8(bytes.to_vec()).unwrap().replacen(from, to, 1);
+        assert!(matches!(Root::parse("r", damaged.as_bytes(), &Limits::DEFAULT), Err(VaultError::BadManifest { .. })));
+    }
+}
+
+#[test]
+fn halves_are_read_in_any_order_of_their_fields() {
+    let bytes = root().to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT).unwrap();
+    let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let (open, body) = (&value["open"], &value["sealed"]["body"]);
+    let turned = format!(r#"{{"sealed":{{"body":{body},"encoding":"plain"}},"open":{open},"kind":"root","format":1}}"#);
+    assert_eq!(Root::parse("r", turned.as_bytes(), &Limits::DEFAULT).unwrap(), root());
 }
 
 #[test]

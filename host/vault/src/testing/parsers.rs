@@ -89,14 +89,14 @@ impl Parser {
                 Ok(packs) => return index_again(&packs, limits).map(|()| true),
                 Err(_) => false,
             },
-            Self::Root => Root::parse("root", bytes).is_ok(),
-            Self::Receipt => match Receipt::parse("receipt", bytes) {
+            Self::Root => Root::parse("root", bytes, limits).is_ok(),
+            Self::Receipt => match Receipt::parse("receipt", bytes, limits) {
                 Ok((receipt, _)) if digest_of(receipt.open.root.as_bytes()) != receipt.open.root_digest => {
                     return Err("a receipt whose root does not match its digest was accepted".to_owned());
                 }
                 parsed => parsed.is_ok(),
             },
-            Self::Part => match Part::parse("part", bytes) {
+            Self::Part => match Part::parse("part", bytes, limits) {
                 Ok(part) => return part_holds_together(&part).map(|()| true),
                 Err(_) => false,
             },

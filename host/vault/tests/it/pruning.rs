@@ -371,7 +371,7 @@ pub(crate) async fn finish_with(session: &Session, number: u8, blobs: &[Vec<u8>]
         content_digest: digest,
         load_state: longshore_model::LoadState::Unknown,
         finding: CollectionFinding::Unaltered,
-        files: vec![FileSealed { number: 0, path: "file".to_owned(), partition: None, digest }],
+        files: vec![FileSealed { number: 0, path: "file".to_owned(), partition: None, digest, rows: None }],
         extra: serde_json::Value::Null,
     };
     let draft = PartDraft {

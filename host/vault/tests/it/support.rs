@@ -115,7 +115,7 @@ pub(crate) async fn write_part(
             let StoredFile { size_bytes, blobs, digest, .. } = stored;
             let class = FileClass::Segment;
             entries.push(FileEntry { number, class, size_bytes, blobs, identity: None, masked_digest: None });
-            names.push(FileSealed { number, path: path.clone(), partition: None, digest });
+            names.push(FileSealed { number, path: path.clone(), partition: None, digest, rows: None });
             digests.push((path.as_str(), size_bytes, digest));
         }
         collections.push(CollectionFiles { number, name_id: None, files: entries });
