@@ -36,13 +36,16 @@ impl Heal<'_> {
             self.vault.note_damage(&noted, now).await.map_err(EngineError::vault(&region))?;
         }
         let unhealed = self.same_packs(bad_packs).await?;
-        let reasons = if self.request.dry_run {
-            self.plan_blobs(&hit, &unhealed).await?
-        } else {
-            self.blobs(&hit, &unhealed).await?
-        };
+        let reasons =
+            if self.request.dry_run { self.plan_blobs(&hit, &unhealed).await? } else { self.blobs(&hit).await? };
+        let judged = self.outcome.collections.len();
         for (part, before) in hit {
             self.judge(&part, &before, &good, &reasons).await?;
+        }
+        if !self.request.dry_run && self.pin.is_some() {
+            // What could be read again decides: a blob that no session may rely on, because its pack is marked, is there.
+            let any_left = self.outcome.collections.iter().skip(judged).any(|one| one.still_damaged_files > 0);
+            self.report_unhealed(&unhealed, any_left);
         }
         Ok(())
     }
@@ -100,11 +103,7 @@ impl Heal<'_> {
 
     /// Stores the blobs of packs that no source has into new packs: bad ones from sources, good ones from the damaged
     /// packs themselves, so that nothing relies on those any more. Answers why blobs could not be had.
-    async fn blobs(
-        &mut self,
-        hit: &[(PartHere, VerifyReport)],
-        unhealed: &BTreeMap<PackId, String>,
-    ) -> Result<BTreeMap<BlobId, String>, EngineError> {
+    async fn blobs(&mut self, hit: &[(PartHere, VerifyReport)]) -> Result<BTreeMap<BlobId, String>, EngineError> {
         let region = self.vault.region_id().clone();
         let Some(pin) = self.pin.clone() else { return Ok(BTreeMap::new()) };
         // Loads the index anew: what was fetched by name is there, what is noted as damaged is not.
@@ -130,7 +129,6 @@ impl Heal<'_> {
         session.checkpoint().await.map_err(EngineError::vault(&region))?;
         let left: HashSet<BlobId> = missing.iter().copied().collect();
         reasons.retain(|blob, _| left.contains(blob));
-        self.report_unhealed(unhealed, !left.is_empty());
         Ok(reasons)
     }
 
@@ -140,7 +138,7 @@ impl Heal<'_> {
             let (healed, how) = if any_left {
                 (false, "no other vault has this pack, nor all of the blobs that are missing now")
             } else {
-                (true, "what it held is in new packs; nothing relies on it any more")
+                (true, "what backups need of it is in other packs; nothing relies on it any more")
             };
             let (object, found, how) = (key(pack), found.clone(), how.to_owned());
             self.outcome.objects.push(HealedObject { object, found, healed, how });
