@@ -26,7 +26,7 @@ def commands(tool, binary, peers, source, place):
             # A host that backs up has the writer key only; the recovery key restores and verifies.
             writer, reader = f"--writer-key {home}/writer.key", f"--reader-key {home}/reader.key"
             recovery = "sed -n 's/.*\"recoveryKey\": *\"\\([^\"]*\\)\".*/\\1/p'"
-            init += f" && umask 077 && {binary} --json init {repo} --encrypt {writer} | {recovery} > {home}/reader.key"
+            init += f" && umask 077 && {binary} --json init --vault {repo} --encrypt {writer} | {recovery} > {home}/reader.key"
         return {
             "init": init,
             "backup": f"exec {binary} -q backup {source} --to {repo} {policy} {writer}",
