@@ -232,8 +232,9 @@ impl World {
             }
             for (key, bytes) in before {
                 let hit = hurt.damaged.contains_key(&(region, key.clone()));
-                let may_change =
-                    ["pins", "damaged"].contains(&folder(key)) || (folder(key) == "index" && region == hurt.region);
+                // Of one object only the bytes of its last damage are set aside.
+                let may_change = ["pins", "damaged", "set-aside"].contains(&folder(key))
+                    || (folder(key) == "index" && region == hurt.region);
                 if hit || may_change || others_ran {
                     continue;
                 }
