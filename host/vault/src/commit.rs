@@ -71,9 +71,15 @@ impl Vault {
         Ok(CommittedRoot { backup_id, token, key: path.to_string(), digest, bytes, session })
     }
 
-    /// Looks at the pin once more, now that the root is there, and withdraws the root when the pin is gone.
+    /// Looks at the pin once more, now that the root is there, and takes the root back when the pin is gone.
     async fn check_committed(&self, key: &ManifestKey, pin: &Pin) -> Result<(), VaultError> {
         let Err(error) = pin.check_still_held().await else { return Ok(()) };
+        // An erasure writes a new root of a backup that is there already: a tombstone would cover that one, too. The new one
+        // is taken back instead, which whoever erases may do.
+        if self.commits(&key.backup_id).await?.iter().any(|token| *token < key.token) {
+            self.objects().delete(&key.path(ManifestKind::Root)).await?;
+            return Err(error);
+        }
         let record = pin.record();
         let withdrawal = Withdrawal {
             time: record.refreshed,
