@@ -74,11 +74,22 @@ impl Vault {
     /// Looks at the pin once more, now that the root is there, and takes the root back when the pin is gone.
     async fn check_committed(&self, key: &ManifestKey, pin: &Pin) -> Result<(), VaultError> {
         let Err(error) = pin.check_still_held().await else { return Ok(()) };
-        // An erasure writes a new root of a backup that is there already: a tombstone would cover that one, too. The new one
-        // is taken back instead, which whoever erases may do.
+        match (self.take_back(key, pin).await, error) {
+            (Ok(()), error) => Err(error),
+            (Err(left), VaultError::PinLapsed { job_id, reason }) => {
+                let reason = format!("{reason}; its root could not be taken back ({left}): delete {}", key.backup_id);
+                Err(VaultError::PinLapsed { job_id, reason })
+            }
+            (Err(_), error) => Err(error),
+        }
+    }
+
+    /// Takes back the root of this attempt alone: one with a higher token, or an earlier one, may be whole.
+    async fn take_back(&self, key: &ManifestKey, pin: &Pin) -> Result<(), VaultError> {
+        // An erasure writes a new root of a backup that is there already: a tombstone would cover that one, too. Whoever
+        // erases may delete.
         if self.commits(&key.backup_id).await?.iter().any(|token| *token < key.token) {
-            self.objects().delete(&key.path(ManifestKind::Root)).await?;
-            return Err(error);
+            return self.objects().delete(&key.path(ManifestKind::Root)).await;
         }
         let record = pin.record();
         let withdrawal = Withdrawal {
@@ -86,16 +97,7 @@ impl Vault {
             by: "the job that wrote it, whose pin had lapsed".to_owned(),
             job_id: Some(record.job_id),
         };
-        // Only this attempt: one with a higher token may be whole.
-        let below = key.token.saturating_add(1);
-        match (self.withdraw_before(&key.backup_id, below, &withdrawal).await, error) {
-            (Ok(()), error) => Err(error),
-            (Err(left), VaultError::PinLapsed { job_id, reason }) => {
-                let reason = format!("{reason}; its root could not be withdrawn ({left}): delete {}", key.backup_id);
-                Err(VaultError::PinLapsed { job_id, reason })
-            }
-            (Err(_), error) => Err(error),
-        }
+        self.withdraw_before(&key.backup_id, key.token.saturating_add(1), &withdrawal).await
     }
 
     /// Writes the receipt of a committed backup into this vault, which holds `part` of it. Repeating it is harmless.
