@@ -29,6 +29,11 @@ impl Bars {
         Self { multi: MultiProgress::new(), bars: BTreeMap::new(), all: None, visible }
     }
 
+    /// Whether anybody would see bars.
+    fn can_be_seen(output: Output) -> bool {
+        !output.json && !output.quiet && std::io::stderr().is_terminal()
+    }
+
     /// Draws a state.
     pub(crate) fn draw(&mut self, progress: &Progress) {
         if !self.visible || progress.collections.is_empty() {
@@ -107,8 +112,8 @@ pub(crate) async fn with_bars<T, E>(
     let board = context.progress.clone();
     let bars = match output.progress {
         ShowProgress::Json => tokio::spawn(follow_in_lines(board)),
-        ShowProgress::Auto => tokio::spawn(follow(board, !output.json && !output.quiet)),
-        ShowProgress::None => tokio::spawn(follow(board, false)),
+        ShowProgress::Auto if Bars::can_be_seen(output) => tokio::spawn(follow(board)),
+        ShowProgress::Auto | ShowProgress::None => return work.await,
     };
     let result = work.await;
     if result.is_err() {
@@ -120,9 +125,9 @@ pub(crate) async fn with_bars<T, E>(
 }
 
 /// Draws the progress of a job in this process until `done` says so.
-async fn follow(board: ProgressBoard, wanted: bool) {
+async fn follow(board: ProgressBoard) {
     let mut receiver = board.subscribe();
-    let mut bars = Bars::new(wanted);
+    let mut bars = Bars::new(true);
     loop {
         let mut progress = receiver.borrow_and_update().clone();
         board.estimate(&mut progress);
@@ -135,8 +140,9 @@ async fn follow(board: ProgressBoard, wanted: bool) {
             changed = receiver.changed() => if changed.is_err() { break },
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
-        // Ten pictures a second are enough for an eye.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // Ten pictures a second are enough for an eye; a job that is done does not wait for the next one.
+        let done = receiver.wait_for(|next| next.phase == Phase::Done);
+        let _ = tokio::time::timeout(Duration::from_millis(100), done).await;
     }
     bars.finish();
 }
