@@ -1,14 +1,14 @@
 //! A folder as an object store, with the durability an object store promises.
 //!
-//! `object_store`'s own local store, with fsync on, syncs a written file and its folder. Three things are missing for a
-//! vault, and are added here: folders that another writer has just made are synced up to the root before a write
-//! counts; a deletion is synced before it counts, because what is deleted next may rely on it; and file systems without
-//! hard links (exFAT, some network mounts) can still create objects.
+//! `object_store`'s own local store reads, lists and deletes. Objects are written by [`put`], because its own write, with
+//! fsync on, synchronises a new folder twice over and does not know folders that another writer has just made. A deletion
+//! is synced before it counts, because what is deleted next may rely on it.
 
-use std::collections::HashSet;
-use std::fs::File;
+mod direct;
+mod put;
+
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,10 +17,11 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
+use self::put::{Folders, Mode, WRITE_BYTES, sync_folder};
 use crate::VaultError;
 
 /// A folder as an object store.
@@ -28,8 +29,7 @@ use crate::VaultError;
 struct LocalStore {
     inner: LocalFileSystem,
     root: PathBuf,
-    /// Folders below the root that are known to be durable.
-    durable: Arc<Mutex<HashSet<PathBuf>>>,
+    folders: Folders,
 }
 
 /// Opens an existing folder as a store.
@@ -45,7 +45,8 @@ pub fn local_store(folder: &FilePath) -> std::result::Result<Arc<dyn ObjectStore
     let inner = LocalFileSystem::new_with_prefix(&root)
         .map_err(|error| fail("open the folder")(std::io::Error::other(error)))?
         .with_fsync(true);
-    Ok(Arc::new(LocalStore { inner, root, durable: Arc::default() }))
+    let folders = Folders::new(root.clone());
+    Ok(Arc::new(LocalStore { inner, root, folders }))
 }
 
 /// Opens a folder as a store; makes the folder if only it is missing, not its parents: those are more likely a typing
@@ -66,10 +67,6 @@ pub fn create_local_store(folder: &FilePath) -> std::result::Result<Arc<dyn Obje
     local_store(folder)
 }
 
-fn sync_folder(folder: &FilePath) -> std::io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
 impl std::fmt::Display for LocalStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.root.display())
@@ -77,32 +74,13 @@ impl std::fmt::Display for LocalStore {
 }
 
 impl LocalStore {
-    /// Syncs the folders between an object just written and the root. The object's own folder is synced by the store,
-    /// but if another writer made that folder a moment ago, nobody may have synced the entry in *its* parent yet.
+    /// Syncs the folders between an object just written and the root. The object's own folder is synced by the store.
     async fn sync_parents(&self, location: &Path) -> Result<()> {
         let file = self.inner.path_to_filesystem(location)?;
-        let root = self.root.clone();
-        let durable = Arc::clone(&self.durable);
-        let Some(folder) = file.parent().map(FilePath::to_owned) else { return Ok(()) };
-        if folder == root || durable.lock().unwrap_or_else(PoisonError::into_inner).contains(&folder) {
-            return Ok(());
-        }
-        blocking(move || {
-            let mut parent = folder.parent();
-            while let Some(next) = parent.filter(|next| next.starts_with(&root)) {
-                sync_folder(next)?;
-                parent = next.parent();
-            }
-            durable.lock().unwrap_or_else(PoisonError::into_inner).insert(folder);
-            Ok(())
-        })
-        .await
+        let folders = self.folders.clone();
+        blocking(move || file.parent().map_or(Ok(()), |folder| folders.sync_above(folder))).await
     }
 }
-
-/// Bytes handed to the system per write. Writes of several megabytes make ext4 look for page-cache blocks as large, and
-/// cost two to eight times the system time of these (measured on Linux 6, 700 MB, cold buffers).
-const WRITE_BYTES: usize = 128 * 1024;
 
 /// The same bytes in pieces of at most [`WRITE_BYTES`]; nothing is copied.
 fn in_small_pieces(payload: &PutPayload) -> PutPayload {
@@ -112,10 +90,12 @@ fn in_small_pieces(payload: &PutPayload) -> PutPayload {
     pieces.collect()
 }
 
+fn generic(source: Box<dyn std::error::Error + Send + Sync>) -> object_store::Error {
+    object_store::Error::Generic { store: "local", source }
+}
+
 /// Runs file work off the async threads.
 async fn blocking(work: impl FnOnce() -> std::io::Result<()> + Send + 'static) -> Result<()> {
-    let generic =
-        |source: Box<dyn std::error::Error + Send + Sync>| object_store::Error::Generic { store: "local", source };
     let done = tokio::task::spawn_blocking(work).await.map_err(|error| generic(Box::new(error)))?;
     done.map_err(|error| generic(Box::new(error)))
 }
@@ -148,19 +128,24 @@ impl MultipartUpload for LocalParts {
 #[async_trait]
 impl ObjectStore for LocalStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        let creates = options.mode == PutMode::Create;
-        let payload = in_small_pieces(&payload);
-        let mut result = self.inner.put_opts(location, payload.clone(), options).await;
-        // Creating needs a hard link. Where there are none, nobody holds the name yet and a rename does as well.
-        if creates && matches!(result, Err(object_store::Error::Generic { .. })) {
-            let absent = matches!(self.inner.head(location).await, Err(object_store::Error::NotFound { .. }));
-            if absent {
-                result = self.inner.put_opts(location, payload, PutOptions::default()).await;
+        let mode = match options.mode {
+            PutMode::Overwrite => Mode::Overwrite,
+            PutMode::Create => Mode::Create,
+            // Not to be had of a folder, and used by nobody here: the answer is the library's.
+            PutMode::Update(_) => return self.inner.put_opts(location, payload, options).await,
+        };
+        let (folders, file) = (self.folders.clone(), self.inner.path_to_filesystem(location)?);
+        let written = tokio::task::spawn_blocking(move || {
+            put::put(&folders, &file, &payload, mode).map_err(|error| (file, error))
+        });
+        match written.await.map_err(|error| generic(Box::new(error)))? {
+            Ok(()) => Ok(PutResult { e_tag: None, version: None, extensions: Default::default() }),
+            Err((file, error)) if mode == Mode::Create && error.kind() == std::io::ErrorKind::AlreadyExists => {
+                let path = file.display().to_string();
+                Err(object_store::Error::AlreadyExists { path, source: Box::new(error) })
             }
+            Err((_, error)) => Err(generic(Box::new(error))),
         }
-        let result = result?;
-        self.sync_parents(location).await?;
-        Ok(result)
     }
 
     async fn put_multipart_opts(
@@ -211,6 +196,8 @@ impl ObjectStore for LocalStore {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use object_store::ObjectStoreExt;
+
     use super::*;
 
     #[tokio::test]
