@@ -18,11 +18,12 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
     let mut server = engine.clone();
     server.push("longshore-engine");
     let mut cli = server.clone();
-    cli.push("longshore-server");
+    cli.extend(["longshore-server", "longshore-policy-test"]);
     BTreeMap::from([
         ("model", vec![]),
         ("sandbox", vec![model]),
         ("policy", vec![model, "longshore-sandbox"]),
+        ("policy-test", vec![model, "longshore-sandbox", "longshore-policy"]),
         ("vault", vec![model]),
         ("source", vec![model]),
         ("catalog", vec![model]),

@@ -2,6 +2,7 @@
 
 mod health;
 mod keys;
+mod plugin;
 mod space;
 mod upkeep;
 
@@ -14,6 +15,9 @@ use longshore_model::CollectionName;
 
 pub(crate) use health::{Heal, VaultCommand, Verify};
 pub(crate) use keys::{Init, KeyArguments, KeyVaults, RecipientCommand, WriterFile};
+pub(crate) use plugin::{
+    KindArgument, PluginBench, PluginBuild, PluginCheck, PluginCommand, PluginFuzz, PluginNew, PluginTest,
+};
 pub(crate) use space::{Delete, Prune, Space, Vaults};
 pub(crate) use upkeep::{Catalog, Erase, Export, Retention};
 
@@ -111,9 +115,9 @@ pub(crate) enum Command {
     /// Make, list and revoke API keys; say who can read an encrypted vault.
     #[command(subcommand)]
     Key(Key),
-    /// Work with policy plugins.
+    /// Write, build, check, test and measure policy plugins.
     #[command(subcommand)]
-    Plugin(Plugin),
+    Plugin(PluginCommand),
     /// Show everything at work on the sample cluster, over the REST API.
     Demo(Demo),
     /// Print shell completions.
@@ -263,16 +267,6 @@ pub(crate) enum Key {
 
 fn parse_role(text: &str) -> Result<Role, String> {
     text.parse().map_err(|error: longshore_model::ModelError| error.to_string())
-}
-
-/// `longshore plugin`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Plugin {
-    /// Load a plugin as the host would and say what it is: name, version, kinds, settings.
-    Inspect {
-        /// A .wasm file, or `standard`.
-        file: String,
-    },
 }
 
 /// `longshore demo`.

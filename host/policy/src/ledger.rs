@@ -122,7 +122,7 @@ pub(crate) fn ask_page<Q: Asking>(
     let answered = match asking.ask(oracle, call, page) {
         Ok(answered) => answered,
         Err(SandboxError::Refused { refusal, log, .. }) => return ended(RecordedOutcome::Refused(refusal), &log),
-        Err(error) => return ended(RecordedOutcome::Failed(failure(&error)), error.log()),
+        Err(error) => return ended(RecordedOutcome::Failed(Failure::from(&error)), error.log()),
     };
     match opinions(asking, page, &answered.answer) {
         Err(message) => {
@@ -163,22 +163,6 @@ fn opinions<Q: Asking>(
         *slot = Some(answer.clone());
     }
     Ok(opinions)
-}
-
-/// The sandbox's error in the form that is kept.
-fn failure(error: &SandboxError) -> Failure {
-    let code = match error {
-        SandboxError::OutOfFuel { .. } => "out-of-fuel",
-        SandboxError::TimedOut { .. } => "timed-out",
-        SandboxError::OutOfMemory { .. } => "out-of-memory",
-        SandboxError::OverBudget { .. } => "over-budget",
-        SandboxError::Trapped { .. } => "trapped",
-        SandboxError::BadAnswer { .. } => "bad-answer",
-        SandboxError::BadPlugin { .. } => "bad-plugin",
-        SandboxError::Host { .. } => "host",
-        _ => "other",
-    };
-    Failure { code: code.to_owned(), message: error.to_string() }
 }
 
 fn refused(record: DecisionRecord) -> PolicyError {

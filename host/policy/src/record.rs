@@ -12,7 +12,7 @@ use longshore_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Budget, DecidedBy, PolicyError};
+use crate::{Budget, DecidedBy, PolicyError, SandboxError};
 
 /// The contract that questions and answers are written in.
 pub const WORLD_VERSION: &str = "longshore:policy@0.1.0";
@@ -117,6 +117,24 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+impl From<&SandboxError> for Failure {
+    /// The sandbox's error in the form that is kept.
+    fn from(error: &SandboxError) -> Self {
+        let code = match error {
+            SandboxError::OutOfFuel { .. } => "out-of-fuel",
+            SandboxError::TimedOut { .. } => "timed-out",
+            SandboxError::OutOfMemory { .. } => "out-of-memory",
+            SandboxError::OverBudget { .. } => "over-budget",
+            SandboxError::Trapped { .. } => "trapped",
+            SandboxError::BadAnswer { .. } => "bad-answer",
+            SandboxError::BadPlugin { .. } => "bad-plugin",
+            SandboxError::Host { .. } => "host",
+            _ => "other",
+        };
+        Self { code: code.to_owned(), message: error.to_string() }
+    }
+}
 
 /// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -54,6 +54,14 @@ impl SettingsSchema {
         self.accept(member, settings, limits).map(|_| ())
     }
 
+    /// [`SettingsSchema::check`], giving the settings as a plugin gets them: canonical JSON.
+    ///
+    /// # Errors
+    /// As [`SettingsSchema::check`].
+    pub fn canonical(&self, member: &str, settings: &Value, limits: &Limits) -> Result<String, PolicyError> {
+        self.accept(member, settings, limits).map(|settings| settings.text)
+    }
+
     /// [`SettingsSchema::check`], giving the settings in the form that a plugin gets.
     pub(crate) fn accept(&self, member: &str, settings: &Value, limits: &Limits) -> Result<Settings, PolicyError> {
         let bad = |path: &str, problem: String| {

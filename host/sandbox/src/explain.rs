@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use longshore_model::PolicyKind;
 
 use crate::inspect::{ModuleShape, Surface};
+use crate::nearest::nearest;
 use crate::text::{escaped, quoted};
 use crate::{v0_1_0, wasi};
 
@@ -140,8 +141,12 @@ pub(crate) fn kinds(surface: &Surface) -> Result<Vec<PolicyKind>, Misfit> {
     if kinds.is_empty() {
         let list = listed(&surface.exports);
         let what = format!("it is a component, but none of its exports is a kind of policy: it exports {list}");
+        let meant = surface.exports.iter().find_map(|export| meant_export(export));
+        let meant = meant.map_or_else(String::new, |(export, kind)| {
+            format!("Did you mean {} by {}? ", quoted(v0_1_0::interface(kind)), quoted(&escaped(export, 80)))
+        });
         let help = format!(
-            "Export at least one of {}, {} and {} with `longshore_plugin::export!`",
+            "{meant}Export at least one of {}, {} and {} with `longshore_plugin::export!`",
             v0_1_0::interface(PolicyKind::Selection),
             v0_1_0::interface(PolicyKind::Compression),
             v0_1_0::interface(PolicyKind::Placement)
@@ -154,6 +159,17 @@ pub(crate) fn kinds(surface: &Surface) -> Result<Vec<PolicyKind>, Misfit> {
     }
     unknown_imports(surface)?;
     Ok(kinds)
+}
+
+/// The kind that an export of a slightly other name was probably meant to be.
+fn meant_export(export: &str) -> Option<(&str, PolicyKind)> {
+    let word = export.split_once('@').map_or(export, |(name, _)| name);
+    let word = word.rsplit_once('/').map_or(word, |(_, interface)| interface);
+    let all = [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement];
+    let known = all.iter().map(|kind| kind.as_str());
+    // The name of a kind in another package is that kind, too.
+    let near = all.iter().map(|kind| kind.as_str()).find(|kind| *kind == word).or_else(|| nearest(word, known))?;
+    all.into_iter().find(|kind| kind.as_str() == near).map(|kind| (export, kind))
 }
 
 /// Versions of the contract, other than the one spoken here, that the component names.
@@ -176,9 +192,12 @@ fn unknown_imports(surface: &Surface) -> Result<(), Misfit> {
         return Ok(());
     }
     let what = format!("it imports {}, which the host does not offer to policies", listed(&unknown));
-    let hint = match unknown.iter().find_map(|name| wasi_reason(name)) {
-        Some(reason) => format!("{reason} "),
-        None => String::new(),
+    let offered = || wasi::OFFERED.iter().copied().chain(v0_1_0::IMPORTS);
+    let meant = |name: &String| nearest(name.split_once('@').map_or(name.as_str(), |(name, _)| name), offered());
+    let hint = match (unknown.iter().find_map(|name| wasi_reason(name)), unknown.iter().find_map(meant)) {
+        (Some(reason), _) => format!("{reason} "),
+        (None, Some(meant)) => format!("Did you mean {}? ", quoted(meant)),
+        (None, None) => String::new(),
     };
     Err(Misfit::new(
         what,

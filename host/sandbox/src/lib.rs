@@ -22,6 +22,7 @@
 //! ```
 
 mod about;
+mod anatomy;
 mod answer;
 mod budget;
 mod call;
@@ -35,6 +36,7 @@ mod limits;
 mod load;
 mod log;
 mod native;
+mod nearest;
 mod plugin;
 mod sandbox;
 mod text;
@@ -42,6 +44,7 @@ mod v0_1_0;
 mod wasi;
 
 pub use self::about::About;
+pub use self::anatomy::{FileFacts, FileForm};
 pub use self::budget::Budget;
 pub use self::error::SandboxError;
 pub use self::limits::Limits;

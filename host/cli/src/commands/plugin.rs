@@ -1,55 +1,103 @@
-//! `longshore plugin`: look at policy plugins as the host sees them.
+//! `longshore plugin`: what authors of policies need. The work is done by `longshore-policy-test`; here it is called and
+//! shown.
 
-use std::path::PathBuf;
+mod bench;
+mod check;
+mod create;
+mod fuzz;
+mod inspect;
+mod test;
 
-use longshore_engine::{Limits, load_plugin};
-use longshore_sandbox::{Budget, Sandbox, SandboxConfig};
-use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use longshore_engine::{Limits, STANDARD_PLUGIN_BYTES, load_plugin};
+use longshore_policy_test::cases::FuzzFile;
+use longshore_policy_test::check::settings_of_cases;
+use longshore_policy_test::{PolicyTestError, Subject};
+use longshore_sandbox::{Budget, Plugin, Sandbox, SandboxConfig};
+use serde_json::Value;
 
 use crate::Exit;
-use crate::args::Plugin;
+use crate::args::PluginCommand;
 use crate::output::Output;
 
-pub(crate) async fn run(arguments: Plugin, code_cache: Option<PathBuf>, output: Output) -> anyhow::Result<Exit> {
-    let Plugin::Inspect { file } = arguments;
-    let inspected = tokio::task::spawn_blocking(move || -> anyhow::Result<Value> {
-        let sandbox = Sandbox::new(SandboxConfig { code_cache, ..SandboxConfig::default() })?;
-        let plugin = load_plugin(&sandbox, &file, &Budget::default(), &Limits::default())?;
-        let about = plugin.about();
-        let schema: Value = serde_json::from_str(&about.settings_schema).unwrap_or(Value::Null);
-        let kinds: Vec<&str> = plugin.kinds().iter().map(|kind| kind.as_str()).collect();
-        Ok(json!({
-            "name": about.name, "version": about.version, "author": about.author, "description": about.description,
-            "kinds": kinds, "digest": plugin.digest(), "settingsSchema": schema,
-        }))
+pub(crate) async fn run(arguments: PluginCommand, code_cache: Option<PathBuf>, output: Output) -> anyhow::Result<Exit> {
+    // Plugins are compiled and called on a thread that may block; nothing else waits for it.
+    tokio::task::spawn_blocking(move || match arguments {
+        PluginCommand::New(arguments) => create::new(arguments, output),
+        PluginCommand::Build(arguments) => create::compile(&arguments, code_cache, output),
+        PluginCommand::Check(arguments) => check::run(&arguments, code_cache, output),
+        PluginCommand::Test(arguments) => test::run(&arguments, code_cache, output),
+        PluginCommand::Bench(arguments) => bench::run(&arguments, code_cache, output),
+        PluginCommand::Fuzz(arguments) => fuzz::run(&arguments, code_cache, output),
+        PluginCommand::Inspect { file } => inspect::run(&file, code_cache, output),
     })
-    .await??;
-    output.result(&inspected, || describe(&inspected));
-    Ok(Exit::Done)
+    .await?
 }
 
-fn describe(value: &Value) -> String {
-    let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
-    let kinds: Vec<&str> = value["kinds"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let mut lines = format!(
-        "{} {}\n{}\nauthor    {}\nkinds     {}\ndigest    {}\nsettings",
-        text("name"),
-        text("version"),
-        text("description"),
-        text("author"),
-        kinds.join(", "),
-        text("digest"),
-    );
-    let properties = value["settingsSchema"]["properties"].as_object();
-    if properties.is_none_or(serde_json::Map::is_empty) {
-        lines.push_str("  none");
+/// Loads `standard` or a file, as the host would.
+fn load(file: &str, code_cache: Option<PathBuf>) -> anyhow::Result<Plugin> {
+    let sandbox = Sandbox::new(SandboxConfig { code_cache, ..SandboxConfig::default() })?;
+    Ok(load_plugin(&sandbox, file, &Budget::default(), &Limits::default())?)
+}
+
+/// The same, to be tested.
+fn subject(file: &str, code_cache: Option<PathBuf>) -> anyhow::Result<Subject> {
+    Ok(Subject::new(Arc::new(load(file, code_cache)?))?)
+}
+
+/// Bytes of `standard` or of a file.
+fn read_plugin(file: &str) -> anyhow::Result<Vec<u8>> {
+    if file == "standard" {
+        return Ok(STANDARD_PLUGIN_BYTES.to_vec());
     }
-    for (name, schema) in properties.into_iter().flatten() {
-        let kind = schema["type"].as_str().unwrap_or("any");
-        let default =
-            if schema["default"].is_null() { String::new() } else { format!(", default {}", schema["default"]) };
-        let about = schema["description"].as_str().unwrap_or_default();
-        lines.push_str(&format!("\n  {name} ({kind}{default}): {about}"));
+    Ok(longshore_policy_test::read_plugin(Path::new(file))?)
+}
+
+/// Settings as JSON on the command line.
+fn parse_settings(text: &str) -> anyhow::Result<Value> {
+    serde_json::from_str(text)
+        .with_context(|| format!("--settings is not JSON: `{text}`; write for example '{{\"days\": 3}}'"))
+}
+
+/// The settings that were given, or none, or the first of the cases that the plugin takes.
+fn settings(subject: &Subject, given: Option<&str>, file: &str) -> anyhow::Result<Value> {
+    if let Some(text) = given {
+        return parse_settings(text);
     }
-    lines
+    let mut known = vec![Value::Object(serde_json::Map::new())];
+    if let Some(folder) = cases_folder(file) {
+        known.extend(FuzzFile::read(&folder)?.settings.into_iter().map(Value::Object));
+        known.extend(settings_of_cases(&folder)?);
+    }
+    let usable = known.into_iter().find(|settings| subject.settings(settings).is_ok());
+    usable.context("the plugin cannot run without settings: give them with --settings '{…}'")
+}
+
+/// The folder of cases that belongs to a plugin's file: `cases` in the nearest folder above it that has one, else in the
+/// working folder. Folders above the plugin's own crate are not looked into.
+fn cases_folder(file: &str) -> Option<PathBuf> {
+    let absolute = Path::new(file).canonicalize().ok();
+    let above = absolute.iter().flat_map(|path| path.ancestors().skip(1));
+    for folder in above {
+        let cases = folder.join("cases");
+        if cases.is_dir() {
+            return Some(cases);
+        }
+        if folder.join("Cargo.toml").is_file() {
+            break;
+        }
+    }
+    let here = PathBuf::from("cases");
+    here.is_dir().then_some(here)
+}
+
+/// The same, where there must be one.
+fn cases_of(file: &str) -> anyhow::Result<PathBuf> {
+    cases_folder(file).ok_or_else(|| {
+        let beside = Path::new(file).parent().map_or_else(|| PathBuf::from("cases"), |folder| folder.join("cases"));
+        PolicyTestError::NoCases { path: beside }.into()
+    })
 }

@@ -61,6 +61,19 @@ fn a_component_that_is_no_policy_is_told_what_it_exports() {
 }
 
 #[test]
+fn a_name_that_is_nearly_right_is_recognised() {
+    insta::assert_snapshot!(text(
+        "(component (instance $e) (export \"longshore:policy/about@0.1.0\" (instance $e))
+           (export \"longshore:policy/selector@0.1.0\" (instance $e)))"
+    ));
+    insta::assert_snapshot!(text(
+        "(component (import \"wasi:clocks/wall-clok@0.2.0\" (instance)) (instance $e)
+           (export \"longshore:policy/about@0.1.0\" (instance $e))
+           (export \"longshore:policy/selection@0.1.0\" (instance $e)))"
+    ));
+}
+
+#[test]
 fn a_component_of_another_version_is_told_which_are_spoken() {
     insta::assert_snapshot!(text(
         "(component (instance $e) (export \"longshore:policy/about@0.2.0\" (instance $e))

@@ -1,0 +1,24 @@
+//! `longshore plugin bench`: what a policy costs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use longshore_policy_test::{BenchOptions, report};
+
+use super::{settings, subject};
+use crate::Exit;
+use crate::args::PluginBench;
+use crate::output::Output;
+
+pub(crate) fn run(arguments: &PluginBench, code_cache: Option<PathBuf>, output: Output) -> anyhow::Result<Exit> {
+    let subject = subject(&arguments.file, code_cache)?;
+    let options = BenchOptions {
+        sizes: if arguments.sizes.is_empty() { BenchOptions::SIZES.to_vec() } else { arguments.sizes.clone() },
+        settings: settings(&subject, arguments.settings.as_deref(), &arguments.file)?,
+        repeat: Duration::from_millis(arguments.repeat_ms),
+    };
+    let measured = subject.bench(&options)?;
+    output.result(&serde_json::to_value(&measured)?, || report::bench(&measured));
+    let failed = measured.rows.iter().any(|row| row.failed.is_some());
+    Ok(if failed { Exit::Failed } else { Exit::Done })
+}
