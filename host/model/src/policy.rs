@@ -5,7 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterId, Codec, CollectionName, ExtraFact, FileClass, ProjectId, RegionHealth, RegionId, Timestamp};
+use crate::{
+    ClusterId, Codec, CollectionFacts, CollectionName, ExtraFact, FactValue, FileClass, ProjectId, RegionHealth,
+    RegionId, Timestamp,
+};
 
 /// The kinds of policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -174,6 +177,31 @@ pub struct StreamFacts {
     pub extra: Vec<ExtraFact>,
 }
 
+impl StreamFacts {
+    /// The same stream with the extra facts by which it tells about its collection (`wit/v0.1.0/policy.wit`, `stream`):
+    /// a compression policy is not given the collections themselves.
+    #[must_use]
+    pub fn telling_about(mut self, collection: &CollectionFacts) -> Self {
+        let text = |name: String, value: &str| ExtraFact { name, value: FactValue::Text(value.to_owned()) };
+        if let Some(time) = collection.last_write {
+            let value = FactValue::Integer(time.as_millis());
+            self.extra.push(ExtraFact { name: "collection-last-write-time-ms".to_owned(), value });
+        }
+        if let Some(criticality) = &collection.criticality {
+            self.extra.push(text("collection-criticality".to_owned(), criticality));
+        }
+        let protected = FactValue::Flag(collection.protected);
+        self.extra.push(ExtraFact { name: "collection-protected".to_owned(), value: protected });
+        for (key, value) in &collection.properties {
+            self.extra.push(text(format!("collection-property:{key}"), value));
+        }
+        for (key, value) in &collection.labels {
+            self.extra.push(text(format!("collection-label:{key}"), value));
+        }
+        self
+    }
+}
+
 /// Answer of a compression policy about one stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodecChoice {
@@ -249,4 +277,46 @@ pub struct GuestLogLine {
     pub level: LogLevel,
     /// What it says.
     pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::StreamFacts;
+    use crate::{CollectionFacts, CollectionName, FactValue, FileClass, Timestamp};
+
+    #[test]
+    fn a_stream_tells_about_its_collection_in_the_words_of_the_contract() {
+        let name = CollectionName::new("default", "docs").unwrap();
+        let pair = |value: &str| vec![("tier".to_owned(), value.to_owned())];
+        let facts = CollectionFacts {
+            last_write: Some(Timestamp::from_millis(7)),
+            criticality: Some("high".to_owned()),
+            protected: true,
+            properties: pair("hot"),
+            labels: pair("cold"),
+            ..CollectionFacts::named(name.clone())
+        };
+        let (files, size_bytes, new_bytes, sampled_bytes) = (0, 0, 0, 0);
+        let (offers, extra) = (Vec::new(), Vec::new());
+        let class = FileClass::Wal;
+        let stream =
+            StreamFacts { collection: name, class, files, size_bytes, new_bytes, sampled_bytes, offers, extra };
+        let told = stream.telling_about(&facts).extra;
+        let told: Vec<(&str, FactValue)> = told.iter().map(|fact| (fact.name.as_str(), fact.value.clone())).collect();
+        let text = |text: &str| FactValue::Text(text.to_owned());
+        let expected = [
+            ("collection-last-write-time-ms", FactValue::Integer(7)),
+            ("collection-criticality", text("high")),
+            ("collection-protected", FactValue::Flag(true)),
+            ("collection-property:tier", text("hot")),
+            ("collection-label:tier", text("cold")),
+        ];
+        assert_eq!(told, expected);
+        let contract = include_str!("../../../wit/v0.1.0/policy.wit");
+        for (name, _) in expected {
+            let word = name.split(':').next().unwrap();
+            assert!(contract.contains(&format!("`{word}")), "{word} is not in the contract");
+        }
+    }
 }

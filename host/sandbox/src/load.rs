@@ -139,7 +139,7 @@ impl Loader<'_> {
 fn cached(engine: &Engine, linker: &Linker<Guest>, cached: Cached) -> Option<Loaded> {
     let component = native::component(engine, &cached.code).ok()?;
     let pre = linker.instantiate_pre(&component).ok()?;
-    let speaker = Speaker::new(&pre, &component, &cached.kinds).ok()?;
+    let speaker = Speaker::new(pre, &cached.kinds).ok()?;
     Some(Loaded { speaker, kinds: cached.kinds, origin: Origin::Cached })
 }
 
@@ -209,7 +209,7 @@ fn prepare(engine: &Engine, linker: &Linker<Guest>, bytes: &[u8]) -> Result<Comp
     Validator::new().validate_all(&component).map_err(|error| explain::broken(&error))?;
     let component = Component::new(engine, &component).map_err(|error| explain::not_compilable(&error))?;
     let pre = linker.instantiate_pre(&component).map_err(|error| explain::wrong_types(&error))?;
-    let speaker = Speaker::new(&pre, &component, &kinds).map_err(|error| explain::wrong_types(&error))?;
+    let speaker = Speaker::new(pre, &kinds).map_err(|error| explain::wrong_types(&error))?;
     Ok(Compiled { loaded: Loaded { speaker, kinds, origin: Origin::Compiled }, component })
 }
 

@@ -256,7 +256,7 @@ impl From<answer::CodecChoice> for wire_compression::CodecChoice {
     }
 }
 
-impl From<answer::RegionCopy> for wire_placement::Copy {
+impl From<answer::RegionCopy> for wire_placement::PlacedCopy {
     fn from(copy: answer::RegionCopy) -> Self {
         Self { region: copy.region, retention_days: copy.retention_days }
     }

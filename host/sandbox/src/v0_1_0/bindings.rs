@@ -1,8 +1,6 @@
 //! What wasmtime makes of `wit/v0.1.0`, one module per exported interface, sharing types and imports of the first.
 //!
 //! A plugin may serve any kinds, so each interface has a world of its own here and is looked up on its own.
-//! `placement` is missing: its record `copy` becomes a struct `Copy` that shadows the trait in generated code, so
-//! [`super::placement`] is written by hand.
 
 #![allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, reason = "generated code")]
 
@@ -42,6 +40,19 @@ pub mod compression {
         inline: "
             package longshore:host-compression;
             world host-compression { export longshore:policy/compression@0.1.0; }
+        ",
+        imports: { default: trappable },
+        with: { "longshore:policy/types@0.1.0": super::about::longshore::policy::types },
+    });
+}
+
+/// Interface `placement`.
+pub mod placement {
+    wasmtime::component::bindgen!({
+        path: "../../wit/v0.1.0",
+        inline: "
+            package longshore:host-placement;
+            world host-placement { export longshore:policy/placement@0.1.0; }
         ",
         imports: { default: trappable },
         with: { "longshore:policy/types@0.1.0": super::about::longshore::policy::types },

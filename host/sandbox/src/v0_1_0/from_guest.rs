@@ -4,8 +4,8 @@ use longshore_model::{Reason, Refusal, Selected};
 
 use super::bindings::about::longshore::policy::types;
 use super::bindings::compression::exports::longshore::policy::compression;
+use super::bindings::placement::exports::longshore::policy::placement;
 use super::bindings::selection::exports::longshore::policy::selection;
-use super::placement;
 use crate::answer::{GivenCodec, GivenPlaced, Page, Reply};
 
 fn reason(reason: types::Reason) -> Reason {

@@ -5,18 +5,17 @@
 
 mod bindings;
 mod from_guest;
-mod placement;
 mod to_guest;
 
 use longshore_model::{CollectionFacts, LogLevel, PolicyKind, RegionOffer, Selected, StreamFacts};
 use wasmtime::Store;
-use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
+use wasmtime::component::{HasSelf, Instance, InstancePre, Linker};
 
-use self::bindings::about::HostAboutPre;
+use self::bindings::about::HostAboutIndices;
 use self::bindings::about::longshore::policy::host;
-use self::bindings::compression::HostCompressionPre;
-use self::bindings::selection::HostSelectionPre;
-use self::placement::PlacementPre;
+use self::bindings::compression::HostCompressionIndices;
+use self::bindings::placement::HostPlacementIndices;
+use self::bindings::selection::HostSelectionIndices;
 use crate::About;
 use crate::answer::{GivenCodec, GivenPlaced, Reply};
 use crate::call::Guest;
@@ -58,41 +57,58 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
     host::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
 }
 
-/// A plugin of this version: compiled, linked, and its exports checked against the contract.
+/// A plugin of this version: compiled, linked, and its exports found by name.
 pub(crate) struct Speaker {
-    about: HostAboutPre<Guest>,
-    selection: Option<HostSelectionPre<Guest>>,
-    compression: Option<HostCompressionPre<Guest>>,
-    placement: Option<PlacementPre>,
+    pre: InstancePre<Guest>,
+    about: HostAboutIndices,
+    selection: Option<HostSelectionIndices>,
+    compression: Option<HostCompressionIndices>,
+    placement: Option<HostPlacementIndices>,
 }
 
 impl Speaker {
-    /// Checks that the plugin's exports have the types of the contract, for `about` and for these kinds.
+    /// Finds the functions of the contract, of `about` and of these kinds.
     ///
     /// # Errors
-    /// What differs from the contract, as wasmtime says it.
-    pub(crate) fn new(pre: &InstancePre<Guest>, component: &Component, kinds: &[PolicyKind]) -> wasmtime::Result<Self> {
-        let mut speaker =
-            Self { about: HostAboutPre::new(pre.clone())?, selection: None, compression: None, placement: None };
+    /// What is missing, as wasmtime says it.
+    pub(crate) fn new(pre: InstancePre<Guest>, kinds: &[PolicyKind]) -> wasmtime::Result<Self> {
+        let about = HostAboutIndices::new(&pre)?;
+        let mut speaker = Self { pre, about, selection: None, compression: None, placement: None };
         for kind in kinds {
             match kind {
-                PolicyKind::Selection => speaker.selection = Some(HostSelectionPre::new(pre.clone())?),
-                PolicyKind::Compression => speaker.compression = Some(HostCompressionPre::new(pre.clone())?),
-                PolicyKind::Placement => speaker.placement = Some(PlacementPre::new(pre.clone(), component)?),
+                PolicyKind::Selection => speaker.selection = Some(HostSelectionIndices::new(&speaker.pre)?),
+                PolicyKind::Compression => speaker.compression = Some(HostCompressionIndices::new(&speaker.pre)?),
+                PolicyKind::Placement => speaker.placement = Some(HostPlacementIndices::new(&speaker.pre)?),
             }
         }
         Ok(speaker)
     }
 
-    /// Checks what can be checked of a plugin only once it is instantiated: the inner error says what differs from the
-    /// contract, the outer one that it could not be instantiated.
+    /// Checks that the plugin's functions have the types of the contract, which can be told only of an instance: the
+    /// inner error says what differs, the outer one that it could not be instantiated.
     pub(crate) fn check(&self, store: &mut Store<Guest>) -> wasmtime::Result<wasmtime::Result<()>> {
-        self.placement.as_ref().map_or(Ok(Ok(())), |placement| placement.check(store))
+        let instance = self.pre.instantiate(&mut *store)?;
+        Ok(self.check_instance(store, &instance))
+    }
+
+    fn check_instance(&self, store: &mut Store<Guest>, instance: &Instance) -> wasmtime::Result<()> {
+        self.about.load(&mut *store, instance)?;
+        if let Some(selection) = &self.selection {
+            selection.load(&mut *store, instance)?;
+        }
+        if let Some(compression) = &self.compression {
+            compression.load(&mut *store, instance)?;
+        }
+        if let Some(placement) = &self.placement {
+            placement.load(&mut *store, instance)?;
+        }
+        Ok(())
     }
 
     /// What the plugin says about itself.
     pub(crate) fn describe(&self, store: &mut Store<Guest>) -> wasmtime::Result<About> {
-        let plugin = self.about.instantiate(&mut *store)?;
+        let instance = self.pre.instantiate(&mut *store)?;
+        let plugin = self.about.load(&mut *store, &instance)?;
         let info = plugin.longshore_policy_about().call_describe(&mut *store)?;
         Ok(About {
             name: info.name,
@@ -110,9 +126,10 @@ impl Speaker {
         question: &Question<'_>,
         page: &[CollectionFacts],
     ) -> Option<wasmtime::Result<Reply<Selected>>> {
-        let pre = self.selection.as_ref()?;
+        let selection = self.selection.as_ref()?;
         let mut ask = || {
-            let plugin = pre.instantiate(&mut *store)?;
+            let instance = self.pre.instantiate(&mut *store)?;
+            let plugin = selection.load(&mut *store, &instance)?;
             let (run, page) = (to_guest::run(question), to_guest::collections(page));
             let answer = plugin.longshore_policy_selection().call_select(&mut *store, &run, &page)?;
             Ok(from_guest::selection(answer))
@@ -127,9 +144,10 @@ impl Speaker {
         question: &Question<'_>,
         streams: &[StreamFacts],
     ) -> Option<wasmtime::Result<Reply<GivenCodec>>> {
-        let pre = self.compression.as_ref()?;
+        let compression = self.compression.as_ref()?;
         let mut ask = || {
-            let plugin = pre.instantiate(&mut *store)?;
+            let instance = self.pre.instantiate(&mut *store)?;
+            let plugin = compression.load(&mut *store, &instance)?;
             let (run, streams) = (to_guest::run(question), to_guest::streams(streams));
             let answer = plugin.longshore_policy_compression().call_choose(&mut *store, &run, &streams)?;
             Ok(from_guest::compression(answer))
@@ -145,11 +163,13 @@ impl Speaker {
         collections: &[CollectionFacts],
         regions: &[RegionOffer],
     ) -> Option<wasmtime::Result<Reply<GivenPlaced>>> {
-        let pre = self.placement.as_ref()?;
+        let placement = self.placement.as_ref()?;
         let mut ask = || {
+            let instance = self.pre.instantiate(&mut *store)?;
+            let plugin = placement.load(&mut *store, &instance)?;
             let run = to_guest::run(question);
             let (collections, regions) = (to_guest::collections(collections), to_guest::regions(regions));
-            let answer = pre.call_place(&mut *store, &run, &collections, &regions)?;
+            let answer = plugin.longshore_policy_placement().call_place(&mut *store, &run, &collections, &regions)?;
             Ok(from_guest::placement(answer))
         };
         Some(ask())

@@ -5,7 +5,7 @@ use longshore_model::{CollectionFacts, ExtraFact, RegionHealth, RegionOffer, Str
 
 use super::bindings::about::longshore::policy::types;
 use super::bindings::compression::exports::longshore::policy::compression;
-use super::placement;
+use super::bindings::placement::exports::longshore::policy::placement;
 use crate::plugin::Question;
 
 /// The number of an item: its place in the list of the call.
