@@ -14,6 +14,9 @@ readonly ROUTE_WANTED=${LONGSHORE_GUEST_ROUTE:-auto}
 readonly GUESTS=(
   "wasm32-wasip2 longshore-standard longshore_standard.wasm standard/standard.wasm"
   "wasm32-wasip2 longshore-residency longshore_residency.wasm residency/residency.wasm"
+  "wasm32-wasip2 longshore-tiered longshore_tiered.wasm tiered/tiered.wasm"
+  "wasm32-wasip2 longshore-cost-cap longshore_cost_cap.wasm cost-cap/cost-cap.wasm"
+  "wasm32-wasip2 longshore-rules longshore_rules.wasm rules/rules.wasm"
   "wasm32-wasip2 longshore-hostile longshore_hostile.wasm hostile/hostile.wasm"
   "wasm32-wasip1 longshore-hostile longshore_hostile.wasm hostile/hostile-wasip1.wasm"
   "wasm32-wasip2 longshore-stranger longshore_stranger.wasm stranger/stranger.wasm"

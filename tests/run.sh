@@ -46,6 +46,11 @@ skip() { printf '%s\n' "$1" >> "$LONGSHORE_SKIP_FILE"; }
 
 as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi; }
 
+wasm_compiler() {
+  printf '#include <stdlib.h>\nvoid f(void);\nvoid f(void) { free(malloc(1)); }\n' |
+    clang --target=wasm32-wasi --sysroot=/usr -mexec-model=reactor -x c - -o /dev/null 2>/dev/null
+}
+
 # Debian packages the build or the tests need. Where they cannot be installed, the tests that need them skip and say so.
 install_packages() {
   local missing=()
@@ -54,6 +59,11 @@ install_packages() {
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
   command -v curl >/dev/null || missing+=(curl)
   command -v strace >/dev/null || missing+=(strace)
+  # The example policy in C; the name of the last one has the version of the compiler in it.
+  if ! wasm_compiler; then
+    missing+=(clang lld wasi-libc)
+    command -v apt-get >/dev/null && missing+=("$(apt-cache depends clang | sed -n 's/.*Depends: clang-\([0-9]*\)$/libclang-rt-\1-dev-wasm32/p')")
+  fi
   if [ ${#missing[@]} -eq 0 ]; then
     echo "nothing is missing"
     return 0

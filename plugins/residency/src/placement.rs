@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use longshore_plugin::{Answer, Collection, ItemId, Placed, PlacementPolicy, Reason, Refusal, Region, RegionCopy, Run};
 
-use crate::regions::{normalized, of_jurisdiction, on_offer, usable};
+use crate::regions::{normalized, of_jurisdiction, on_offer};
 use crate::{DATA_REGION, Residency, Settings};
 
 /// Longest name of a jurisdiction or collection that a message repeats, in characters: a property can hold anything.
@@ -48,7 +48,7 @@ fn place(
     if allowed.is_empty() {
         return Err(none_allowed(jurisdiction, members, regions));
     }
-    let mut reachable = allowed.iter().copied().filter(|region| usable(region));
+    let mut reachable = allowed.iter().copied().filter(|region| region.is_usable());
     let main = reachable.next().ok_or_else(|| none_reachable(jurisdiction, members, &allowed))?;
     let second = reachable.find(|region| region.id != main.id);
     let mut placed = Placed::in_region(&main.id, main_reason(jurisdiction, main));

@@ -10,23 +10,10 @@ pub(crate) fn normalized(jurisdiction: &str) -> String {
 /// The regions of one jurisdiction, the best first: healthy before degraded, home first among these, then by price of
 /// storage, price of transfer, id.
 pub(crate) fn of_jurisdiction<'a>(regions: &'a [Region], jurisdiction: &str) -> Vec<&'a Region> {
-    let mut found: Vec<&Region> =
-        regions.iter().filter(|region| normalized(&region.jurisdiction) == jurisdiction).collect();
-    found.sort_by_key(|region| {
-        (
-            health_rank(region.health),
-            !region.home,
-            region.storage_price_micros_per_gb_month,
-            region.transfer_price_micros_per_gb,
-            &region.id,
-        )
-    });
+    let mut found: Vec<&Region> = regions.iter().filter(|region| region.is_in(jurisdiction)).collect();
+    let order = |region: &&Region| (health_rank(region.health), !region.home);
+    found.sort_by(|one, other| order(one).cmp(&order(other)).then_with(|| one.price_order().cmp(&other.price_order())));
     found
-}
-
-/// Whether something can be written there now.
-pub(crate) fn usable(region: &Region) -> bool {
-    region.health != RegionHealth::Unreachable
 }
 
 fn health_rank(health: RegionHealth) -> u8 {

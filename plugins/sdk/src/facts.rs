@@ -237,43 +237,6 @@ impl Collection {
     pub fn qualified_name(&self) -> String {
         format!("{}.{}", self.database, self.name)
     }
-
-    /// Value of a property of the collection. If a property is listed twice the last one counts, as it does in Milvus.
-    #[must_use]
-    pub fn property(&self, key: &str) -> Option<&str> {
-        look_up(&self.properties, key)
-    }
-
-    /// Value of a label that the operator gave in the host's configuration.
-    #[must_use]
-    pub fn label(&self, key: &str) -> Option<&str> {
-        look_up(&self.labels, key)
-    }
-
-    /// The property of that name, or else the label of that name.
-    ///
-    /// ```
-    /// # use longshore_plugin::Collection;
-    /// let mut docs = Collection::named(0, "default", "docs");
-    /// docs.labels.push(("data.region".into(), "us".into()));
-    /// assert_eq!(docs.property_or_label("data.region"), Some("us"));
-    /// docs.properties.push(("data.region".into(), "eu".into()));
-    /// assert_eq!(docs.property_or_label("data.region"), Some("eu"));
-    /// ```
-    #[must_use]
-    pub fn property_or_label(&self, key: &str) -> Option<&str> {
-        self.property(key).or_else(|| self.label(key))
-    }
-
-    /// A fact of [`Collection::extra`].
-    #[must_use]
-    pub fn extra_fact(&self, name: &str) -> Option<&FactValue> {
-        self.extra.iter().find(|(key, _)| key == name).map(|(_, value)| value)
-    }
-}
-
-fn look_up<'a>(pairs: &'a [(String, String)], key: &str) -> Option<&'a str> {
-    pairs.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
 }
 
 /// A codec that the host offers for a stream. Every offered codec is lossless.

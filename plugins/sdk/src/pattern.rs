@@ -4,31 +4,74 @@ use std::fmt;
 
 use serde::Deserialize;
 
-/// A pattern such as `tmp_*` or `scratch.*`: `*` stands for any characters, `?` for one. With a dot it means
-/// `database.collection`, without one the collection's name in every database. Neither databases nor collections can
-/// have a dot in their names, so the first dot divides. Letters of different case are different.
+/// A pattern for one name: `*` stands for any characters, `?` for one. Letters of different case are different.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub struct Pattern(Vec<char>);
+
+impl From<&str> for Pattern {
+    fn from(pattern: &str) -> Self {
+        Self(pattern.chars().collect())
+    }
+}
+
+impl From<String> for Pattern {
+    fn from(pattern: String) -> Self {
+        pattern.as_str().into()
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.0.iter().collect::<String>())
+    }
+}
+
+impl Pattern {
+    /// Whether the pattern means this name. The work is bounded by pattern length × name length.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        glob(&self.0, name)
+    }
+}
+
+/// A pattern such as `tmp_*` or `scratch.*`, made of [`Pattern`]s. With a dot it means `database.collection`, without one
+/// the collection's name in every database. Neither databases nor collections can have a dot in their names, so the first
+/// dot divides.
+///
+/// ```
+/// # use longshore_plugin::CollectionPattern;
+/// let scratch = CollectionPattern::from("scratch.*");
+/// assert!(scratch.matches("scratch", "docs") && !scratch.matches("default", "scratch"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub struct CollectionPattern {
-    database: Option<Vec<char>>,
-    name: Vec<char>,
+    database: Option<Pattern>,
+    name: Pattern,
+}
+
+impl From<&str> for CollectionPattern {
+    fn from(pattern: &str) -> Self {
+        match pattern.split_once('.') {
+            Some((database, name)) => Self { database: Some(database.into()), name: name.into() },
+            None => Self { database: None, name: pattern.into() },
+        }
+    }
 }
 
 impl From<String> for CollectionPattern {
     fn from(pattern: String) -> Self {
-        match pattern.split_once('.') {
-            Some((database, name)) => Self { database: Some(database.chars().collect()), name: name.chars().collect() },
-            None => Self { database: None, name: pattern.chars().collect() },
-        }
+        pattern.as_str().into()
     }
 }
 
 impl fmt::Display for CollectionPattern {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(database) = &self.database {
-            write!(formatter, "{}.", database.iter().collect::<String>())?;
+            write!(formatter, "{database}.")?;
         }
-        write!(formatter, "{}", self.name.iter().collect::<String>())
+        write!(formatter, "{}", self.name)
     }
 }
 
@@ -36,7 +79,7 @@ impl CollectionPattern {
     /// Whether the pattern means this collection.
     #[must_use]
     pub fn matches(&self, database: &str, name: &str) -> bool {
-        self.database.as_ref().is_none_or(|pattern| glob(pattern, database)) && glob(&self.name, name)
+        self.database.as_ref().is_none_or(|pattern| pattern.matches(database)) && self.name.matches(name)
     }
 }
 

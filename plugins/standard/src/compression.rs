@@ -54,8 +54,8 @@ fn best_reason(stream: &Stream, offer: &CodecOffer) -> Reason {
         offer.codec,
         stream.sampled_bytes,
         stream.class,
-        saving_permille(offer) / 10,
-        saving_permille(offer) % 10,
+        offer.saving_thousandths() / 10,
+        offer.saving_thousandths() % 10,
         offer.compress_mb_per_second,
     );
     Reason::new("best-ratio", message)
@@ -111,10 +111,4 @@ fn fast_enough(settings: &Settings, offer: &CodecOffer) -> bool {
 fn saves_enough(settings: &Settings, offer: &CodecOffer) -> bool {
     let (ratio, minimum) = (u64::from(offer.ratio_thousandths), u64::from(settings.minimum_saving_percent));
     ratio > 1000 && (ratio - 1000) * 100 >= minimum * ratio
-}
-
-/// What a codec saves, in thousandths of the plain bytes, rounded down.
-fn saving_permille(offer: &CodecOffer) -> u64 {
-    let ratio = u64::from(offer.ratio_thousandths.max(1000));
-    (ratio - 1000) * 1000 / ratio
 }

@@ -8,12 +8,10 @@
 //! project does not have.
 
 mod compression;
-mod pattern;
 mod placement;
 mod selection;
 mod settings;
 
-pub use pattern::CollectionPattern;
 pub use settings::{CopySettings, Settings};
 
 use longshore_plugin::{About, Plugin};

@@ -1,7 +1,7 @@
 //! The home region, or while it is down a region of the same jurisdiction.
 
 use longshore_plugin::{
-    Answer, Collection, Placed, PlacementPolicy, Reason, Refusal, Region, RegionCopy, RegionHealth, Run,
+    Answer, Collection, Placed, PlacementPolicy, Reason, Refusal, Region, RegionCopy, RegionHealth, Run, region,
 };
 
 use crate::{Settings, Standard};
@@ -27,23 +27,13 @@ impl PlacementPolicy for Standard {
 /// between equals. A home region in trouble is better than none: a backup that runs slowly beats a backup that does not
 /// run. Where the operator gave no jurisdiction nothing is known to be allowed but the home region.
 fn main_region<'a>(run: &Run, regions: &'a [Region]) -> Result<(&'a Region, Reason), Refusal> {
-    let home = regions
-        .iter()
-        .find(|region| region.home)
-        .or_else(|| regions.iter().find(|region| region.id == run.home_region))
-        .ok_or_else(|| no_home(run))?;
-    if home.health == RegionHealth::Healthy {
+    let home = run.home(regions).ok_or_else(|| no_home(run))?;
+    if home.is_healthy() {
         let message = format!("{} is the home region of the cluster and healthy.", home.id);
         return Ok((home, Reason::new("home-region", message)));
     }
-    let stand_in = regions
-        .iter()
-        .filter(|region| !home.jurisdiction.is_empty() && region.jurisdiction == home.jurisdiction)
-        .filter(|region| region.health == RegionHealth::Healthy)
-        .min_by_key(|region| {
-            (region.storage_price_micros_per_gb_month, region.transfer_price_micros_per_gb, &region.id)
-        });
-    if let Some(region) = stand_in {
+    let in_its_place = |region: &&Region| region.is_healthy() && region.is_in(&home.jurisdiction);
+    if let Some(region) = region::cheapest(regions.iter().filter(in_its_place)) {
         let message = format!(
             "The home region {} is {}; {} is healthy and also in {}.",
             home.id,

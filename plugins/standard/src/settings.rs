@@ -1,9 +1,8 @@
 //! What an operator can set. Names, defaults and bounds are those of `settings.schema.json`; a test holds the two
 //! together.
 
+use longshore_plugin::CollectionPattern;
 use serde::Deserialize;
-
-use crate::pattern::CollectionPattern;
 
 /// Settings of the standard policy.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -1,0 +1,37 @@
+//! The settings type and the settings schema say the same.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use longshore_cost_cap::{CostCap, Settings};
+use longshore_plugin::Plugin;
+use serde_json::{Value, json};
+
+fn schema() -> Value {
+    serde_json::from_str(CostCap::about().settings_schema).unwrap()
+}
+
+#[test]
+fn the_defaults_of_the_schema_are_the_defaults_of_the_type() {
+    let required = json!({"storage_price_micros_per_gb_month": 20_000});
+    assert_eq!(schema()["required"], json!(["storage_price_micros_per_gb_month"]));
+    let mut written = required.clone();
+    for (name, property) in schema()["properties"].as_object().unwrap() {
+        if let Some(default) = property.get("default") {
+            written[name] = default.clone();
+        }
+    }
+    assert_eq!(written.as_object().unwrap().len(), 8, "all but the budget, which has no default");
+    let read = |value: Value| serde_json::from_value::<Settings>(value);
+    assert_eq!(read(written).unwrap(), read(required).unwrap());
+    assert!(read(json!({})).is_err());
+    assert!(read(json!({"storage_price_micros_per_gb_month": 1, "surprise": 1})).is_err());
+}
+
+#[test]
+fn every_setting_has_a_title_and_a_description() {
+    for (name, property) in schema()["properties"].as_object().unwrap() {
+        for word in ["title", "description"] {
+            assert!(property[word].as_str().is_some_and(|text| !text.is_empty()), "{word} of {name}");
+        }
+    }
+}
