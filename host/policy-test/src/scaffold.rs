@@ -16,16 +16,23 @@ use serde::Serialize;
 use crate::PolicyTestError;
 
 /// Sources of the SDK, by path in its crate. A test holds the list to the folder.
-pub(crate) const SDK: [(&str, &str); 10] = [
+pub(crate) const SDK: [(&str, &str); 17] = [
     ("src/answer.rs", include_str!("../../../plugins/sdk/src/answer.rs")),
     ("src/bindings.rs", include_str!("../../../plugins/sdk/src/bindings.rs")),
+    ("src/carry.rs", include_str!("../../../plugins/sdk/src/carry.rs")),
+    ("src/contract.rs", include_str!("../../../plugins/sdk/src/contract.rs")),
+    ("src/cost.rs", include_str!("../../../plugins/sdk/src/cost.rs")),
     ("src/export.rs", include_str!("../../../plugins/sdk/src/export.rs")),
     ("src/facts.rs", include_str!("../../../plugins/sdk/src/facts.rs")),
     ("src/glue.rs", include_str!("../../../plugins/sdk/src/glue.rs")),
     ("src/lib.rs", include_str!("../../../plugins/sdk/src/lib.rs")),
     ("src/log.rs", include_str!("../../../plugins/sdk/src/log.rs")),
+    ("src/lookup.rs", include_str!("../../../plugins/sdk/src/lookup.rs")),
+    ("src/pattern.rs", include_str!("../../../plugins/sdk/src/pattern.rs")),
     ("src/policy.rs", include_str!("../../../plugins/sdk/src/policy.rs")),
+    ("src/region.rs", include_str!("../../../plugins/sdk/src/region.rs")),
     ("src/settings.rs", include_str!("../../../plugins/sdk/src/settings.rs")),
+    ("src/time.rs", include_str!("../../../plugins/sdk/src/time.rs")),
     ("tests/glue.rs", include_str!("../../../plugins/sdk/tests/glue.rs")),
 ];
 /// The contract, where the SDK's bindings look for it.
