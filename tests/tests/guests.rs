@@ -10,6 +10,13 @@ use longshore_model::{
 use longshore_sandbox::{Budget, Call, Plugin, Sandbox, SandboxConfig};
 use longshore_tests::{root, skipped};
 
+const NOW_MS: i64 = 1_700_000_000_000;
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+fn ms(number: u64) -> i64 {
+    i64::try_from(number).unwrap()
+}
+
 /// Numbers that look random and are the same on every machine.
 struct Numbers(u64);
 
@@ -32,12 +39,12 @@ fn run(seed: u64) -> RunFacts {
         cluster_name: "A".to_owned(),
         project_id: "proj-a".parse().unwrap(),
         home_region: "eu-1".parse().unwrap(),
-        time: Timestamp::from_millis(1_700_000_000_000),
+        time: Timestamp::from_millis(NOW_MS),
         seed,
         next_run: None,
         month_spend_micros: 0,
         month_budget_micros: None,
-        totals: Totals::default(),
+        totals: Totals { collections: 50, rows: 0, size_bytes: 1 << 45, new_bytes: 1 << 44 },
         extra: Vec::new(),
     }
 }
@@ -51,7 +58,9 @@ fn collections(numbers: &mut Numbers) -> Vec<CollectionFacts> {
                 facts.properties.push(("data.region".to_owned(), numbers.one_of(&["eu".to_owned(), "us".to_owned()])));
             }
             facts.rows = numbers.below(1_000_000);
-            facts.new_bytes = numbers.below(1 << 40);
+            facts.size_bytes.segment = numbers.below(1 << 40);
+            facts.new_bytes = numbers.below(facts.size_bytes.segment + 1);
+            facts.last_write = Some(Timestamp::from_millis(NOW_MS - ms(numbers.below(60 * DAY_MS))));
             facts
         })
         .collect()
@@ -100,11 +109,16 @@ fn regions(numbers: &mut Numbers) -> Vec<RegionOffer> {
 }
 
 /// Everything a plugin answers to one round of questions, as text.
-fn answers(plugin: &Plugin, seed: u64) -> String {
+fn answers(plugin: &Plugin, settings: &str, seed: u64) -> String {
     let (run, budget) = (run(seed), Budget::default());
-    let call = Call { run: &run, settings: "{}", carry: &[], page_number: 0, last_page: true, budget: &budget };
+    let call = Call { run: &run, settings, carry: &[], page_number: 0, last_page: true, budget: &budget };
     let mut numbers = Numbers(seed);
     let (collections, streams, regions) = (collections(&mut numbers), streams(&mut numbers), regions(&mut numbers));
+    let streams: Vec<_> = streams
+        .into_iter()
+        .zip(collections.iter().cycle())
+        .map(|(stream, facts)| stream.telling_about(facts))
+        .collect();
     let mut text = format!("{:?} {:?}\n", plugin.about(), plugin.kinds());
     if plugin.serves(PolicyKind::Selection) {
         text.push_str(&format!("{:?}\n", plugin.select(&call, &collections).map(|outcome| outcome.answer)));
@@ -123,7 +137,9 @@ fn committed_plugins_decide_as_those_built_from_their_sources() {
         return;
     };
     let sandbox = Sandbox::new(SandboxConfig::default()).unwrap();
-    for name in ["standard", "residency"] {
+    let cost_cap = r#"{"storage_price_micros_per_gb_month": 20000, "month_budget_micros": 352100000}"#;
+    let policies = [("standard", "{}"), ("residency", "{}"), ("tiered", "{}"), ("cost-cap", cost_cap), ("rules", "{}")];
+    for (name, settings) in policies {
         let file = format!("{name}.wasm");
         let load = |path: PathBuf| {
             let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -131,7 +147,7 @@ fn committed_plugins_decide_as_those_built_from_their_sources() {
         };
         let (committed, built) = (load(root().join("plugins").join(name).join(&file)), load(rebuilt.join(&file)));
         for seed in 0..20 {
-            assert_eq!(answers(&committed, seed), answers(&built, seed), "{name}, seed {seed}");
+            assert_eq!(answers(&committed, settings, seed), answers(&built, settings, seed), "{name}, seed {seed}");
         }
     }
 }

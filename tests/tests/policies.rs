@@ -1,0 +1,52 @@
+//! The committed policies decide as their sandboxed cases say, under the host's budgets, and take no more fuel than recorded.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::{Path, PathBuf};
+
+use longshore_policy_test::Subject;
+use longshore_policy_test::cases::{FUEL_FILE, FuelBaseline};
+use longshore_tests::root;
+
+/// Every plugin with cases, and its committed file.
+fn plugins_with_cases() -> Vec<(PathBuf, PathBuf)> {
+    let mut found: Vec<(PathBuf, PathBuf)> = std::fs::read_dir(root().join("plugins"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|folder| folder.join("cases").is_dir())
+        .map(|folder| {
+            let name = folder.file_name().unwrap().to_str().unwrap();
+            (folder.join(format!("{name}.wasm")), folder.join("cases"))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Runs cases, records their fuel anew if `LONGSHORE_UPDATE_FUEL` is set, and else holds every case that can be compared to
+/// its recorded fuel.
+fn run(subject: &Subject, cases: &Path) {
+    let report = subject.test(cases).unwrap();
+    let recorded = FuelBaseline::read(cases).unwrap();
+    if std::env::var_os("LONGSHORE_UPDATE_FUEL").is_some() {
+        report.baseline(&recorded).write(cases).unwrap();
+        return;
+    }
+    let report = report.expect_pass();
+    let missing: Vec<&str> = report
+        .cases
+        .iter()
+        .filter(|case| case.fuel_used.is_some() && case.fuel_recorded.is_none())
+        .map(|case| case.id.as_str())
+        .collect();
+    assert!(missing.is_empty(), "{}: no fuel is recorded for {missing:?}", cases.join(FUEL_FILE).display());
+}
+
+#[test]
+fn committed_policies_decide_as_their_cases_say() {
+    let plugins = plugins_with_cases();
+    let names: Vec<&str> = plugins.iter().map(|(wasm, _)| wasm.file_stem().unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, ["cost-cap", "residency", "rules", "standard", "tiered"]);
+    for (wasm, cases) in plugins {
+        run(&Subject::load(&wasm).unwrap(), &cases);
+    }
+}
