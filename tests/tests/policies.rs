@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use longshore_policy_test::Subject;
 use longshore_policy_test::cases::{FUEL_FILE, FuelBaseline};
+use longshore_policy_test::{FuzzOptions, Subject, report};
 use longshore_tests::root;
 
 /// Every plugin with cases, and its committed file.
@@ -48,5 +48,20 @@ fn committed_policies_decide_as_their_cases_say() {
     assert_eq!(names, ["cost-cap", "residency", "rules", "standard", "tiered"]);
     for (wasm, cases) in plugins {
         run(&Subject::load(&wasm).unwrap(), &cases);
+    }
+}
+
+/// One fixed seed; in the long form ten times as many inventories from a fresh one, which a failure prints.
+#[test]
+fn committed_policies_keep_the_contract_on_any_inventory() {
+    let given = std::env::var("LONGSHORE_SEED").ok().map(|seed| seed.parse().unwrap());
+    let options = match (given, std::env::var_os("LONGSHORE_LONG")) {
+        (Some(seed), _) => FuzzOptions { seed, rounds: 1_000 },
+        (None, None) => FuzzOptions { seed: 4, rounds: 100 },
+        (None, Some(_)) => FuzzOptions { seed: u64::from(std::process::id()), rounds: 1_000 },
+    };
+    for (wasm, cases) in plugins_with_cases() {
+        let fuzzed = Subject::load(&wasm).unwrap().fuzz(Some(&cases), options).unwrap();
+        assert!(fuzzed.counterexamples.is_empty(), "LONGSHORE_SEED={}: {}", options.seed, report::fuzz(&fuzzed));
     }
 }
