@@ -7,7 +7,7 @@ use longshore_model::{
     Codec, CodecOffer, CollectionFacts, CollectionName, FileClass, PolicyKind, RegionHealth, RegionOffer, RunFacts,
     RunKind, RunTrigger, StreamFacts, Timestamp, Totals,
 };
-use longshore_sandbox::{Budget, Call, Plugin, Sandbox, SandboxConfig};
+use longshore_sandbox::{Budget, Call, GrantedFiles, Plugin, Sandbox, SandboxConfig};
 use longshore_tests::{root, skipped};
 
 const NOW_MS: i64 = 1_700_000_000_000;
@@ -111,7 +111,8 @@ fn regions(numbers: &mut Numbers) -> Vec<RegionOffer> {
 /// Everything a plugin answers to one round of questions, as text.
 fn answers(plugin: &Plugin, settings: &str, seed: u64) -> String {
     let (run, budget) = (run(seed), Budget::default());
-    let call = Call { run: &run, settings, carry: &[], page_number: 0, last_page: true, budget: &budget };
+    let files = GrantedFiles::none();
+    let call = Call { run: &run, settings, carry: &[], page_number: 0, last_page: true, budget: &budget, files };
     let mut numbers = Numbers(seed);
     let (collections, streams, regions) = (collections(&mut numbers), streams(&mut numbers), regions(&mut numbers));
     let streams: Vec<_> = streams
@@ -158,7 +159,8 @@ fn a_policy_answers_the_same_question_the_same_way_with_the_same_fuel() {
     let bytes = std::fs::read(root().join("plugins/standard/standard.wasm")).unwrap();
     let plugin = sandbox.load(&bytes, &Budget::default()).unwrap();
     let (run, budget) = (run(7), Budget::default());
-    let call = Call { run: &run, settings: "{}", carry: &[], page_number: 0, last_page: true, budget: &budget };
+    let files = GrantedFiles::none();
+    let call = Call { run: &run, settings: "{}", carry: &[], page_number: 0, last_page: true, budget: &budget, files };
     let streams = streams(&mut Numbers(7));
     let first = plugin.choose(&call, &streams).unwrap();
     for _ in 0..5 {

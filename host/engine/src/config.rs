@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use longshore_model::{ClusterId, CollectionName, ProjectId, Region, RegionId};
-use longshore_policy::{Guardrails, OnFailure};
+use longshore_policy::{Grants, Guardrails, OnFailure};
 use longshore_sandbox::Budget;
 use serde::Deserialize;
 
@@ -211,6 +211,9 @@ pub struct MemberConfig {
     /// Budget of one call.
     #[serde(default)]
     pub budget: Option<Budget>,
+    /// What it may see beside the facts: `{ read = [{ guest = "/rules", host = "rules" }] }`.
+    #[serde(default)]
+    pub grants: Grants,
 }
 
 impl PolicyConfig {
@@ -229,6 +232,9 @@ impl PolicyConfig {
         for member in [&mut self.selection, &mut self.compression, &mut self.placement].into_iter().flatten() {
             if member.plugin != STANDARD_PLUGIN {
                 member.plugin = folder.join(&member.plugin).display().to_string();
+            }
+            for grant in &mut member.grants.read {
+                grant.host = folder.join(&grant.host);
             }
         }
     }
@@ -413,6 +419,7 @@ mod tests {
         "data.region" = "eu"
         [[policy.placement]]
         plugin = "residency.wasm"
+        grants = { read = [{ guest = "/rules", host = "rules" }] }
         settings = { second_region = true }
         [[policy.placement]]
         plugin = "standard"
@@ -425,6 +432,7 @@ mod tests {
         assert_eq!(config.regions[0].vault, Path::new("/etc/longshore/vaults/eu"));
         assert_eq!(config.policy.placement[0].plugin, "/etc/longshore/residency.wasm");
         assert_eq!(config.policy.placement[1].plugin, "standard");
+        assert_eq!(config.policy.placement[0].grants.read[0].host, Path::new("/etc/longshore/rules"));
         assert_eq!(config.clusters[0].labels.len(), 1);
     }
 

@@ -168,6 +168,16 @@ impl RunPolicy {
         };
         Self { set: Arc::new(policies), guardrails: Guardrails::default(), regions: vec![region] }
     }
+
+    /// The policies of one run: what was granted to them is read now, once.
+    async fn for_run(&self) -> Result<Self, EngineError> {
+        if !self.set.has_grants() {
+            return Ok(self.clone());
+        }
+        let set = Arc::clone(&self.set);
+        let read = blocking("reading what is granted to policies", move || crate::grants::read_for_run(&set)).await?;
+        Ok(Self { set: Arc::new(read), ..self.clone() })
+    }
 }
 
 /// One stream of a planned collection.
@@ -238,6 +248,7 @@ pub async fn plan_backup(
 ) -> Result<BackupPlan, EngineError> {
     let started = context.clock.now();
     let vaults = &vaults.throttled(&context.throttle);
+    let policy = &policy.for_run().await?;
     context.progress.enter(Phase::Inventory);
     let names = source.collection_names().await?;
     let history = Arc::new(History::load(vaults, &request.cluster, &names, context).await?);

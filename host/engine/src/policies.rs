@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use longshore_model::PolicyKind;
-use longshore_policy::{Member, OnFailure, PolicySet};
+use longshore_policy::{Grants, Member, OnFailure, PolicySet};
 use longshore_sandbox::{Budget, Plugin, Sandbox};
 
 use crate::config::{HostConfig, MemberConfig, PolicyConfig, STANDARD_PLUGIN};
@@ -63,7 +63,10 @@ pub fn build_chains(sandbox: &Sandbox, config: &PolicyConfig, limits: &Limits) -
             builder = builder.member(kind, loader.member(member)?)?;
         }
     }
-    Ok(builder.build()?)
+    let set = builder.build()?;
+    // Read now to say what is wrong with a directory before a run needs it; each run reads for itself.
+    crate::grants::read_for_run(&set)?;
+    Ok(set)
 }
 
 fn standard_member() -> MemberConfig {
@@ -74,6 +77,7 @@ fn standard_member() -> MemberConfig {
         on_failure: OnFailure::Fail,
         required: true,
         budget: None,
+        grants: Grants::default(),
     }
 }
 
@@ -95,6 +99,7 @@ impl Loader<'_> {
             on_failure: config.on_failure,
             required: config.required,
             budget,
+            grants: config.grants.clone(),
         })
     }
 

@@ -131,7 +131,7 @@ pub(crate) fn select(
     }
     let Sorted { items, places } = sorted::<Selecting>(flagged(collections, guardrails), limits)?;
     let whole = pages(items, limits);
-    let mut ledger = Ledger::new(run);
+    let mut ledger = Ledger::new(run, limits);
     let mut voices: Vec<(DecidedBy, Opinions<Selected>)> = Vec::new();
     for member in chain {
         if let Some(opinions) = ledger.ask_member(&Selecting, member, &whole)? {
@@ -204,7 +204,7 @@ pub(crate) fn choose(
         return Err(PolicyError::NoOffers { item: Compressing::name(stream) });
     }
     let Sorted { items, places } = sorted::<Compressing>(streams.iter().cloned(), limits)?;
-    let mut ledger = Ledger::new(run);
+    let mut ledger = Ledger::new(run, limits);
     let whole = pages(items, limits);
     let opinions = first_opinions(&Compressing, chain, &whole, limits, &mut ledger)?;
     let decisions = opinions.into_iter().map(|opinion| Decision {
@@ -229,7 +229,7 @@ pub(crate) fn place(
 ) -> Result<PlacementPlan, PolicyError> {
     let Sorted { items, places } = sorted::<Placing>(flagged(collections, guardrails), limits)?;
     let asking = Placing { regions: guardrails.offer(regions)?.into() };
-    let mut ledger = Ledger::new(run);
+    let mut ledger = Ledger::new(run, limits);
     let whole = pages(items, limits);
     let opinions = first_opinions(&asking, chain, &whole, limits, &mut ledger)?;
     let decisions = opinions.into_iter().map(|opinion| {

@@ -73,6 +73,14 @@ pub enum PolicyError {
         /// What is wrong there.
         problem: String,
     },
+    /// What was granted to a member cannot be given to it.
+    #[error("member `{member}` cannot have its `grants`: {problem}")]
+    BadGrant {
+        /// Which member.
+        member: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A pattern of protected collections cannot be read.
     #[error("`{pattern}` is not a pattern of collections: {problem}; write for example `prod.*` or `default.orders`")]
     BadPattern {

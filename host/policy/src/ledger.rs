@@ -7,8 +7,8 @@ use longshore_model::{GuestLogLine, LogLevel, RunFacts};
 use crate::member::AcceptedMember;
 use crate::question::Asking;
 use crate::{
-    Answered, Call, DecisionRecord, Failure, OnFailure, Oracle, PolicyError, RECORD_FORMAT_VERSION, RecordedOutcome,
-    SandboxError, Skipped, Usage, WORLD_VERSION,
+    Answered, Call, DecisionRecord, Difference, Failure, Limits, OnFailure, Oracle, PolicyError, Question,
+    RECORD_FORMAT_VERSION, RecordedOutcome, SandboxError, Skipped, Usage, WORLD_VERSION, replay,
 };
 
 /// What a member said about each item of its pages; `None` where it had no opinion.
@@ -25,14 +25,15 @@ pub(crate) struct Asked<T> {
 /// Everything that was asked in one run of one kind.
 pub(crate) struct Ledger<'a> {
     run: &'a RunFacts,
+    limits: &'a Limits,
     pub(crate) records: Vec<DecisionRecord>,
     pub(crate) skipped: Vec<Skipped>,
     pub(crate) usage: Vec<Usage>,
 }
 
 impl<'a> Ledger<'a> {
-    pub(crate) const fn new(run: &'a RunFacts) -> Self {
-        Self { run, records: Vec::new(), skipped: Vec::new(), usage: Vec::new() }
+    pub(crate) const fn new(run: &'a RunFacts, limits: &'a Limits) -> Self {
+        Self { run, limits, records: Vec::new(), skipped: Vec::new(), usage: Vec::new() }
     }
 
     /// Asks a member about its pages in order, handing on what it carries. `None`: it failed and is left out of the
@@ -44,6 +45,7 @@ impl<'a> Ledger<'a> {
         pages: &[Arc<[Q::Item]>],
     ) -> Result<Option<Opinions<Q::Answer>>, PolicyError> {
         let by = member.identity();
+        let files = member.files()?;
         let mut usage =
             Usage { member: by.member.clone(), calls: 0, fuel_used: 0, peak_memory_bytes: 0, elapsed_us: 0 };
         let mut all = Vec::new();
@@ -52,8 +54,12 @@ impl<'a> Ledger<'a> {
             let last_page = usize::try_from(number).is_ok_and(|number| number + 1 == pages.len());
             let settings = member.settings.text.as_str();
             let budget = &member.member.budget;
-            let call = Call { run: self.run, settings, carry: &carry, page_number: number, last_page, budget };
-            let asked = ask_page(asking, member.member.plugin.as_ref(), &call, page);
+            let call = Call { run: self.run, settings, carry: &carry, page_number: number, last_page, budget, files };
+            let oracle = member.member.plugin.as_ref();
+            let mut asked = ask_page(asking, oracle, &call, page);
+            if self.asks_again(number, pages.len()) {
+                asked = compared(asked, ask_page(asking, oracle, &call, page), &asking.recorded_question(page));
+            }
             let record = self.record(asking, member, &call, page, (asked.outcome, asked.log));
             record.log.iter().for_each(|line| log_line(&by.member, &by.plugin, line));
             match &record.outcome {
@@ -84,6 +90,13 @@ impl<'a> Ledger<'a> {
         Ok(Some(all))
     }
 
+    /// Whether this page is asked about a second time: in one run of many, one page of each member.
+    fn asks_again(&self, number: u32, pages: usize) -> bool {
+        let every = self.limits.runs_per_recheck.max(1);
+        let pages = u64::try_from(pages).unwrap_or(1).max(1);
+        self.run.seed.is_multiple_of(every) && self.run.seed / every % pages == u64::from(number)
+    }
+
     fn record<Q: Asking>(
         &self,
         asking: &Q,
@@ -100,6 +113,7 @@ impl<'a> Ledger<'a> {
             settings_digest: member.settings_digest(),
             budget: member.member.budget,
             run: self.run.clone(),
+            files: call.files.clone(),
             carry: call.carry.to_vec(),
             page_number: call.page_number,
             last_page: call.last_page,
@@ -140,6 +154,32 @@ pub(crate) fn ask_page<Q: Asking>(
             Asked { outcome, opinions: Some(opinions), log: answered.log, elapsed_us: answered.elapsed_us }
         }
     }
+}
+
+/// The first of two answers to the same question, or the failure that they differ: then neither can be relied on, and the
+/// record of it could not be asked again. No plugin has been able to do it; if one is, the sandbox has a hole.
+fn compared<T>(first: Asked<T>, second: Asked<T>, question: &Question) -> Asked<T> {
+    let by_machine = |asked: &Asked<T>| match &asked.outcome {
+        RecordedOutcome::Failed(failure) => matches!(failure.code.as_str(), "timed-out" | "host"),
+        _ => false,
+    };
+    // What the machine cut short says nothing about the plugin.
+    if by_machine(&first) || by_machine(&second) {
+        return first;
+    }
+    let ends = [(&first.outcome, first.log.as_slice()), (&second.outcome, second.log.as_slice())];
+    let Some(difference) = replay::first_difference(question, ends[0], ends[1]) else {
+        let elapsed_us = first.elapsed_us.saturating_add(second.elapsed_us);
+        return Asked { elapsed_us, ..first };
+    };
+    let Difference { item, what, recorded, replayed } = difference;
+    let about = item.map(|item| format!(" about {item}")).unwrap_or_default();
+    let message = format!(
+        "asked the same question twice it did not give the same {what}{about}: first {recorded}, then {replayed}; \
+         report this to the authors of Longshore, with the plugin"
+    );
+    let failure = Failure { code: "unrepeatable".to_owned(), message };
+    Asked { outcome: RecordedOutcome::Failed(failure), opinions: None, log: first.log, elapsed_us: 0 }
 }
 
 /// Puts answers to their items; an error is the sentence that says which answer cannot be used.

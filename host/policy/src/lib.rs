@@ -1,7 +1,8 @@
 //! Chains of policy plugins, the guardrails around them, and the record of what was asked and answered.
 //!
 //! Contract: [`PolicySet`] asks its members about a run and gives exactly one [`Decision`] per item. It never reads a
-//! file, a clock or a random source, and never names the runtime that plugins run on: a plugin is an [`Oracle`].
+//! file, a clock or a random source, and never names the runtime that plugins run on: a plugin is an [`Oracle`],
+//! and what it was granted to read comes as a value, [`GrantedFiles`], for the run.
 //! A run keeps the `Arc<PolicySet>` it started with; [`PolicyHandle::replace`] changes the next run.
 //!
 //! Rules, in this order (a later one can only make a backup safer, never smaller):
@@ -18,6 +19,7 @@ mod decision;
 mod error;
 mod explain;
 mod glob;
+mod grants;
 mod guardrails;
 mod json;
 mod ledger;
@@ -37,10 +39,11 @@ pub use decision::{
 pub use error::PolicyError;
 pub use explain::{Choice, ExplainRow, explain};
 pub use glob::CollectionPattern;
+pub use grants::{Grants, ReadGrant};
 pub use guardrails::Guardrails;
 pub use limits::Limits;
 pub use member::{Member, OnFailure};
-pub use oracle::{About, Budget, Call, Oracle, Outcome, SandboxError};
+pub use oracle::{About, Budget, Call, GrantedFiles, Oracle, Outcome, SandboxError};
 pub use record::{
     Answered, Answers, DecisionRecord, Failure, Question, RECORD_FORMAT_VERSION, RecordedOutcome, WORLD_VERSION,
 };

@@ -9,6 +9,8 @@ pub struct Limits {
     pub page_items: usize,
     /// Most members of one chain.
     pub chain_members: usize,
+    /// One run in so many, by its seed, asks one page of each member twice, to report a plugin that answers differently.
+    pub runs_per_recheck: u64,
     /// Longest name of a member, in bytes.
     pub member_name_bytes: usize,
     /// Longest settings schema, in bytes of JSON.
@@ -34,6 +36,7 @@ impl Limits {
         run_items: 10_000_000,
         page_items: longshore_model::Limits::DEFAULT.page_items,
         chain_members: 16,
+        runs_per_recheck: 16,
         member_name_bytes: 64,
         schema_bytes: 64 * 1024,
         schema_depth_levels: 32,

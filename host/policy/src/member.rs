@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::DecidedBy;
 use crate::settings::{Settings, SettingsSchema};
-use crate::{Budget, Limits, Oracle, PolicyError};
+use crate::{Budget, GrantedFiles, Grants, Limits, Oracle, PolicyError};
 
 /// What happens to a run when a plugin fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -37,6 +37,8 @@ pub struct Member {
     pub required: bool,
     /// What one call may use.
     pub budget: Budget,
+    /// What it may see beside the facts.
+    pub grants: Grants,
 }
 
 impl fmt::Debug for Member {
@@ -56,6 +58,8 @@ impl fmt::Debug for Member {
 pub(crate) struct AcceptedMember {
     pub(crate) member: Member,
     pub(crate) settings: Settings,
+    /// Copies of the files of its grants, for one run.
+    files: Option<GrantedFiles>,
 }
 
 impl AcceptedMember {
@@ -78,7 +82,35 @@ impl AcceptedMember {
         }
         let schema = SettingsSchema::parse(plugin, &member.plugin.about().settings_schema, limits)?;
         let settings = schema.accept(&member.name, &member.settings, limits)?;
-        Ok(Self { member, settings })
+        if let Err(problem) = member.grants.check() {
+            return Err(PolicyError::BadGrant { member: member.name, problem });
+        }
+        Ok(Self { member, settings, files: None })
+    }
+
+    /// The member for one run, with copies of the files of its grants.
+    pub(crate) fn with_files(&self, files: GrantedFiles) -> Result<Self, PolicyError> {
+        if !self.member.grants.fit(&files) {
+            let problem = "the files that were read are not those of its grants".to_owned();
+            return Err(PolicyError::BadGrant { member: self.member.name.clone(), problem });
+        }
+        Ok(Self { files: Some(files), ..self.clone() })
+    }
+
+    /// The files it may read in this run.
+    ///
+    /// # Errors
+    /// [`PolicyError::BadGrant`] if there are grants and nobody has read them: without its files a member could decide
+    /// otherwise and nobody would know.
+    pub(crate) fn files(&self) -> Result<&GrantedFiles, PolicyError> {
+        match &self.files {
+            Some(files) => Ok(files),
+            None if self.member.grants.is_empty() => Ok(GrantedFiles::none()),
+            None => Err(PolicyError::BadGrant {
+                member: self.member.name.clone(),
+                problem: "its granted directories were not read for this run".to_owned(),
+            }),
+        }
     }
 
     /// Who the member is, as kept with its decisions.

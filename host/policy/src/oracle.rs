@@ -2,7 +2,7 @@
 
 use longshore_model::{CodecChoice, CollectionFacts, Digest, Placed, PolicyKind, RegionOffer, Selected, StreamFacts};
 use longshore_sandbox::Plugin;
-pub use longshore_sandbox::{About, Budget, Call, Outcome, SandboxError};
+pub use longshore_sandbox::{About, Budget, Call, GrantedFiles, Outcome, SandboxError};
 
 /// Answers of one call: the place of an item in the page, and what was decided about it.
 pub(crate) type Answer<T> = Result<Outcome<Vec<(u32, T)>>, SandboxError>;

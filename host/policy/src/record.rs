@@ -12,7 +12,7 @@ use longshore_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Budget, DecidedBy, PolicyError, SandboxError};
+use crate::{Budget, DecidedBy, GrantedFiles, PolicyError, SandboxError};
 
 /// The contract that questions and answers are written in.
 pub const WORLD_VERSION: &str = "longshore:policy@0.1.0";
@@ -103,8 +103,8 @@ pub enum Answers {
 /// How a call failed, as it is shown and kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// `out-of-fuel`, `timed-out`, `out-of-memory`, `over-budget`, `trapped`, `bad-answer`, `bad-plugin`, `host` or
-    /// `other`.
+    /// `out-of-fuel`, `timed-out`, `out-of-memory`, `over-budget`, `trapped`, `bad-answer`, `bad-plugin`,
+    /// `unrepeatable`, `host` or `other`.
     pub code: String,
     /// One sentence for a person.
     pub message: String,
@@ -175,6 +175,9 @@ pub struct DecisionRecord {
     pub budget: Budget,
     /// Facts about the run.
     pub run: RunFacts,
+    /// Copies of the files that the plugin was granted, by directory and path.
+    #[serde(default, skip_serializing_if = "GrantedFiles::is_empty")]
+    pub files: GrantedFiles,
     /// What the previous page handed over, in hexadecimal.
     #[serde(with = "crate::json::hex")]
     pub carry: Vec<u8>,

@@ -38,7 +38,7 @@ pub struct ReplayOutcome {
     pub outcome: RecordedOutcome,
 }
 
-/// Asks a plugin the question of a record, with the settings, carry and budget of the record, and compares.
+/// Asks a plugin the question of a record, with the settings, carry, budget and files of the record, and compares.
 ///
 /// With the plugin of the record everything must be the same, fuel included. With another one the differences are
 /// what a change of policy would change.
@@ -62,6 +62,7 @@ pub fn replay(record: &DecisionRecord, oracle: &dyn Oracle) -> Result<ReplayOutc
         page_number: record.page_number,
         last_page: record.last_page,
         budget: &record.budget,
+        files: &record.files,
     };
     let now = match &record.question {
         Question::Selection { collections } => ended(ask_page(&Selecting, oracle, &call, collections)),
@@ -76,6 +77,16 @@ pub fn replay(record: &DecisionRecord, oracle: &dyn Oracle) -> Result<ReplayOutc
         differences.extend(whole("log", lines(&record.log), lines(&now.log)));
     }
     Ok(ReplayOutcome { same: differences.is_empty(), same_plugin, differences, outcome: now.outcome })
+}
+
+/// The first thing that differs between two ends of the same call of the same plugin, each with its log.
+pub(crate) fn first_difference(
+    question: &Question,
+    then: (&RecordedOutcome, &[GuestLogLine]),
+    now: (&RecordedOutcome, &[GuestLogLine]),
+) -> Option<Difference> {
+    let difference = compare(question, then.0, now.0, true).into_iter().next();
+    difference.or_else(|| whole("log", lines(then.1), lines(now.1)))
 }
 
 /// How a call ended and what was logged, whatever kind it was.

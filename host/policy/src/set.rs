@@ -5,7 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use longshore_model::{CollectionFacts, PolicyKind, RegionOffer, RunFacts, StreamFacts};
 
 use crate::member::AcceptedMember;
-use crate::{CompressionPlan, DecidedBy, Guardrails, Limits, Member, PlacementPlan, PolicyError, SelectionPlan, chain};
+use crate::{
+    CompressionPlan, DecidedBy, GrantedFiles, Grants, Guardrails, Limits, Member, PlacementPlan, PolicyError,
+    SelectionPlan, chain,
+};
 
 /// The chains of a project or cluster, all accepted. Immutable: a run keeps the one it started with.
 #[derive(Debug, Clone)]
@@ -33,6 +36,30 @@ impl PolicySet {
     #[must_use]
     pub fn identities(&self, kind: PolicyKind) -> Vec<DecidedBy> {
         self.chain(kind).iter().map(AcceptedMember::identity).collect()
+    }
+
+    /// True if a member may read files: then [`PolicySet::with_files`] is needed before a run.
+    #[must_use]
+    pub fn has_grants(&self) -> bool {
+        let members = [&self.selection, &self.compression, &self.placement].into_iter().flatten();
+        members.into_iter().any(|accepted| !accepted.member.grants.is_empty())
+    }
+
+    /// The set for one run: `read` gives the files of a member's grants. It is called for each member that has some;
+    /// a caller that remembers what it read reads each directory once per run.
+    ///
+    /// # Errors
+    /// What `read` fails with, and [`PolicyError::BadGrant`] if it gives other directories than the granted ones.
+    pub fn with_files<E: From<PolicyError>>(
+        &self,
+        mut read: impl FnMut(&Grants) -> Result<GrantedFiles, E>,
+    ) -> Result<Self, E> {
+        let mut set = self.clone();
+        let members = [&mut set.selection, &mut set.compression, &mut set.placement].into_iter().flatten();
+        for accepted in members.into_iter().filter(|accepted| !accepted.member.grants.is_empty()) {
+            *accepted = accepted.with_files(read(&accepted.member.grants)?)?;
+        }
+        Ok(set)
     }
 
     fn chain(&self, kind: PolicyKind) -> &[AcceptedMember] {

@@ -5,7 +5,7 @@
 //! half-understood answer must not decide what is backed up. Items without an answer are fine.
 
 use longshore_model::{
-    CodecChoice, CollectionFacts, Copy, Placed, Reason, Refusal, RegionId, RegionOffer, Selected, StreamFacts,
+    Codec, CodecChoice, CollectionFacts, Copy, Placed, Reason, Refusal, RegionId, RegionOffer, Selected, StreamFacts,
 };
 
 use crate::Limits;
@@ -64,7 +64,9 @@ pub(crate) fn compression(page: Page<GivenCodec>, asked: &[StreamFacts], limits:
     let name = |facts: &StreamFacts| format!("{} of {}", facts.class, facts.collection);
     each(page, asked, name, limits, |facts, given: GivenCodec| {
         reason(&given.reason, limits)?;
-        let offer = facts.offers.iter().find(|offer| offer.codec.to_string() == given.codec);
+        // One spelling per codec, so the parsed value says as much as the text, and costs less than spelling out every offer.
+        let codec: Option<Codec> = given.codec.parse().ok();
+        let offer = facts.offers.iter().find(|offer| Some(offer.codec) == codec);
         let Some(offer) = offer else {
             let offered: Vec<String> = facts.offers.iter().map(|offer| offer.codec.to_string()).collect();
             return Err(format!("codec {} was not offered, only {}", quoted(&given.codec), offered.join(", ")));

@@ -12,8 +12,8 @@ use wasmtime::{Engine, Store, Trap};
 use crate::limiter::{Limiter, MachineOutOfMemory, RefusedGrowth};
 use crate::log::GuestLog;
 use crate::text::escaped;
-use crate::wasi::{Exited, HasWasi, TooManyBytes, WaitsForEver, Wasi, WasiView};
-use crate::{Budget, Limits, SandboxError};
+use crate::wasi::{Exited, HasWasi, Misused, TooManyBytes, WaitsForEver, Wasi, WasiView};
+use crate::{Budget, GrantedFiles, Limits, SandboxError};
 
 /// What a store holds beside the plugin.
 pub(crate) struct Guest {
@@ -43,6 +43,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) budget: &'a Budget,
     /// What is the same for all plugins.
     pub(crate) limits: &'a Limits,
+    /// The files the plugin may read.
+    pub(crate) files: &'a GrantedFiles,
 }
 
 /// What a call used.
@@ -89,7 +91,7 @@ fn store(engine: &Engine, terms: Terms<'_>) -> wasmtime::Result<Store<Guest>> {
     let log = GuestLog::new(budget, limits);
     let mut table = ResourceTable::new();
     table.set_max_capacity(limits.handles);
-    let wasi = Wasi::new(terms.time_ms, terms.seed, log.clone(), limits);
+    let wasi = Wasi::new(terms.time_ms, terms.seed, terms.files.clone(), log.clone(), limits);
     let mut store = Store::new(engine, Guest { limiter: Limiter::new(budget), table, wasi, log });
     store.limiter(|guest| &mut guest.limiter);
     store.set_fuel(budget.fuel)?;
@@ -163,6 +165,9 @@ fn crash(error: &wasmtime::Error) -> Option<String> {
     }
     if let Some(waits) = error.downcast_ref::<WaitsForEver>() {
         return Some(waits.to_string());
+    }
+    if let Some(misused) = error.downcast_ref::<Misused>() {
+        return Some(misused.to_string());
     }
     if let Some(too_many) = error.downcast_ref::<TooManyBytes>() {
         return Some(too_many.to_string());

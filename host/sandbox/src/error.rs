@@ -127,6 +127,12 @@ pub enum SandboxError {
         /// What it may be at most.
         ceiling: u64,
     },
+    /// Files that were granted cannot be given to a plugin.
+    #[error("files cannot be granted: {what}")]
+    BadGrant {
+        /// What is wrong, and where.
+        what: String,
+    },
     /// The plugin was asked for a kind of decision it does not make.
     #[error("plugin {plugin} makes no {kind} decisions: take it out of the {kind} chain")]
     NotServed {
@@ -167,6 +173,7 @@ impl SandboxError {
             | Self::Refused { log, .. } => log,
             Self::BadPlugin { .. }
             | Self::BadBudget { .. }
+            | Self::BadGrant { .. }
             | Self::NotServed { .. }
             | Self::BadCall { .. }
             | Self::Host { .. } => &[],

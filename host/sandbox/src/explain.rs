@@ -80,6 +80,15 @@ pub(crate) fn too_large(bytes: usize, limit_bytes: u64) -> Misfit {
     )
 }
 
+/// Compiling it would take more than its size lets expect.
+pub(crate) fn too_complex(what: &str, found: u64, limit: u64) -> Misfit {
+    let what = format!("it has {found} {what}, and {limit} are allowed");
+    Misfit::new(
+        what,
+        "No compiler writes such code for a policy: build it with `--release`, or split what is generated",
+    )
+}
+
 /// Compiling took too long.
 pub(crate) fn too_slow(limit_ms: u64) -> Misfit {
     let what = format!("checking and compiling it took longer than {limit_ms} ms");

@@ -2,8 +2,8 @@
 //!
 //! Contract: a plugin is a WebAssembly component (or a core module from which one can be made) that exports interfaces
 //! of `longshore:policy`. The same file, question and settings give the same answer with the same fuel on every
-//! machine: time and randomness are the run's, there is no file, no network, no environment, and every call has a
-//! fresh instance. Nothing of the WebAssembly engine shows in the public interface, and no other crate names it.
+//! machine: time and randomness are the run's, there are no files but copies of the granted ones, no network, no
+//! environment, and every call has a fresh instance. Nothing of the WebAssembly engine shows in the public interface, and no other crate names it.
 //!
 //! Failure: whatever a plugin does, the host goes on. Fuel, wall time, memory, tables, instances, data, log, file size
 //! and compile time each have a [`Budget`] that cannot be switched off, and each way to fail has its own
@@ -30,6 +30,7 @@ mod code_cache;
 mod engine;
 mod error;
 mod explain;
+mod granted;
 mod inspect;
 mod limiter;
 mod limits;
@@ -41,12 +42,14 @@ mod plugin;
 mod sandbox;
 mod text;
 mod v0_1_0;
+mod validate;
 mod wasi;
 
 pub use self::about::About;
 pub use self::anatomy::{FileFacts, FileForm};
 pub use self::budget::Budget;
 pub use self::error::SandboxError;
+pub use self::granted::GrantedFiles;
 pub use self::limits::Limits;
 pub use self::load::Origin;
 pub use self::plugin::{Call, Outcome, Plugin};

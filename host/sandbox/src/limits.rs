@@ -30,7 +30,17 @@ pub struct Limits {
     pub settings_schema_levels: usize,
     /// Longest line of a plugin's log, in bytes; longer ones are cut.
     pub log_line_bytes: usize,
-    /// Most handles (streams, pollables) a plugin may hold at a time.
+    /// Most directories that are granted to one plugin.
+    pub granted_directories: usize,
+    /// Most files in all of a plugin's granted directories.
+    pub granted_files: usize,
+    /// Most bytes in all of a plugin's granted files. They go into every record of a decision.
+    pub granted_bytes: usize,
+    /// Longest path of a granted file below its directory, in bytes.
+    pub granted_path_bytes: usize,
+    /// Most names in such a path.
+    pub granted_levels: usize,
+    /// Most handles (streams, files, pollables) a plugin may hold at a time.
     pub handles: usize,
     /// Most random bytes a plugin may ask for at a time.
     pub random_bytes: u64,
@@ -38,6 +48,16 @@ pub struct Limits {
     pub wasm_stack_bytes: usize,
     /// Length of a tick of the clock that stops a plugin at its wall time, in milliseconds.
     pub tick_ms: u64,
+    /// Most functions in a file, counting those of all its modules.
+    pub functions: u64,
+    /// Largest function, in bytes.
+    pub function_bytes: u64,
+    /// Most joins of local variables in a function: for each block the locals used in it. It bounds the compiler's memory.
+    pub function_joins: u64,
+    /// Most levels of components in components.
+    pub component_levels: u64,
+    /// Most instances of components in a file.
+    pub component_instances: u64,
     /// Most compilations that took too long and are still running by themselves; until one ends, no plugin is loaded.
     pub abandoned_compilations: usize,
     /// Most compiled plugins that are kept; the ones not used for longest go first.
@@ -64,10 +84,20 @@ impl Limits {
         settings_schema_bytes: 64 * 1024,
         settings_schema_levels: 32,
         log_line_bytes: 4 * 1024,
+        granted_directories: 8,
+        granted_files: 256,
+        granted_bytes: 1024 * 1024,
+        granted_path_bytes: 512,
+        granted_levels: 8,
         handles: 1_000,
         random_bytes: 1024 * 1024,
         wasm_stack_bytes: 512 * 1024,
         tick_ms: 10,
+        functions: 200_000,
+        function_bytes: 2 * 1024 * 1024,
+        function_joins: 2_000_000,
+        component_levels: 4,
+        component_instances: 64,
         abandoned_compilations: 2,
         code_cache_entries: 64,
         code_cache_bytes: 1024 * 1024 * 1024,

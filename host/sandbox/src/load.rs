@@ -1,7 +1,7 @@
 //! From a file to a component: what the file is, whether it fits, and its translation into machine code.
 //!
-//! Contract: the size is checked before a byte is read. What this host compiled before is taken from its cache; the rest runs on a thread of its own and is given up after the
-//! budget's compile time. A thread that was given up cannot be stopped: it ends by itself when it is done, its result is
+//! Contract: the size is checked before a byte is read. What this host compiled before is taken from its cache; the
+//! rest runs on a thread of its own and is given up after the budget's compile time. A thread that was given up cannot be stopped: it ends by itself when it is done, its result is
 //! dropped, and as long as too many of them run nothing more is loaded. A panic of a parser or compiler ends that
 //! thread, not the host.
 
@@ -15,7 +15,6 @@ use longshore_model::{Digest, PolicyKind};
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
-use wasmparser::Validator;
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 use wit_component::ComponentEncoder;
@@ -25,6 +24,7 @@ use crate::code_cache::{Cached, CodeCache};
 use crate::explain::{self, Misfit};
 use crate::inspect::{self, ModuleShape, Shape};
 use crate::v0_1_0::Speaker;
+use crate::validate::validate;
 use crate::{Budget, Limits, native};
 
 /// Stack of the thread that compiles: parsers and compiler nest as deep as the file does.
@@ -162,8 +162,10 @@ fn compile(
         let what = "earlier plugins that took too long are still being compiled; wait, or restart the host";
         return Err(Failure::Host(what.to_owned()));
     }
-    let (engine, linker, bytes) = (engine.clone(), linker.clone(), bytes.to_vec());
-    bounded(abandoned, Duration::from_millis(budget.compile_time_ms), move || prepare(&engine, &linker, &bytes))
+    let (engine, linker, bytes, limits) = (engine.clone(), linker.clone(), bytes.to_vec(), *limits);
+    bounded(abandoned, Duration::from_millis(budget.compile_time_ms), move || {
+        prepare(&engine, &linker, &bytes, &limits)
+    })
 }
 
 /// Runs the work on a thread of its own and waits for it for so long.
@@ -196,17 +198,17 @@ fn bounded<T: Send + 'static>(
 }
 
 /// Checks, adapts, compiles and links a file.
-fn prepare(engine: &Engine, linker: &Linker<Guest>, bytes: &[u8]) -> Result<Compiled, Misfit> {
+fn prepare(engine: &Engine, linker: &Linker<Guest>, bytes: &[u8], limits: &Limits) -> Result<Compiled, Misfit> {
     let (surface, component) = match inspect::shape(bytes)? {
         Shape::Component(surface) => (surface, Cow::Borrowed(bytes)),
         Shape::Module(shape) => {
-            let component = encode(bytes, &shape)?;
+            let component = encode(bytes, &shape, limits)?;
             (inspect::surface(&component).map_err(|error| explain::broken(&error))?, Cow::Owned(component))
         }
     };
     let kinds = explain::kinds(&surface)?;
-    // The compiler checks again, but says where the damage is less well.
-    Validator::new().validate_all(&component).map_err(|error| explain::broken(&error))?;
+    // The compiler checks again, but says where the damage is less well, and its effort has no limits.
+    validate(&component, limits)?;
     let component = Component::new(engine, &component).map_err(|error| explain::not_compilable(&error))?;
     let pre = linker.instantiate_pre(&component).map_err(|error| explain::wrong_types(&error))?;
     let speaker = Speaker::new(pre, &kinds).map_err(|error| explain::wrong_types(&error))?;
@@ -214,12 +216,12 @@ fn prepare(engine: &Engine, linker: &Linker<Guest>, bytes: &[u8]) -> Result<Comp
 }
 
 /// Makes a component of a core module that carries bindings. WASI preview 1 is adapted to WASI 0.2.
-fn encode(bytes: &[u8], shape: &ModuleShape) -> Result<Vec<u8>, Misfit> {
+fn encode(bytes: &[u8], shape: &ModuleShape, limits: &Limits) -> Result<Vec<u8>, Misfit> {
     if !shape.has_bindings {
         return Err(explain::no_bindings(shape));
     }
     // Before the encoder, which trusts its input to be valid.
-    Validator::new().validate_all(bytes).map_err(|error| explain::broken(&error))?;
+    validate(bytes, limits)?;
     let encode = || {
         let encoder = ComponentEncoder::default().module(bytes)?;
         let (name, adapter) = (WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER);

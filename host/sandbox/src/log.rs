@@ -75,11 +75,11 @@ impl GuestLog {
 
 impl Inner {
     fn push(&mut self, level: LogLevel, message: &str) {
-        let message = escaped(message, self.line_bytes);
-        let bytes = u64::try_from(message.len()).unwrap_or(u64::MAX);
         if self.cut {
             return;
         }
+        let message = escaped(message, self.line_bytes);
+        let bytes = u64::try_from(message.len()).unwrap_or(u64::MAX);
         if self.lines_left == 0 || bytes > self.bytes_left {
             self.cut = true;
             let message = "the log is cut here: the plugin's budget for it (`log_lines`, `log_bytes`) is used up";

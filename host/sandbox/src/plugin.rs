@@ -12,7 +12,7 @@ use crate::answer::{self, Page, Reply};
 use crate::call::{self, Guest, Terms};
 use crate::load::Origin;
 use crate::v0_1_0::Speaker;
-use crate::{About, Budget, Limits, SandboxError};
+use crate::{About, Budget, GrantedFiles, Limits, SandboxError};
 
 /// What goes with one question.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +29,8 @@ pub struct Call<'a> {
     pub last_page: bool,
     /// What the plugin may use for this question.
     pub budget: &'a Budget,
+    /// The files it may read, usually [`GrantedFiles::none`].
+    pub files: &'a GrantedFiles,
 }
 
 /// A question as adapters see it.
@@ -211,6 +213,7 @@ impl Inner {
             seed: call.run.seed,
             budget: call.budget,
             limits: &self.limits,
+            files: call.files,
         };
         let question = Question { call };
         let (reply, used) = call::in_fresh_store(&self.engine, terms, |store| ask(store, &question).transpose())?;

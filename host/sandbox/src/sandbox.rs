@@ -12,7 +12,7 @@ use crate::code_cache::CodeCache;
 use crate::load::{Abandoned, Failure, Loaded, Loader};
 use crate::plugin::{Inner, Plugin};
 use crate::text::escaped;
-use crate::{About, Budget, Limits, SandboxError, engine, v0_1_0, wasi};
+use crate::{About, Budget, GrantedFiles, Limits, SandboxError, engine, v0_1_0, wasi};
 
 /// How a sandbox is set up.
 #[derive(Debug, Clone)]
@@ -106,10 +106,11 @@ impl Sandbox {
         Ok(Plugin::new(Inner { engine, speaker, limits, ceiling, digest, about, kinds, title, origin }))
     }
 
-    /// Asks a plugin who it is: at time 0, with seed 0, as there is no run yet.
+    /// Asks a plugin who it is: at time 0, with seed 0, as there is no run yet, and without files.
     fn describe(&self, speaker: &v0_1_0::Speaker, file: &str, budget: &Budget) -> Result<About, SandboxError> {
         let limits = &self.config.limits;
-        let terms = Terms { plugin: file, time_ms: 0, seed: 0, budget, limits };
+        let files = GrantedFiles::none();
+        let terms = Terms { plugin: file, time_ms: 0, seed: 0, budget, limits, files };
         // Checked in a store of its own, so that it takes nothing from the budget of the description.
         let (fits, _) = call::in_fresh_store(&self.engine, terms, |store| speaker.check(store))?;
         if let Err(error) = fits {

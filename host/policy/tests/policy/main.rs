@@ -3,6 +3,7 @@
 
 mod chains;
 mod failures;
+mod grants;
 mod guardrails;
 mod plugins;
 mod properties;

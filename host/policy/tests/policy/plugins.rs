@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use longshore_model::{FileClass, PolicyKind, Selected};
 use longshore_policy::{
-    Budget, DecisionRecord, Guardrails, Member, OnFailure, Oracle, PlacementPlan, PolicyError, PolicySet, replay,
+    Budget, DecisionRecord, Grants, Guardrails, Member, OnFailure, Oracle, PlacementPlan, PolicyError, PolicySet,
+    replay,
 };
 use longshore_sandbox::{Plugin, Sandbox, SandboxConfig};
 use serde_json::{Value, json};
@@ -36,6 +37,7 @@ fn real_member(name: &'static str, settings: Value) -> Member {
         on_failure: OnFailure::Fail,
         required: false,
         budget: Budget::default(),
+        grants: Grants::default(),
     }
 }
 

@@ -110,6 +110,54 @@ fn a_plugin_that_behaves_otherwise_the_second_time_is_found_out() {
     assert_eq!(what, ["fuel", "memory", "log"]);
 }
 
+/// An oracle that changes its mind with every call. A stand-in: no plugin in the sandbox was found to be able to.
+fn fickle() -> Arc<Fake> {
+    let times = std::sync::atomic::AtomicU64::new(0);
+    Arc::new(Fake::standard().select_pages(move |_, page| {
+        let times = times.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let yes = |place| (place, selected(times.is_multiple_of(2), "mood"));
+        Ok(outcome((0_u32..).zip(page).map(|(place, _)| yes(place)).collect()))
+    }))
+}
+
+#[test]
+fn one_run_in_many_asks_twice_and_reports_the_first_difference() {
+    let run = |seed| longshore_model::RunFacts { seed, ..manual() };
+    let every = longshore_policy::Limits::DEFAULT.runs_per_recheck;
+    let ask = |seed| set(&[&fickle()]).select(&run(seed), &collections(&["a", "b"]), &no_guardrails());
+    let error = ask(7 * every).unwrap_err();
+    insta::assert_snapshot!(error, @"plugin `standard` 1.2.3 (member `standard`, selection) failed: asked the same question twice it did not give the same answer about default.a: first in (mood: Because of mood.), then left out (mood: Because of mood.); report this to the authors of Longshore, with the plugin");
+    assert!(matches!(&error, PolicyError::PluginFailed { failure, .. } if failure.code == "unrepeatable"));
+    ask(7 * every + 1).unwrap();
+    let steady = Arc::new(Fake::standard());
+    set(&[&steady]).select(&run(0), &collections(&["a"]), &no_guardrails()).unwrap();
+    assert_eq!(steady.seen.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn which_page_is_asked_twice_follows_from_the_seed_and_a_skipped_member_is_left_out() {
+    let limits = longshore_policy::Limits { page_items: 1, runs_per_recheck: 2, ..longshore_policy::Limits::DEFAULT };
+    let (fickle, standard) = (fickle(), Arc::new(Fake::standard()));
+    let skipped = longshore_policy::Member {
+        name: "fickle".to_owned(),
+        on_failure: longshore_policy::OnFailure::Skip,
+        ..member(&fickle)
+    };
+    let mut builder = longshore_policy::PolicySet::builder().limits(limits);
+    builder = builder.member(PolicyKind::Selection, skipped).unwrap();
+    for kind in [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement] {
+        builder = builder.member(kind, member(&standard)).unwrap();
+    }
+    // Of three pages the second, because 8 / 2 % 3 is 1.
+    let run = longshore_model::RunFacts { seed: 8, ..manual() };
+    let plan = builder.build().unwrap().select(&run, &collections(&["a", "b", "c"]), &no_guardrails()).unwrap();
+    assert_eq!(plan.skipped[0].failure.code, "unrepeatable");
+    let pages = |fake: &Fake| fake.seen.lock().unwrap().iter().map(|seen| seen.page_number).collect::<Vec<_>>();
+    assert_eq!(pages(&fickle), [0, 1, 1]);
+    assert_eq!(pages(&standard), [0, 1, 1, 2]);
+    assert!(plan.decisions.iter().all(|decision| decision.decided_by.member == "standard"));
+}
+
 #[test]
 fn failures_replay_as_the_same_failure() {
     let broken = Arc::new(Fake::new("broken").select_pages(|_, _| Err(trapped())));

@@ -7,7 +7,8 @@ use longshore_model::{
     RegionHealth, RegionOffer, RunFacts, RunKind, RunTrigger, Selected, StreamFacts, Timestamp, Totals,
 };
 use longshore_policy::{
-    About, Budget, Call, Guardrails, Member, OnFailure, Oracle, Outcome, PolicySet, PolicySetBuilder, SandboxError,
+    About, Budget, Call, Grants, Guardrails, Member, OnFailure, Oracle, Outcome, PolicySet, PolicySetBuilder,
+    SandboxError,
 };
 use serde_json::json;
 
@@ -255,6 +256,7 @@ pub(crate) fn member(fake: &Arc<Fake>) -> Member {
         on_failure: OnFailure::Fail,
         required: false,
         budget: Budget::default(),
+        grants: Grants::default(),
     }
 }
 

@@ -124,6 +124,7 @@ fn last_backup(last: &model::LastBackup) -> types::LastBackup {
 
 /// Streams, numbered by place.
 pub(super) fn streams(streams: &[StreamFacts]) -> Vec<compression::Stream> {
+    let mut names = CodecNames::default();
     let stream = |(place, facts): (usize, &StreamFacts)| compression::Stream {
         id: id(place),
         database: facts.collection.database.clone(),
@@ -133,18 +134,33 @@ pub(super) fn streams(streams: &[StreamFacts]) -> Vec<compression::Stream> {
         size_bytes: facts.size_bytes,
         new_bytes: facts.new_bytes,
         sampled_bytes: facts.sampled_bytes,
-        offers: facts.offers.iter().map(offer).collect(),
+        offers: facts.offers.iter().map(|offer| names.offer(offer)).collect(),
         extra: extra(&facts.extra),
     };
     streams.iter().enumerate().map(stream).collect()
 }
 
-fn offer(offer: &model::CodecOffer) -> compression::CodecOffer {
-    compression::CodecOffer {
-        codec: offer.codec.to_string(),
-        ratio_thousandths: offer.ratio_thousandths,
-        compress_mb_per_second: offer.compress_mb_per_second,
-        decompress_mb_per_second: offer.decompress_mb_per_second,
+/// Spellings of codecs: a page has thousands of offers of a few codecs, and spelling one out costs more than copying it.
+#[derive(Default)]
+struct CodecNames(Vec<(model::Codec, String)>);
+
+impl CodecNames {
+    fn offer(&mut self, offer: &model::CodecOffer) -> compression::CodecOffer {
+        compression::CodecOffer {
+            codec: self.name(offer.codec),
+            ratio_thousandths: offer.ratio_thousandths,
+            compress_mb_per_second: offer.compress_mb_per_second,
+            decompress_mb_per_second: offer.decompress_mb_per_second,
+        }
+    }
+
+    fn name(&mut self, codec: model::Codec) -> String {
+        if let Some((_, name)) = self.0.iter().find(|(known, _)| *known == codec) {
+            return name.clone();
+        }
+        let name = codec.to_string();
+        self.0.push((codec, name.clone()));
+        name
     }
 }
 

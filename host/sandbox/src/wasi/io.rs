@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::pin::pin;
 
-use wasmtime::component::Resource;
+use wasmtime::component::{Resource, ResourceTableError};
 use wasmtime_wasi::p2::bindings::sync::io::{poll, streams};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, StreamError, StreamResult};
 use wasmtime_wasi::runtime::poll_noop;
@@ -21,6 +21,23 @@ use super::WasiView;
 #[derive(Debug, thiserror::Error)]
 #[error("it waits for something that never happens in the sandbox")]
 pub(crate) struct WaitsForEver;
+
+/// A plugin did to a stream what its contract forbids.
+#[derive(Debug, thiserror::Error)]
+#[error("it used a stream in a way that WASI forbids: {0}")]
+pub(crate) struct Misused(String);
+
+/// Names misuse as what it is: without a type it could not be told from an answer that cannot be read.
+fn used<T>(result: StreamResult<T>) -> StreamResult<T> {
+    result.map_err(|error| match error {
+        StreamError::Trap(trap) if !has_a_type(&trap) => StreamError::Trap(Misused(format!("{trap:#}")).into()),
+        other => other,
+    })
+}
+
+fn has_a_type(trap: &wasmtime::Error) -> bool {
+    trap.downcast_ref::<ResourceTableError>().is_some() || trap.downcast_ref::<WaitsForEver>().is_some()
+}
 
 /// Runs what is ready at once.
 fn at_once<T>(future: impl Future<Output = T>) -> wasmtime::Result<T> {
@@ -101,11 +118,11 @@ impl streams::HostOutputStream for WasiView<'_> {
     }
 
     fn write(&mut self, stream: Resource<DynOutputStream>, bytes: Vec<u8>) -> StreamResult<()> {
-        AsyncOutput::write(self.table, stream, bytes)
+        used(AsyncOutput::write(self.table, stream, bytes))
     }
 
     fn blocking_write_and_flush(&mut self, stream: Resource<DynOutputStream>, bytes: Vec<u8>) -> StreamResult<()> {
-        stream_at_once(AsyncOutput::blocking_write_and_flush(self.table, stream, bytes))
+        used(stream_at_once(AsyncOutput::blocking_write_and_flush(self.table, stream, bytes)))
     }
 
     fn flush(&mut self, stream: Resource<DynOutputStream>) -> StreamResult<()> {
@@ -121,11 +138,11 @@ impl streams::HostOutputStream for WasiView<'_> {
     }
 
     fn write_zeroes(&mut self, stream: Resource<DynOutputStream>, len: u64) -> StreamResult<()> {
-        AsyncOutput::write_zeroes(self.table, stream, len)
+        used(AsyncOutput::write_zeroes(self.table, stream, len))
     }
 
     fn blocking_write_zeroes_and_flush(&mut self, stream: Resource<DynOutputStream>, len: u64) -> StreamResult<()> {
-        stream_at_once(AsyncOutput::blocking_write_zeroes_and_flush(self.table, stream, len))
+        used(stream_at_once(AsyncOutput::blocking_write_zeroes_and_flush(self.table, stream, len)))
     }
 
     fn splice(

@@ -2,27 +2,28 @@
 //!
 //! What a plugin gets, area by area: `clocks` the run's time and a virtual monotonic clock; `random` bytes made from
 //! the run's seed; `cli` nothing but output into the log; `io` streams and polling that never wait in real time;
-//! filesystem and sockets are linked but shut: there is no directory and no socket to begin with, so their functions
-//! cannot even be called. Nothing here touches the machine, and nothing needs or starts an async runtime.
+//! `filesystem` a read-only copy of the granted files, usually none; sockets are linked but shut: there is no socket to
+//! begin with, so their functions cannot even be called. Nothing here touches the machine, and nothing needs or starts an
+//! async runtime.
 
 mod cli;
 mod clocks;
+mod filesystem;
 mod io;
 mod random;
 mod sockets;
 
 use wasmtime::component::{HasData, Linker, ResourceTable};
-use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemCtx, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::{self, sync};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsCtx, WasiSocketsCtxView};
 
 pub(crate) use self::cli::Exited;
 use self::clocks::Clocks;
-pub(crate) use self::io::WaitsForEver;
+pub(crate) use self::io::{Misused, WaitsForEver};
 use self::random::Random;
 pub(crate) use self::random::TooManyBytes;
-use crate::Limits;
 use crate::log::GuestLog;
+use crate::{GrantedFiles, Limits};
 
 /// Interfaces of WASI that a plugin may import, without their version, which is 0.2 with any patch level.
 pub(crate) const OFFERED: [&str; 27] = [
@@ -63,13 +64,13 @@ pub(crate) struct Wasi {
     insecure_seed: (u64, u64),
     random_bytes: u64,
     log: GuestLog,
-    filesystem: WasiFilesystemCtx,
+    files: GrantedFiles,
     sockets: WasiSocketsCtx,
 }
 
 impl Wasi {
-    /// The surroundings of a call of a run with this time and seed.
-    pub(crate) fn new(time_ms: u64, seed: u64, log: GuestLog, limits: &Limits) -> Self {
+    /// The surroundings of a call of a run with this time and seed, with these files to read.
+    pub(crate) fn new(time_ms: u64, seed: u64, files: GrantedFiles, log: GuestLog, limits: &Limits) -> Self {
         let mut seeds = Random::new("longshore 2026 policy wasi:random/insecure-seed", seed);
         Self {
             clocks: Clocks::at(time_ms),
@@ -78,8 +79,8 @@ impl Wasi {
             insecure_seed: (seeds.next_u64(), seeds.next_u64()),
             random_bytes: limits.random_bytes,
             log,
-            // Both are empty by default: no directory, no address, no name look-up, no socket.
-            filesystem: WasiFilesystemCtx::default(),
+            files,
+            // Empty by default: no address, no name look-up, no socket.
             sockets: WasiSocketsCtx::default(),
         }
     }
@@ -121,7 +122,7 @@ pub(crate) fn add_to_linker<T: HasWasi>(linker: &mut Linker<T>) -> wasmtime::Res
 
 /// Links what is made here.
 fn add_areas<T: HasWasi>(l: &mut Linker<T>) -> wasmtime::Result<()> {
-    use bindings::{cli, clocks, random, sockets};
+    use bindings::{cli, clocks, filesystem, random, sockets};
     wasmtime_wasi_io::bindings::wasi::io::error::add_to_linker::<T, Table>(l, |t| t.wasi().table)?;
     sync::io::poll::add_to_linker::<T, Area>(l, T::wasi)?;
     sync::io::streams::add_to_linker::<T, Area>(l, T::wasi)?;
@@ -140,24 +141,20 @@ fn add_areas<T: HasWasi>(l: &mut Linker<T>) -> wasmtime::Result<()> {
     cli::terminal_stdin::add_to_linker::<T, Area>(l, T::wasi)?;
     cli::terminal_stdout::add_to_linker::<T, Area>(l, T::wasi)?;
     cli::terminal_stderr::add_to_linker::<T, Area>(l, T::wasi)?;
+    filesystem::preopens::add_to_linker::<T, Area>(l, T::wasi)?;
+    sync::filesystem::types::add_to_linker::<T, Area>(l, T::wasi)?;
     sockets::tcp_create_socket::add_to_linker::<T, Area>(l, T::wasi)?;
     sync::sockets::udp_create_socket::add_to_linker::<T, Area>(l, T::wasi)
 }
 
-/// Links what exists only so that programs link: without a directory or a socket none of it can be called, but for
-/// looking up a name, which is refused.
+/// Links what exists only so that programs link: without a socket none of it can be called, but for looking up a name,
+/// which is refused.
 fn add_shut<T: HasWasi>(l: &mut Linker<T>) -> wasmtime::Result<()> {
-    fn files<T: HasWasi>(t: &mut T) -> WasiFilesystemCtxView<'_> {
-        let WasiView { wasi, table } = t.wasi();
-        WasiFilesystemCtxView { ctx: &mut wasi.filesystem, table }
-    }
     fn network<T: HasWasi>(t: &mut T) -> WasiSocketsCtxView<'_> {
         let WasiView { wasi, table } = t.wasi();
         WasiSocketsCtxView { ctx: &mut wasi.sockets, table }
     }
-    use bindings::{filesystem, sockets};
-    filesystem::preopens::add_to_linker::<T, WasiFilesystem>(l, files::<T>)?;
-    sync::filesystem::types::add_to_linker::<T, WasiFilesystem>(l, files::<T>)?;
+    use bindings::sockets;
     let options = sockets::network::LinkOptions::default();
     sockets::network::add_to_linker::<T, WasiSockets>(l, &options, network::<T>)?;
     sockets::instance_network::add_to_linker::<T, WasiSockets>(l, network::<T>)?;

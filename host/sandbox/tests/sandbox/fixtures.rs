@@ -7,7 +7,7 @@ use longshore_model::{
     CodecOffer, CollectionFacts, CollectionName, FileClass, RegionHealth, RegionOffer, RunFacts, RunKind, RunTrigger,
     Selected, StreamFacts, Timestamp, Totals,
 };
-use longshore_sandbox::{Budget, Call, Outcome, Plugin, Sandbox, SandboxConfig, SandboxError};
+use longshore_sandbox::{Budget, Call, GrantedFiles, Outcome, Plugin, Sandbox, SandboxConfig, SandboxError};
 
 /// Bytes of a committed plugin, for example `hostile/hostile`.
 pub(crate) fn wasm(name: &str) -> Vec<u8> {
@@ -103,7 +103,7 @@ pub(crate) fn behave(behaviour: &str) -> String {
 }
 
 pub(crate) fn call<'a>(run: &'a RunFacts, settings: &'a str, budget: &'a Budget) -> Call<'a> {
-    Call { run, settings, carry: &[], page_number: 0, last_page: true, budget }
+    Call { run, settings, carry: &[], page_number: 0, last_page: true, budget, files: GrantedFiles::none() }
 }
 
 /// Asks a plugin about a page of two collections.
