@@ -32,6 +32,7 @@ pub(crate) enum Behaviour {
     HugeReason,
     ReadClockAndRandom,
     ReadFile,
+    ReadGranted,
     Network,
 }
 

@@ -5,6 +5,7 @@ mod behaviour;
 mod probe;
 
 use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 
 use behaviour::{Behaviour, Kind, Settings};
 use longshore_plugin::{
@@ -109,6 +110,7 @@ fn reason(settings: &Settings, run: &Run) -> Result<Reason, Refusal> {
         Behaviour::ControlCharacters => behaviour::control_characters(),
         Behaviour::ReadClockAndRandom => probe::clock_and_random(RandomState::new().hash_one("longshore")),
         Behaviour::ReadFile => probe::files(),
+        Behaviour::ReadGranted => probe::granted(Path::new("/rules")),
         Behaviour::Network => probe::network(),
         Behaviour::Carry => format!("This is page {} by the count in carry.", pages_so_far(run)),
         // Not Reason::new, which would cut it.

@@ -10,20 +10,24 @@ use wit_parser::Resolve;
 
 use super::fixtures::{sandbox, select_with};
 
-/// A selection policy made by hand; every field is WebAssembly text but the last two.
-struct Handmade {
+/// A selection policy made by hand; every field is WebAssembly text but the last three.
+pub(crate) struct Handmade {
     /// Imports of the core module.
-    imports: &'static str,
+    pub(crate) imports: &'static str,
     /// Memory, tables, start function: whatever stands at the level of the module.
-    module: String,
+    pub(crate) module: String,
+    /// Body of `cabi_realloc`, with which the host asks for room for its arguments.
+    pub(crate) realloc: &'static str,
     /// Body of `describe`, which gives a pointer to five strings; `16` points to a good description.
-    describe: &'static str,
+    pub(crate) describe: &'static str,
     /// Body of `select`, which gives a pointer to a result; `0` points to an empty answer.
-    select: &'static str,
+    pub(crate) select: &'static str,
     /// Name it gives itself.
-    name: &'static str,
+    pub(crate) name: &'static str,
+    /// Its settings schema; with memory for it.
+    pub(crate) schema: String,
     /// Imports of its world, and the packages they come from, as WIT.
-    wit: (&'static str, &'static str),
+    pub(crate) wit: (&'static str, &'static str),
 }
 
 impl Default for Handmade {
@@ -31,9 +35,13 @@ impl Default for Handmade {
         Self {
             imports: "",
             module: "(memory (export \"memory\") 2)".to_owned(),
+            realloc: "(global.set $next (i32.and (i32.add (global.get $next) (i32.const 15)) (i32.const -16)))
+                 (global.get $next)
+                 (global.set $next (i32.add (global.get $next) (local.get 3)))",
             describe: "i32.const 16",
             select: "i32.const 0",
             name: "handmade",
+            schema: "{}".to_owned(),
             wit: ("", ""),
         }
     }
@@ -41,9 +49,9 @@ impl Default for Handmade {
 
 impl Handmade {
     /// The core module with its bindings.
-    fn module(&self) -> Vec<u8> {
-        let Self { imports, module, describe, select, name, .. } = self;
-        let texts = [name, "0.0.1", "", "Made by hand.", "{}"];
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let Self { imports, module, realloc, describe, select, name, schema, .. } = self;
+        let texts = [name, "0.0.1", "", "Made by hand.", schema.as_str()];
         let (mut data, mut record) = (String::new(), String::new());
         for text in texts {
             let at = 256 + data.len();
@@ -55,18 +63,22 @@ impl Handmade {
         let data: String = data.bytes().map(|byte| format!("\\{byte:02x}")).collect();
         let text = format!(
             "(module {imports} {module}
-               (global $next (mut i32) (i32.const 1024))
-               (func (export \"cabi_realloc\") (param i32 i32 i32 i32) (result i32)
-                 (global.set $next (i32.and (i32.add (global.get $next) (i32.const 15)) (i32.const -16)))
-                 (global.get $next)
-                 (global.set $next (i32.add (global.get $next) (local.get 3))))
+               (global $next (mut i32) (i32.const {}))
+               (func (export \"cabi_realloc\") (param i32 i32 i32 i32) (result i32) {realloc})
                (func (export \"longshore:policy/about@0.1.0#describe\") (result i32) {describe})
                (func (export \"longshore:policy/selection@0.1.0#select\") (param i32) (result i32) {select})
-               (data (i32.const 16) \"{record}\") (data (i32.const 256) \"{data}\"))"
+               (data (i32.const 16) \"{record}\") (data (i32.const 256) \"{data}\"))",
+            // Behind the answers that are made by hand at 512, and behind a long schema.
+            1024 + schema.len()
         );
         let mut module = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         self.embed(&mut module);
         module
+    }
+
+    /// The component that is made of it.
+    pub(crate) fn component(&self) -> Vec<u8> {
+        wit_component::ComponentEncoder::default().module(&self.bytes()).unwrap().encode().unwrap()
     }
 
     fn embed(&self, module: &mut Vec<u8>) {
@@ -87,12 +99,12 @@ impl Handmade {
         wit_component::embed_component_metadata(module, &resolve, world, StringEncoding::UTF8).unwrap();
     }
 
-    fn load(&self) -> Result<Plugin, SandboxError> {
-        sandbox().load(&self.module(), &Budget::default())
+    pub(crate) fn load(&self) -> Result<Plugin, SandboxError> {
+        sandbox().load(&self.bytes(), &Budget::default())
     }
 
     /// The error of asking it.
-    fn fail(&self) -> SandboxError {
+    pub(crate) fn fail(&self) -> SandboxError {
         select_with(&self.load().unwrap(), "{}", &Budget::default()).unwrap_err()
     }
 }

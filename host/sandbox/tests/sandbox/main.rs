@@ -2,14 +2,19 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
+mod abuse;
 mod answers;
+mod bombs;
 mod budgets;
 mod determinism;
 mod files;
 mod fixtures;
 mod forms;
+mod granted;
 mod handmade;
 mod kept;
+mod loader;
 mod speed;
 mod surroundings;
+mod table;
 mod threads;

@@ -1,7 +1,7 @@
 //! Calls block, and work on any thread: without a runtime, on its blocking threads, and even on its workers.
 
-use super::fixtures::{behave, hostile, select};
-use longshore_sandbox::Budget;
+use super::fixtures::{behave, call, hostile, page, run, sandbox, select, select_with, wasm};
+use longshore_sandbox::{Budget, Outcome};
 
 /// Everything that the usual implementation of WASI would do on a runtime.
 const BEHAVIOURS: [&str; 5] = ["honest", "sleep", "network", "read-file", "flood-stdio"];
@@ -57,11 +57,57 @@ fn a_stop_by_the_clock_ends_only_the_call_that_took_too_long() {
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| {
             let budget = Budget { fuel: Budget::CEILING.fuel, wall_time_ms: 50, ..Budget::default() };
-            super::fixtures::select_with(hostile(), &behave("loop"), &budget)
+            select_with(hostile(), &behave("loop"), &budget)
         });
         for _ in 0..50 {
             select("honest").unwrap();
         }
         assert!(slow.join().unwrap().is_err());
     });
+}
+
+#[test]
+fn good_calls_answer_the_same_with_the_same_fuel_beside_hostile_ones() {
+    const HOSTILE: [&str; 10] = [
+        "loop",
+        "eat-memory",
+        "deep-recursion",
+        "panic",
+        "flood-log",
+        "flood-stdio",
+        "huge-answer",
+        "huge-carry",
+        "control-characters",
+        "answer-twice",
+    ];
+    let standard = sandbox().load(&wasm("standard/standard"), &Budget::default()).unwrap();
+    let (run, budget, page) = (run(), Budget::default(), page(200));
+    let ask = || {
+        let outcome = standard.select(&call(&run, "{}", &budget), &page).unwrap();
+        Outcome { elapsed_us: 0, ..outcome }
+    };
+    let expected = ask();
+    std::thread::scope(|scope| {
+        let hostile: Vec<_> = HOSTILE
+            .iter()
+            .map(|behaviour| {
+                scope.spawn(move || {
+                    let budget = Budget { fuel: 50_000_000, ..Budget::default() };
+                    for _ in 0..3 {
+                        // Whether it fails is for other tests to say; here it only has to be there.
+                        let _ = select_with(hostile(), &behave(behaviour), &budget);
+                    }
+                })
+            })
+            .collect();
+        let mut asked = 0;
+        while asked < 50 || hostile.iter().any(|thread| !thread.is_finished()) {
+            assert_eq!(ask(), expected);
+            asked += 1;
+        }
+        for thread in hostile {
+            thread.join().unwrap();
+        }
+    });
+    assert_eq!(ask(), expected);
 }
