@@ -237,4 +237,11 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// Only those of every call.
     fn put_setting(&self, key: &str, value: &Value) -> Result<(), CatalogError>;
+
+    /// Keeps a setting in place of `expected`, if that is what is there; `None` stands for a setting that was never put.
+    /// `false`, and nothing changed, if it is not: somebody else was faster, and the caller looks again.
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn swap_setting(&self, key: &str, expected: Option<&Value>, value: &Value) -> Result<bool, CatalogError>;
 }

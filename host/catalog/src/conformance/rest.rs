@@ -12,6 +12,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check { name: "a key works until it is revoked or expires", run: keys },
     Check { name: "the audit log keeps everything in order", run: audit },
     Check { name: "a setting is what was last put", run: settings },
+    Check { name: "of two who change a setting at once only one does", run: swaps },
     Check { name: "text of any kind comes back as it went in", run: text },
     Check { name: "what is too large is refused, and a reason that is too long is cut", run: limits },
 ];
@@ -88,6 +89,21 @@ fn settings(catalog: &dyn Catalog) -> Verdict {
         same("read again", catalog.get_setting("a")?, Some(value))?;
     }
     same("another", catalog.get_setting("A")?, None)
+}
+
+fn swaps(catalog: &dyn Catalog) -> Verdict {
+    let (one, two) = (json!({ "n": 1 }), json!({ "n": 2 }));
+    same("put where something was expected", catalog.swap_setting("a", Some(&one), &two)?, false)?;
+    same("nothing was put", catalog.get_setting("a")?, None)?;
+    same("put where nothing was", catalog.swap_setting("a", None, &one)?, true)?;
+    same("put where something is by now", catalog.swap_setting("a", None, &two)?, false)?;
+    same("swapped for what is there", catalog.swap_setting("a", Some(&one), &two)?, true)?;
+    same("swapped for what was there", catalog.swap_setting("a", Some(&one), &json!(3))?, false)?;
+    same("read again", catalog.get_setting("a")?, Some(two))?;
+    // A setting that was put as null is there.
+    same("null", catalog.swap_setting("b", None, &Value::Null)?, true)?;
+    same("null is not nothing", catalog.swap_setting("b", None, &one)?, false)?;
+    same("swapped for null", catalog.swap_setting("b", Some(&Value::Null), &one)?, true)
 }
 
 fn text(catalog: &dyn Catalog) -> Verdict {

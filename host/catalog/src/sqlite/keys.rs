@@ -149,3 +149,18 @@ pub(super) fn put_setting(connection: &Connection, limits: &Limits, key: &str, v
         .execute(params![key, json_text("a setting", value, limits)?])?;
     Ok(())
 }
+
+/// Both steps are in one writing transaction, so nobody comes between them.
+pub(super) fn swap_setting(
+    connection: &Connection,
+    limits: &Limits,
+    key: &str,
+    expected: Option<&Value>,
+    value: &Value,
+) -> Result<bool, Fail> {
+    if setting(connection, key)?.as_ref() != expected {
+        return Ok(false);
+    }
+    put_setting(connection, limits, key, value)?;
+    Ok(true)
+}

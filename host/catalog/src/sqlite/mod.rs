@@ -227,4 +227,8 @@ impl Catalog for SqliteCatalog {
     fn put_setting(&self, key: &str, value: &Value) -> Result<(), CatalogError> {
         self.write(|tx| keys::put_setting(tx, &self.limits, key, value))
     }
+
+    fn swap_setting(&self, key: &str, expected: Option<&Value>, value: &Value) -> Result<bool, CatalogError> {
+        self.write(|tx| keys::swap_setting(tx, &self.limits, key, expected, value))
+    }
 }
