@@ -3,7 +3,7 @@
 use longshore_model::{CodecChoice, CollectionName, Digest, FileClass, Placed, PolicyKind, Reason, Selected};
 use serde::{Deserialize, Serialize};
 
-use crate::{DecisionRecord, Failure};
+use crate::{DecisionRecord, Failure, Oracle};
 
 /// Who decided.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,6 +16,27 @@ pub struct DecidedBy {
     pub version: String,
     /// BLAKE3 of its file.
     pub digest: Digest,
+}
+
+impl DecidedBy {
+    /// A plugin under the name of a member.
+    #[must_use]
+    pub fn of(member: &str, plugin: &dyn Oracle) -> Self {
+        let about = plugin.about();
+        Self {
+            member: member.to_owned(),
+            plugin: about.name.clone(),
+            version: about.version.clone(),
+            digest: plugin.digest(),
+        }
+    }
+}
+
+impl std::fmt::Display for DecidedBy {
+    /// `member (plugin version)`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({} {})", self.member, self.plugin, self.version)
+    }
 }
 
 /// A guardrail changed an answer.

@@ -1,7 +1,7 @@
 //! A plan as rows for a person; how they are drawn is up to whoever shows them.
 
 use longshore_model::{CodecChoice, Placed, PolicyKind, Reason, Selected};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Plan;
 
@@ -58,7 +58,7 @@ impl Choice for Placed {
 }
 
 /// One line of a decision table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExplainRow {
     /// Which kind of decision.

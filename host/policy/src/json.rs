@@ -5,7 +5,8 @@ use serde_json::Value;
 
 /// Writes a value without white space and with the keys of every object in order of their bytes, whatever order
 /// the value came in.
-pub(crate) fn canonical(value: &Value) -> String {
+#[must_use]
+pub fn canonical(value: &Value) -> String {
     let mut text = String::new();
     write(value, &mut text);
     text

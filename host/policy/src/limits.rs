@@ -26,6 +26,21 @@ pub struct Limits {
     pub settings_bytes: usize,
     /// Deepest settings of a member, in levels of JSON.
     pub settings_depth_levels: usize,
+    /// Examples that a group of changes keeps.
+    pub diff_examples: usize,
+    /// Protected collections that a comparison names, at most; it counts all of them.
+    pub losses_named: usize,
+    /// Kinds of step (from, to) that a group of changes tells apart; the rest is counted together.
+    pub diff_steps: usize,
+    /// Calls that one question about what would have changed a decision may make.
+    pub counterfactual_calls: usize,
+    /// Values that are tried for one property or label.
+    pub counterfactual_values: usize,
+    /// Changes that a shadow keeps as examples in one run.
+    pub shadow_examples: usize,
+    /// Time that a shadow may take in one run and kind, all its calls together, in milliseconds. What is left then is
+    /// not asked.
+    pub shadow_time_ms: u64,
     /// Longest pattern of protected collections, in bytes.
     pub pattern_bytes: usize,
 }
@@ -44,6 +59,13 @@ impl Limits {
         schema_pattern_bytes: 1024 * 1024,
         settings_bytes: 256 * 1024,
         settings_depth_levels: 32,
+        diff_examples: 3,
+        losses_named: 100,
+        diff_steps: 8,
+        counterfactual_calls: 64,
+        counterfactual_values: 4,
+        shadow_examples: 20,
+        shadow_time_ms: 10_000,
         pattern_bytes: 1024,
     };
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::DecidedBy;
 use crate::settings::{Settings, SettingsSchema};
-use crate::{Budget, GrantedFiles, Grants, Limits, Oracle, PolicyError};
+use crate::{Budget, GrantedFiles, Grants, Limits, Oracle, PolicyError, Shadow};
 
 /// What happens to a run when a plugin fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub struct Member {
     pub budget: Budget,
     /// What it may see beside the facts.
     pub grants: Grants,
+    /// A candidate that is asked beside it and never acts.
+    pub shadow: Option<Shadow>,
 }
 
 impl fmt::Debug for Member {
@@ -58,8 +60,34 @@ impl fmt::Debug for Member {
 pub(crate) struct AcceptedMember {
     pub(crate) member: Member,
     pub(crate) settings: Settings,
+    pub(crate) shadow: Option<AcceptedShadow>,
     /// Copies of the files of its grants, for one run.
     files: Option<GrantedFiles>,
+}
+
+/// A shadow whose settings were accepted.
+#[derive(Debug, Clone)]
+pub(crate) struct AcceptedShadow {
+    pub(crate) shadow: Shadow,
+    pub(crate) settings: Settings,
+}
+
+impl AcceptedShadow {
+    fn accept(kind: PolicyKind, member: &str, shadow: &Shadow, limits: &Limits) -> Result<Self, PolicyError> {
+        let about = shadow.plugin.about();
+        let name = format!("{member} (shadow)");
+        if !shadow.plugin.serves(kind) {
+            return Err(PolicyError::NotServed { kind, member: name, plugin: about.name.clone() });
+        }
+        let schema = SettingsSchema::parse(&about.name, &about.settings_schema, limits)?;
+        let settings = schema.accept(&name, &shadow.settings, limits)?;
+        Ok(Self { shadow: shadow.clone(), settings })
+    }
+
+    /// Who the candidate is, under the name of the member it is a candidate for.
+    pub(crate) fn identity(&self, member: &str) -> DecidedBy {
+        DecidedBy::of(member, self.shadow.plugin.as_ref())
+    }
 }
 
 impl AcceptedMember {
@@ -85,7 +113,9 @@ impl AcceptedMember {
         if let Err(problem) = member.grants.check() {
             return Err(PolicyError::BadGrant { member: member.name, problem });
         }
-        Ok(Self { member, settings, files: None })
+        let shadow = member.shadow.as_ref();
+        let shadow = shadow.map(|shadow| AcceptedShadow::accept(kind, &member.name, shadow, limits)).transpose()?;
+        Ok(Self { member, settings, shadow, files: None })
     }
 
     /// The member for one run, with copies of the files of its grants.
@@ -115,13 +145,7 @@ impl AcceptedMember {
 
     /// Who the member is, as kept with its decisions.
     pub(crate) fn identity(&self) -> DecidedBy {
-        let about = self.member.plugin.about();
-        DecidedBy {
-            member: self.member.name.clone(),
-            plugin: about.name.clone(),
-            version: about.version.clone(),
-            digest: self.member.plugin.digest(),
-        }
+        DecidedBy::of(&self.member.name, self.member.plugin.as_ref())
     }
 
     /// Digest of the settings in canonical form.

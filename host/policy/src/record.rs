@@ -7,8 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use longshore_model::{
-    CodecChoice, CollectionFacts, Digest, GuestLogLine, Placed, PolicyKind, Refusal, RegionOffer, RunFacts, Selected,
-    StreamFacts,
+    CodecChoice, CollectionFacts, CollectionName, Digest, GuestLogLine, Placed, PolicyKind, Refusal, RegionOffer,
+    RunFacts, Selected, StreamFacts,
 };
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +60,32 @@ impl Question {
         match self {
             Self::Selection { collections } | Self::Placement { collections, .. } => collections.len(),
             Self::Compression { streams } => streams.len(),
+        }
+    }
+
+    /// Facts about the collection at a place; `None` for a stream and outside the page.
+    #[must_use]
+    pub fn collection(&self, place: u32) -> Option<&CollectionFacts> {
+        let place = usize::try_from(place).ok()?;
+        match self {
+            Self::Selection { collections } | Self::Placement { collections, .. } => collections.get(place),
+            Self::Compression { .. } => None,
+        }
+    }
+
+    /// Places of the items that are about a collection: one, or one per class of its files.
+    #[must_use]
+    pub fn places_of(&self, collection: &CollectionName) -> Vec<u32> {
+        let place = |found: &dyn Fn(usize) -> bool, items: usize| {
+            (0..items).filter(|place| found(*place)).filter_map(|place| u32::try_from(place).ok()).collect()
+        };
+        match self {
+            Self::Selection { collections } | Self::Placement { collections, .. } => {
+                place(&|at| collections.get(at).is_some_and(|one| one.name == *collection), collections.len())
+            }
+            Self::Compression { streams } => {
+                place(&|at| streams.get(at).is_some_and(|one| one.collection == *collection), streams.len())
+            }
         }
     }
 

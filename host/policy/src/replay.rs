@@ -64,13 +64,7 @@ pub fn replay(record: &DecisionRecord, oracle: &dyn Oracle) -> Result<ReplayOutc
         budget: &record.budget,
         files: &record.files,
     };
-    let now = match &record.question {
-        Question::Selection { collections } => ended(ask_page(&Selecting, oracle, &call, collections)),
-        Question::Compression { streams } => ended(ask_page(&Compressing, oracle, &call, streams)),
-        Question::Placement { collections, regions } => {
-            ended(ask_page(&Placing { regions: Arc::clone(regions) }, oracle, &call, collections))
-        }
-    };
+    let now = ask_again(&record.question, oracle, &call);
     let same_plugin = oracle.digest() == record.asked.digest;
     let mut differences = compare(&record.question, &record.outcome, &now.outcome, same_plugin);
     if same_plugin {
@@ -89,14 +83,27 @@ pub(crate) fn first_difference(
     difference.or_else(|| whole("log", lines(then.1), lines(now.1)))
 }
 
-/// How a call ended and what was logged, whatever kind it was.
-struct Ended {
-    outcome: RecordedOutcome,
-    log: Vec<GuestLogLine>,
+/// How a call ended, whatever kind it was.
+pub(crate) struct Ended {
+    pub(crate) outcome: RecordedOutcome,
+    pub(crate) log: Vec<GuestLogLine>,
+    /// Time it took; 0 unless it answered.
+    pub(crate) elapsed_us: u64,
+}
+
+/// Asks a question, whatever its kind.
+pub(crate) fn ask_again(question: &Question, oracle: &dyn Oracle, call: &Call<'_>) -> Ended {
+    match question {
+        Question::Selection { collections } => ended(ask_page(&Selecting, oracle, call, collections)),
+        Question::Compression { streams } => ended(ask_page(&Compressing, oracle, call, streams)),
+        Question::Placement { collections, regions } => {
+            ended(ask_page(&Placing { regions: Arc::clone(regions) }, oracle, call, collections))
+        }
+    }
 }
 
 fn ended<T>(asked: Asked<T>) -> Ended {
-    Ended { outcome: asked.outcome, log: asked.log }
+    Ended { outcome: asked.outcome, log: asked.log, elapsed_us: asked.elapsed_us }
 }
 
 /// Everything that differs between two ends of a call.
@@ -148,7 +155,7 @@ fn bytes(carry: &[u8]) -> String {
 }
 
 /// How a call ended, in a few words.
-fn ending(outcome: &RecordedOutcome) -> String {
+pub(crate) fn ending(outcome: &RecordedOutcome) -> String {
     match outcome {
         RecordedOutcome::Answered { .. } => "answered".to_owned(),
         RecordedOutcome::Refused(refusal) => format!("refused: {} ({})", refusal.reason.message, refusal.reason.code),

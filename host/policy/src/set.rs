@@ -1,13 +1,11 @@
-//! Policy sets: the chains of all three kinds, and the handle through which they are swapped.
-
-use std::sync::{Arc, PoisonError, RwLock};
+//! Policy sets: the chains of all three kinds.
 
 use longshore_model::{CollectionFacts, PolicyKind, RegionOffer, RunFacts, StreamFacts};
 
 use crate::member::AcceptedMember;
 use crate::{
-    CompressionPlan, DecidedBy, GrantedFiles, Grants, Guardrails, Limits, Member, PlacementPlan, PolicyError,
-    SelectionPlan, chain,
+    CompressionPlan, DecidedBy, DecisionRecord, GrantedFiles, Grants, Guardrails, Limits, Member, PlacementPlan,
+    PolicyError, SelectionPlan, ShadowOutcome, chain, shadow,
 };
 
 /// The chains of a project or cluster, all accepted. Immutable: a run keeps the one it started with.
@@ -107,6 +105,21 @@ impl PolicySet {
     ) -> Result<PlacementPlan, PolicyError> {
         chain::place(&self.placement, run, collections, regions, guardrails, &self.limits)
     }
+
+    /// Asks the shadows of all members what their members were asked in a run, and compares. `records` are all calls of
+    /// the run. Nothing that a shadow does can fail.
+    #[must_use]
+    pub fn ask_shadows(&self, records: &[DecisionRecord]) -> Vec<ShadowOutcome> {
+        let kinds = [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement];
+        let members = kinds.into_iter().flat_map(|kind| self.chain(kind).iter().map(move |member| (kind, member)));
+        members.filter_map(|(kind, member)| shadow::ask(kind, member, records, &self.limits)).collect()
+    }
+
+    /// Whether any member has a shadow.
+    #[must_use]
+    pub fn has_shadows(&self) -> bool {
+        [&self.selection, &self.compression, &self.placement].into_iter().flatten().any(|one| one.shadow.is_some())
+    }
 }
 
 /// A policy set in the making.
@@ -159,32 +172,5 @@ impl PolicySetBuilder {
             }
         }
         Ok(self.set)
-    }
-}
-
-/// Where runs get their policy set from, and where an operator puts a new one.
-#[derive(Debug)]
-pub struct PolicyHandle {
-    current: RwLock<Arc<PolicySet>>,
-}
-
-impl PolicyHandle {
-    /// A handle that gives out `set`.
-    #[must_use]
-    pub fn new(set: PolicySet) -> Self {
-        Self { current: RwLock::new(Arc::new(set)) }
-    }
-
-    /// The set that a run starting now uses until it ends.
-    #[must_use]
-    pub fn current(&self) -> Arc<PolicySet> {
-        // Nothing panics while the lock is held, and a whole Arc is all that could be there.
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Gives out `set` from now on and returns the one before, for a rollback. Runs under way keep theirs.
-    pub fn replace(&self, set: PolicySet) -> Arc<PolicySet> {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *current, Arc::new(set))
     }
 }

@@ -69,6 +69,23 @@ impl Budget {
         file_size_bytes: 128 * MIB,
     };
 
+    /// The larger of both in every field: a ceiling under which either fits.
+    #[must_use]
+    pub fn max(&self, other: &Self) -> Self {
+        Self {
+            fuel: self.fuel.max(other.fuel),
+            wall_time_ms: self.wall_time_ms.max(other.wall_time_ms),
+            memory_bytes: self.memory_bytes.max(other.memory_bytes),
+            table_elements: self.table_elements.max(other.table_elements),
+            instances: self.instances.max(other.instances),
+            call_data_bytes: self.call_data_bytes.max(other.call_data_bytes),
+            log_bytes: self.log_bytes.max(other.log_bytes),
+            log_lines: self.log_lines.max(other.log_lines),
+            compile_time_ms: self.compile_time_ms.max(other.compile_time_ms),
+            file_size_bytes: self.file_size_bytes.max(other.file_size_bytes),
+        }
+    }
+
     /// Every field by name.
     fn fields(&self) -> [(&'static str, u64); 10] {
         [

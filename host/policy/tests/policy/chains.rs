@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use longshore_model::{FileClass, PolicyKind, RunKind, RunTrigger, Selected};
-use longshore_policy::{Limits, PolicyError, PolicyHandle, PolicySet, explain};
+use longshore_policy::{Limits, PolicyError, PolicySet, explain};
 
 use crate::support::*;
 
@@ -162,21 +162,6 @@ fn mistakes_of_the_caller_are_told_apart_from_opinions() {
     let named = run(RunKind::Collection, RunTrigger::Manual);
     let error = set.select(&named, &collections(&["a"]), &no_guardrails()).unwrap_err();
     assert!(matches!(error, PolicyError::NotRequested { .. }), "{error}");
-}
-
-#[test]
-fn a_run_keeps_the_set_it_started_with() {
-    let old =
-        set(&[&Arc::new(Fake::new("old").select_each(|_| Some(selected(false, "old")))), &Arc::new(Fake::standard())]);
-    let handle = PolicyHandle::new(old);
-    let mine = handle.current();
-    let replaced = handle.replace(set(&[&Arc::new(Fake::standard())]));
-    let facts = collections(&["a"]);
-    let under_way = mine.select(&manual(), &facts, &no_guardrails()).unwrap();
-    let next = handle.current().select(&manual(), &facts, &no_guardrails()).unwrap();
-    assert!(!under_way.decisions[0].value.include_collection);
-    assert!(next.decisions[0].value.include_collection);
-    assert!(Arc::ptr_eq(&mine, &replaced), "the set before is handed back for a rollback");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Chains, guardrails, settings and records, tried with oracles that say what the test wants.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod altered;
 mod chains;
+mod comparing;
 mod failures;
 mod grants;
 mod guardrails;

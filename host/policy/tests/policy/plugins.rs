@@ -38,6 +38,7 @@ fn real_member(name: &'static str, settings: Value) -> Member {
         required: false,
         budget: Budget::default(),
         grants: Grants::default(),
+        shadow: None,
     }
 }
 

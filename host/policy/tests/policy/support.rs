@@ -257,6 +257,7 @@ pub(crate) fn member(fake: &Arc<Fake>) -> Member {
         required: false,
         budget: Budget::default(),
         grants: Grants::default(),
+        shadow: None,
     }
 }
 
