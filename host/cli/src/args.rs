@@ -3,6 +3,8 @@
 mod health;
 mod keys;
 mod plugin;
+mod plugin_store;
+mod policy;
 mod space;
 mod upkeep;
 
@@ -18,6 +20,8 @@ pub(crate) use keys::{Init, KeyArguments, KeyVaults, RecipientCommand, WriterFil
 pub(crate) use plugin::{
     KindArgument, PluginBench, PluginBuild, PluginCheck, PluginCommand, PluginFuzz, PluginNew, PluginTest,
 };
+pub(crate) use plugin_store::PluginStoreCommand;
+pub(crate) use policy::{Diff, Plan, PolicyCommand, Promote, RecordsFrom, Why};
 pub(crate) use space::{Delete, Prune, Space, Vaults};
 pub(crate) use upkeep::{Catalog, Erase, Export, Retention};
 
@@ -73,7 +77,7 @@ pub(crate) enum ShowProgress {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 damage found or proof failed, 4 refused by a \
-policy, 130 interrupted.\nNO_COLOR and LONGSHORE_LOG (for example LONGSHORE_LOG=debug) are honoured.";
+policy, 5 a protected collection would lose its backup, 130 interrupted.\nNO_COLOR and LONGSHORE_LOG (for example LONGSHORE_LOG=debug) are honoured.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -82,10 +86,14 @@ pub(crate) enum Command {
     Init(Init),
     /// Back up a Milvus Lite directory into a vault, without a server.
     Backup(Backup),
+    /// Show what a backup would do and why: collections, regions, bytes and cost a month. Writes nothing.
+    Plan(Plan),
     /// List the backups of a vault.
     List(List),
     /// Show one backup: collections, sizes, where they are, and what each policy decided and why.
     Show(Show),
+    /// Show why a collection of a backup is where it is, and what would have changed that.
+    Why(Why),
     /// Restore a backup into a directory and prove that it is what was backed up.
     Restore(Restore),
     /// Check that backups are whole.
@@ -118,6 +126,9 @@ pub(crate) enum Command {
     /// Write, build, check, test and measure policy plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Look after the policies of a host: what decides, what another policy would change, going back.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Show everything at work on the sample cluster, over the REST API.
     Demo(Demo),
     /// Print shell completions.

@@ -27,6 +27,7 @@ enum Exit {
     Failed = 1,
     Damaged = 3,
     Refused = 4,
+    WouldLose = 5,
     Interrupted = 130,
 }
 
@@ -67,6 +68,9 @@ async fn run(arguments: Arguments, output: Output, stop: &StopSignal) -> anyhow:
     let _ = longshore_source::raise_descriptor_limit();
     match arguments.command {
         Command::Backup(arguments) => commands::backup::run(arguments, cache, output, stop).await,
+        Command::Plan(arguments) => commands::plan::run(arguments, cache, output, stop).await,
+        Command::Why(arguments) => commands::why::run(arguments, cache, output).await,
+        Command::Policy(command) => commands::policy::run(command, cache, output).await,
         Command::Init(arguments) => commands::init::run(arguments, output).await,
         Command::List(arguments) => commands::list::run(arguments, output).await,
         Command::Show(arguments) => commands::show::run(arguments, output).await,

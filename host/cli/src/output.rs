@@ -85,6 +85,40 @@ pub(crate) fn bytes(count: u64) -> String {
     if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", units[unit]) }
 }
 
+/// More or fewer bytes: `+1.2 MB`, `-3 B`, `0 B`.
+pub(crate) fn signed_bytes(count: i64) -> String {
+    let sign = if count > 0 {
+        "+"
+    } else if count < 0 {
+        "-"
+    } else {
+        ""
+    };
+    format!("{sign}{}", bytes(count.unsigned_abs()))
+}
+
+/// Money in the unit of the configured prices, from millionths: `1.50`, `0.000123`, `0`.
+pub(crate) fn money(micros: u64) -> String {
+    let (whole, rest) = (micros / 1_000_000, micros % 1_000_000);
+    match (whole, rest) {
+        (0, 0) => "0".to_owned(),
+        (0, rest) => format!("0.{rest:06}"),
+        (whole, rest) => format!("{}.{:02}", number(whole), rest / 10_000),
+    }
+}
+
+/// More or less money.
+pub(crate) fn money_change(micros: i64) -> String {
+    let sign = if micros > 0 {
+        "+"
+    } else if micros < 0 {
+        "-"
+    } else {
+        ""
+    };
+    format!("{sign}{}", money(micros.unsigned_abs()))
+}
+
 /// A number with thousands separated.
 pub(crate) fn number(count: u64) -> String {
     let digits = count.to_string();
@@ -122,6 +156,9 @@ mod tests {
     fn numbers_read_well() {
         assert_eq!([bytes(0), bytes(999), bytes(1_000), bytes(999_999)], ["0 B", "999 B", "1.0 kB", "1.0 MB"]);
         assert_eq!([number(0), number(999), number(1_234_567)], ["0", "999", "1,234,567"]);
+        assert_eq!([signed_bytes(0), signed_bytes(-1_500), signed_bytes(7)], ["0 B", "-1.5 kB", "+7 B"]);
+        assert_eq!([money(0), money(123), money(1_239_999_999)], ["0", "0.000123", "1,239.99"]);
+        assert_eq!([money_change(-123), money_change(2_000_000)], ["-0.000123", "+2.00"]);
         assert_eq!([duration(420), duration(185_000)], ["0.42 s", "3 min 05 s"]);
     }
 }

@@ -1,11 +1,12 @@
 //! Results as tables and plain lines for a person.
 
 use longshore_engine::{
-    BackedUpCollection, BackupOutcome, BackupPlan, RestoreOutcome, VerifiedCollection, VerifyLevel, VerifyOutcome,
+    BackedUpCollection, BackupOutcome, PlanRow, PlanView, RestoreOutcome, VerifiedCollection, VerifyLevel,
+    VerifyOutcome,
 };
 use serde_json::Value;
 
-use crate::output::{bytes, duration, number, table};
+use crate::output::{bytes, duration, money, number, table};
 
 /// What policies decided, one row per decision; equal decisions of many items are counted together.
 pub(crate) fn decisions(rows: &Value) -> String {
@@ -42,18 +43,73 @@ pub(crate) fn collections(collections: &[BackedUpCollection]) -> String {
 }
 
 /// A plan, before it is carried out.
-pub(crate) fn plan(plan: &BackupPlan) -> String {
-    let rows = serde_json::to_value(&plan.rows).unwrap_or_default();
-    let new: u64 = plan.collections.iter().map(|one| one.facts.new_bytes).sum();
-    let all: u64 = plan.collections.iter().map(|one| one.facts.size_bytes.total()).sum();
-    format!(
-        "{}\n{} collections, {} ({} not in an earlier backup), {} left out. Nothing was written.",
-        decisions(&rows),
-        plan.collections.len(),
-        bytes(all),
-        bytes(new),
-        plan.excluded.len(),
-    )
+pub(crate) fn plan(view: &PlanView) -> String {
+    let cells: Vec<Vec<String>> = view.collections.iter().map(planned).collect();
+    let header = ["COLLECTION", "", "REGION", "COPIES", "SIZE", "NEW", "STORED", "A MONTH", "WHY"];
+    let mut text = table(&header, &cells);
+    let cells: Vec<Vec<String>> = view
+        .regions
+        .iter()
+        .map(|region| {
+            let name = if region.home { format!("{} (home)", region.region) } else { region.region.to_string() };
+            let (collections, copies) = (number(region.collections), number(region.copies));
+            vec![name, collections, copies, bytes(region.stored_bytes), money(region.monthly_cost_micros)]
+        })
+        .collect();
+    if !cells.is_empty() {
+        text.push_str(&format!("\n{}", table(&["REGION", "COLLECTIONS", "COPIES", "STORED", "A MONTH"], &cells)));
+    }
+    text.push_str(&format!("\n{}", decisions(&serde_json::to_value(&view.decisions).unwrap_or_default())));
+    for shadow in &view.shadows {
+        let failed = shadow.failure.as_ref().map_or_else(String::new, |failure| format!("; it failed: {failure}"));
+        text.push_str(&format!(
+            "\nCandidate {} for {} {}: {} of {} decisions otherwise{failed}\n",
+            shadow.candidate.version,
+            shadow.kind,
+            shadow.active.member,
+            number(shadow.changed),
+            number(shadow.decisions)
+        ));
+        for change in shadow.examples.iter().take(3) {
+            text.push_str(&format!("  {}: {} -> {}\n", change.item, change.before, change.after));
+        }
+    }
+    let totals = &view.totals;
+    let moved = match totals.transfer_cost_micros {
+        0 => String::new(),
+        micros => format!(", {} once to move it", money(micros)),
+    };
+    text.push_str(&format!(
+        "\n{} collections, {} ({} not in an earlier backup), about {} stored, {} a month{moved}; {} left out. Nothing was \
+         written.",
+        number(totals.included),
+        bytes(totals.size_bytes),
+        bytes(totals.new_bytes),
+        bytes(totals.stored_bytes),
+        money(totals.monthly_cost_micros),
+        number(totals.excluded),
+    ));
+    text
+}
+
+fn planned(row: &PlanRow) -> Vec<String> {
+    let copies: Vec<String> = row.copies.iter().map(ToString::to_string).collect();
+    let why = row.reasons.first().map_or_else(String::new, |reason| match &reason.guardrail {
+        Some(rule) => format!("{} [guardrail {rule}]", reason.message),
+        None => reason.message.clone(),
+    });
+    let dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    vec![
+        row.collection.to_string(),
+        if row.included { "in".to_owned() } else { "left out".to_owned() },
+        dash(row.region.as_ref().map(ToString::to_string).unwrap_or_default()),
+        dash(copies.join(", ")),
+        bytes(row.size_bytes),
+        bytes(row.new_bytes),
+        bytes(row.stored_bytes),
+        money(row.monthly_cost_micros),
+        why,
+    ]
 }
 
 /// A finished backup.

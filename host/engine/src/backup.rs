@@ -20,7 +20,7 @@ use longshore_vault::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::manifests::{PartInput, database_entries, part_draft, policies_value};
+use crate::manifests::{PartInput, database_entries, decisions_value, part_draft, policies_value};
 use crate::pins;
 use crate::plan::BackupPlan;
 use crate::random::draw;
@@ -300,7 +300,7 @@ fn root(plan: &BackupPlan, parts: &[FinishedPart], ddl_changes: Vec<DdlChange>) 
         cluster_name: request.cluster.name.clone(),
         databases: database_entries(&plan.inventory.databases),
         excluded: excluded.collect(),
-        decisions: json!({ "rows": plan.rows, "records": plan.records }),
+        decisions: decisions_value(plan),
         policies: policies_value(&plan.policies),
         ddl_changes,
         source_kind: plan.source_kind.as_str().to_owned(),

@@ -4,18 +4,20 @@
 //! keys are errors, so a typing mistake never silently means the default. Relative paths are relative to the folder of
 //! the file. Failure: [`EngineError::Config`] with file, line and key.
 
+mod policy;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use longshore_model::{ClusterId, CollectionName, ProjectId, Region, RegionId};
-use longshore_policy::{Grants, Guardrails, OnFailure};
+use longshore_policy::Guardrails;
 use longshore_sandbox::Budget;
 use serde::Deserialize;
 
 use crate::{EngineError, KeyFiles, Limits, RetentionRules};
 
-/// Name that means the policy shipped inside the binary.
-pub const STANDARD_PLUGIN: &str = "standard";
+pub use self::policy::{MemberConfig, PluginRef, PluginsConfig, PolicyConfig, STANDARD_PLUGIN, ShadowConfig};
+pub(crate) use self::policy::{SMALL_FILE_BYTES, is_plugin_name, read_plugin};
 
 /// A whole configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -43,6 +45,9 @@ pub struct HostConfig {
     /// The chains of policies.
     #[serde(default)]
     pub policy: PolicyConfig,
+    /// Whose plugins are taken, and when one is no longer asked.
+    #[serde(default)]
+    pub plugins: PluginsConfig,
     /// What no policy may override.
     #[serde(default)]
     pub guardrails: Guardrails,
@@ -162,9 +167,22 @@ pub struct ClusterConfig {
     /// Rules in place of `[retention]`; the whole table, not single values.
     #[serde(default)]
     pub retention: Option<RetentionRules>,
+    /// Chains in place of those of the project, kind by kind: a kind that is named here is exactly what it says, one that
+    /// is not is the project's.
+    #[serde(default)]
+    pub policy: PolicyConfig,
     /// Labels by collection (`database.collection`), for policies.
     #[serde(default)]
     pub labels: BTreeMap<CollectionKey, BTreeMap<String, String>>,
+}
+
+impl ClusterConfig {
+    /// Labels as policies see them.
+    #[must_use]
+    pub(crate) fn labels_of_collections(&self) -> BTreeMap<CollectionName, Vec<(String, String)>> {
+        let pairs = |labels: &BTreeMap<String, String>| labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        self.labels.iter().map(|(key, labels)| (key.0.clone(), pairs(labels))).collect()
+    }
 }
 
 /// A collection's name as a key of a table: `collection` or `database.collection`.
@@ -178,80 +196,18 @@ impl<'de> Deserialize<'de> for CollectionKey {
     }
 }
 
-/// The chains, one list per kind. An empty list means the standard policy alone.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PolicyConfig {
-    /// Which collections.
-    pub selection: Vec<MemberConfig>,
-    /// How compressed.
-    pub compression: Vec<MemberConfig>,
-    /// In which regions.
-    pub placement: Vec<MemberConfig>,
-}
-
-/// One member of a chain.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MemberConfig {
-    /// `standard`, or the path of a `.wasm` file.
-    pub plugin: String,
-    /// Name shown in decisions; the plugin's own name when left out.
-    #[serde(default)]
-    pub name: Option<String>,
-    /// Settings, checked against the plugin's JSON Schema.
-    #[serde(default)]
-    pub settings: serde_json::Map<String, serde_json::Value>,
-    /// What to do when the plugin fails.
-    #[serde(default)]
-    pub on_failure: OnFailure,
-    /// A required member may never be skipped.
-    #[serde(default)]
-    pub required: bool,
-    /// Budget of one call.
-    #[serde(default)]
-    pub budget: Option<Budget>,
-    /// What it may see beside the facts: `{ read = [{ guest = "/rules", host = "rules" }] }`.
-    #[serde(default)]
-    pub grants: Grants,
-}
-
-impl PolicyConfig {
-    /// Reads chains from a file of their own: what stands under `[policy]` in a whole configuration.
-    ///
-    /// # Errors
-    /// As [`HostConfig::read`].
-    pub fn read(path: &Path) -> Result<Self, EngineError> {
-        let text = read_text(path)?;
-        let mut config: Self = toml::from_str(&text).map_err(|error| in_file(path, bad_toml(&error)))?;
-        config.resolve(&folder_of(path)?);
-        Ok(config)
-    }
-
-    fn resolve(&mut self, folder: &Path) {
-        for member in [&mut self.selection, &mut self.compression, &mut self.placement].into_iter().flatten() {
-            if member.plugin != STANDARD_PLUGIN {
-                member.plugin = folder.join(&member.plugin).display().to_string();
-            }
-            for grant in &mut member.grants.read {
-                grant.host = folder.join(&grant.host);
-            }
-        }
-    }
-}
-
 /// The folder of a file as an absolute path: locations go into the catalog, and the next start may be in another folder.
-fn folder_of(path: &Path) -> Result<PathBuf, EngineError> {
+pub(crate) fn folder_of(path: &Path) -> Result<PathBuf, EngineError> {
     let absolute = std::path::absolute(path).map_err(|error| EngineError::file(path, error))?;
     Ok(absolute.parent().map(Path::to_owned).unwrap_or_default())
 }
 
-fn bad_toml(error: &toml::de::Error) -> EngineError {
+pub(crate) fn bad_toml(error: &toml::de::Error) -> EngineError {
     EngineError::Config { place: String::new(), what: error.to_string().trim_end().to_owned() }
 }
 
 /// Says in which file a mistake is.
-fn in_file(path: &Path, error: EngineError) -> EngineError {
+pub(crate) fn in_file(path: &Path, error: EngineError) -> EngineError {
     match error {
         EngineError::Config { place, what } if place.is_empty() => {
             EngineError::Config { place: path.display().to_string(), what }
@@ -263,7 +219,7 @@ fn in_file(path: &Path, error: EngineError) -> EngineError {
     }
 }
 
-fn read_text(path: &Path) -> Result<String, EngineError> {
+pub(crate) fn read_text(path: &Path) -> Result<String, EngineError> {
     let limit = Limits::default().config_file_bytes;
     let size = std::fs::metadata(path).map_err(|error| EngineError::file(path, error))?.len();
     if size > limit {
@@ -299,6 +255,7 @@ impl HostConfig {
         }
         for cluster in &mut config.clusters {
             cluster.milvus_lite = folder.join(&cluster.milvus_lite);
+            cluster.policy.resolve(folder);
         }
         config.policy.resolve(folder);
         config.check()?;
@@ -312,6 +269,9 @@ impl HostConfig {
         }
         if let Err(what) = self.limits.check() {
             return wrong("[limits]", what);
+        }
+        if let Err(what) = self.plugins.check() {
+            return wrong("[plugins]", what);
         }
         let mut seen = BTreeSet::new();
         let mut vaults = BTreeSet::new();
@@ -344,6 +304,16 @@ impl HostConfig {
             }
         }
         Ok(())
+    }
+
+    /// Where the catalog is.
+    pub(crate) fn catalog_file(&self) -> PathBuf {
+        self.data_directory.join("catalog.sqlite")
+    }
+
+    /// Where plugin files are kept.
+    pub(crate) fn plugin_folder(&self) -> PathBuf {
+        self.data_directory.join("plugins")
     }
 
     /// The retention rules of a cluster: its own, or those of the host.

@@ -32,6 +32,30 @@ pub enum EngineError {
         /// What the sandbox said.
         source: Box<longshore_sandbox::SandboxError>,
     },
+    /// A plugin has no signature that counts here.
+    #[error("plugin {plugin} {why}")]
+    Untrusted {
+        /// File or built-in name.
+        plugin: String,
+        /// What does not fit, and what to do.
+        why: String,
+    },
+    /// A policy is no longer asked because it failed repeatedly, and nothing may stand in for it.
+    #[error(
+        "member `{member}` of the {kind} chain of {scope} is in quarantine since {since}: {why}; no earlier version of it          has worked, and nothing else may decide in its place. Correct the plugin, its settings or its budget, or let          it out with `longshore policy release {member}`"
+    )]
+    Quarantined {
+        /// Which member.
+        member: String,
+        /// Of which chain.
+        kind: longshore_model::PolicyKind,
+        /// Whose chain.
+        scope: String,
+        /// Since when.
+        since: longshore_model::Timestamp,
+        /// How it failed.
+        why: String,
+    },
     /// The catalog could not be read or written, or a job rule was broken.
     #[error(transparent)]
     Catalog(#[from] longshore_catalog::CatalogError),

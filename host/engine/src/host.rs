@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use longshore_catalog::{ApiKeyRow, AuditEntry, Catalog, NewApiKey, NewCluster, SqliteCatalog, hash_api_key};
 use longshore_model::{Clock, Timestamp};
-use longshore_policy::PolicyHandle;
 use longshore_sandbox::Sandbox;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -19,7 +18,7 @@ use crate::blocking::blocking;
 use crate::boards::Boards;
 use crate::config::HostConfig;
 use crate::data_lock::DataLock;
-use crate::policies::build_policies;
+use crate::policies::{PolicyRuntime, PolicyStatus};
 use crate::random::draw;
 use crate::vaults::RegionVaults;
 use crate::views::{Principal, ReloadReport, Role};
@@ -38,10 +37,9 @@ pub(crate) struct Inner {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) clusters: Arc<dyn ClusterAccess>,
     pub(crate) vaults: RegionVaults,
-    pub(crate) policies: PolicyHandle,
+    pub(crate) policies: PolicyRuntime,
     /// The configuration that the next run uses.
     pub(crate) config: RwLock<Arc<HostConfig>>,
-    pub(crate) sandbox: Sandbox,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) limits: Limits,
@@ -110,7 +108,9 @@ impl Host {
         let vaults = RegionVaults::open(&config.project.id, &config.regions, &keys, options.random.as_ref()).await?;
         let cache = config.plugin_cache.then(|| config.data_directory.join("compiled-plugins"));
         let sandbox = new_sandbox(&config, cache)?;
-        let policies = build_policies(&sandbox, &config, &limits)?;
+        let (set_up, kept, clock) = (config.clone(), Arc::clone(&catalog), Arc::clone(&options.clock));
+        let policies =
+            blocking("loading the policies", move || PolicyRuntime::start(&set_up, kept, sandbox, clock)).await?;
         let clusters = options
             .clusters
             .unwrap_or_else(|| Arc::new(LocalClusters { new_clusters: config.data_directory.join("clusters") }));
@@ -121,9 +121,8 @@ impl Host {
             catalog,
             clusters,
             vaults,
-            policies: PolicyHandle::new(policies),
+            policies,
             config: RwLock::new(Arc::new(config)),
-            sandbox,
             clock: options.clock,
             random: options.random,
             limits,
@@ -189,6 +188,14 @@ impl Host {
         } else {
             Err(forbidden(who, "reload the configuration"))
         };
+        if outcome.is_err() && who.role.may_administer() {
+            let host = Arc::clone(&self.inner);
+            let counted = blocking("counting", move || {
+                host.policies.count_failed_reload();
+                Ok(())
+            });
+            counted.await?;
+        }
         self.audit(who, "host.reload", "configuration", &outcome).await;
         outcome
     }
@@ -210,27 +217,46 @@ impl Host {
         let (config, keys, policies) = blocking("reading the configuration", move || {
             let config = HostConfig::read(&path)?;
             let keys = config.keys.read()?;
-            let policies = build_policies(&host.sandbox, &config, &host.limits)?;
+            let policies = host.policies.prepare(&config)?;
             Ok((config, keys, policies))
         })
         .await?;
         let needs_restart = needs_restart(&self.inner.config(), &config);
         self.inner.vaults.add(&config.project.id, &config.regions, &keys, self.inner.random.as_ref()).await?;
-        let lines = crate::policies::describe(&policies);
+        let lines = policies.describe();
         // Order: guardrails and regions before policies. A run that starts in between sees new guardrails with old
         // policies, which is safe; the reverse could let a new policy act under old guardrails.
         self.inner.context.throttle.set(config.limits.throttle());
-        *self.inner.config.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(config);
-        self.inner.policies.replace(policies);
+        let config = Arc::new(config);
+        let before = std::mem::replace(
+            &mut *self.inner.config.write().unwrap_or_else(std::sync::PoisonError::into_inner),
+            Arc::clone(&config),
+        );
+        let host = Arc::clone(&self.inner);
+        let swapped =
+            blocking("swapping the policies", move || host.policies.commit(&config, policies, "reload")).await;
+        if let Err(error) = swapped {
+            *self.inner.config.write().unwrap_or_else(std::sync::PoisonError::into_inner) = before;
+            return Err(error);
+        }
         self.register_configured().await?;
         self.follow_erasures_quietly().await;
         Ok(ReloadReport { policies: lines, needs_restart })
     }
 
+    /// What decides in this host: members, candidates, quarantine, and how often something happened to them.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub async fn policies(&self, _who: &Principal) -> Result<PolicyStatus, EngineError> {
+        let host = Arc::clone(&self.inner);
+        blocking("reading what is known about policies", move || host.policies.status()).await
+    }
+
     /// The chains that the next run uses, one line per member.
     #[must_use]
     pub fn describe_policies(&self) -> Vec<String> {
-        crate::policies::describe(&self.inner.policies.current())
+        self.inner.policies.current().describe()
     }
 
     async fn register_configured(&self) -> Result<(), EngineError> {

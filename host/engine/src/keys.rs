@@ -44,6 +44,15 @@ impl KeyFiles {
 }
 
 fn read_key<K: FromStr<Err = VaultError>>(path: &Path) -> Result<K, EngineError> {
+    let text = read_private(path)?;
+    text.parse().map_err(|error: VaultError| EngineError::BadRequest { what: format!("{}: {error}", path.display()) })
+}
+
+/// The text of a file that holds a private key.
+///
+/// # Errors
+/// [`EngineError::File`] for a file that cannot be read or that others can read.
+pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<String>, EngineError> {
     use std::io::Read;
     let fail = |error: std::io::Error| EngineError::file(path, error);
     // The open file is what is checked and read, whatever its name points to by then.
@@ -55,7 +64,7 @@ fn read_key<K: FromStr<Err = VaultError>>(path: &Path) -> Result<K, EngineError>
     }
     let mut text = Zeroizing::new(String::new());
     file.read_to_string(&mut text).map_err(fail)?;
-    text.parse().map_err(|error: VaultError| EngineError::BadRequest { what: format!("{}: {error}", path.display()) })
+    Ok(text)
 }
 
 #[cfg(unix)]

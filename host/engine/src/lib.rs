@@ -39,6 +39,7 @@ mod context;
 mod copy;
 mod copy_locked;
 mod data_lock;
+mod decisions;
 mod erase;
 mod error;
 mod export;
@@ -54,6 +55,7 @@ mod manifests;
 mod opened;
 mod pins;
 mod plan;
+mod plan_view;
 mod policies;
 mod progress;
 mod prune;
@@ -76,11 +78,12 @@ mod worker;
 pub use backup::{BackupOutcome, RequestedCopy, run_backup};
 pub use clusters::{ClusterAccess, LocalClusters};
 pub use config::{
-    ClusterConfig, CollectionKey, HostConfig, MemberConfig, PolicyConfig, ProjectConfig, RegionConfig,
-    RegionEncryption, STANDARD_PLUGIN, ServerConfig, check_cluster_name,
+    ClusterConfig, CollectionKey, HostConfig, MemberConfig, PluginRef, PluginsConfig, PolicyConfig, ProjectConfig,
+    RegionConfig, RegionEncryption, STANDARD_PLUGIN, ServerConfig, ShadowConfig, check_cluster_name,
 };
 pub use context::RunContext;
 pub use copy::{CopyOutcome, CopyRequest, copy_backup};
+pub use decisions::{PluginLookup, WhyDecision, WhyView, decision_records, why};
 pub use erase::{EraseOutcome, ErasePlan, EraseRequest, ErasedBackup, plan_erase, run_erase};
 pub use error::EngineError;
 pub use export::{EXPORT_DATA, EXPORT_NOTE, ExportOutcome, export_backup};
@@ -92,9 +95,12 @@ pub use keys::{KeyFiles, write_key_file};
 pub use limits::{BANDWIDTH_MIN_BYTES_PER_SECOND, Limits};
 pub use opened::{OpenedBackup, OpenedCollection, OpenedPart};
 pub use plan::{BackupPlan, BackupRequest, ClusterTarget, PlannedCollection, PlannedStream, RunPolicy, plan_backup};
+pub use plan_view::{PlanReason, PlanRegion, PlanRow, PlanTotals, PlanView};
 pub use policies::{
-    STANDARD_PLUGIN_BYTES, build_chains, build_policies, describe as describe_policies, load_plugin, load_policies,
-    standard_policies,
+    InstallReport, Installed, MemberStatus, PluginRow, PluginSignature, PolicyDesk, PolicyStatus, PromoteReport,
+    PromoteRules, Promotion, PublicKey, Quarantined, Rollback, STANDARD_PLUGIN_BYTES, Scope, Seat, SetRow,
+    ShadowRecord, ShadowStatus, SigningKey, TrustedKey, build_chains, check_policies, kept_plugin, load_plugin,
+    policy_of, signature_path, standard_policies,
 };
 pub use progress::{ProgressBoard, StopSignal};
 pub use prune::{delete_backup, plan_prune, run_prune};

@@ -8,7 +8,7 @@ use longshore_vault::{
 };
 use serde_json::{Value, json};
 
-use crate::plan::{BackupRequest, PlannedCollection};
+use crate::plan::{BackupPlan, BackupRequest, PlannedCollection};
 use crate::transfer::TransferredCollection;
 
 /// One collection of a part.
@@ -84,4 +84,13 @@ pub(crate) fn policies_value(policies: &PolicySet) -> Value {
     let kinds = [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement];
     let chains = kinds.map(|kind| (kind.as_str().to_owned(), json!(policies.identities(kind))));
     Value::Object(chains.into_iter().collect())
+}
+
+/// What was asked and decided, and what candidates would have decided, as a root keeps it.
+pub(crate) fn decisions_value(plan: &BackupPlan) -> Value {
+    let mut decisions = json!({ "rows": plan.rows, "records": plan.records });
+    if !plan.shadows.is_empty() {
+        decisions["shadows"] = json!(plan.shadows);
+    }
+    decisions
 }

@@ -17,12 +17,15 @@ use longshore_model::{
     Placed, ProjectId, Region, RegionHealth, RegionId, RegionOffer, RunFacts, RunKind, RunTrigger, Selected,
     StreamFacts, Timestamp,
 };
-use longshore_policy::{Decision, DecisionRecord, ExplainRow, Guardrails, PolicySet, SelectionPlan, Usage, explain};
+use longshore_policy::{
+    Decision, DecisionRecord, ExplainRow, Guardrails, PolicySet, SelectionPlan, ShadowOutcome, Usage, explain,
+};
 use longshore_sandbox::{Sandbox, SandboxConfig};
 use longshore_source::{CollectionEntry, CollectionPoint, Inventory, PointOptions, Source, SourceKind};
 use longshore_vault::Vault;
 
 use crate::blocking::blocking;
+use crate::config::{ClusterConfig, HostConfig};
 use crate::facts::{HostKnowledge, collection_facts, missing_names, totals};
 use crate::history::History;
 use crate::random::draw;
@@ -69,6 +72,20 @@ impl ClusterTarget {
             home_region,
             labels: BTreeMap::new(),
         })
+    }
+}
+
+impl ClusterTarget {
+    /// A cluster as a host's configuration has it.
+    #[must_use]
+    pub fn configured(config: &HostConfig, cluster: &ClusterConfig) -> Self {
+        Self {
+            id: cluster.id.clone(),
+            name: cluster.name.clone(),
+            project_id: config.project.id.clone(),
+            home_region: cluster.region.clone(),
+            labels: cluster.labels_of_collections(),
+        }
     }
 }
 
@@ -228,6 +245,10 @@ pub struct BackupPlan {
     pub rows: Vec<ExplainRow>,
     /// What the calls of the plugins cost.
     pub usage: Vec<Usage>,
+    /// What candidates would have decided. They never act.
+    pub shadows: Vec<ShadowOutcome>,
+    /// The regions that placement policies were offered.
+    pub regions: Vec<RegionOffer>,
     /// The chains that were asked.
     pub policies: Arc<PolicySet>,
     pub(crate) history: Arc<History>,
@@ -279,11 +300,13 @@ pub async fn plan_backup(
     context.stop.check()?;
 
     let offers = region_offers(&request.cluster.home_region, policy, vaults).await;
+    let regions = policy.guardrails.offer(&offers).unwrap_or_default();
     let decided = ask_streams_and_places(policy, &run, &facts, &sampled, offers).await?;
     records.extend(decided.records);
     rows.extend(decided.rows);
     usage.extend(decided.usage);
     let collections = assemble(&inventory, facts, selected, sampled, decided.choices, decided.places)?;
+    let (records, shadows) = ask_shadows(policy, records).await?;
     Ok(BackupPlan {
         request,
         started,
@@ -295,6 +318,8 @@ pub async fn plan_backup(
         records,
         rows,
         usage,
+        shadows,
+        regions,
         policies: Arc::clone(&policy.set),
         history,
     })
@@ -435,6 +460,22 @@ async fn ask_streams_and_places(
         records.extend(placement.records);
         usage.extend(placement.usage);
         Ok(Decided { choices: compression.decisions, places: placement.decisions, records, rows, usage })
+    })
+    .await
+}
+
+/// Asks the candidates beside the members that decided, last of all: nothing waits for them.
+async fn ask_shadows(
+    policy: &RunPolicy,
+    records: Vec<DecisionRecord>,
+) -> Result<(Vec<DecisionRecord>, Vec<ShadowOutcome>), EngineError> {
+    if !policy.set.has_shadows() {
+        return Ok((records, Vec::new()));
+    }
+    let set = Arc::clone(&policy.set);
+    blocking("asking candidates", move || {
+        let shadows = set.ask_shadows(&records);
+        Ok((records, shadows))
     })
     .await
 }

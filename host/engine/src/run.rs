@@ -13,7 +13,8 @@ use crate::copy::{CopyRequest, copy_backup};
 use crate::host::Inner;
 use crate::jobs::{BackupDetail, JobRequest};
 use crate::opened::OpenedBackup;
-use crate::plan::{BackupRequest, ClusterTarget, RunPolicy, plan_backup};
+use crate::plan::{BackupPlan, BackupRequest, ClusterTarget, RunPolicy, plan_backup};
+use crate::policies::RunChains;
 use crate::random::draw;
 use crate::restore::{RestoreScope, plan_restore, run_restore};
 use crate::views::{CreateBackup, RestoreCluster, RestoreCollections};
@@ -54,13 +55,23 @@ fn to_value(value: &impl serde::Serialize) -> Result<Value, EngineError> {
     serde_json::to_value(value).map_err(|error| EngineError::Internal { what: format!("writing a result: {error}") })
 }
 
-/// What the next run of a host decides with.
-pub(crate) fn run_policy(inner: &Inner, config: &HostConfig) -> RunPolicy {
+/// What a run of a host decides with.
+fn run_policy(chains: &RunChains, config: &HostConfig) -> RunPolicy {
     RunPolicy {
-        set: inner.policies.current(),
+        set: Arc::clone(&chains.set),
         guardrails: config.guardrails.clone(),
         regions: config.regions.iter().map(crate::config::RegionConfig::region).collect(),
     }
+}
+
+/// The chains of a run that starts now.
+async fn chains(
+    inner: &Arc<Inner>,
+    config: &Arc<HostConfig>,
+    cluster: &longshore_model::ClusterId,
+) -> Result<RunChains, EngineError> {
+    let (host, config, cluster) = (Arc::clone(inner), Arc::clone(config), cluster.clone());
+    blocking("looking for changed policies", move || host.policies.for_run(&config, &cluster)).await
 }
 
 async fn cluster_row(inner: &Arc<Inner>, id: &longshore_model::ClusterId) -> Result<ClusterRow, EngineError> {
@@ -108,22 +119,36 @@ async fn backup(
         time,
         seed,
     };
-    let plan = plan_backup(request, source.as_ref(), &run_policy(inner, &config), &inner.vaults, context).await?;
+    let chains = chains(inner, &config, &row.cluster.id).await?;
+    let planned = plan_backup(request, source.as_ref(), &run_policy(&chains, &config), &inner.vaults, context).await;
+    let plan = note_run(inner, &config, chains, planned).await?;
     let outcome = run_backup(plan, source.as_ref(), &inner.vaults, context).await?;
     finished(inner, &record, &outcome)
 }
 
+/// Writes down how the policies did, whether they made a plan or not.
+async fn note_run(
+    inner: &Arc<Inner>,
+    config: &Arc<HostConfig>,
+    chains: RunChains,
+    planned: Result<BackupPlan, EngineError>,
+) -> Result<BackupPlan, EngineError> {
+    let (host, config) = (Arc::clone(inner), Arc::clone(config));
+    blocking("noting how the policies did", move || {
+        host.policies.note_run(&config, &chains, &planned);
+        planned
+    })
+    .await
+}
+
 fn cluster_target(row: &ClusterRow, config: &HostConfig) -> ClusterTarget {
     let configured = config.clusters.iter().find(|cluster| cluster.id == row.cluster.id);
-    let labels = configured.into_iter().flat_map(|cluster| &cluster.labels);
     ClusterTarget {
         id: row.cluster.id.clone(),
         name: row.cluster.name.clone(),
         project_id: row.cluster.project.clone(),
         home_region: row.cluster.region.clone(),
-        labels: labels
-            .map(|(key, labels)| (key.0.clone(), labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect()))
-            .collect(),
+        labels: configured.map(crate::config::ClusterConfig::labels_of_collections).unwrap_or_default(),
     }
 }
 

@@ -105,6 +105,33 @@ impl RegionVaults {
         Ok((vaults, missing))
     }
 
+    /// Opens the vaults of regions that are there, with empty ones in memory in place of those that are not: enough to plan
+    /// with, and nothing is made.
+    ///
+    /// # Errors
+    /// As [`RegionVaults::open_existing`].
+    pub async fn open_to_plan(
+        project: &ProjectId,
+        regions: &[RegionConfig],
+        keys: &Keys,
+        random: &dyn Random,
+    ) -> Result<Self, EngineError> {
+        let (vaults, missing) = Self::open_existing(project, regions, keys).await?;
+        for region in &missing {
+            let key = vaults.all().first().and_then(|vault| vault.id_key().ok().cloned());
+            vaults.insert(stand_in(project, region, key, random).await?)?;
+        }
+        Ok(vaults)
+    }
+
+    /// An empty vault in memory, to plan with where there is none.
+    ///
+    /// # Errors
+    /// [`EngineError::NoRandomness`], [`EngineError::Vault`].
+    pub async fn in_memory(project: &ProjectId, random: &dyn Random) -> Result<Vault, EngineError> {
+        stand_in(project, &local_region(), None, random).await
+    }
+
     /// Opens one local vault on its own, whatever its project and region are.
     ///
     /// # Errors
@@ -299,6 +326,16 @@ async fn make(
 ) -> Result<Vault, EngineError> {
     let options = options(project, region, shared, random)?;
     Vault::init_local(folder, options).await.map_err(EngineError::vault(region))
+}
+
+async fn stand_in(
+    project: &ProjectId,
+    region: &RegionId,
+    key: Option<IdKey>,
+    random: &dyn Random,
+) -> Result<Vault, EngineError> {
+    let options = options(project, region, key.map(|key| (key, Encryption::None)), random)?;
+    Vault::init(Arc::new(InMemory::new()), options).await.map_err(EngineError::vault(region))
 }
 
 fn options(

@@ -57,6 +57,7 @@ impl Asked {
             // The operator asked for the reload and has to read what is wrong with the new configuration.
             EngineError::Config { .. }
             | EngineError::Plugin { .. }
+            | EngineError::Untrusted { .. }
             | EngineError::Policy(_)
             | EngineError::File { .. }
                 if self == Self::Reload =>

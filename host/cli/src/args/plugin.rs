@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::PluginStoreCommand;
+
 /// `longshore plugin`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
@@ -33,6 +35,8 @@ pub(crate) enum PluginCommand {
         /// A .wasm file, or `standard`.
         file: String,
     },
+    #[command(flatten)]
+    Store(PluginStoreCommand),
 }
 
 const NEW_HELP: &str = "Examples:

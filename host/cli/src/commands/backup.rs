@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use longshore_engine::{
-    BackupRequest, ClusterTarget, Limits, PolicyConfig, PreparedVault, RegionVaults, RunContext, RunPolicy, StopSignal,
-    build_chains, plan_backup, run_backup,
+    BackupRequest, ClusterTarget, Limits, PlanView, PolicyConfig, PreparedVault, RegionVaults, RunContext, RunPolicy,
+    StopSignal, build_chains, plan_backup, run_backup,
 };
 use longshore_model::CreationMethod;
 use longshore_sandbox::{Sandbox, SandboxConfig};
@@ -47,12 +47,9 @@ pub(crate) async fn run(
     }
     let plan = plan_backup(request, &source, &policy, &vaults, &context).await?;
     if arguments.dry_run {
-        let value = json!({
-            "dryRun": true, "decisions": plan.rows,
-            "collections": plan.collections.iter().map(|one| one.facts.name.to_string()).collect::<Vec<_>>(),
-            "excluded": plan.excluded.iter().map(|one| one.collection.to_string()).collect::<Vec<_>>(),
-        });
-        output.result(&value, || tables::plan(&plan));
+        let view = PlanView::of(&plan);
+        let value = json!({ "dryRun": true, "plan": view });
+        output.result(&value, || tables::plan(&view));
         return Ok(Exit::Done);
     }
     let vaults = RegionVaults::of([prepared.make().await?])?;
@@ -82,7 +79,11 @@ fn refuse_overlap(directory: &Path, vault: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn policy(file: Option<&Path>, code_cache: Option<PathBuf>, vault: &Vault) -> anyhow::Result<RunPolicy> {
+pub(crate) async fn policy(
+    file: Option<&Path>,
+    code_cache: Option<PathBuf>,
+    vault: &Vault,
+) -> anyhow::Result<RunPolicy> {
     let (file, vault) = (file.map(Path::to_owned), vault.clone());
     let built = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
         let sandbox = Sandbox::new(SandboxConfig { code_cache, ..SandboxConfig::default() })?;

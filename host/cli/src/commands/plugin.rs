@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use crate::Exit;
 use crate::args::PluginCommand;
+use crate::commands::plugin_store;
 use crate::output::Output;
 
 pub(crate) async fn run(arguments: PluginCommand, code_cache: Option<PathBuf>, output: Output) -> anyhow::Result<Exit> {
@@ -32,6 +33,7 @@ pub(crate) async fn run(arguments: PluginCommand, code_cache: Option<PathBuf>, o
         PluginCommand::Test(arguments) => test::run(&arguments, code_cache, output),
         PluginCommand::Bench(arguments) => bench::run(&arguments, code_cache, output),
         PluginCommand::Fuzz(arguments) => fuzz::run(&arguments, code_cache, output),
+        PluginCommand::Store(command) => plugin_store::run(command, code_cache, output),
         PluginCommand::Inspect { file } => inspect::run(&file, code_cache, output),
     })
     .await?

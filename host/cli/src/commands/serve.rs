@@ -43,8 +43,7 @@ pub(crate) async fn run(arguments: Serve, output: Output) -> anyhow::Result<Exit
 }
 
 fn check(config: &HostConfig, output: Output) -> anyhow::Result<Exit> {
-    let policies = longshore_engine::load_policies(config)?;
-    let lines = longshore_engine::describe_policies(&policies);
+    let lines = longshore_engine::check_policies(config)?;
     let value = serde_json::json!({ "policies": lines });
     output.result(&value, || format!("The configuration is good.\n{}", lines.join("\n")));
     Ok(Exit::Done)

@@ -1,38 +1,112 @@
-//! Builds the chains of policies from a configuration: reads plugin files, loads them into the sandbox, checks settings.
+//! Policies of a host: from a configuration to chains that can be asked, and what is remembered about them.
 //!
 //! Contract: a chain that a configuration leaves out is the standard policy alone; a chain that it names is exactly what it
-//! says. Failure: [`EngineError::Plugin`] and [`EngineError::Policy`], each naming the plugin; nothing is half-built.
+//! says. A cluster's chain of a kind stands in place of the project's. Every plugin is known by the digest of its file;
+//! a file is read when the configuration is, and what decides later is what was read then.
+//!
+//! ```text
+//! HostConfig --read files--> Configured --promotions, rollback, quarantine--> Effective --load--> Live
+//! ```
+//!
+//! Failure: [`EngineError::Plugin`], [`EngineError::Policy`], [`EngineError::Untrusted`], [`EngineError::Config`], each
+//! naming the plugin; nothing is half-built.
 
-use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::Path;
+mod configured;
+mod desk;
+mod effective;
+mod live;
+mod runtime;
+mod shadows;
+mod signature;
+mod spec;
+mod state;
+mod store;
+#[cfg(test)]
+mod tests;
+mod transitions;
+
 use std::sync::Arc;
 
 use longshore_model::PolicyKind;
-use longshore_policy::{Grants, Member, OnFailure, PolicySet};
+use longshore_policy::PolicySet;
 use longshore_sandbox::{Budget, Plugin, Sandbox};
 
-use crate::config::{HostConfig, MemberConfig, PolicyConfig, STANDARD_PLUGIN};
+pub(crate) use self::configured::Configured;
+pub use self::desk::{
+    InstallReport, MemberStatus, PluginRow, PolicyDesk, PolicyStatus, PromoteReport, PromoteRules, SetRow, ShadowStatus,
+};
+pub(crate) use self::effective::{Effective, effective};
+pub(crate) use self::live::{Live, LiveHandle};
+pub(crate) use self::runtime::{PolicyRuntime, RunChains};
+pub use self::shadows::ShadowRecord;
+pub(crate) use self::signature::Trust;
+pub use self::signature::{PluginSignature, PublicKey, SigningKey, TrustedKey, signature_path};
+pub use self::spec::{Scope, Seat};
+pub(crate) use self::state::PolicyState;
+pub use self::state::{Installed, Promotion, Quarantined, Rollback};
+pub(crate) use self::store::PluginStore;
+pub(crate) use self::transitions::{Activation, Verdict};
+use crate::config::{HostConfig, PolicyConfig};
+use crate::plan::RunPolicy;
 use crate::{EngineError, Limits};
 
 /// The default policy, a component like every other; embedded so that no file is needed.
-pub const STANDARD_PLUGIN_BYTES: &[u8] = include_bytes!("../../../plugins/standard/standard.wasm");
+pub const STANDARD_PLUGIN_BYTES: &[u8] = include_bytes!("../../../../plugins/standard/standard.wasm");
 
-/// Builds all chains of a configuration.
+/// Builds all chains of a configuration in a sandbox of their own, to check them before a host starts: one line per
+/// member. Nothing is written, so nothing is kept of what is compiled.
 ///
 /// # Errors
-/// When a plugin cannot be read or loaded, or its settings do not fit its schema.
-pub fn build_policies(sandbox: &Sandbox, config: &HostConfig, limits: &Limits) -> Result<PolicySet, EngineError> {
-    build_chains(sandbox, &config.policy, limits)
+/// When a plugin cannot be read or loaded, its settings do not fit its schema, or the sandbox cannot be started.
+pub fn check_policies(config: &HostConfig) -> Result<Vec<String>, EngineError> {
+    let sandbox = crate::host::new_sandbox(config, None)?;
+    let store = PluginStore::in_folder(config.plugin_folder());
+    let state = desk::read_state_if_there(config)?;
+    let configured = Configured::read(config, &sandbox, &store, &config.limits)?;
+    let configured = configured.spec(&state)?;
+    let effective = effective(&configured, &state);
+    let trust = Trust::of(&config.plugins);
+    Ok(Live::build(&effective, state.generation, &sandbox, &store, &trust, &config.limits)?.describe())
 }
 
-/// Builds all chains of a configuration in a sandbox of their own, to check them before a host starts. Nothing is
-/// written, so nothing is kept of what is compiled.
+/// The chains that the next run of a host would use for a cluster, without the host: what is remembered counts, nothing is
+/// written.
 ///
 /// # Errors
-/// As [`build_policies`], and when the sandbox cannot be started.
-pub fn load_policies(config: &HostConfig) -> Result<PolicySet, EngineError> {
-    build_policies(&crate::host::new_sandbox(config, None)?, config, &config.limits)
+/// As [`check_policies`], and [`EngineError::Quarantined`].
+pub fn policy_of(
+    config: &HostConfig,
+    cluster: &longshore_model::ClusterId,
+    code_cache: Option<std::path::PathBuf>,
+) -> Result<RunPolicy, EngineError> {
+    let sandbox = crate::host::new_sandbox(config, code_cache)?;
+    let store = PluginStore::in_folder(config.plugin_folder());
+    let state = desk::read_state_if_there(config)?;
+    let configured = Configured::read(config, &sandbox, &store, &config.limits)?.spec(&state)?;
+    let trust = Trust::of(&config.plugins);
+    let now = effective(&configured, &state);
+    let live = Live::build(&now, state.generation, &sandbox, &store, &trust, &config.limits)?;
+    Ok(RunPolicy {
+        set: live.set(&live.scope_of(cluster))?,
+        guardrails: config.guardrails.clone(),
+        regions: config.regions.iter().map(crate::config::RegionConfig::region).collect(),
+    })
+}
+
+/// A plugin by its digest: the standard policy, or one that a host keeps.
+///
+/// # Errors
+/// [`EngineError::File`], [`EngineError::Plugin`].
+pub fn kept_plugin(
+    sandbox: &Sandbox,
+    config: Option<&HostConfig>,
+    digest: &longshore_model::Digest,
+    budget: &Budget,
+) -> Result<Option<Plugin>, EngineError> {
+    let store = config.map_or_else(PluginStore::in_memory, |config| PluginStore::in_folder(config.plugin_folder()));
+    let limits = config.map_or_else(Limits::default, |config| config.limits);
+    let Some(file) = store.get(digest, &limits)? else { return Ok(None) };
+    load_bytes(sandbox, &digest.to_string(), &file.bytes, budget).map(Some)
 }
 
 /// The standard policy alone, for every kind, with its default settings.
@@ -43,88 +117,31 @@ pub fn standard_policies(sandbox: &Sandbox) -> Result<PolicySet, EngineError> {
     build_chains(sandbox, &PolicyConfig::default(), &Limits::default())
 }
 
-/// Builds chains; each plugin file is loaded once however often it is named.
+/// Builds the chains of a file of their own, for a run without a host: no plugin is installed there, nothing is
+/// remembered, and signatures are looked at only where they are.
 ///
 /// # Errors
-/// As [`build_policies`].
+/// As [`check_policies`].
 pub fn build_chains(sandbox: &Sandbox, config: &PolicyConfig, limits: &Limits) -> Result<PolicySet, EngineError> {
-    let mut loader = Loader { sandbox, limits, loaded: BTreeMap::new() };
-    let mut builder = PolicySet::builder();
-    let chains = [
-        (PolicyKind::Selection, &config.selection),
-        (PolicyKind::Compression, &config.compression),
-        (PolicyKind::Placement, &config.placement),
-    ];
-    for (kind, members) in chains {
-        if members.is_empty() {
-            builder = builder.member(kind, loader.member(&standard_member())?)?;
-        }
-        for member in members {
-            builder = builder.member(kind, loader.member(member)?)?;
-        }
-    }
-    let set = builder.build()?;
-    // Read now to say what is wrong with a directory before a run needs it; each run reads for itself.
-    crate::grants::read_for_run(&set)?;
-    Ok(set)
+    let store = PluginStore::in_memory();
+    let state = PolicyState::default();
+    let configured = Configured::of_project(config, sandbox, &store, limits)?.spec(&state)?;
+    let live = Live::build(&effective(&configured, &state), 0, sandbox, &store, &Trust::default(), limits)?;
+    let set = live.set(&Scope::Project)?;
+    Ok(Arc::unwrap_or_clone(set))
 }
 
-fn standard_member() -> MemberConfig {
-    MemberConfig {
-        plugin: STANDARD_PLUGIN.to_owned(),
-        name: None,
-        settings: serde_json::Map::new(),
-        on_failure: OnFailure::Fail,
-        required: true,
-        budget: None,
-        grants: Grants::default(),
-    }
-}
-
-struct Loader<'a> {
-    sandbox: &'a Sandbox,
-    limits: &'a Limits,
-    loaded: BTreeMap<String, Plugin>,
-}
-
-impl Loader<'_> {
-    fn member(&mut self, config: &MemberConfig) -> Result<Member, EngineError> {
-        let budget = config.budget.unwrap_or_default();
-        let plugin = self.load(&config.plugin, &budget)?;
-        let name = config.name.clone().unwrap_or_else(|| plugin.about().name.clone());
-        Ok(Member {
-            name,
-            plugin: Arc::new(plugin),
-            settings: serde_json::Value::Object(config.settings.clone()),
-            on_failure: config.on_failure,
-            required: config.required,
-            budget,
-            grants: config.grants.clone(),
-        })
-    }
-
-    fn load(&mut self, name: &str, budget: &Budget) -> Result<Plugin, EngineError> {
-        if let Some(plugin) = self.loaded.get(name) {
-            return Ok(plugin.clone());
-        }
-        let plugin = load_plugin(self.sandbox, name, budget, self.limits)?;
-        self.loaded.insert(name.to_owned(), plugin.clone());
-        Ok(plugin)
-    }
-}
-
-/// Loads `standard` or a file.
+/// Loads `standard` or a file, to look at it.
 ///
 /// # Errors
-/// [`EngineError::File`] when it cannot be read, [`EngineError::Plugin`] when it is no good plugin.
+/// [`EngineError::File`] when it cannot be read, [`EngineError::Plugin`] when it is no good plugin,
+/// [`EngineError::Untrusted`] when a signature beside it does not hold.
 pub fn load_plugin(sandbox: &Sandbox, name: &str, budget: &Budget, limits: &Limits) -> Result<Plugin, EngineError> {
-    let read;
-    let bytes = if name == STANDARD_PLUGIN {
-        STANDARD_PLUGIN_BYTES
-    } else {
-        read = read_plugin(Path::new(name), limits)?;
-        &read
-    };
+    let file = configured::read_file(name, limits)?;
+    load_bytes(sandbox, name, &file.bytes, budget)
+}
+
+pub(crate) fn load_bytes(sandbox: &Sandbox, name: &str, bytes: &[u8], budget: &Budget) -> Result<Plugin, EngineError> {
     let plugin = sandbox.load(bytes, budget).map_err(EngineError::plugin(name))?;
     if let Some(trouble) = sandbox.code_cache_trouble() {
         tracing::info!(plugin = name, "{trouble}");
@@ -132,31 +149,5 @@ pub fn load_plugin(sandbox: &Sandbox, name: &str, budget: &Budget, limits: &Limi
     Ok(plugin)
 }
 
-fn read_plugin(path: &Path, limits: &Limits) -> Result<Vec<u8>, EngineError> {
-    let file = std::fs::File::open(path).map_err(|error| {
-        let why = format!("{error}; a plugin is `{STANDARD_PLUGIN}` or the path of a .wasm file");
-        EngineError::file(path, why)
-    })?;
-    let mut bytes = Vec::new();
-    // One byte more than the limit tells a file of exactly the limit from one that is larger.
-    file.take(limits.plugin_file_bytes + 1).read_to_end(&mut bytes).map_err(|error| EngineError::file(path, error))?;
-    if bytes.len() as u64 > limits.plugin_file_bytes {
-        let why = format!("is larger than {} bytes, the most a plugin file may have", limits.plugin_file_bytes);
-        return Err(EngineError::file(path, why));
-    }
-    Ok(bytes)
-}
-
-/// One line per member: `placement: residency 0.1.0 (3f2a…)`.
-#[must_use]
-pub fn describe(policies: &PolicySet) -> Vec<String> {
-    let kinds = [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement];
-    kinds
-        .into_iter()
-        .flat_map(|kind| policies.identities(kind).into_iter().map(move |by| (kind, by)))
-        .map(|(kind, by)| {
-            let digest = by.digest.to_string();
-            format!("{kind}: {} {} ({}…)", by.member, by.version, &digest[..12])
-        })
-        .collect()
-}
+/// The kinds of chains, in the order in which they are asked.
+pub(crate) const KINDS: [PolicyKind; 3] = [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement];

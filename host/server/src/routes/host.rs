@@ -19,6 +19,12 @@ pub(super) async fn reload(State(app): State<App>, caller: Caller) -> Answer {
     Ok(success(report))
 }
 
+/// What decides here, and how it did.
+pub(super) async fn policies(State(app): State<App>, caller: Caller) -> Answer {
+    let status = app.host.policies(&caller.0).await.map_err(|error| Asked::Other.failed(&error))?;
+    Ok(success(status))
+}
+
 /// The process answers.
 pub(super) async fn healthy() -> Response {
     success(json!({ "status": "ok" }))

@@ -34,6 +34,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v2/projects", get(clusters::projects))
         .route("/v2/regions", get(clusters::regions))
         .route("/v2/clouds", get(clusters::clouds))
+        .route("/v2/policies", get(host::policies))
         .route("/v2/reload", post(host::reload))
         .route("/healthz", get(host::healthy))
         .route("/readyz", get(host::ready))

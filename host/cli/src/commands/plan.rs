@@ -1,0 +1,89 @@
+//! `longshore plan`: what a backup would do, from a directory alone or from a host's configuration.
+
+use std::path::PathBuf;
+
+use longshore_engine::{
+    BackupRequest, ClusterTarget, HostConfig, Limits, PlanView, PreparedVault, RegionVaults, RunContext, RunPolicy,
+    StopSignal, plan_backup, policy_of,
+};
+use longshore_model::CreationMethod;
+use longshore_source::MilvusLiteSource;
+
+use super::backup;
+use crate::Exit;
+use crate::args::Plan;
+use crate::output::Output;
+use crate::tables;
+
+/// Everything a plan is made from.
+struct Inputs {
+    source: MilvusLiteSource,
+    cluster: ClusterTarget,
+    policy: RunPolicy,
+    vaults: RegionVaults,
+}
+
+pub(crate) async fn run(
+    arguments: Plan,
+    cache: Option<PathBuf>,
+    output: Output,
+    stop: &StopSignal,
+) -> anyhow::Result<Exit> {
+    let mut context =
+        RunContext::new(Limits { held_descriptors: crate::descriptors::for_points(), ..Limits::default() });
+    context.stop = stop.clone();
+    let inputs = match &arguments.config {
+        Some(config) => configured(&arguments, &HostConfig::read(config)?, cache, &context).await?,
+        None => alone(&arguments, cache, &context).await?,
+    };
+    let Inputs { source, cluster, policy, vaults } = inputs;
+    let mut request = BackupRequest::manual(cluster, arguments.collections, &context)?;
+    if arguments.automatic {
+        request.creation_method = CreationMethod::Auto;
+    }
+    let plan = plan_backup(request, &source, &policy, &vaults, &context).await?;
+    let view = PlanView::of(&plan);
+    output.result(&serde_json::to_value(&view)?, || tables::plan(&view));
+    Ok(Exit::Done)
+}
+
+/// One directory, one region without prices.
+async fn alone(arguments: &Plan, cache: Option<PathBuf>, context: &RunContext) -> anyhow::Result<Inputs> {
+    let directory = arguments.directory.as_deref().ok_or_else(|| anyhow::anyhow!("give a directory or --config"))?;
+    let source = MilvusLiteSource::open(directory)?;
+    let (project, random) = ("proj-local".parse()?, context.random.as_ref());
+    let vault = match &arguments.to {
+        Some(to) => PreparedVault::prepare(to, &project, &arguments.keys.read()?, random).await?.vault().clone(),
+        None => RegionVaults::in_memory(&project, random).await?,
+    };
+    let policy = backup::policy(arguments.policy.as_deref(), cache, &vault).await?;
+    let mut cluster = ClusterTarget::for_directory(directory, vault.region_id().clone())?;
+    cluster.project_id = vault.project_id().clone();
+    Ok(Inputs { source, cluster, policy, vaults: RegionVaults::of([vault])? })
+}
+
+async fn configured(
+    arguments: &Plan,
+    config: &HostConfig,
+    cache: Option<PathBuf>,
+    context: &RunContext,
+) -> anyhow::Result<Inputs> {
+    let cluster = match (&arguments.cluster, config.clusters.as_slice()) {
+        (None, [one]) => one,
+        (None, several) => {
+            let ids: Vec<&str> = several.iter().map(|cluster| cluster.id.as_str()).collect();
+            anyhow::bail!("say which cluster with --cluster; the configuration has: {}", ids.join(", "));
+        }
+        (Some(id), clusters) => clusters
+            .iter()
+            .find(|cluster| cluster.id == *id)
+            .ok_or_else(|| anyhow::anyhow!("the configuration has no cluster `{id}`"))?,
+    };
+    let keys = config.keys.read()?;
+    let vaults =
+        RegionVaults::open_to_plan(&config.project.id, &config.regions, &keys, context.random.as_ref()).await?;
+    let (asked, id) = (config.clone(), cluster.id.clone());
+    let policy = tokio::task::spawn_blocking(move || policy_of(&asked, &id, cache)).await??;
+    let source = MilvusLiteSource::open(&cluster.milvus_lite)?;
+    Ok(Inputs { source, cluster: ClusterTarget::configured(config, cluster), policy, vaults })
+}

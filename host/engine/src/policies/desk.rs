@@ -1,0 +1,332 @@
+//! Where people change what a host's policies are, beside its configuration: install, roll back, promote, release.
+//!
+//! Contract: every change is one compare-and-swap of the [`PolicyState`] in the catalog and one line in the audit log, with
+//! who, what and how it ended. It works while the host runs; the host uses it from its next run on. Nothing here touches
+//! the configuration file.
+
+mod promote;
+mod report;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use longshore_catalog::{AuditEntry, Catalog, SqliteCatalog};
+use longshore_model::{Clock, PolicyKind};
+use longshore_sandbox::{Budget, Sandbox};
+use serde_json::Value;
+
+pub use self::report::{
+    InstallReport, MemberStatus, PluginRow, PolicyStatus, PromoteReport, PromoteRules, SetRow, ShadowStatus,
+};
+use super::configured::Configured;
+use super::shadows::{SHADOWS_SETTING, ShadowRecords};
+use super::spec::{Scope, Seat};
+use super::state::{Installed, PolicyState, Quarantined, STATE_SETTING};
+use super::store::{PluginFile, PluginStore};
+use super::{Effective, Trust, effective, load_bytes, transitions};
+use crate::EngineError;
+use crate::config::{HostConfig, STANDARD_PLUGIN, is_plugin_name};
+
+/// How often a change is tried again when somebody else was faster.
+const TRIES: u32 = 32;
+
+/// Reads what is remembered.
+pub(crate) fn read_state(catalog: &dyn Catalog) -> Result<PolicyState, EngineError> {
+    PolicyState::from_value(catalog.get_setting(STATE_SETTING)?.as_ref())
+}
+
+/// The same from a catalog that may not be there yet; nothing is made.
+pub(crate) fn read_state_if_there(config: &HostConfig) -> Result<PolicyState, EngineError> {
+    let path = config.catalog_file();
+    if !path.exists() {
+        return Ok(PolicyState::default());
+    }
+    read_state(&SqliteCatalog::open(&path)?)
+}
+
+/// Changes one value of the catalog, whoever else does so at the same time.
+fn swap<S, T>(
+    catalog: &dyn Catalog,
+    setting: &str,
+    read: impl Fn(Option<&Value>) -> Result<S, EngineError>,
+    write: impl Fn(&S) -> Result<Value, EngineError>,
+    mut change: impl FnMut(&mut S) -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    for _ in 0..TRIES {
+        let before = catalog.get_setting(setting)?;
+        let mut state = read(before.as_ref())?;
+        let answer = change(&mut state)?;
+        let after = write(&state)?;
+        if before.as_ref() == Some(&after) || catalog.swap_setting(setting, before.as_ref(), &after)? {
+            return Ok(answer);
+        }
+    }
+    Err(EngineError::Conflict { what: "others keep changing the policies of this host; try again".to_owned() })
+}
+
+/// Changes what is remembered about policies.
+pub(crate) fn change_state<T>(
+    catalog: &dyn Catalog,
+    change: impl FnMut(&mut PolicyState) -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    swap(catalog, STATE_SETTING, PolicyState::from_value, PolicyState::to_value, change)
+}
+
+/// Changes the records of candidates.
+pub(crate) fn change_shadows<T>(
+    catalog: &dyn Catalog,
+    change: impl FnMut(&mut ShadowRecords) -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    let write = |records: &ShadowRecords| {
+        serde_json::to_value(records)
+            .map_err(|error| EngineError::Internal { what: format!("writing the records of candidates: {error}") })
+    };
+    swap(catalog, SHADOWS_SETTING, ShadowRecords::from_value, write, change)
+}
+
+/// The policies of a host, for people to look after.
+pub struct PolicyDesk {
+    catalog: Arc<dyn Catalog>,
+    store: PluginStore,
+    config: HostConfig,
+    clock: Arc<dyn Clock>,
+    actor: String,
+}
+
+impl PolicyDesk {
+    /// Opens the catalog of a configuration, making it where there is none.
+    ///
+    /// # Errors
+    /// [`EngineError::File`], [`EngineError::Catalog`].
+    pub fn open(config: HostConfig, actor: &str, clock: Arc<dyn Clock>) -> Result<Self, EngineError> {
+        let folder = &config.data_directory;
+        std::fs::create_dir_all(folder).map_err(|error| EngineError::file(folder, error))?;
+        let catalog = Arc::new(SqliteCatalog::open(&config.catalog_file())?);
+        let store = PluginStore::in_folder(config.plugin_folder());
+        Ok(Self { catalog, store, config, clock, actor: actor.to_owned() })
+    }
+
+    /// Changes the state and writes who did what with which outcome.
+    fn change<T>(
+        &self,
+        action: &str,
+        subject: &str,
+        change: impl FnMut(&mut PolicyState) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let outcome = change_state(self.catalog.as_ref(), change);
+        self.audit(action, subject, &outcome)?;
+        outcome
+    }
+
+    fn audit<T>(&self, action: &str, subject: &str, outcome: &Result<T, EngineError>) -> Result<(), EngineError> {
+        let entry = AuditEntry {
+            time: self.clock.now(),
+            actor: self.actor.clone(),
+            action: action.to_owned(),
+            subject: subject.to_owned(),
+            outcome: outcome.as_ref().err().map_or_else(|| "ok".to_owned(), |error| crate::worker::sentence(error)),
+        };
+        self.catalog.append_audit(&entry)?;
+        Ok(())
+    }
+
+    /// Takes a plugin file into the store of the host, under a name that a chain can give.
+    ///
+    /// # Errors
+    /// [`EngineError::BadRequest`] for a name, [`EngineError::Untrusted`] for a file whose signature does not count here,
+    /// [`EngineError::Plugin`] for one that is no plugin.
+    pub fn install(&self, file: &Path, name: Option<&str>, sandbox: &Sandbox) -> Result<InstallReport, EngineError> {
+        let outcome = self.install_now(file, name, sandbox);
+        let subject = outcome.as_ref().map_or_else(
+            |_| name.map_or_else(|| file.display().to_string(), str::to_owned),
+            |report| format!("{} {} ({})", report.name, report.installed.version, report.installed.digest),
+        );
+        self.audit("plugin.install", &subject, &outcome)?;
+        outcome
+    }
+
+    fn install_now(&self, path: &Path, name: Option<&str>, sandbox: &Sandbox) -> Result<InstallReport, EngineError> {
+        let limits = &self.config.limits;
+        let file = PluginFile::read(path, limits)?;
+        let shown = path.display().to_string();
+        let signer = Trust::of(&self.config.plugins).signer(&shown, &file.bytes, file.signature.as_deref())?;
+        let plugin = load_bytes(sandbox, &shown, &file.bytes, &load_budget(&self.config))?;
+        let name = name.unwrap_or(&plugin.about().name);
+        check_install_name(name)?;
+        let installed = Installed {
+            plugin: plugin.about().name.clone(),
+            version: plugin.about().version.clone(),
+            digest: plugin.digest(),
+            kinds: plugin.kinds().to_vec(),
+            signer,
+            time: self.clock.now(),
+        };
+        let digest = self.store.remember(file);
+        // The file before its name; and once more after it, because a host that tidies up in between does not know it yet.
+        self.store.keep(&digest)?;
+        let before =
+            change_state(self.catalog.as_ref(), |state| Ok(transitions::install(state, name, installed.clone())))?;
+        self.store.keep(&digest)?;
+        Ok(InstallReport { name: name.to_owned(), installed, before })
+    }
+
+    /// Installed plugins, in order of name.
+    ///
+    /// # Errors
+    /// [`EngineError::Catalog`].
+    pub fn plugins(&self) -> Result<Vec<PluginRow>, EngineError> {
+        let state = read_state(self.catalog.as_ref())?;
+        let members = || state.active_set().into_iter().flat_map(|set| set.spec.members());
+        let rows = state.installed.iter().map(|(name, installed)| {
+            let uses = members().filter(|(_, member)| member.asked.plugin == *name);
+            let used_by = uses.map(|(scope, member)| member.seat(scope)).collect();
+            PluginRow { name: name.clone(), installed: installed.clone(), used_by }
+        });
+        Ok(rows.collect())
+    }
+
+    /// Takes a name away. The file stays as long as a set that is kept needs it.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::Conflict`] while the set in force uses it.
+    pub fn remove(&self, name: &str) -> Result<Installed, EngineError> {
+        self.change("plugin.remove", name, |state| transitions::remove(state, name))
+    }
+
+    /// Sets that were in force, oldest first.
+    ///
+    /// # Errors
+    /// [`EngineError::Catalog`].
+    pub fn history(&self) -> Result<Vec<SetRow>, EngineError> {
+        let state = read_state(self.catalog.as_ref())?;
+        let rows = state.sets.iter().map(|set| SetRow {
+            number: set.number,
+            time: set.time,
+            cause: set.cause.clone(),
+            active: state.active == Some(set.number),
+            rejected: set.rejected,
+            good_runs: set.good_runs,
+            failed_runs: set.failed_runs,
+            members: set
+                .spec
+                .members()
+                .map(|(scope, member)| {
+                    let digest = effective::short(&member.asked.digest);
+                    format!("{} {} ({digest}…)", member.seat(scope), member.asked.version)
+                })
+                .collect(),
+        });
+        Ok(rows.collect())
+    }
+
+    /// Puts an earlier set in force, from the next run on; answers the number of the one before and of the one after.
+    ///
+    /// # Errors
+    /// [`EngineError::Conflict`], [`EngineError::NotFound`].
+    pub fn roll_back(&self, to: Option<u64>) -> Result<(u64, u64), EngineError> {
+        let now = self.clock.now();
+        let subject = to.map_or_else(|| "previous set".to_owned(), |number| format!("set {number}"));
+        self.change("policy.rollback", &subject, |state| transitions::roll_back(state, to, now))
+    }
+
+    /// Puts what the configuration says in force again.
+    ///
+    /// # Errors
+    /// [`EngineError::Conflict`].
+    pub fn follow(&self) -> Result<(), EngineError> {
+        self.change("policy.follow", "configuration", transitions::follow)
+    }
+
+    /// Lets a member out of quarantine, in every chain it stands in or only those of a kind or scope.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`].
+    pub fn release(
+        &self,
+        member: &str,
+        kind: Option<PolicyKind>,
+        scope: Option<&Scope>,
+    ) -> Result<Vec<Quarantined>, EngineError> {
+        let matches = |seat: &Seat| {
+            seat.member == member
+                && kind.is_none_or(|kind| seat.kind == kind)
+                && scope.is_none_or(|scope| seat.scope == *scope)
+        };
+        self.change("policy.release", member, |state| transitions::release(state, matches, member))
+    }
+
+    /// Everything about the policies, as the next run would use them. Reads the plugin files of the configuration.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the configuration.
+    pub fn status(&self, sandbox: &Sandbox) -> Result<PolicyStatus, EngineError> {
+        let state = read_state(self.catalog.as_ref())?;
+        let shadows = self.shadows()?;
+        let configured = self.configured(sandbox)?.spec(&state)?;
+        Ok(status_of(&super::effective(&configured, &state), &state, &shadows))
+    }
+
+    fn configured(&self, sandbox: &Sandbox) -> Result<Configured, EngineError> {
+        Configured::read(&self.config, sandbox, &self.store, &self.config.limits)
+    }
+
+    fn shadows(&self) -> Result<ShadowRecords, EngineError> {
+        ShadowRecords::from_value(self.catalog.get_setting(SHADOWS_SETTING)?.as_ref())
+    }
+}
+
+/// Everything about policies, as the next run would use them.
+pub(crate) fn status_of(now: &Effective, state: &PolicyState, shadows: &ShadowRecords) -> PolicyStatus {
+    let members = now.asked.members().map(|(scope, member)| {
+        let seat = member.seat(scope);
+        let health = state.health.get(&member.fingerprint(scope));
+        let notes = now.notes.iter().filter(|note| note.seat == seat).map(|note| note.what.clone());
+        MemberStatus {
+            version: member.asked.version.clone(),
+            digest: member.asked.digest,
+            notes: notes.collect(),
+            good_runs: health.map_or(0, |health| health.good_runs),
+            failed_runs: health.map_or(0, |health| health.failed_runs),
+            shadow: member.shadow.as_ref().map(|shadow| ShadowStatus {
+                version: shadow.version.clone(),
+                digest: shadow.digest,
+                record: shadows.of(scope, member).cloned(),
+            }),
+            seat,
+        }
+    });
+    PolicyStatus {
+        set: state.active,
+        rollback: if now.rolled_back { state.rollback.clone() } else { None },
+        members: members.collect(),
+        quarantine: state.quarantine.clone(),
+        promotions: state.promotions.iter().filter(|one| !now.over.contains(one)).cloned().collect(),
+        counters: state.counters.clone(),
+    }
+}
+
+/// What an operator allows, so that a large plugin can be installed before a chain gives it a budget.
+fn load_budget(config: &HostConfig) -> Budget {
+    let ceiling = config.plugin_ceiling;
+    Budget {
+        compile_time_ms: ceiling.compile_time_ms,
+        file_size_bytes: ceiling.file_size_bytes,
+        memory_bytes: ceiling.memory_bytes.min(Budget::CEILING.memory_bytes),
+        instances: ceiling.instances,
+        table_elements: ceiling.table_elements,
+        fuel: ceiling.fuel.min(Budget::CEILING.fuel),
+        ..Budget::default()
+    }
+}
+
+fn check_install_name(name: &str) -> Result<(), EngineError> {
+    if is_plugin_name(name) && name != STANDARD_PLUGIN {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(80).flat_map(char::escape_debug).collect();
+    let what = format!(
+        "a plugin cannot be installed as `{shown}`: give --name with 1 to 64 ASCII letters, digits, hyphens and \
+         underscores, other than `{STANDARD_PLUGIN}`"
+    );
+    Err(EngineError::BadRequest { what })
+}
