@@ -42,7 +42,9 @@ pub enum EngineError {
     },
     /// A policy is no longer asked because it failed repeatedly, and nothing may stand in for it.
     #[error(
-        "member `{member}` of the {kind} chain of {scope} is in quarantine since {since}: {why}; no earlier version of it          has worked, and nothing else may decide in its place. Correct the plugin, its settings or its budget, or let          it out with `longshore policy release {member}`"
+        "member `{member}` of the {kind} chain of {scope} is in quarantine since {since}: {why}; no earlier version of it \
+         has worked, and nothing else may decide in its place. Correct the plugin, its settings or its budget, or let \
+         it out with `longshore policy release {member}`"
     )]
     Quarantined {
         /// Which member.

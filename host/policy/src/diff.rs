@@ -125,6 +125,8 @@ struct Comparison<'a> {
     groups: BTreeMap<GroupKey, (ChangeGroup, BTreeMap<(String, String), u64>)>,
     kept: Kept,
     losses: BTreeMap<CollectionName, String>,
+    /// Collections of the run at hand that the new policy leaves out. Selection comes first.
+    left_out: BTreeSet<CollectionName>,
 }
 
 impl<'a> Comparison<'a> {
@@ -146,7 +148,7 @@ impl<'a> Comparison<'a> {
             not_repeated: Vec::new(),
         };
         let (groups, losses) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { old, new, limits, diff, groups, kept: Kept::default(), losses })
+        Ok(Self { old, new, limits, diff, groups, kept: Kept::default(), losses, left_out: BTreeSet::new() })
     }
 
     /// Compares the calls of one run, sorted by kind, member and page.
@@ -156,6 +158,7 @@ impl<'a> Comparison<'a> {
         run: &[&DecisionRecord],
         estimates: &Estimates<'_>,
     ) -> Result<(), PolicyError> {
+        self.left_out.clear();
         let mut before: Option<&DecisionRecord> = None;
         for record in calls {
             let follows = before.is_some_and(|before| {
@@ -190,6 +193,9 @@ impl<'a> Comparison<'a> {
             return self.unanswered(record, old, new);
         };
         for change in changes(&record.question, before, after, estimates) {
+            if self.left_out.contains(&change.collection) {
+                continue;
+            }
             if change.loses_backup() {
                 let why = change.reason_after.as_ref().map_or_else(String::new, |reason| reason.message.clone());
                 self.lose(&change.collection, format!("it is left out: {why}"));
@@ -199,6 +205,10 @@ impl<'a> Comparison<'a> {
                 && !others_speak(record, &change.collection, run)
             {
                 self.lose(&change.collection, "nobody has an opinion about it any more, so the job fails".to_owned());
+            }
+            // What is left out is neither compressed nor placed; what is protected is put back by the host's guardrail.
+            if change.change == ChangeKind::LeftOut && !change.protected {
+                self.left_out.insert(change.collection.clone());
             }
             self.count(change);
         }

@@ -225,8 +225,13 @@ impl PolicyDesk {
     /// [`EngineError::Conflict`], [`EngineError::NotFound`].
     pub fn roll_back(&self, to: Option<u64>) -> Result<(u64, u64), EngineError> {
         let now = self.clock.now();
-        let subject = to.map_or_else(|| "previous set".to_owned(), |number| format!("set {number}"));
-        self.change("policy.rollback", &subject, |state| transitions::roll_back(state, to, now))
+        let outcome = change_state(self.catalog.as_ref(), |state| transitions::roll_back(state, to, now));
+        let subject = match &outcome {
+            Ok((before, after)) => format!("set {after} in place of set {before}"),
+            Err(_) => to.map_or_else(|| "previous set".to_owned(), |number| format!("set {number}")),
+        };
+        self.audit("policy.rollback", &subject, &outcome)?;
+        outcome
     }
 
     /// Puts what the configuration says in force again.

@@ -132,7 +132,9 @@ fn last_good(scope: &Scope, member: &MemberSpec, state: &PolicyState) -> Option<
             && state.health.get(&fingerprint).is_some_and(|health| health.good_runs > 0)
             && !state.quarantine.iter().any(|one| one.fingerprint == fingerprint)
     };
-    let versions = state.sets.iter().rev().filter_map(|set| set.spec.find(&seat));
+    // Not what somebody went back from.
+    let sets = state.sets.iter().rev().filter(|set| !set.rejected);
+    let versions = sets.filter_map(|set| set.spec.find(&seat));
     let found = versions.filter(|version| !member.pinned || version.asked.digest == member.asked.digest).find(good)?;
     // What happens if it fails is still the configuration's to say.
     let (on_failure, required) = (member.on_failure, member.required);

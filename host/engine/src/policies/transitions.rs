@@ -178,7 +178,17 @@ pub(crate) fn note_run(
 ) -> Vec<Quarantined> {
     let failed = verdicts.iter().any(|verdict| verdict.failure.is_some());
     if let Some(entry) = state.sets.iter_mut().rev().find(|entry| entry.spec.fingerprint() == *set) {
-        *(if failed { &mut entry.failed_runs } else { &mut entry.good_runs }) += 1;
+        // A run in which an earlier version stood in for a member says nothing good about the set.
+        let own = |verdict: &Verdict| {
+            let seat = verdict.member.seat(&verdict.scope);
+            entry.spec.find(&seat).is_some_and(|member| member.asked == verdict.member.asked)
+        };
+        let complete = verdicts.iter().all(own);
+        if failed {
+            entry.failed_runs += 1;
+        } else if complete {
+            entry.good_runs += 1;
+        }
     }
     let window_ms = i64::from(rules.quarantine_window_minutes).saturating_mul(MINUTE_MS);
     let mut quarantined = Vec::new();

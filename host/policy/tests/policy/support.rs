@@ -65,6 +65,12 @@ impl Fake {
             .place_each(|_, regions| Some(placed(regions[0].id.as_str(), &[], None)))
     }
 
+    /// The same as another file.
+    pub(crate) fn with_digest(mut self, digest: Digest) -> Self {
+        self.digest = digest;
+        self
+    }
+
     pub(crate) fn serving(mut self, kinds: &[PolicyKind]) -> Self {
         self.kinds = kinds.to_vec();
         self
