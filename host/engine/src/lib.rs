@@ -66,6 +66,7 @@ mod restore;
 mod resume;
 mod retention;
 mod run;
+mod run_policy;
 mod sample;
 mod space;
 mod streams;
@@ -94,7 +95,7 @@ pub use jobs::{BackupDetail, JobRequest};
 pub use keys::{KeyFiles, write_key_file};
 pub use limits::{BANDWIDTH_MIN_BYTES_PER_SECOND, Limits};
 pub use opened::{OpenedBackup, OpenedCollection, OpenedPart};
-pub use plan::{BackupPlan, BackupRequest, ClusterTarget, PlannedCollection, PlannedStream, RunPolicy, plan_backup};
+pub use plan::{BackupPlan, BackupRequest, ClusterTarget, PlannedCollection, PlannedStream, plan_backup};
 pub use plan_view::{PlanReason, PlanRegion, PlanRow, PlanTotals, PlanView};
 pub use policies::{
     InstallReport, Installed, MemberStatus, PluginRow, PluginSignature, PolicyDesk, PolicyStatus, PromoteReport,
@@ -114,6 +115,7 @@ pub use retention::{
     RetainedBackup, RetentionDecision, RetentionOutcome, RetentionPlan, RetentionRules, apply_retention,
     decide_retention, plan_retention,
 };
+pub use run_policy::RunPolicy;
 pub use vaults::{PreparedVault, RegionVaults};
 pub use verify::{
     DamagedObject, OpenWith, VerifiedCollection, VerifyLevel, VerifyOutcome, VerifyRequest, verify_all, verify_backup,

@@ -14,21 +14,18 @@ use std::sync::Arc;
 
 use longshore_model::{
     BackupId, BackupType, ClusterId, CodecChoice, CollectionFacts, CollectionName, CreationMethod, JobId, Phase,
-    Placed, ProjectId, Region, RegionHealth, RegionId, RegionOffer, RunFacts, RunKind, RunTrigger, Selected,
-    StreamFacts, Timestamp,
+    Placed, ProjectId, RegionHealth, RegionId, RegionOffer, RunFacts, RunKind, RunTrigger, Selected, StreamFacts,
+    Timestamp,
 };
-use longshore_policy::{
-    Decision, DecisionRecord, ExplainRow, Guardrails, PolicySet, SelectionPlan, ShadowOutcome, Usage, explain,
-};
-use longshore_sandbox::{Sandbox, SandboxConfig};
+use longshore_policy::{Decision, DecisionRecord, ExplainRow, PolicySet, SelectionPlan, ShadowOutcome, Usage, explain};
 use longshore_source::{CollectionEntry, CollectionPoint, Inventory, PointOptions, Source, SourceKind};
-use longshore_vault::Vault;
 
 use crate::blocking::blocking;
 use crate::config::{ClusterConfig, HostConfig};
 use crate::facts::{HostKnowledge, collection_facts, missing_names, totals};
 use crate::history::History;
 use crate::random::draw;
+use crate::run_policy::RunPolicy;
 use crate::streams::{SampledCollection, sample_streams};
 use crate::vaults::RegionVaults;
 use crate::{EngineError, RunContext};
@@ -141,59 +138,6 @@ impl BackupRequest {
             time,
             seed: u64::from_le_bytes(draw(random)?),
         })
-    }
-}
-
-/// The policies of one run and what bounds them. A run keeps what it started with.
-#[derive(Clone)]
-pub struct RunPolicy {
-    /// The chains.
-    pub set: Arc<PolicySet>,
-    /// What no policy may override.
-    pub guardrails: Guardrails,
-    /// The regions there are.
-    pub regions: Vec<Region>,
-}
-
-impl RunPolicy {
-    /// The standard policy alone, with its default settings, and the one region of a vault.
-    ///
-    /// # Errors
-    /// When the sandbox cannot be started.
-    pub fn standard(vault: &Vault) -> Result<Self, EngineError> {
-        let sandbox = Sandbox::new(SandboxConfig::default());
-        Self::standard_in(&sandbox.map_err(EngineError::plugin("the sandbox"))?, vault)
-    }
-
-    /// The same in a sandbox of one's own, for example one that keeps compiled plugins between runs.
-    ///
-    /// # Errors
-    /// When the plugin does not load, as under a ceiling that is too low.
-    pub fn standard_in(sandbox: &Sandbox, vault: &Vault) -> Result<Self, EngineError> {
-        Ok(Self::of(crate::policies::standard_policies(sandbox)?, vault))
-    }
-
-    /// Chains of one's own and the one region of a vault.
-    #[must_use]
-    pub fn of(policies: PolicySet, vault: &Vault) -> Self {
-        let region = Region {
-            id: vault.region_id().clone(),
-            provider: "local".to_owned(),
-            jurisdiction: String::new(),
-            storage_price_micros_per_gb_month: 0,
-            transfer_price_micros_per_gb: 0,
-        };
-        Self { set: Arc::new(policies), guardrails: Guardrails::default(), regions: vec![region] }
-    }
-
-    /// The policies of one run: what was granted to them is read now, once.
-    async fn for_run(&self) -> Result<Self, EngineError> {
-        if !self.set.has_grants() {
-            return Ok(self.clone());
-        }
-        let set = Arc::clone(&self.set);
-        let read = blocking("reading what is granted to policies", move || crate::grants::read_for_run(&set)).await?;
-        Ok(Self { set: Arc::new(read), ..self.clone() })
     }
 }
 

@@ -47,7 +47,7 @@ pub use self::state::{Installed, Promotion, Quarantined, Rollback};
 pub(crate) use self::store::PluginStore;
 pub(crate) use self::transitions::{Activation, Verdict};
 use crate::config::{HostConfig, PolicyConfig};
-use crate::plan::RunPolicy;
+use crate::run_policy::RunPolicy;
 use crate::{EngineError, Limits};
 
 /// The default policy, a component like every other; embedded so that no file is needed.
