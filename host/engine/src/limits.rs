@@ -108,7 +108,7 @@ impl Default for Limits {
             checkpoint_bytes: 1024 * 1024 * 1024,
             check_free_space: true,
             parallel_jobs: 2,
-            sample_bytes_per_stream: 1024 * 1024,
+            sample_bytes_per_stream: 256 * 1024,
             sample_bytes_per_run: 64 * 1024 * 1024,
             live_rows_memory_bytes: 128 * 1024 * 1024,
             lease_ms: 30_000,

@@ -7,7 +7,7 @@
 use longshore_model::{Codec, CodecOffer, FileClass};
 
 /// Bytes read at once when sampling. Large enough for a codec to show what it can do.
-const WINDOW_BYTES: u64 = 256 * 1024;
+const WINDOW_BYTES: u64 = 64 * 1024;
 
 /// A piece of a file to sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -147,6 +147,10 @@ impl Transcoder {
 
     /// Proves that `encoded` decodes to `plain`.
     fn check(&mut self, codec: Codec, plain: &[u8], encoded: &[u8]) -> Result<(), CodecError> {
+        if let Codec::AdaptiveZstd { .. } = codec {
+            let same = self.adaptive.decodes_to(codec, encoded, plain);
+            return if same { Ok(()) } else { Err(CodecError::NotReversible) };
+        }
         let mut decoded = std::mem::take(&mut self.decoded);
         let result = match codec {
             Codec::ShuffleZstd { element_bytes, .. } => {

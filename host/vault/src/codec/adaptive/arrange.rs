@@ -83,40 +83,97 @@ pub(super) fn stream_lengths(codes: &[u8], plain_bytes: usize) -> Option<[usize;
     Some([plane, plane, plane, plane, strides * SEGMENT_BYTES, plain_bytes.checked_sub(arranged)?])
 }
 
+/// Where restored bytes go.
+pub(super) trait Sink {
+    /// Makes room: called once, when the lengths of all streams are known to add up to this.
+    fn begin(&mut self, plain_bytes: usize);
+    /// All bytes that were taken so far.
+    fn before(&self) -> &[u8];
+    /// Takes the bytes that follow; false when they are not wanted, and then nothing more is.
+    fn take(&mut self, bytes: &[u8]) -> bool;
+}
+
+impl Sink for Vec<u8> {
+    fn begin(&mut self, plain_bytes: usize) {
+        self.clear();
+        self.reserve_exact(plain_bytes);
+    }
+
+    fn before(&self) -> &[u8] {
+        self
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> bool {
+        self.extend_from_slice(bytes);
+        true
+    }
+}
+
+/// Compares restored bytes with what they should be, piece by piece while they are in the cache; keeps none of them.
+pub(super) struct Comparison<'a> {
+    expected: &'a [u8],
+    same: usize,
+}
+
+impl<'a> Comparison<'a> {
+    pub(super) fn with(expected: &'a [u8]) -> Self {
+        Self { expected, same: 0 }
+    }
+
+    /// Whether all of it came, and nothing else.
+    pub(super) fn is_complete(&self) -> bool {
+        self.same == self.expected.len()
+    }
+}
+
+impl Sink for Comparison<'_> {
+    fn begin(&mut self, _plain_bytes: usize) {
+        self.same = 0;
+    }
+
+    fn before(&self) -> &[u8] {
+        self.expected.get(..self.same).unwrap_or_default()
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> bool {
+        let end = self.same.saturating_add(bytes.len());
+        let same = self.expected.get(self.same..end).is_some_and(|expected| expected == bytes);
+        if same {
+            self.same = end;
+        }
+        same
+    }
+}
+
 /// The inverse of [`arrange`]: `streams` are those after the first, of the lengths that [`stream_lengths`] gave.
-/// `None` when they do not fit together.
-pub(super) fn restore(
-    codes: &[u8],
-    streams: [&[u8]; STREAMS - 1],
-    plain_bytes: usize,
-    out: &mut Vec<u8>,
-) -> Option<()> {
+/// `None` when they do not fit together, or when the sink refuses what comes out.
+pub(super) fn restore(codes: &[u8], streams: [&[u8]; STREAMS - 1], out: &mut impl Sink) -> Option<()> {
     let [planes @ .., differences, plain] = streams;
     let planes: [&[u8]; 4] = planes;
     let [mut first, mut second, mut third, mut fourth] =
         planes.map(|plane| plane.as_chunks::<SEGMENT_WORDS>().0.iter());
     let mut differences = differences.as_chunks::<SEGMENT_BYTES>().0.iter();
     let mut plain = plain;
-    out.clear();
-    out.reserve_exact(plain_bytes);
     for code in codes {
-        match Arrangement::from_byte(*code)? {
+        let wanted = match Arrangement::from_byte(*code)? {
             Arrangement::Plain => {
                 let (segment, rest) = plain.split_first_chunk::<SEGMENT_BYTES>()?;
-                out.extend_from_slice(segment);
                 plain = rest;
+                out.take(segment)
             }
             Arrangement::Words { skip } => {
                 let planes = [first.next()?, second.next()?, third.next()?, fourth.next()?];
-                out.extend_from_slice(&join_words(planes, skip));
+                out.take(&join_words(planes, skip))
             }
             Arrangement::Stride { bytes } => {
-                let mut history = history_after(out);
+                let mut history = history_after(out.before());
                 add(&mut history, bytes, differences.next()?);
-                out.extend_from_slice(history.last_chunk::<SEGMENT_BYTES>()? as &Segment);
+                out.take(history.last_chunk::<SEGMENT_BYTES>()? as &Segment)
             }
+        };
+        if !wanted {
+            return None;
         }
     }
-    out.extend_from_slice(plain);
-    (out.len() == plain_bytes).then_some(())
+    out.take(plain).then_some(())
 }

@@ -12,8 +12,9 @@ mod arrange;
 mod segment;
 
 use longshore_model::Codec;
+use zstd::zstd_safe::CParameter;
 
-use self::arrange::{STREAMS, Streams, arrange, restore, stream_lengths};
+use self::arrange::{Comparison, STREAMS, Sink, Streams, arrange, restore, stream_lengths};
 use super::{CodecError, malformed};
 
 /// Bytes before the streams: one length each.
@@ -22,6 +23,8 @@ const HEADER_BYTES: usize = STREAMS * 4;
 const COMPRESSED: u32 = 1 << 31;
 /// A stream longer than this is tried on samples before it is compressed as a whole.
 const TRY_ABOVE_BYTES: usize = 64 * 1024;
+/// Bytes between two places where a plane is searched for repeats.
+const STEP_BYTES: u32 = 4096;
 /// Length of one such sample; there are two.
 const SAMPLE_BYTES: usize = 8 * 1024;
 
@@ -123,6 +126,23 @@ impl Adaptive {
         plain_bytes: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), CodecError> {
+        self.decode_to(codec, stored, plain_bytes, out)?;
+        if out.len() == plain_bytes { Ok(()) } else { Err(malformed(codec, "its streams do not fit together")) }
+    }
+
+    /// Whether `stored` decodes to `plain`, without writing that out.
+    pub(super) fn decodes_to(&mut self, codec: Codec, stored: &[u8], plain: &[u8]) -> bool {
+        let mut comparison = Comparison::with(plain);
+        self.decode_to(codec, stored, plain.len(), &mut comparison).is_ok() && comparison.is_complete()
+    }
+
+    fn decode_to(
+        &mut self,
+        codec: Codec,
+        stored: &[u8],
+        plain_bytes: usize,
+        out: &mut impl Sink,
+    ) -> Result<(), CodecError> {
         let wrong = |reason: &str| malformed(codec, reason);
         let (lengths, mut body) = stored.split_at_checked(HEADER_BYTES).ok_or_else(|| wrong("it is too short"))?;
         let mut parts = [(false, <&[u8]>::default()); STREAMS];
@@ -145,7 +165,8 @@ impl Adaptive {
             for (((opened, part), length), buffer) in opened.iter_mut().zip(others).zip(lengths).zip(rest) {
                 *opened = self.open(codec, part, length, buffer)?;
             }
-            restore(codes, opened, plain_bytes, out).ok_or_else(|| wrong("its streams do not fit together"))
+            out.begin(plain_bytes);
+            restore(codes, opened, out).ok_or_else(|| wrong("its streams do not fit together"))
         });
         self.decoded = decoded;
         result
@@ -193,7 +214,13 @@ fn new_compressor(level: u8) -> Result<zstd::bulk::Compressor<'static>, CodecErr
 /// (measured: 3.19 against 2.92 bits a byte).
 fn plane_compressor() -> Result<zstd::bulk::Compressor<'static>, CodecError> {
     let mut compressor = new_compressor(1)?;
-    compressor.set_parameter(zstd::zstd_safe::CParameter::HashLog(6)).map_err(encoder_failed)?;
+    let parameters = [
+        CParameter::HashLog(6),
+        // Steps so far between looks that a block is hardly searched; Zstandard would then leave literals as they are.
+        CParameter::TargetLength(STEP_BYTES),
+        CParameter::LiteralCompressionMode(zstd::zstd_safe::ParamSwitch::Enable),
+    ];
+    parameters.into_iter().try_for_each(|parameter| compressor.set_parameter(parameter)).map_err(encoder_failed)?;
     Ok(compressor)
 }
 
