@@ -4,6 +4,7 @@
 //! which it could run gets no question: `test` and `fuzz` ask more.
 
 use longshore_model::{Digest, PolicyKind};
+use longshore_policy::PolicyError;
 use longshore_sandbox::{Budget, FileFacts, SandboxError};
 use serde::Serialize;
 use serde_json::Value;
@@ -74,7 +75,7 @@ impl CheckReport {
 }
 
 /// What came of loading: whoever loads decides with which sandbox.
-pub type Loaded = Result<Subject, SandboxError>;
+pub type Loaded = Result<Subject, PolicyTestError>;
 
 /// Checks a file: its bytes, and what came of loading it.
 #[must_use]
@@ -119,13 +120,21 @@ fn finding(severity: Severity, code: &'static str, message: impl Into<String>, h
     Finding { severity, code, message: message.into(), help: help.into() }
 }
 
-/// Why it was not loaded.
-fn misfit(error: &SandboxError) -> Finding {
+/// Why no host would take it.
+fn misfit(error: &PolicyTestError) -> Finding {
+    let error = match error {
+        PolicyTestError::Plugin { source, .. } => source,
+        PolicyTestError::Settings(PolicyError::BadSchema { problem, .. }) => {
+            let message = format!("its settings schema cannot be used: {problem}");
+            let help = "Correct the schema that `about` returns; hosts check every setting against it";
+            return finding(Severity::Error, "bad-schema", message, help);
+        }
+        other => return finding(Severity::Error, "unusable", other.to_string(), "Correct that and check it again"),
+    };
     match error {
         SandboxError::BadPlugin { what, help, .. } => finding(Severity::Error, "unusable", what, help),
         error => {
-            let help =
-                "It is asked for its description when it is loaded; let `about` return constants and nothing else";
+            let help = "It is asked for its description when it is loaded; let `about` return constants and nothing else";
             finding(Severity::Error, "describe", error.to_string(), help)
         }
     }

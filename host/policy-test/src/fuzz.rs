@@ -45,7 +45,7 @@ pub struct FuzzReport {
     pub seed: u64,
     /// Inventories tried.
     pub rounds: u32,
-    /// Questions that were answered, refused or failed, without those of shrinking.
+    /// Calls of the plugin, without those of shrinking.
     pub questions: u64,
     /// How many of the first questions were refused.
     pub refused: u64,
@@ -116,6 +116,15 @@ impl Property {
         }
     }
 
+    /// How often a plugin is asked again to see it.
+    const fn asks_again(&self) -> u64 {
+        match self {
+            Self::Contract { .. } | Self::Answers | Self::Always(_) => 0,
+            Self::Deterministic | Self::Monotone { .. } => 1,
+            Self::Order => 2,
+        }
+    }
+
     /// Whether it is broken on a scenario.
     pub(crate) fn broken(&self, fuzz: &Fuzz<'_>, kind: PolicyKind, scenario: &Scenario) -> Option<Broken> {
         let asked = fuzz.subject.ask(kind, scenario);
@@ -161,6 +170,16 @@ impl Property {
             }
         }
     }
+}
+
+/// A property that was seen to be broken.
+struct Found<'a> {
+    kind: PolicyKind,
+    property: Property,
+    scenario: &'a Scenario,
+    round: u32,
+    seed: u64,
+    broken: Broken,
 }
 
 /// A search under way.
@@ -226,6 +245,11 @@ impl Fuzz<'_> {
     }
 
     fn round(&self, kind: PolicyKind, scenario: &Scenario, random: &mut Random, round: u32, report: &mut FuzzReport) {
+        // Who fails the contract fails the rest for the same reason, and perhaps slowly.
+        let fails = |known: &Counterexample| known.kind == kind && known.property.starts_with("contract");
+        if report.counterexamples.iter().any(fails) {
+            return;
+        }
         let asked = self.subject.ask(kind, scenario);
         report.questions += u64::from(asked.calls);
         report.refused += u64::from(matches!(asked.end, End::Refused(..)));
@@ -234,13 +258,10 @@ impl Fuzz<'_> {
             if report.counterexamples.iter().any(known) {
                 continue;
             }
-            report.questions += u64::from(asked.calls);
-            if property.broken_by(self, scenario, &asked).is_some() {
-                report.counterexamples.extend(self.counterexample(kind, &property, scenario, round, report.seed));
-                // A plugin that fails the contract fails the rest for the same reason.
-                if matches!(property, Property::Contract { .. }) {
-                    break;
-                }
+            report.questions += u64::from(asked.calls) * property.asks_again();
+            if let Some(broken) = property.broken_by(self, scenario, &asked) {
+                let found = Found { kind, property, scenario, round, seed: report.seed, broken };
+                report.counterexamples.push(self.counterexample(&found));
             }
         }
     }
@@ -273,16 +294,11 @@ impl Fuzz<'_> {
     }
 
     /// Shrinks a scenario on which a property is broken, and writes it as a case.
-    fn counterexample(
-        &self,
-        kind: PolicyKind,
-        property: &Property,
-        scenario: &Scenario,
-        round: u32,
-        seed: u64,
-    ) -> Option<Counterexample> {
-        let (small, property) = shrink::shrink(self, kind, property.clone(), scenario.clone());
-        let broken = property.broken(self, kind, &small)?;
+    fn counterexample(&self, found: &Found<'_>) -> Counterexample {
+        let Found { kind, scenario, round, seed, .. } = *found;
+        let (small, property) = shrink::shrink(self, kind, found.property.clone(), scenario.clone());
+        // A plugin with moods may do well this time; it was seen to fail all the same.
+        let broken = property.broken(self, kind, &small).unwrap_or_else(|| found.broken.clone());
         let about = self.subject.about();
         let comment = format!(
             "Found by `longshore plugin fuzz --seed {seed}` in round {round} on {} {}, and shrunk.\n\
@@ -296,7 +312,7 @@ impl Fuzz<'_> {
         let expect = property.expectation(&self.file);
         let written = Written { comment: &comment, description: &description, kind, scenario: &small, expect: &expect };
         let word: String = property.name().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-        Some(Counterexample {
+        Counterexample {
             kind,
             property: property.name(),
             round,
@@ -308,7 +324,7 @@ impl Fuzz<'_> {
             case: write_case(&written),
             file_name: format!("fuzz-{kind}-{}-{seed}.toml", word.trim_matches('-').replace("--", "-")),
             written: None,
-        })
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Limits {
     pub shown_mismatches: usize,
     /// Most questions that shrinking a counterexample may ask.
     pub shrink_questions: usize,
+    /// The same where every question uses a budget up.
+    pub slow_shrink_questions: usize,
 }
 
 impl Limits {
@@ -32,6 +34,7 @@ impl Limits {
         listed_items: 8,
         shown_mismatches: 5,
         shrink_questions: 3_000,
+        slow_shrink_questions: 100,
     };
 }
 

@@ -130,6 +130,10 @@ fn number(then: Then, choice: Option<&Choice>) -> Option<i64> {
     if then == Then::Opinion {
         return Some(i64::from(choice.is_some()));
     }
+    if then == Then::Selected && choice.is_none() {
+        // A collection is in unless somebody says no.
+        return Some(1);
+    }
     match (then, choice?) {
         (Then::Selected, Choice::Selected(selected)) => Some(i64::from(selected.include_collection)),
         (Then::IndexFiles, Choice::Selected(selected)) => Some(i64::from(selected.include_index_files)),

@@ -127,23 +127,22 @@ impl NewPlugin {
         let of = |pick: fn(&Part) -> String| parts.iter().map(|part| pick(part)).collect::<Vec<_>>();
         let about: Vec<&str> = parts.iter().map(|part| part.description).collect();
         let kinds = of(|part| part.kind.to_string());
-        // A struct with one field leaves nothing to a default.
-        let rest = if parts.len() == 1 { "" } else { ", ..Settings::default()" };
+        let mut modules = of(|part| format!("mod {};\n", part.kind));
+        modules.sort();
         let words = [
             ("name", self.name.clone()),
             ("author", self.author.replace(['"', '\\'], "'")),
             ("description", about.join(" ")),
             ("kinds", kinds.join(", ")),
-            ("modules", of(|part| format!("mod {};\n", part.kind)).concat()),
+            ("modules", modules.concat()),
             (
                 "fields",
                 of(|part| format!("    /// {}\n    pub {}: {},", part.about, part.setting, part.rust_type)).join("\n"),
             ),
-            ("defaults", of(|part| format!("{}: {}", part.setting, part.rust_default)).join(", ")),
+            ("defaults", of(|part| format!("            {}: {},", part.setting, part.rust_default)).join("\n")),
             ("settings", of(|part| format!("| `{}` | `{}` | {} |", part.setting, part.default, part.about)).join("\n")),
             ("sdk", sdk.replace('\\', "/")),
             ("wasm", self.component()),
-            ("rest", rest.to_owned()),
         ];
         let fill = |template: &str| fill(template, &words);
         let mut files = vec![
@@ -223,7 +222,7 @@ const PARTS: [Part; 3] = [
         always: include_str!("../templates/compression.fuzz.txt"),
         setting: "minimum_saving_percent",
         about: "What a codec must save to be worth its time.",
-        rust_type: "u32",
+        rust_type: "u64",
         rust_default: "5",
         default: "5",
         schema: r#""type": "integer", "minimum": 1, "maximum": 99, "default": 5"#,

@@ -42,9 +42,16 @@ impl Subject {
     /// # Errors
     /// As [`Subject::load`].
     pub fn load_in(sandbox: &Sandbox, path: &Path, budget: &Budget) -> Result<Self, PolicyTestError> {
-        let bytes = read_plugin(path)?;
-        let plugin = sandbox.load(&bytes, budget).map_err(plugin_error(&path.display().to_string()))?;
-        Ok(Self { path: Some(path.to_owned()), ..Self::new(Arc::new(plugin))? })
+        let loaded = Self::load_bytes(sandbox, &path.display().to_string(), &read_plugin(path)?, budget)?;
+        Ok(Self { path: Some(path.to_owned()), ..loaded })
+    }
+
+    /// The same, from bytes that are there; `name` is what errors call them.
+    ///
+    /// # Errors
+    /// When they are no plugin that the host would load.
+    pub fn load_bytes(sandbox: &Sandbox, name: &str, bytes: &[u8], budget: &Budget) -> Result<Self, PolicyTestError> {
+        Self::new(Arc::new(sandbox.load(bytes, budget).map_err(plugin_error(name))?))
     }
 
     /// Tests something that answers as a plugin does.

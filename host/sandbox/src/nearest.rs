@@ -41,9 +41,14 @@ mod tests {
 
     #[test]
     fn distances_are_those_of_levenshtein() {
-        for (one, two, expected) in
-            [("", "", 0), ("a", "", 1), ("", "abc", 3), ("kitten", "sitting", 3), ("flaw", "lawn", 2), ("same", "same", 0)]
-        {
+        for (one, two, expected) in [
+            ("", "", 0),
+            ("a", "", 1),
+            ("", "abc", 3),
+            ("kitten", "sitting", 3),
+            ("flaw", "lawn", 2),
+            ("same", "same", 0),
+        ] {
             assert_eq!(distance(one, two), expected, "{one} {two}");
             assert_eq!(distance(two, one), expected, "{two} {one}");
         }

@@ -78,22 +78,14 @@ fn settings(subject: &Subject, given: Option<&str>, file: &str) -> anyhow::Resul
     usable.context("the plugin cannot run without settings: give them with --settings '{…}'")
 }
 
-/// The folder of cases that belongs to a plugin's file: `cases` in the nearest folder above it that has one, else in the
-/// working folder. Folders above the plugin's own crate are not looked into.
+/// The folder of cases that belongs to a plugin's file: `cases` beside it, or in the nearest folder above it up to its own
+/// crate, else in the working folder. What lies above the crate, or above a file that is in no crate, is somebody else's.
 fn cases_folder(file: &str) -> Option<PathBuf> {
     let absolute = Path::new(file).canonicalize().ok();
-    let above = absolute.iter().flat_map(|path| path.ancestors().skip(1));
-    for folder in above {
-        let cases = folder.join("cases");
-        if cases.is_dir() {
-            return Some(cases);
-        }
-        if folder.join("Cargo.toml").is_file() {
-            break;
-        }
-    }
-    let here = PathBuf::from("cases");
-    here.is_dir().then_some(here)
+    let above: Vec<&Path> = absolute.iter().flat_map(|path| path.ancestors().skip(1)).collect();
+    let crate_at = above.iter().position(|folder| folder.join("Cargo.toml").is_file()).unwrap_or(0);
+    let own = above.iter().take(crate_at + 1).map(|folder| folder.join("cases"));
+    own.chain([PathBuf::from("cases")]).find(|cases| cases.is_dir())
 }
 
 /// The same, where there must be one.

@@ -186,7 +186,8 @@ impl FuzzFile {
         let written: toml::Table = toml::from_str(text).map_err(|error| bad(name, 1, error.message()))?;
         let written = written.get("always").and_then(toml::Value::as_array).into_iter().flatten();
         let keys = |one: &toml::Value| -> String {
-            let keys = one.as_table().into_iter().flatten();
+            // The kind is written with every case.
+            let keys = one.as_table().into_iter().flatten().filter(|(key, _)| *key != "kind");
             keys.map(|(key, value)| format!("{key} = {value}\n")).collect()
         };
         Ok(Self {

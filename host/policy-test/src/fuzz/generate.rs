@@ -175,6 +175,7 @@ fn extra(random: &mut Random, words: &Vocabulary) -> Vec<ExtraFact> {
         // Unknown facts must be ignored.
         facts.push(ExtraFact { name: "unknown".to_owned(), value: FactValue::Integer(signed(random, 40)) });
     }
+    facts.sort_by(|one, two| one.name.cmp(&two.name));
     facts
 }
 
@@ -253,5 +254,45 @@ fn run(random: &mut Random, words: &Vocabulary, time: Timestamp, regions: &[Regi
         month_spend_micros: random.magnitude(40),
         month_budget_micros: maybe(random, |random| random.magnitude(40)),
         ..plain
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use longshore_model::{FactValue, PolicyKind};
+
+    use super::scenario;
+    use crate::Scenario;
+    use crate::cases::{CaseFile, Written, write_case};
+    use crate::fuzz::vocabulary::{Vocabulary, odd};
+    use crate::random::Random;
+
+    #[test]
+    fn what_is_written_as_a_case_is_read_as_it_was() {
+        let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
+        let words = Vocabulary {
+            settings: vec![serde_json::json!({}), serde_json::json!({"a": [1, {"b c": "\"\\\n"}], "d": true})],
+            plain: Scenario::from_toml("").unwrap(),
+            names: vec!["sales.orders".parse().unwrap()],
+            properties: vec![("data.region".to_owned(), list(&["eu", "us"]))],
+            labels: vec![("a \"b\"".to_owned(), Vec::new())],
+            criticality: list(&["high"]),
+            jurisdictions: list(&["mars"]),
+            extra: vec![("x".to_owned(), vec![FactValue::Flag(true), FactValue::Text("\u{7f}".to_owned())])],
+            odd: odd(),
+        };
+        let (mut collections, mut streams) = (0, 0);
+        for seed in 0..400 {
+            let made = scenario(&mut Random::new(seed), &words);
+            (collections, streams) = (collections + made.collections.len(), streams + made.streams.len());
+            let (comment, description, expect) = ("one\ntwo", "a \"case\"", "holds = \"contract\"");
+            let kind = PolicyKind::Compression;
+            let text = write_case(&Written { comment, description, kind, scenario: &made, expect });
+            let cases = CaseFile::parse("x", &text).and_then(|file| file.cases());
+            let cases = cases.unwrap_or_else(|error| panic!("seed {seed}: {error}\n{text}"));
+            assert_eq!(cases[0].scenario, made, "seed {seed}:\n{text}");
+        }
+        assert!(collections > 4_000 && streams > 4_000, "{collections} {streams}");
     }
 }

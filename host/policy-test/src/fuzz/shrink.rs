@@ -33,7 +33,7 @@ pub(crate) fn shrink(
         shrinking.settings();
         shrinking.rule();
         let same = (&before.0, &before.1) == (&shrinking.best, &shrinking.property);
-        if same || shrinking.questions >= Limits::DEFAULT.shrink_questions {
+        if same || shrinking.questions >= shrinking.allowed() {
             return (shrinking.best, shrinking.property);
         }
     }
@@ -57,7 +57,7 @@ impl Shrinking<'_> {
     }
 
     fn keep_if_broken(&mut self, changed: Scenario, property: Property) -> bool {
-        if (changed == self.best && property == self.property) || self.questions >= Limits::DEFAULT.shrink_questions {
+        if (changed == self.best && property == self.property) || self.questions >= self.allowed() {
             return false;
         }
         self.questions += 1;
@@ -66,6 +66,15 @@ impl Shrinking<'_> {
             (self.best, self.property) = (changed, property);
         }
         broken
+    }
+
+    /// Questions that may be asked: few where each takes as long as a budget lasts.
+    fn allowed(&self) -> usize {
+        let slow = ["out-of-fuel", "out-of-memory", "timed-out"];
+        match &self.property {
+            Property::Contract { code } if slow.contains(&code.as_str()) => Limits::DEFAULT.slow_shrink_questions,
+            _ => Limits::DEFAULT.shrink_questions,
+        }
     }
 
     /// Takes out ever smaller runs of collections.

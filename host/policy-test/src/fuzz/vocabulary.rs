@@ -66,7 +66,7 @@ impl Vocabulary {
 }
 
 /// Texts that a policy may not have thought of.
-fn odd() -> Vec<String> {
+pub(super) fn odd() -> Vec<String> {
     let plain = [
         "",
         " ",

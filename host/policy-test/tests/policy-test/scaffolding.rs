@@ -58,7 +58,8 @@ fn a_new_crate_has_all_its_places_filled_for_every_choice_of_kinds() {
         for name in &made.files {
             let text = std::fs::read_to_string(made.folder.join(name)).unwrap();
             let own = !name.starts_with("vendor") && !name.starts_with("wit");
-            assert!(!own || !text.contains("{{"), "{name}: {text}");
+            // Only the macro of a format string has doubled braces.
+            assert!(!own || !text.replace("{{\"", "").contains("{{"), "{name}: {text}");
         }
         let cases = made.folder.join("cases");
         FuzzFile::read(&cases).unwrap();

@@ -1,6 +1,6 @@
 //! Files that are no plugins, and what is said about them.
 
-use longshore_sandbox::{Budget, SandboxError};
+use longshore_sandbox::{Budget, FileFacts, FileForm, SandboxError};
 
 use super::fixtures::{sandbox, wasm};
 
@@ -120,5 +120,26 @@ fn a_file_that_was_cut_or_damaged_anywhere_never_loads_and_never_panics() {
         damaged[at] ^= 0x55;
         // It may still load: a changed constant is a different plugin, not a damaged one.
         let _ = sandbox().load(&damaged, &Budget::default());
+    }
+}
+
+#[test]
+fn what_a_file_is_made_of_is_read_without_loading_it() {
+    let component = FileFacts::read(&wasm("standard/standard")).unwrap();
+    assert_eq!(component.form, FileForm::Component);
+    assert!(component.imports.iter().any(|name| name.starts_with("wasi:io/streams@0.2")), "{component:?}");
+    assert!(component.exports.iter().any(|name| name == "longshore:policy/placement@0.1.0"), "{component:?}");
+    assert!(component.producers.iter().any(|(_, name, _)| name.starts_with("wit-bindgen")), "{component:?}");
+    let parts = component.code_bytes + component.data_bytes + component.debug_bytes;
+    assert!(component.code_bytes > 50_000 && parts < component.size_bytes, "{component:?}");
+    assert_eq!(FileFacts::read(&wasm("hostile/hostile-wasip1")).unwrap().form, FileForm::Wasip1Module);
+    let named = wat::parse_str("(module $a (func $with_a_name) (data \"\"))").unwrap();
+    let plain = FileFacts::read(&named).unwrap();
+    assert_eq!((plain.form, plain.debug_bytes > 0), (FileForm::PlainModule, true), "names of functions are for debugging");
+    assert!(matches!(FileFacts::read(b"no wasm"), Err(SandboxError::BadPlugin { .. })));
+    let whole = wasm("stranger/stranger");
+    for cut in (0..whole.len()).step_by(whole.len() / 97) {
+        // Cut between two sections it is another file, not a damaged one.
+        let _ = FileFacts::read(&whole[..cut]);
     }
 }

@@ -1,9 +1,7 @@
 //! `longshore plugin check`: whether a file is a plugin that hosts load, and what could be better.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use anyhow::Context as _;
 use longshore_policy_test::check::{Severity, check, settings_of_cases};
 use longshore_policy_test::{Subject, report};
 use longshore_sandbox::{Budget, Sandbox, SandboxConfig};
@@ -17,11 +15,7 @@ use crate::output::Output;
 pub(crate) fn run(arguments: &PluginCheck, code_cache: Option<PathBuf>, output: Output) -> anyhow::Result<Exit> {
     let bytes = read_plugin(&arguments.file)?;
     let sandbox = Sandbox::new(SandboxConfig { code_cache, ..SandboxConfig::default() })?;
-    let loaded = match sandbox.load(&bytes, &Budget::default()) {
-        // A schema that cannot be used is an error of its own: no host would take the plugin.
-        Ok(plugin) => Ok(Subject::new(Arc::new(plugin)).context("the host would not take this plugin")?),
-        Err(error) => Err(error),
-    };
+    let loaded = Subject::load_bytes(&sandbox, &arguments.file, &bytes, &Budget::default());
     let mut settings: Vec<Value> = arguments.settings.as_deref().map(parse_settings).transpose()?.into_iter().collect();
     if let Some(folder) = cases_folder(&arguments.file) {
         settings.extend(settings_of_cases(&folder)?);
