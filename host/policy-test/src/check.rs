@@ -134,7 +134,8 @@ fn misfit(error: &PolicyTestError) -> Finding {
     match error {
         SandboxError::BadPlugin { what, help, .. } => finding(Severity::Error, "unusable", what, help),
         error => {
-            let help = "It is asked for its description when it is loaded; let `about` return constants and nothing else";
+            let help =
+                "It is asked for its description when it is loaded; let `about` return constants and nothing else";
             finding(Severity::Error, "describe", error.to_string(), help)
         }
     }

@@ -77,7 +77,9 @@ fn answers_by_place_are_found_by_another_order() {
     let (one, scenario) = found(&subject, "");
     assert_eq!((one.property.as_str(), scenario.collections.len()), ("order", 2));
     insta::assert_snapshot!(one.case);
-    assert!(fuzz(&subject, "order_matters = true").counterexamples.is_empty());
+    insta::assert_snapshot!(longshore_policy_test::report::fuzz(&fuzz(&subject, "")));
+    let declared = fuzz(&subject, "order_matters = true");
+    insta::assert_snapshot!(longshore_policy_test::report::fuzz(&declared));
 }
 
 #[test]

@@ -135,7 +135,11 @@ fn what_a_file_is_made_of_is_read_without_loading_it() {
     assert_eq!(FileFacts::read(&wasm("hostile/hostile-wasip1")).unwrap().form, FileForm::Wasip1Module);
     let named = wat::parse_str("(module $a (func $with_a_name) (data \"\"))").unwrap();
     let plain = FileFacts::read(&named).unwrap();
-    assert_eq!((plain.form, plain.debug_bytes > 0), (FileForm::PlainModule, true), "names of functions are for debugging");
+    assert_eq!(
+        (plain.form, plain.debug_bytes > 0),
+        (FileForm::PlainModule, true),
+        "names of functions are for debugging"
+    );
     assert!(matches!(FileFacts::read(b"no wasm"), Err(SandboxError::BadPlugin { .. })));
     let whole = wasm("stranger/stranger");
     for cut in (0..whole.len()).step_by(whole.len() / 97) {
