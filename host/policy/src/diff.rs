@@ -116,13 +116,15 @@ fn runs(records: &[DecisionRecord]) -> Vec<Vec<&DecisionRecord>> {
 }
 
 type GroupKey = (PolicyKind, ChangeKind, Option<String>, Option<String>);
+/// How often each step, from one value to another, was taken within a group.
+type Steps = BTreeMap<(String, String), u64>;
 
 struct Comparison<'a> {
     old: Asker<'a>,
     new: Asker<'a>,
     limits: &'a Limits,
     diff: PolicyDiff,
-    groups: BTreeMap<GroupKey, (ChangeGroup, BTreeMap<(String, String), u64>)>,
+    groups: BTreeMap<GroupKey, (ChangeGroup, Steps)>,
     kept: Kept,
     losses: BTreeMap<CollectionName, String>,
     /// Collections of the run at hand that the new policy leaves out. Selection comes first.
