@@ -7,13 +7,14 @@ use longshore_model::{
     RegionHealth, RegionOffer, RunFacts, RunKind, RunTrigger, StreamFacts, Timestamp, Totals,
 };
 
-/// Bytes of the standard policy as it is committed.
+/// Bytes of the standard policy as it is committed, or of another build of it, named by `LONGSHORE_BENCH_PLUGIN`.
 ///
 /// # Panics
 /// When the file is not there.
 #[must_use]
 pub(crate) fn standard_wasm() -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/standard/standard.wasm");
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/standard/standard.wasm");
+    let path = std::env::var_os("LONGSHORE_BENCH_PLUGIN").map_or(committed, Into::into);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

@@ -117,7 +117,7 @@ fn runs(criterion: &mut Criterion) {
         let cluster = Cluster::of(count);
         group.throughput(Throughput::Elements(count as u64));
         group.sample_size(if count > 1_000 { 10 } else { 50 });
-        group.measurement_time(Duration::from_secs(if count > 10_000 { 20 } else { 5 }));
+        group.measurement_time(Duration::from_secs(if count > 10_000 { 15 } else { 4 }));
         group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
             // Giving the answers back to the heap is no part of deciding; a backup keeps them until it ends.
             bencher.iter_batched(|| (), |()| decide(&set, &cluster), BatchSize::PerIteration);
