@@ -97,6 +97,9 @@ fn damaged(opened: &OpenedBackup, what: &str) -> EngineError {
     EngineError::DamagedBackup { backup: opened.root.open.backup_id.to_string(), what: what.to_owned() }
 }
 
+/// A record, the place of an item in its question, and the plugin that answered, if it is at hand.
+type Asked<'a> = (&'a DecisionRecord, u32, Option<Arc<dyn Oracle>>);
+
 fn decision(
     row: ExplainRow,
     records: &[DecisionRecord],
@@ -104,7 +107,7 @@ fn decision(
     plugins: &PluginLookup<'_>,
     limits: &Limits,
 ) -> Result<WhyDecision, EngineError> {
-    let mut asked: Vec<(&DecisionRecord, u32, Option<Arc<dyn Oracle>>)> = Vec::new();
+    let mut asked: Vec<Asked<'_>> = Vec::new();
     let mut missing_plugins = Vec::new();
     for record in records.iter().filter(|record| record.question.kind() == row.kind) {
         for place in record.question.places_of(collection) {

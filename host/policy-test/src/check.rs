@@ -123,7 +123,7 @@ fn finding(severity: Severity, code: &'static str, message: impl Into<String>, h
 /// Why no host would take it.
 fn misfit(error: &PolicyTestError) -> Finding {
     let error = match error {
-        PolicyTestError::Plugin { source, .. } => source,
+        PolicyTestError::Plugin { source, .. } => source.as_ref(),
         PolicyTestError::Settings(PolicyError::BadSchema { problem, .. }) => {
             let message = format!("its settings schema cannot be used: {problem}");
             let help = "Correct the schema that `about` returns; hosts check every setting against it";

@@ -25,7 +25,7 @@ pub enum PolicyTestError {
         name: String,
         /// Why.
         #[source]
-        source: SandboxError,
+        source: Box<SandboxError>,
     },
     /// The plugin's schema or the settings given for it are unusable.
     #[error(transparent)]

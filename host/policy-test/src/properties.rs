@@ -186,7 +186,10 @@ fn change(scenario: &Scenario, collection: &CollectionName, rule: &Monotone) -> 
         }
         When::LastWrite => facts.last_write = Some(moved_time(facts.last_write?)?),
         When::Created => facts.created = Some(moved_time(facts.created?)?),
-        When::LastBackup => facts.last_backup.as_mut().and_then(|last| Some(last.time = moved_time(last.time)?))?,
+        When::LastBackup => {
+            let last = facts.last_backup.as_mut()?;
+            last.time = moved_time(last.time)?;
+        }
         When::ConsecutiveFailures => {
             facts.consecutive_failures = u32::try_from(moved(facts.consecutive_failures.into())?).ok()?;
         }

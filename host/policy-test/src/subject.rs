@@ -276,5 +276,5 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, PolicyTes
 
 fn plugin_error(name: &str) -> impl FnOnce(SandboxError) -> PolicyTestError {
     let name = name.to_owned();
-    |source| PolicyTestError::Plugin { name, source }
+    |source| PolicyTestError::Plugin { name, source: Box::new(source) }
 }

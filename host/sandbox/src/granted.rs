@@ -240,7 +240,9 @@ mod tests {
 
     use super::{Entry, GrantedFiles};
 
-    fn granted(directories: &[(&str, &[(&str, &[u8])])]) -> Result<GrantedFiles, String> {
+    type NamedFiles<'a> = &'a [(&'a str, &'a [u8])];
+
+    fn granted(directories: &[(&str, NamedFiles<'_>)]) -> Result<GrantedFiles, String> {
         let files = |files: &[(&str, &[u8])]| -> BTreeMap<String, Vec<u8>> {
             files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec())).collect()
         };

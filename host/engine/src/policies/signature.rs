@@ -55,7 +55,7 @@ impl FromStr for PublicKey {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bytes = text.trim().strip_prefix(PUBLIC_PREFIX).and_then(|text| bytes::<32>(text));
+        let bytes = text.trim().strip_prefix(PUBLIC_PREFIX).and_then(bytes::<32>);
         bytes.map(Self).ok_or_else(|| {
             let shown: String = text.chars().take(80).flat_map(char::escape_debug).collect();
             format!(

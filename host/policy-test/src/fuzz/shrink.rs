@@ -252,10 +252,10 @@ fn fact_edits(scenario: &Scenario, _: PolicyKind) -> Vec<Edit> {
     // A thousand collections that are all needed are not made plain one by one.
     for facts in scenario.collections.iter().take(16) {
         let name = facts.name.clone();
-        let of = |change: Box<dyn Fn(&mut CollectionFacts)>| {
+        let of = |change: FactChange| {
             let name = name.clone();
             edit(move |scenario| {
-                scenario.collections.iter_mut().filter(|facts| facts.name == name).for_each(|facts| change(facts));
+                scenario.collections.iter_mut().filter(|facts| facts.name == name).for_each(&change);
             })
         };
         edits.extend(plain_facts().into_iter().map(&of));
@@ -278,8 +278,11 @@ fn remove<T>(list: &mut Vec<T>, place: usize) {
     }
 }
 
+/// A change of the facts about one collection.
+type FactChange = Box<dyn Fn(&mut CollectionFacts)>;
+
 /// Each fact at its default, or half of what it is.
-fn plain_facts() -> Vec<Box<dyn Fn(&mut CollectionFacts)>> {
+fn plain_facts() -> Vec<FactChange> {
     let all_new = |facts: &mut CollectionFacts| facts.new_bytes = facts.size_bytes.total();
     vec![
         Box::new(|facts| facts.criticality = None),
@@ -337,7 +340,7 @@ fn stream_edits(scenario: &Scenario, kind: PolicyKind) -> Vec<Edit> {
             let key = plain.clone();
             edit(move |scenario| {
                 let same = |stream: &&mut StreamFacts| (&stream.collection, stream.class) == (&key.0, key.1);
-                scenario.streams.iter_mut().filter(same).for_each(|stream| change(stream));
+                scenario.streams.iter_mut().filter(same).for_each(&change);
             })
         };
         edits.push(of(Box::new(|stream| stream.files = 1)));

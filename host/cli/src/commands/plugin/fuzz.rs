@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &PluginFuzz, code_cache: Option<PathBuf>, output: O
 /// Another one each time; small enough to be typed again.
 fn fresh_seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::from(now.subsec_nanos()) ^ now.as_secs().wrapping_mul(1_000_003) % 1_000_000_007
+    u64::from(now.subsec_nanos()) ^ (now.as_secs().wrapping_mul(1_000_003) % 1_000_000_007)
 }
 
 /// The folder of cases that a plugin without one would have.
