@@ -74,7 +74,7 @@ fn collection(number: usize) -> CollectionFacts {
         metric_type: "COSINE".to_owned(),
     }];
     facts.last_backup = Some(LastBackup {
-        backup_id: BackupId::from_random([7; 8]),
+        backup_id: BackupId::from_random([7; 10]),
         time: Timestamp::from_millis(1_699_900_000_000),
         regions: vec![parsed("local-eu")],
         codecs: vec!["zstd-1".to_owned(), "shuffle4-zstd-1".to_owned()],

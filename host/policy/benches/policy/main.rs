@@ -50,6 +50,7 @@ fn chains() -> PolicySet {
             required: true,
             budget: Budget::default(),
             grants: Grants::default(),
+            shadow: None,
         };
         builder = builder.member(kind, member).unwrap();
     }
