@@ -22,6 +22,9 @@ use crate::random::Random;
 use crate::{PolicyTestError, Scenario, Subject};
 use vocabulary::Vocabulary;
 
+/// How many steps of a monotone rule are tried on one inventory.
+const MONOTONE_STEPS: usize = 4;
+
 /// How much is tried.
 #[derive(Debug, Clone, Copy)]
 pub struct FuzzOptions {
@@ -283,12 +286,15 @@ impl Fuzz<'_> {
             properties.push(Property::Order);
         }
         for (place, rule) in self.file.monotone.iter().enumerate() {
-            let Some(facts) = random.pick(&scenario.collections) else { break };
             if properties::kinds_of(rule.then, &[kind]).is_empty() {
                 continue;
             }
-            let rule = Monotone { by: Some(random.magnitude(40).max(1)), ..rule.clone() };
-            properties.push(Property::Monotone { rule, place, collection: facts.name.clone() });
+            // Most steps cross no border of the policy, so several are tried.
+            for _ in 0..MONOTONE_STEPS {
+                let Some(facts) = random.pick(&scenario.collections) else { break };
+                let rule = Monotone { by: Some(generate::step(random, rule.when)), ..rule.clone() };
+                properties.push(Property::Monotone { rule, place, collection: facts.name.clone() });
+            }
         }
         properties
     }

@@ -8,7 +8,7 @@ use longshore_sandbox::Budget;
 
 use super::vocabulary::Vocabulary;
 use crate::Scenario;
-use crate::cases::offer;
+use crate::cases::{When, offer};
 use crate::random::Random;
 
 /// 2026-01-01; generated times lie around it.
@@ -65,9 +65,26 @@ fn maybe<T>(random: &mut Random, value: impl FnOnce(&mut Random) -> T) -> Option
     if random.one_in(2) { Some(value(random)) } else { None }
 }
 
+/// A length of time in milliseconds: any, or some days, in which people and policies think.
+fn length_ms(random: &mut Random) -> u64 {
+    const DAY_MS: u64 = 86_400_000;
+    if random.one_in(2) { random.magnitude(37) } else { random.below(400) * DAY_MS + random.below(3) }
+}
+
+/// How far a fact goes, at least by one.
+pub(super) fn step(random: &mut Random, fact: When) -> u64 {
+    let step = match fact {
+        When::LastWrite | When::Created | When::LastBackup => length_ms(random),
+        When::ConsecutiveFailures => random.magnitude(6),
+        When::Ratio => random.magnitude(12),
+        _ => random.magnitude(NUMBER_BITS - 4),
+    };
+    step.max(1)
+}
+
 /// A time before the run, mostly: clocks of a source may be ahead.
 fn time(random: &mut Random, run: Timestamp) -> Timestamp {
-    let before = i64::try_from(random.magnitude(37)).unwrap_or(0);
+    let before = i64::try_from(length_ms(random)).unwrap_or(0);
     run.plus_millis(if random.one_in(10) { before } else { -before })
 }
 
