@@ -8,6 +8,7 @@ mod expect;
 mod format;
 mod fuel;
 mod fuzz_file;
+mod granted;
 mod inventory;
 mod run;
 mod values;
@@ -37,6 +38,8 @@ pub struct CaseFile {
     /// Its name as it is shown.
     name: String,
     text: String,
+    /// Where it lies; `None` for a text that is in no file.
+    folder: Option<PathBuf>,
     table: FileTable,
 }
 
@@ -65,7 +68,8 @@ impl CaseFile {
     pub fn read(path: &Path) -> Result<Self, PolicyTestError> {
         let bytes = read_bounded(path, Limits::DEFAULT.case_file_bytes)?;
         let text = String::from_utf8(bytes).map_err(|_| PolicyTestError::file(path, "it is not UTF-8 text"))?;
-        Self::parse(&path.display().to_string(), &text)
+        let folder = path.parent().map(Path::to_owned);
+        Ok(Self { folder, ..Self::parse(&path.display().to_string(), &text)? })
     }
 
     /// Reads the text of a file; `name` is what messages call it.
@@ -80,7 +84,7 @@ impl CaseFile {
         if table.case.len() > Limits::DEFAULT.cases_per_file {
             return Err(bad(name, 1, format!("it has more than {} cases", Limits::DEFAULT.cases_per_file)));
         }
-        Ok(Self { name: name.to_owned(), text: text.to_owned(), table })
+        Ok(Self { name: name.to_owned(), text: text.to_owned(), folder: None, table })
     }
 
     /// The scenario of the file, without its cases.
@@ -139,6 +143,9 @@ impl CaseFile {
         let mut parts = Parts {
             settings: table.settings,
             budget: table.budget,
+            files: table.files,
+            grants: table.grants,
+            folder: self.folder.clone(),
             page_items: table.page_items,
             offers: table.offers,
             run: table.run,
@@ -148,6 +155,8 @@ impl CaseFile {
         let Some(own) = own.map(|own| own.get_ref().clone()) else { return parts };
         parts.settings = own.settings.or(parts.settings);
         parts.budget = own.budget.or(parts.budget);
+        parts.files = own.files.or(parts.files);
+        parts.grants = own.grants.or(parts.grants);
         parts.page_items = own.page_items.or(parts.page_items);
         parts.offers = own.offers.or(parts.offers);
         parts.run = parts.run.under(own.run);

@@ -1,6 +1,7 @@
 //! A scenario: everything a plugin is told when it is asked. Plain values; [`crate::cases`] reads them from TOML.
 
 use longshore_model::{CollectionFacts, RegionOffer, RunFacts, StreamFacts, Totals};
+use longshore_policy::GrantedFiles;
 use longshore_sandbox::Budget;
 
 use crate::PolicyTestError;
@@ -13,6 +14,8 @@ pub struct Scenario {
     pub settings: serde_json::Value,
     /// What one call may use.
     pub budget: Budget,
+    /// The files it may read.
+    pub files: GrantedFiles,
     /// Items on a page, 1 to 1,000.
     pub page_items: usize,
     /// Facts about the run.

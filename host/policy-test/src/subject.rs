@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use longshore_model::{CollectionFacts, PolicyKind, StreamFacts};
 use longshore_policy::{Failure, Limits as PolicyLimits, Oracle, Outcome, PolicyError, SettingsSchema};
-use longshore_sandbox::{About, Budget, Call, GrantedFiles, Sandbox, SandboxConfig, SandboxError};
+use longshore_sandbox::{About, Budget, Call, Sandbox, SandboxConfig, SandboxError};
 
 use crate::asked::{Asked, Choice, End, Item};
 use crate::{Limits, PolicyTestError, Scenario};
@@ -189,8 +189,7 @@ impl Asking {
         let mut carry = Vec::new();
         for (number, page) in (0_u32..).zip(pages) {
             let last_page = usize::try_from(number).is_ok_and(|number| number + 1 == last);
-            let (run, budget) = (&scenario.run, &scenario.budget);
-            let files = GrantedFiles::none();
+            let (run, budget, files) = (&scenario.run, &scenario.budget, &scenario.files);
             let call = Call { run, settings, carry: &carry, page_number: number, last_page, budget, files };
             self.asked.calls += 1;
             let first = self.answers.len();

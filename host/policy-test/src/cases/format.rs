@@ -6,11 +6,13 @@ use longshore_model::{
     BackupId, ClusterId, CollectionName, FactValue, FileClass, IndexFacts, LoadState, PolicyKind, ProjectId,
     RegionHealth, RegionId, RunKind, RunTrigger,
 };
+use longshore_policy::Grants;
 use longshore_sandbox::Budget;
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::Expect;
+use super::granted::WrittenFiles;
 use super::values::{Bytes, FromShort, Offers, Short, When};
 
 /// A file.
@@ -21,6 +23,8 @@ pub(crate) struct FileTable {
     pub(crate) kind: Option<PolicyKind>,
     pub(crate) settings: Option<serde_json::Map<String, serde_json::Value>>,
     pub(crate) budget: Option<Budget>,
+    pub(crate) files: Option<WrittenFiles>,
+    pub(crate) grants: Option<Grants>,
     pub(crate) page_items: Option<usize>,
     pub(crate) offers: Option<Offers>,
     pub(crate) run: RunTable,
@@ -39,6 +43,8 @@ pub(crate) struct CaseTable {
     pub(crate) kind: Option<PolicyKind>,
     pub(crate) settings: Option<serde_json::Map<String, serde_json::Value>>,
     pub(crate) budget: Option<Budget>,
+    pub(crate) files: Option<WrittenFiles>,
+    pub(crate) grants: Option<Grants>,
     pub(crate) page_items: Option<usize>,
     pub(crate) offers: Option<Offers>,
     #[serde(default)]

@@ -1,14 +1,17 @@
 //! From the tables of a case file to a scenario: names checked, defaults filled in, sums counted.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use longshore_model::{
     ClassBytes, Codec, CodecOffer, CollectionFacts, ExtraFact, FactValue, FileClass, LastBackup, RegionOffer, RunFacts,
     RunKind, RunTrigger, StreamFacts, Timestamp,
 };
+use longshore_policy::Grants;
 use longshore_sandbox::Budget;
 
 use super::format::{CollectionTable, RegionTable, RunTable, SizesTable, StreamTable, collection_name};
+use super::granted::{WrittenFiles, granted};
 use super::values::{Bytes, OfferTable, Offers, Short, When};
 use crate::scenario::totals;
 use crate::{Limits, Scenario};
@@ -36,6 +39,10 @@ pub(crate) const DEFAULT_RATIOS: [(Codec, u32); 5] = [
 pub(crate) struct Parts {
     pub(crate) settings: Option<serde_json::Map<String, serde_json::Value>>,
     pub(crate) budget: Option<Budget>,
+    pub(crate) files: Option<WrittenFiles>,
+    pub(crate) grants: Option<Grants>,
+    /// Where the case file lies.
+    pub(crate) folder: Option<PathBuf>,
     pub(crate) page_items: Option<usize>,
     pub(crate) offers: Option<Offers>,
     pub(crate) run: RunTable,
@@ -73,7 +80,9 @@ impl Parts {
         let run = run(&self.run, time, home)?;
         let settings = serde_json::Value::Object(self.settings.clone().unwrap_or_default());
         let budget = self.budget.unwrap_or_default();
-        let mut scenario = Scenario { settings, budget, page_items, run, collections, streams, regions };
+        let (written, grants) = (self.files.clone().unwrap_or_default(), self.grants.clone().unwrap_or_default());
+        let files = granted(&written, &grants, self.folder.as_deref())?;
+        let mut scenario = Scenario { settings, budget, files, page_items, run, collections, streams, regions };
         scenario.settle();
         unique(&scenario)?;
         override_totals(&mut scenario.run, &self.run);

@@ -43,6 +43,9 @@ pub(crate) fn write_case(case: &Written<'_>) -> String {
     if scenario.budget != Budget::default() {
         text.key("budget", json(&serde_json::to_value(scenario.budget).unwrap_or_default()));
     }
+    if !scenario.files.is_empty() {
+        text.key("files", files(&scenario.files));
+    }
     if scenario.page_items != longshore_model::Limits::DEFAULT.page_items {
         text.key("page_items", scenario.page_items);
     }
@@ -156,6 +159,21 @@ pub(crate) fn json(value: &serde_json::Value) -> String {
         }
         scalar => scalar.to_string(),
     }
+}
+
+/// Granted files as an inline table. What is not text is written as near to it as text comes.
+fn files(granted: &longshore_policy::GrantedFiles) -> String {
+    let directories: Vec<String> = granted
+        .directories()
+        .map(|guest| {
+            let own = granted.files().filter(|(directory, ..)| *directory == guest);
+            let own: Vec<String> = own
+                .map(|(_, path, bytes)| format!("{} = {}", quoted(path), quoted(&String::from_utf8_lossy(bytes))))
+                .collect();
+            format!("{} = {{ {} }}", quoted(guest), own.join(", "))
+        })
+        .collect();
+    format!("{{ {} }}", directories.join(", "))
 }
 
 fn run(text: &mut Text, scenario: &Scenario) {

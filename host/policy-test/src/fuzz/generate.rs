@@ -36,7 +36,8 @@ pub(crate) fn scenario(random: &mut Random, words: &Vocabulary) -> Scenario {
     }
     let settings = random.pick(&words.settings).cloned().unwrap_or_default();
     let page_items = if random.one_in(2) { 1_000 } else { as_size(1 + random.below(10)) };
-    let mut scenario = Scenario { settings, budget: Budget::default(), page_items, run, collections, streams, regions };
+    let files = random.pick(&words.files).cloned().unwrap_or_default();
+    let mut scenario = Scenario { settings, budget: Budget::default(), files, page_items, run, collections, streams, regions };
     scenario.settle();
     scenario
 }
@@ -277,7 +278,10 @@ fn run(random: &mut Random, words: &Vocabulary, time: Timestamp, regions: &[Regi
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+
     use longshore_model::{FactValue, PolicyKind};
+    use longshore_policy::GrantedFiles;
 
     use super::scenario;
     use crate::Scenario;
@@ -288,9 +292,12 @@ mod tests {
     #[test]
     fn what_is_written_as_a_case_is_read_as_it_was() {
         let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
+        let rules = BTreeMap::from([("a b.toml".to_owned(), b"x = \"1\"\n".to_vec())]);
+        let granted = GrantedFiles::new(BTreeMap::from([("/rules".to_owned(), rules)])).unwrap();
         let words = Vocabulary {
             settings: vec![serde_json::json!({}), serde_json::json!({"a": [1, {"b c": "\"\\\n"}], "d": true})],
             plain: Scenario::from_toml("").unwrap(),
+            files: vec![GrantedFiles::default(), granted],
             names: vec!["sales.orders".parse().unwrap()],
             properties: vec![("data.region".to_owned(), list(&["eu", "us"]))],
             labels: vec![("a \"b\"".to_owned(), Vec::new())],

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use longshore_model::{CollectionName, FactValue};
+use longshore_policy::GrantedFiles;
 use serde_json::{Map, Value};
 
 use crate::cases::{CaseFile, FuzzFile, find};
@@ -16,6 +17,8 @@ pub(crate) struct Vocabulary {
     pub(crate) settings: Vec<Value>,
     /// A scenario about nothing, with all its defaults.
     pub(crate) plain: Scenario,
+    /// What may be granted: the files of the cases, else nothing.
+    pub(crate) files: Vec<GrantedFiles>,
     pub(crate) names: Vec<CollectionName>,
     pub(crate) properties: Vec<(String, Vec<String>)>,
     pub(crate) labels: Vec<(String, Vec<String>)>,
@@ -48,12 +51,19 @@ impl Vocabulary {
                  cases/fuzz.toml, or write a case with settings"
             )));
         }
+        let mut files: Vec<GrantedFiles> = Vec::new();
+        for scenario in &scenarios {
+            if !files.contains(&scenario.files) {
+                files.push(scenario.files.clone());
+            }
+        }
         let mut words = Words::default();
         words.declared(file);
         scenarios.iter().for_each(|scenario| words.seen(scenario));
         Ok(Self {
             settings,
             plain: Scenario::from_toml("")?,
+            files,
             names: words.names.into_iter().collect(),
             properties: lists(words.properties),
             labels: lists(words.labels),

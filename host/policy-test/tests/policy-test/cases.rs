@@ -147,6 +147,40 @@ fn cases_of_a_file_share_what_they_do_not_replace() {
 }
 
 #[test]
+fn granted_files_are_told_as_they_are_written_or_lie_beside() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "rules/a.toml", "one");
+    write(folder.path(), "rules/below/b.toml", "two");
+    let subject = || {
+        Fake::new()
+            .select_pages(|call, _| {
+                let files: Vec<String> = call
+                    .files
+                    .files()
+                    .map(|(guest, path, bytes)| format!("{guest}/{path}={}", String::from_utf8_lossy(bytes)))
+                    .collect();
+                Ok(outcome(vec![(0, longshore_model::Selected {
+                    reason: longshore_model::Reason::new("files", files.join(" ")),
+                    ..selected(true, "x")
+                })]))
+            })
+            .subject()
+    };
+    let expect = |reason: &str| format!("[[collection]]\nname = \"a\"\n[[expect]]\nselected = true\nreason = \"{reason}\"\n");
+    let written = "files = { \"/rules\" = { \"a.toml\" = \"one\" } }\n";
+    let beside = "grants = { read = [{ guest = \"/rules\", host = \"rules\" }] }\n";
+    write(folder.path(), "written.toml", &format!("{written}{}", expect("/rules/a.toml=one")));
+    write(folder.path(), "beside.toml", &format!("{beside}{}", expect("/rules/a.toml=one /rules/below/b.toml=two")));
+    write(folder.path(), "none.toml", &expect(""));
+    subject().test(folder.path()).unwrap().expect_pass();
+    let gone = format!("{}{}", beside.replace("host = \"rules\"", "host = \"gone\""), expect(""));
+    write(folder.path(), "none.toml", &gone);
+    assert!(subject().test(folder.path()).unwrap_err().to_string().contains("gone"));
+    assert!(Scenario::from_toml(beside).unwrap_err().to_string().contains("in no file"));
+    assert!(Scenario::from_toml(&written.replace("/rules", "rules")).is_err(), "a path that is not absolute");
+}
+
+#[test]
 fn refusals_and_failures_are_expected_by_code_and_nothing_else_is() {
     let refusing =
         Fake::new().select_pages(|_, _| Err(refused("too-dear", "It costs 7 more than it may.", &[1]))).subject();
