@@ -32,7 +32,7 @@ fn a_plugin_lists_and_reads_what_was_granted_and_changes_nothing() {
             ["/rules/a.toml=one", "/rules/b/", "/rules/b/c.toml=two", "/rules/z.toml=last", "modified=0s"]
         );
         let refused: Vec<&str> = tried.iter().filter(|tried| !tried.ends_with("=done")).map(String::as_str).collect();
-        insta::allow_duplicates! { insta::assert_snapshot!(refused.join("\n"), @""); }
+        insta::allow_duplicates! { insta::assert_snapshot!(refused.join(" "), @"write=ReadOnlyFilesystem create=ReadOnlyFilesystem append=ReadOnlyFilesystem remove=ReadOnlyFilesystem rename=ReadOnlyFilesystem link=ReadOnlyFilesystem make=ReadOnlyFilesystem remove-all=ReadOnlyFilesystem leave=PermissionDenied elsewhere=NotFound"); }
         assert_eq!(refused.len(), tried.len());
     }
 }
