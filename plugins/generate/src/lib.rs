@@ -10,8 +10,8 @@ mod types;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use wit_bindgen_core::Files;
 use wit_bindgen_core::wit_parser::{PackageId, Resolve};
-use wit_bindgen_core::{Files, WorldGenerator};
 
 /// Where the contract is, in the repository.
 const CONTRACT: &str = "wit/v0.1.0";

@@ -37,7 +37,7 @@ impl Rules {
         let mut rules: Vec<Rule> = Vec::new();
         for file in files {
             let text = fs::read_to_string(&file).map_err(|error| unreadable(&file, &error.to_string()))?;
-            let read: RuleFile = toml::from_str(&text).map_err(|error| unreadable(&file, error.to_string().trim()))?;
+            let read: RuleFile = toml::from_str(&text).map_err(|error| unreadable(&file, &mistake(&text, &error)))?;
             for rule in read.rules {
                 if let Some(problem) = rule.problem() {
                     return Err(unreadable(&file, &format!("in rule `{}`, {problem}", rule.name)));
@@ -69,6 +69,14 @@ fn rule_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// A mistake of form with its place, on one line: a reason is a sentence.
+fn mistake(text: &str, error: &toml::de::Error) -> String {
+    let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|character| *character != '\n').count() + 1;
+    format!("line {line}, column {column}: {}", error.message())
 }
 
 fn not_granted(directory: &Path, error: &io::Error) -> Refusal {

@@ -19,7 +19,8 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// A reason. A message that is too long is cut and ends in `…`.
+    /// A reason. A message that is too long is cut and ends in `…`; characters that a host does not take, as line breaks
+    /// and marks that turn the direction of text, become spaces. So names and errors can be put into it as they are.
     ///
     /// ```
     /// # use longshore_plugin::Reason;
@@ -29,8 +30,23 @@ impl Reason {
     /// ```
     #[must_use]
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: cut(message.into()) }
+        Self { code: code.into(), message: cut(one_line(message.into())) }
     }
+}
+
+/// True for characters that could disturb a terminal, a log line or the order in which a line reads; a host takes none.
+pub(crate) fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{061C}')
+}
+
+fn one_line(message: String) -> String {
+    if !message.contains(is_unsafe) {
+        return message;
+    }
+    let words = message.split(|character| character == ' ' || is_unsafe(character)).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn cut(mut message: String) -> String {
@@ -198,6 +214,14 @@ mod tests {
         let long = Reason::new("code", fits + "y").message;
         assert_eq!(long.len(), REASON_MESSAGE_MAX_BYTES);
         assert!(long.ends_with("x…"), "{long}");
+    }
+
+    #[test]
+    fn a_message_is_one_line_that_reads_from_left_to_right() {
+        let reason = Reason::new("code", "Line 1\n  | x\t\u{1b}[2J\u{202e}y\u{feff}z ");
+        assert_eq!(reason.message, "Line 1 | x [2J y z");
+        assert_eq!(reason.refused_by_host(), None);
+        assert_eq!(Reason::new("code", "Größe  大").message, "Größe  大");
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::answer::{Answer, CARRY_MAX_BYTES, CodecChoice, Placed, REASON_CODE_MAX_BYTES, Reason, Selected};
+use crate::answer::{
+    Answer, CARRY_MAX_BYTES, CodecChoice, Placed, REASON_CODE_MAX_BYTES, REASON_MESSAGE_MAX_BYTES, Reason, Selected,
+    is_unsafe,
+};
 use crate::facts::ItemId;
 
 /// A decision of any kind: it has a reason.
@@ -70,7 +73,11 @@ impl Reason {
                 self.code
             ));
         }
-        None
+        if self.message.len() > REASON_MESSAGE_MAX_BYTES {
+            let length = self.message.len();
+            return Some(format!("its message has {length} bytes, and {REASON_MESSAGE_MAX_BYTES} are allowed"));
+        }
+        self.message.contains(is_unsafe).then(|| "its message has line breaks or other control characters".to_owned())
     }
 }
 
@@ -81,6 +88,14 @@ mod tests {
 
     fn answer(ids: &[ItemId], code: &str) -> Answer<Selected> {
         ids.iter().map(|id| (*id, Selected::included(Reason::new(code, "Because.")))).collect()
+    }
+
+    #[test]
+    fn a_message_that_was_not_made_by_reason_new_is_checked_too() {
+        let message = |text: &str| Reason { code: "code".into(), message: text.into() }.refused_by_host();
+        assert_eq!(message("Fine."), None);
+        assert!(message("two\nlines").unwrap().contains("line breaks"));
+        assert!(message(&"x".repeat(513)).unwrap().contains("513 bytes"));
     }
 
     #[test]
