@@ -113,7 +113,10 @@ impl NewPlugin {
             )
         })?;
         if !text.contains("name = \"longshore-plugin\"") {
-            return Err(PolicyTestError::file(sdk, "the crate there is not the SDK; name the folder plugins/sdk of a repository"));
+            return Err(PolicyTestError::file(
+                sdk,
+                "the crate there is not the SDK; name the folder plugins/sdk of a repository",
+            ));
         }
         let absolute = sdk.canonicalize().map_err(|error| PolicyTestError::file(sdk, error))?;
         Ok(absolute.display().to_string())

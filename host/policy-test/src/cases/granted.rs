@@ -12,11 +12,7 @@ use longshore_sandbox::Limits;
 pub(crate) type WrittenFiles = BTreeMap<String, BTreeMap<String, String>>;
 
 /// What a case grants. An error is a sentence.
-pub(crate) fn granted(
-    written: &WrittenFiles,
-    grants: &Grants,
-    folder: Option<&Path>,
-) -> Result<GrantedFiles, String> {
+pub(crate) fn granted(written: &WrittenFiles, grants: &Grants, folder: Option<&Path>) -> Result<GrantedFiles, String> {
     let bytes = |files: &BTreeMap<String, String>| {
         files.iter().map(|(path, text)| (path.clone(), text.clone().into_bytes())).collect()
     };
@@ -42,7 +38,10 @@ fn read(directory: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) -
     for entry in std::fs::read_dir(directory).map_err(said)? {
         let entry = entry.map_err(said)?;
         let kind = entry.file_type().map_err(said)?;
-        let name = entry.file_name().into_string().map_err(|_| format!("{} holds a name that is not text", directory.display()))?;
+        let name = entry
+            .file_name()
+            .into_string()
+            .map_err(|_| format!("{} holds a name that is not text", directory.display()))?;
         let path = format!("{prefix}{name}");
         if kind.is_dir() {
             read(&entry.path(), &format!("{path}/"), files)?;

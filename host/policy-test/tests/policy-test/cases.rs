@@ -159,14 +159,18 @@ fn granted_files_are_told_as_they_are_written_or_lie_beside() {
                     .files()
                     .map(|(guest, path, bytes)| format!("{guest}/{path}={}", String::from_utf8_lossy(bytes)))
                     .collect();
-                Ok(outcome(vec![(0, longshore_model::Selected {
-                    reason: longshore_model::Reason::new("files", files.join(" ")),
-                    ..selected(true, "x")
-                })]))
+                Ok(outcome(vec![(
+                    0,
+                    longshore_model::Selected {
+                        reason: longshore_model::Reason::new("files", files.join(" ")),
+                        ..selected(true, "x")
+                    },
+                )]))
             })
             .subject()
     };
-    let expect = |reason: &str| format!("[[collection]]\nname = \"a\"\n[[expect]]\nselected = true\nreason = \"{reason}\"\n");
+    let expect =
+        |reason: &str| format!("[[collection]]\nname = \"a\"\n[[expect]]\nselected = true\nreason = \"{reason}\"\n");
     let written = "files = { \"/rules\" = { \"a.toml\" = \"one\" } }\n";
     let beside = "grants = { read = [{ guest = \"/rules\", host = \"rules\" }] }\n";
     write(folder.path(), "written.toml", &format!("{written}{}", expect("/rules/a.toml=one")));
