@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use longshore_policy_test::cases::{FUEL_FILE, FuelBaseline};
 use longshore_policy_test::{FuzzOptions, Subject, report};
-use longshore_tests::root;
+use longshore_tests::{longshore_in, plugin, root, sample_cluster};
 
 /// Every plugin with cases, and its committed file.
 fn plugins_with_cases() -> Vec<(PathBuf, PathBuf)> {
@@ -64,4 +64,31 @@ fn committed_policies_keep_the_contract_on_any_inventory() {
         let fuzzed = Subject::load(&wasm).unwrap().fuzz(Some(&cases), options).unwrap();
         assert!(fuzzed.counterexamples.is_empty(), "LONGSHORE_SEED={}: {}", options.seed, report::fuzz(&fuzzed));
     }
+}
+
+/// What a compression policy sees of the collection of a stream comes from the engine: without it `tiered` would never
+/// choose by tier.
+#[test]
+fn streams_tell_about_their_collection_where_a_policy_looks_at_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let sample = sample_cluster();
+    let told = |vault: &str, more: &[&str]| {
+        let backup = ["backup", sample.to_str().unwrap(), "--to", vault];
+        longshore_in(here, backup.iter().chain(more)).ok();
+        let records = format!("{vault}-records");
+        longshore_in(here, ["policy", "records", "--vault", vault, "--to", &records]).ok();
+        let files = std::fs::read_dir(here.join(records)).unwrap();
+        let texts: Vec<String> = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+        assert!(!texts.is_empty());
+        texts.iter().any(|text| text.contains("collection-protected"))
+    };
+    let tiered = plugin("tiered").display().to_string();
+    std::fs::write(
+        here.join("tiered.toml"),
+        format!("[[compression]]\nplugin = '{tiered}'\n[[compression]]\nplugin = \"standard\"\n"),
+    )
+    .unwrap();
+    assert!(told("tiered", &["--policy", "tiered.toml"]));
+    assert!(!told("standard", &[]), "the default policy is told for nothing");
 }

@@ -14,16 +14,19 @@ use std::sync::Arc;
 
 use longshore_model::{
     BackupId, BackupType, ClusterId, CodecChoice, CollectionFacts, CollectionName, CreationMethod, JobId, Phase,
-    Placed, ProjectId, RegionHealth, RegionId, RegionOffer, RunFacts, RunKind, RunTrigger, Selected, StreamFacts,
-    Timestamp,
+    Placed, PolicyKind, ProjectId, RegionHealth, RegionId, RegionOffer, RunFacts, RunKind, RunTrigger, Selected,
+    StreamFacts, Timestamp,
 };
-use longshore_policy::{Decision, DecisionRecord, ExplainRow, PolicySet, SelectionPlan, ShadowOutcome, Usage, explain};
+use longshore_policy::{
+    Decision, DecisionRecord, ExplainRow, Member, PolicySet, SelectionPlan, ShadowOutcome, Usage, explain,
+};
 use longshore_source::{CollectionEntry, CollectionPoint, Inventory, PointOptions, Source, SourceKind};
 
 use crate::blocking::blocking;
 use crate::config::{ClusterConfig, HostConfig};
 use crate::facts::{HostKnowledge, collection_facts, missing_names, totals};
 use crate::history::History;
+use crate::policies;
 use crate::random::draw;
 use crate::run_policy::RunPolicy;
 use crate::streams::{SampledCollection, sample_streams};
@@ -144,7 +147,7 @@ impl BackupRequest {
 /// One stream of a planned collection.
 #[derive(Debug, Clone)]
 pub struct PlannedStream {
-    /// What the policy was told.
+    /// What was measured of it.
     pub facts: StreamFacts,
     /// What it decided.
     pub choice: Decision<CodecChoice>,
@@ -386,6 +389,19 @@ struct Decided {
     usage: Vec<Usage>,
 }
 
+/// The streams as a compression policy is asked about them. The default policy does not look at what a stream tells about
+/// its collection, and thousands of them are not told for nothing.
+fn streams_to_ask(policy: &RunPolicy, facts: &[CollectionFacts], sampled: &[SampledCollection]) -> Vec<StreamFacts> {
+    let standard = policies::standard_digest();
+    let is_told = |member: &Member| member.plugin.digest() != standard || member.shadow.is_some();
+    let told = policy.set.members(PolicyKind::Compression).any(is_told);
+    let of = |(facts, sampled): (&CollectionFacts, &SampledCollection)| -> Vec<StreamFacts> {
+        let streams = sampled.streams.iter().cloned();
+        if told { streams.map(|stream| stream.telling_about(facts)).collect() } else { streams.collect() }
+    };
+    facts.iter().zip(sampled).flat_map(of).collect()
+}
+
 async fn ask_streams_and_places(
     policy: &RunPolicy,
     run: &RunFacts,
@@ -394,7 +410,7 @@ async fn ask_streams_and_places(
     offers: Vec<RegionOffer>,
 ) -> Result<Decided, EngineError> {
     let (policy, run, facts) = (policy.clone(), run.clone(), facts.to_vec());
-    let streams: Vec<StreamFacts> = sampled.iter().flat_map(|collection| collection.streams.iter().cloned()).collect();
+    let streams = streams_to_ask(&policy, &facts, sampled);
     blocking("asking the compression and placement policies", move || {
         let compression = policy.set.choose(&run, &streams)?;
         let placement = policy.set.place(&run, &facts, &offers, &policy.guardrails)?;

@@ -27,7 +27,7 @@ mod transitions;
 
 use std::sync::Arc;
 
-use longshore_model::PolicyKind;
+use longshore_model::{Digest, PolicyKind};
 use longshore_policy::PolicySet;
 use longshore_sandbox::{Budget, Plugin, Sandbox};
 
@@ -52,6 +52,11 @@ use crate::{EngineError, Limits};
 
 /// The default policy, a component like every other; embedded so that no file is needed.
 pub const STANDARD_PLUGIN_BYTES: &[u8] = include_bytes!("../../../../plugins/standard/standard.wasm");
+
+/// The digest by which the default policy is known.
+pub(crate) fn standard_digest() -> Digest {
+    signature::digest_of(STANDARD_PLUGIN_BYTES)
+}
 
 /// Builds all chains of a configuration in a sandbox of their own, to check them before a host starts: one line per
 /// member. Nothing is written, so nothing is kept of what is compiled.
