@@ -78,8 +78,11 @@ fn streams_tell_about_their_collection_where_a_policy_looks_at_it() {
         longshore_in(here, backup.iter().chain(more)).ok();
         let records = format!("{vault}-records");
         longshore_in(here, ["policy", "records", "--vault", vault, "--to", &records]).ok();
-        let files = std::fs::read_dir(here.join(records)).unwrap();
-        let texts: Vec<String> = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+        // One folder a backup, one file a call.
+        let files = std::fs::read_dir(here.join(records)).unwrap().flat_map(|backup| {
+            std::fs::read_dir(backup.unwrap().path()).unwrap().map(|file| file.unwrap().path()).collect::<Vec<_>>()
+        });
+        let texts: Vec<String> = files.map(|file| std::fs::read_to_string(file).unwrap()).collect();
         assert!(!texts.is_empty());
         texts.iter().any(|text| text.contains("collection-protected"))
     };

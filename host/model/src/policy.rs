@@ -178,6 +178,13 @@ pub struct StreamFacts {
 }
 
 impl StreamFacts {
+    /// Whether an extra fact of this name is one of those by which a stream tells about its collection.
+    #[must_use]
+    pub fn tells_about_collection(name: &str) -> bool {
+        let named = ["collection-last-write-time-ms", "collection-criticality", "collection-protected"];
+        named.contains(&name) || name.starts_with("collection-property:") || name.starts_with("collection-label:")
+    }
+
     /// The same stream with the extra facts by which it tells about its collection (`wit/v0.1.0/policy.wit`, `stream`):
     /// a compression policy is not given the collections themselves.
     #[must_use]

@@ -38,11 +38,23 @@ impl Scenario {
         file.scenario()
     }
 
-    /// Puts everything into the order of the contract and counts the run's totals anew.
+    /// Puts everything into the order of the contract; counts the run's totals, and has streams tell about their
+    /// collections, anew.
     pub(crate) fn settle(&mut self) {
         self.collections.sort_by(|one, two| one.name.cmp(&two.name));
         self.streams.sort_by(|one, two| (&one.collection, one.class).cmp(&(&two.collection, two.class)));
+        self.streams.iter_mut().for_each(|stream| tell(stream, &self.collections));
         self.run.totals = totals(&self.collections);
+    }
+}
+
+/// Has a stream tell about its collection as a host does. What the case gives stands before it.
+fn tell(stream: &mut StreamFacts, collections: &[CollectionFacts]) {
+    stream.extra.retain(|fact| !StreamFacts::tells_about_collection(&fact.name));
+    // They are in order of name by now.
+    let place = collections.binary_search_by(|facts| facts.name.cmp(&stream.collection));
+    if let Some(facts) = place.ok().and_then(|place| collections.get(place)) {
+        *stream = stream.clone().telling_about(facts);
     }
 }
 

@@ -107,13 +107,16 @@ fn reason(settings: &Settings, run: &Run) -> Result<Reason, Refusal> {
         Behaviour::EatMemory => behaviour::eat_memory(),
         Behaviour::FloodLog => behaviour::flood_log(settings.count_or(10_000), settings.size_or(1_000)),
         Behaviour::FloodStdio => behaviour::flood_stdio(settings.count_or(10_000), settings.size_or(1_000)),
-        Behaviour::ControlCharacters => behaviour::control_characters(),
         Behaviour::ReadClockAndRandom => probe::clock_and_random(RandomState::new().hash_one("longshore")),
         Behaviour::ReadFile => probe::files(),
         Behaviour::ReadGranted => probe::granted(Path::new("/rules")),
         Behaviour::Network => probe::network(),
         Behaviour::Carry => format!("This is page {} by the count in carry.", pages_so_far(run)),
-        // Not Reason::new, which would cut it.
+        // Not Reason::new, which would make one line of it.
+        Behaviour::ControlCharacters => {
+            return Ok(Reason { code: "hostile".to_owned(), message: behaviour::control_characters() });
+        }
+        // Nor here: it would cut it.
         Behaviour::HugeReason => {
             return Ok(Reason { code: "hostile".to_owned(), message: "a".repeat(settings.size_or(1 << 20)) });
         }

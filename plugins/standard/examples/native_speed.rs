@@ -41,7 +41,7 @@ fn collection(id: u32) -> Collection {
             stored_bytes: 30_000_000,
         }),
         previous_reason_code: Some("selected-by-default".to_owned()),
-        ..Collection::named(id, "default", &format!("tenant_{id:06}_documents"))
+        ..Collection::named(id, "default", format!("tenant_{id:06}_documents"))
     }
 }
 

@@ -104,7 +104,7 @@ impl Parts {
         if offers.is_empty() {
             return Err(format!("{}/{} has no offers; a host always offers a codec", facts.name, table.class));
         }
-        let stream = StreamFacts {
+        Ok(StreamFacts {
             collection: facts.name.clone(),
             class: table.class,
             files: table.files.unwrap_or(1),
@@ -113,9 +113,7 @@ impl Parts {
             sampled_bytes: table.sampled_bytes.map_or(new_bytes.min(DEFAULT_SAMPLED_BYTES), |bytes| bytes.0),
             offers,
             extra: extra(&table.extra),
-        };
-        // As a host does; facts that the case gives stand before these.
-        Ok(stream.telling_about(facts))
+        })
     }
 }
 

@@ -302,7 +302,9 @@ fn stream(text: &mut Text, facts: &StreamFacts) {
     text.key("new_bytes", facts.new_bytes);
     text.key("sampled_bytes", facts.sampled_bytes);
     text.key("offers", offers(&facts.offers));
-    text.extra(&facts.extra);
+    // What it tells about its collection is added again when the case is read.
+    let own = facts.extra.iter().filter(|fact| !StreamFacts::tells_about_collection(&fact.name));
+    text.extra(&own.cloned().collect::<Vec<_>>());
 }
 
 fn offers(offers: &[CodecOffer]) -> String {
