@@ -51,16 +51,19 @@ impl Folders {
 
     /// The same for the folders above `folder` alone.
     pub(super) fn sync_above(&self, folder: &Path) -> std::io::Result<()> {
-        let mut entry = folder;
+        let (mut entry, mut synced) = (folder, Vec::new());
         while entry != self.root && !self.is_durable(entry) {
             let Some(above) = entry.parent().filter(|above| above.starts_with(&self.root)) else { break };
             // What is in the root is nearly always older than this process: all of it counts after one look.
-            let mut there = if above == self.root { folders_in(above)? } else { Vec::new() };
-            there.push(entry.to_owned());
+            if above == self.root {
+                synced.extend(folders_in(above)?);
+            }
             sync_folder(above)?;
-            self.durable.lock().unwrap_or_else(PoisonError::into_inner).extend(there);
+            synced.push(entry.to_owned());
             entry = above;
         }
+        // Only now: whoever finds a folder here looks no further up, so all above it must be durable, too.
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner).extend(synced);
         Ok(())
     }
 
