@@ -20,7 +20,7 @@ use longshore_vault::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::manifests::{PartInput, database_entries, decisions_value, part_draft, policies_value};
+use crate::manifests::{PartInput, database_entries, decisions_text, part_draft, policies_value};
 use crate::pins;
 use crate::plan::BackupPlan;
 use crate::random::draw;
@@ -180,7 +180,7 @@ async fn write_and_commit(
     context.stop.check()?;
     context.progress.enter(Phase::Commit);
     let parts = finish_parts(plan, vaults, writing, &moved, &states, context).await?;
-    let root = root(plan, &parts, ddl_changes.clone());
+    let root = root(plan, &parts, ddl_changes.clone())?;
     let home = &plan.request.cluster.home_region;
     let committed = commit(&root, writing, home, vaults).await?;
     let warnings = put_receipts(&committed, &parts, home, vaults).await;
@@ -267,13 +267,13 @@ async fn finish_parts(
         let here = collections.filter(|((planned, _), _)| planned.placed.value.region == *region);
         let inputs: Vec<PartInput<'_>> =
             here.map(|((planned, moved), state)| PartInput { planned, moved, state: *state }).collect();
-        let draft = part_draft(&plan.request, Some(home_vault_id.clone()), &inputs, context.clock.now());
+        let draft = part_draft(&plan.request, Some(home_vault_id.clone()), &inputs, context.clock.now())?;
         parts.push(writing.session.finish(draft).await.map_err(EngineError::vault(region))?);
     }
     Ok(parts)
 }
 
-fn root(plan: &BackupPlan, parts: &[FinishedPart], ddl_changes: Vec<DdlChange>) -> Root {
+fn root(plan: &BackupPlan, parts: &[FinishedPart], ddl_changes: Vec<DdlChange>) -> Result<Root, EngineError> {
     let request = &plan.request;
     let parts: Vec<PartRef> = parts.iter().map(|part| part.reference.clone()).collect();
     let sizes = parts.iter().fold(Sizes::default(), |sum, part| sum.plus(part.sizes));
@@ -300,7 +300,7 @@ fn root(plan: &BackupPlan, parts: &[FinishedPart], ddl_changes: Vec<DdlChange>) 
         cluster_name: request.cluster.name.clone(),
         databases: database_entries(&plan.inventory.databases),
         excluded: excluded.collect(),
-        decisions: decisions_value(plan),
+        decisions: decisions_text(plan)?,
         policies: policies_value(&plan.policies),
         ddl_changes,
         source_kind: plan.source_kind.as_str().to_owned(),
@@ -308,7 +308,7 @@ fn root(plan: &BackupPlan, parts: &[FinishedPart], ddl_changes: Vec<DdlChange>) 
         host_version: env!("CARGO_PKG_VERSION").to_owned(),
         extra: json!({ "collections": plan.collections.len(), "copies": requested_copies(plan) }),
     };
-    Root { open, sealed: Sealed::Readable(sealed) }
+    Ok(Root { open, sealed: Sealed::Readable(sealed) })
 }
 
 /// The commit: after it the backup exists, whatever happens next.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use longshore_model::{BackupId, CollectionName, Digest, Timestamp};
 use longshore_policy::{Counterfactuals, DecisionRecord, ExplainRow, Limits, Oracle, Voice, what_would_change};
+use longshore_vault::JsonText;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::EngineError;
 use crate::opened::OpenedBackup;
@@ -50,9 +50,21 @@ pub struct WhyDecision {
 /// # Errors
 /// [`EngineError::Vault`], [`EngineError::DamagedBackup`], [`EngineError::Policy`] for records of another form.
 pub fn decision_records(opened: &OpenedBackup) -> Result<Vec<DecisionRecord>, EngineError> {
-    let records = opened.sealed()?.decisions.get("records").and_then(Value::as_array);
-    let records = records.into_iter().flatten().map(|record| DecisionRecord::from_json(&record.to_string()));
-    Ok(records.collect::<Result<_, _>>()?)
+    let records = read(opened)?.records;
+    Ok(records.iter().map(|record| DecisionRecord::from_json(record.as_str())).collect::<Result<_, _>>()?)
+}
+
+/// What a root keeps of its decisions, as far as it is needed here.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Kept {
+    rows: Vec<ExplainRow>,
+    records: Vec<JsonText>,
+}
+
+fn read(opened: &OpenedBackup) -> Result<Kept, EngineError> {
+    let kept = opened.sealed()?.decisions.read::<Option<Kept>>();
+    Ok(kept.map_err(|error| damaged(opened, &format!("its decisions cannot be read: {error}")))?.unwrap_or_default())
 }
 
 /// Why a collection is where it is, and what would have changed that.
@@ -66,13 +78,7 @@ pub fn why(
     limits: &Limits,
 ) -> Result<WhyView, EngineError> {
     let sealed = opened.sealed()?;
-    let rows: Vec<ExplainRow> = sealed
-        .decisions
-        .get("rows")
-        .map(Vec::deserialize)
-        .transpose()
-        .map_err(|error| damaged(opened, &format!("its decisions cannot be read: {error}")))?
-        .unwrap_or_default();
+    let rows = read(opened)?.rows;
     let records = decision_records(opened)?;
     let name = collection.to_string();
     let about = |row: &ExplainRow| {

@@ -1,12 +1,16 @@
 //! Turns what a backup moved into the vault's manifests. Pure.
 
 use longshore_model::{PolicyKind, Timestamp, VaultId};
-use longshore_policy::PolicySet;
+use longshore_policy::{DecisionRecord, ExplainRow, PolicySet, ShadowOutcome};
 use longshore_source::{DatabaseEntry, PointState};
 use longshore_vault::{
-    CollectionFiles, CollectionFinding, CollectionSealed, DatabaseSealed, PartDraft, PartSealed, Sealed, content_digest,
+    CollectionFiles, CollectionFinding, CollectionSealed, DatabaseSealed, JsonText, PartDraft, PartSealed, Sealed,
+    content_digest,
 };
+use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::EngineError;
 
 use crate::plan::{BackupPlan, BackupRequest, PlannedCollection};
 use crate::transfer::TransferredCollection;
@@ -19,14 +23,18 @@ pub(crate) struct PartInput<'a> {
 }
 
 /// The part of one vault: its collections, numbered from 0.
+///
+/// # Errors
+/// [`EngineError::Internal`]; a schema is JSON by its type.
 pub(crate) fn part_draft(
     request: &BackupRequest,
     home_vault_id: Option<VaultId>,
     inputs: &[PartInput<'_>],
     created: Timestamp,
-) -> PartDraft {
+) -> Result<PartDraft, EngineError> {
     let numbered = || (0_u32..).zip(inputs);
-    PartDraft {
+    let named = numbered().map(|(number, input)| sealed(number, input)).collect::<Result<_, _>>()?;
+    Ok(PartDraft {
         backup_id: request.backup_id.clone(),
         token: request.fencing_token,
         home_vault_id,
@@ -34,19 +42,17 @@ pub(crate) fn part_draft(
         collections: numbered()
             .map(|(number, input)| CollectionFiles { number, name_id: None, files: input.moved.files.clone() })
             .collect(),
-        sealed: Sealed::Readable(PartSealed {
-            collections: numbered().map(|(number, input)| sealed(number, input)).collect(),
-        }),
-    }
+        sealed: Sealed::Readable(PartSealed { collections: named }),
+    })
 }
 
-fn sealed(number: u32, input: &PartInput<'_>) -> CollectionSealed {
+fn sealed(number: u32, input: &PartInput<'_>) -> Result<CollectionSealed, EngineError> {
     let (planned, moved) = (input.planned, input.moved);
     let files = moved.files.iter().zip(&moved.names);
-    CollectionSealed {
+    Ok(CollectionSealed {
         number,
         name: planned.facts.name.clone(),
-        schema: moved.schema.clone(),
+        schema: JsonText::of(&moved.schema).map_err(no_json)?,
         properties: planned.entry.properties.clone(),
         indexes: planned.entry.indexes.clone(),
         consistent_point: moved.description.clone(),
@@ -64,7 +70,11 @@ fn sealed(number: u32, input: &PartInput<'_>) -> CollectionSealed {
             "codecs": moved.codecs,
             "selectionReason": planned.selected.value.reason.code,
         }),
-    }
+    })
+}
+
+fn no_json(error: serde_json::Error) -> EngineError {
+    EngineError::Internal { what: format!("what goes into a manifest is no JSON: {error}") }
 }
 
 /// Databases as a root keeps them.
@@ -87,10 +97,19 @@ pub(crate) fn policies_value(policies: &PolicySet) -> Value {
 }
 
 /// What was asked and decided, and what candidates would have decided, as a root keeps it.
-pub(crate) fn decisions_value(plan: &BackupPlan) -> Value {
-    let mut decisions = json!({ "rows": plan.rows, "records": plan.records });
-    if !plan.shadows.is_empty() {
-        decisions["shadows"] = json!(plan.shadows);
-    }
-    decisions
+#[derive(Serialize)]
+struct Decisions<'a> {
+    rows: &'a [ExplainRow],
+    records: &'a [DecisionRecord],
+    #[serde(skip_serializing_if = "<[ShadowOutcome]>::is_empty")]
+    shadows: &'a [ShadowOutcome],
+}
+
+/// The decisions of a plan as a root keeps them.
+///
+/// # Errors
+/// [`EngineError::Internal`]; they are JSON by their type.
+pub(crate) fn decisions_text(plan: &BackupPlan) -> Result<JsonText, EngineError> {
+    let decisions = Decisions { rows: &plan.rows, records: &plan.records, shadows: &plan.shadows };
+    JsonText::of(&decisions).map_err(no_json)
 }

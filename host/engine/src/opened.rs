@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_model::{BackupId, CollectionName, Digest, LoadState, RegionId, VaultId};
 use longshore_vault::{
-    CollectionFiles, CollectionFinding, CollectionSealed, CommittedRoot, Part, PartRef, Root, RootSealed, Vault,
+    CollectionFiles, CollectionFinding, CollectionSealed, CommittedRoot, JsonText, Part, PartRef, Root, RootSealed, Vault,
     VaultError,
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::EngineError;
@@ -222,7 +223,8 @@ impl OpenedBackup {
     /// As [`OpenedBackup::collections`].
     pub fn lost_collections(&self) -> Result<Vec<String>, EngineError> {
         let there: BTreeSet<String> = self.collections()?.iter().map(|one| one.sealed.name.to_string()).collect();
-        let rows = self.sealed()?.decisions.get("rows").and_then(Value::as_array);
+        let decisions: Value = self.sealed()?.decisions.read().map_err(|error| self.damaged(error.to_string()))?;
+        let rows = decisions.get("rows").and_then(Value::as_array);
         let placed = rows.into_iter().flatten().filter(|row| row["kind"] == "placement");
         let placed: BTreeSet<&str> = placed.filter_map(|row| row["item"].as_str()).collect();
         Ok(placed.into_iter().filter(|name| !there.contains(*name)).map(str::to_owned).collect())
@@ -290,7 +292,7 @@ impl OpenedBackup {
         let sealed = self.root.sealed.open().ok();
         json!({
             "policies": sealed.map(|sealed| sealed.policies.clone()),
-            "decisions": sealed.map(|sealed| sealed.decisions.clone()),
+            "decisions": sealed.and_then(|sealed| sealed.decisions.read::<Value>().ok()),
         })
     }
 }
@@ -319,11 +321,21 @@ async fn read_parts(
     Ok(parts)
 }
 
+/// What its owner says a collection is, as far as the schema tells.
+fn description(schema: &JsonText) -> String {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Described {
+        description: Value,
+    }
+    let described: Described = schema.read().unwrap_or_default();
+    described.description.as_str().unwrap_or_default().to_owned()
+}
+
 fn view(sealed: &CollectionSealed, files: &CollectionFiles, vault: &Vault) -> BackedUpCollection {
-    let description = sealed.schema.get("description").and_then(Value::as_str).unwrap_or_default();
     BackedUpCollection {
         name: sealed.name.clone(),
-        description: description.to_owned(),
+        description: description(&sealed.schema),
         loaded: sealed.load_state == LoadState::Loaded,
         physical_rows: sealed.physical_rows,
         live_rows: sealed.live_rows,

@@ -158,7 +158,10 @@ pub async fn plan_restore(
     let (mut targets, mut collections) = (Vec::new(), Vec::new());
     for mapping in mappings {
         if let Some(collection) = by_name.get(&mapping.from) {
-            let (target, write) = planned(mapping, collection);
+            let (target, write) = planned(mapping, collection).map_err(|error| EngineError::DamagedBackup {
+                backup: backup.to_string(),
+                what: format!("the schema of {} cannot be read: {error}", collection.sealed.name),
+            })?;
             targets.push(target);
             collections.push(write);
         }
@@ -172,7 +175,10 @@ pub async fn plan_restore(
     Ok(RestorePlan { backup_id: backup.clone(), target, collections, opened })
 }
 
-fn planned(mapping: CollectionMapping, collection: &OpenedCollection<'_>) -> (TargetCollection, CollectionToWrite) {
+fn planned(
+    mapping: CollectionMapping,
+    collection: &OpenedCollection<'_>,
+) -> Result<(TargetCollection, CollectionToWrite), serde_json::Error> {
     let files = collection.files.files.iter().zip(&collection.sealed.files);
     let target_files = files.clone().map(|(file, sealed)| TargetFile {
         path: sealed.path.clone(),
@@ -181,7 +187,7 @@ fn planned(mapping: CollectionMapping, collection: &OpenedCollection<'_>) -> (Ta
     });
     let target = TargetCollection {
         mapping,
-        schema: collection.sealed.schema.clone(),
+        schema: collection.sealed.schema.read()?,
         files: target_files.collect(),
         description: collection.sealed.consistent_point.clone(),
     };
@@ -195,7 +201,7 @@ fn planned(mapping: CollectionMapping, collection: &OpenedCollection<'_>) -> (Ta
         live_rows: collection.sealed.live_rows,
         size_bytes,
     };
-    (target, write)
+    Ok((target, write))
 }
 
 /// Carries out a restore and proves it.

@@ -35,13 +35,7 @@ impl From<[u8; 32]> for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0_u8; 64];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
-            for (character, nibble) in pair.iter_mut().zip([byte >> 4, byte & 15]) {
-                *character = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-            }
-        }
-        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        f.write_str(hexadecimal(&self.0, &mut [0; 64]).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -78,15 +72,41 @@ impl FromStr for Digest {
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(hexadecimal(&self.0, &mut [0; 64]).map_err(serde::ser::Error::custom)?)
     }
 }
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        // Manifests hold tens of thousands of them: none is copied to a text of its own on the way.
+        deserializer.deserialize_str(InText)
     }
+}
+
+/// Reads a digest from its text.
+struct InText;
+
+impl serde::de::Visitor<'_> for InText {
+    type Value = Digest;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a digest of 64 lower-case hexadecimal characters")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Digest, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
+/// Writes bytes as lower-case hexadecimal characters.
+fn hexadecimal<'a>(bytes: &[u8; 32], text: &'a mut [u8; 64]) -> Result<&'a str, std::str::Utf8Error> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        for (character, nibble) in pair.iter_mut().zip([byte >> 4, byte & 15]) {
+            *character = DIGITS[usize::from(nibble)];
+        }
+    }
+    std::str::from_utf8(text)
 }
 
 #[cfg(test)]

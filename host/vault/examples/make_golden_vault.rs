@@ -68,7 +68,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let collection = CollectionSealed {
         number: 0,
         name: CollectionName::new("", "articles")?,
-        schema: serde_json::json!({"fields": [{"name": "id", "type": "int64"}]}),
+        schema: longshore_vault::JsonText::of(&serde_json::json!({"fields": [{"name": "id", "type": "int64"}]}))?,
         properties: Vec::new(),
         indexes: Vec::new(),
         consistent_point: serde_json::json!({"sequence": 7}),

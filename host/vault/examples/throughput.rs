@@ -93,7 +93,7 @@ async fn back_up(vault: &Vault, files: &[PathBuf], codec: Codec) -> Result<Part,
     let collection = CollectionSealed {
         number: 0,
         name: CollectionName::new("", "all")?,
-        schema: serde_json::Value::Null,
+        schema: longshore_vault::JsonText::default(),
         properties: Vec::new(),
         indexes: Vec::new(),
         consistent_point: serde_json::Value::Null,

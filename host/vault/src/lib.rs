@@ -93,7 +93,7 @@ pub use limits::Limits;
 pub use local::{create_local_store, local_store};
 pub use manifest::{
     CollectionFiles, CollectionFinding, CollectionSealed, DatabaseSealed, DdlChange, Excluded, FileEntry, FileSealed,
-    PackRef, Part, PartOpen, PartRef, PartSealed, Receipt, ReceiptOpen, Root, RootOpen, RootSealed, Sealed, Sizes,
+    JsonText, PackRef, Part, PartOpen, PartRef, PartSealed, Receipt, ReceiptOpen, Root, RootOpen, RootSealed, Sealed, Sizes,
     content_digest,
 };
 pub use pack::BlobEntry;

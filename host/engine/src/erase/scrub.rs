@@ -1,7 +1,7 @@
 //! Finds the name of a collection in a manifest, and takes it out. Pure.
 
 use longshore_model::CollectionName;
-use longshore_vault::RootSealed;
+use longshore_vault::{JsonText, RootSealed};
 use serde_json::{Value, json};
 
 use crate::EngineError;
@@ -19,7 +19,7 @@ pub(super) fn is_named_in_root(root: &RootSealed, name: &CollectionName) -> bool
         || root.databases.iter().any(|database| {
             database.name == name.database && database.aliases.values().any(|stands_for| *stands_for == name.collection)
         })
-        || names(&root.decisions, name)
+        || decisions_name(root, name)
         || names(&root.extra, name)
 }
 
@@ -32,13 +32,8 @@ pub(super) fn scrubbed(root: &RootSealed, name: &CollectionName, erasure_id: &st
     for database in root.databases.iter_mut().filter(|database| database.name == name.database) {
         database.aliases.retain(|_, stands_for| *stands_for != name.collection);
     }
-    if let Value::Object(decisions) = &mut root.decisions {
-        for list in decisions.values_mut() {
-            if let Value::Array(list) = list {
-                list.retain(|entry| !names(entry, name));
-            }
-        }
-        decisions.retain(|_, value| !names(value, name));
+    if decisions_name(&root, name) {
+        root.decisions = scrubbed_decisions(&root, name).unwrap_or_default();
     }
     scrub(&mut root.extra, name);
     if !root.extra.is_object() {
@@ -54,6 +49,25 @@ pub(super) fn scrubbed(root: &RootSealed, name: &CollectionName, erasure_id: &st
         }
     }
     root
+}
+
+/// Whether the decisions name the collection. What cannot be read may name anything.
+fn decisions_name(root: &RootSealed, name: &CollectionName) -> bool {
+    root.decisions.read::<Value>().map_or(true, |decisions| names(&decisions, name))
+}
+
+/// The decisions without those that name the collection; `None` where they cannot be read.
+fn scrubbed_decisions(root: &RootSealed, name: &CollectionName) -> Option<JsonText> {
+    let mut decisions: Value = root.decisions.read().ok()?;
+    if let Value::Object(decisions) = &mut decisions {
+        for list in decisions.values_mut() {
+            if let Value::Array(list) = list {
+                list.retain(|entry| !names(entry, name));
+            }
+        }
+        decisions.retain(|_, value| !names(value, name));
+    }
+    JsonText::of(&decisions).ok()
 }
 
 /// Takes every entry of a list and every value of an object that is the collection out.

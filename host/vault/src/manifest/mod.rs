@@ -4,6 +4,7 @@
 //! sealed half, which only readers need (names, schema, decisions). In an unencrypted vault the sealed half is plain
 //! JSON. Fields this version does not know are ignored, so that a later version can add some.
 
+mod json_text;
 mod part;
 mod root;
 
@@ -21,6 +22,7 @@ use crate::crypto::{SessionKey, append_code};
 use crate::layout::{FORMAT_VERSION, ManifestKey, ManifestKind};
 use crate::{IdKey, Limits, LockedBody, VaultError, digest_of};
 
+pub use json_text::JsonText;
 pub use part::{
     CollectionFiles, CollectionFinding, CollectionSealed, FileEntry, FileSealed, PackRef, Part, PartOpen, PartSealed,
     content_digest,

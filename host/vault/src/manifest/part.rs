@@ -7,7 +7,7 @@ use longshore_model::{BackupId, CollectionName, Digest, FileClass, IndexFacts, L
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ManifestSeal, Sealed, Sizes, bad, read, write};
+use super::{JsonText, ManifestSeal, Sealed, Sizes, bad, read, write};
 use crate::crypto::SessionKey;
 use crate::layout::ManifestKind;
 use crate::{BlobId, IdKey, Limits, PackId, VaultError};
@@ -103,7 +103,7 @@ pub struct CollectionSealed {
     #[serde(flatten)]
     pub name: CollectionName,
     /// Its schema, as the source keeps it.
-    pub schema: Value,
+    pub schema: JsonText,
     /// Its properties, in order of key.
     #[serde(default)]
     pub properties: Vec<(String, String)>,

@@ -9,7 +9,7 @@ use longshore_model::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ManifestSeal, PartRef, Sealed, Sizes, bad, read, read_open, write};
+use super::{JsonText, ManifestSeal, PartRef, Sealed, Sizes, bad, read, read_open, write};
 use crate::crypto::SessionKey;
 use crate::layout::ManifestKind;
 use crate::{Limits, VaultError, digest_of};
@@ -68,7 +68,7 @@ pub struct RootSealed {
     pub excluded: Vec<Excluded>,
     /// What the policies decided, and why.
     #[serde(default)]
-    pub decisions: Value,
+    pub decisions: JsonText,
     /// Which policy plugins decided, by digest.
     #[serde(default)]
     pub policies: Value,

@@ -34,7 +34,7 @@ fn part() -> Part {
             collections: vec![CollectionSealed {
                 number: 0,
                 name: CollectionName::new("", "articles").unwrap(),
-                schema: json!({"fields": []}),
+                schema: JsonText::of(&json!({"fields": []})).unwrap(),
                 properties: vec![("ttl".to_owned(), "60".to_owned())],
                 indexes: Vec::new(),
                 consistent_point: json!({"sequence": 9}),

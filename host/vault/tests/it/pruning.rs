@@ -362,7 +362,7 @@ pub(crate) async fn finish_with(session: &Session, number: u8, blobs: &[Vec<u8>]
     let sealed = CollectionSealed {
         number: 0,
         name: longshore_model::CollectionName::new("", "articles").unwrap(),
-        schema: serde_json::Value::Null,
+        schema: longshore_vault::JsonText::default(),
         properties: Vec::new(),
         indexes: Vec::new(),
         consistent_point: serde_json::Value::Null,

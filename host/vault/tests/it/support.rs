@@ -122,7 +122,7 @@ pub(crate) async fn write_part(
         sealed.collections.push(CollectionSealed {
             number,
             name: CollectionName::new("", name).unwrap(),
-            schema: serde_json::json!({"name": name}),
+            schema: longshore_vault::JsonText::of(&serde_json::json!({"name": name})).unwrap(),
             properties: Vec::new(),
             indexes: Vec::new(),
             consistent_point: Value::Null,
