@@ -12,7 +12,7 @@ use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{BackupId, BackupType, CollectionName, JobType, Phase, RegionId, Timestamp};
 use longshore_policy::Usage;
-use longshore_source::{PointState, Source};
+use longshore_source::{PointState, Recheck, Source};
 use longshore_vault::{
     CommittedRoot, DdlChange, Excluded, FinishedPart, PartRef, Pin, PinRequest, ReliesOn, Root, RootOpen, RootSealed,
     Sealed, Session, SessionOptions, Sizes,
@@ -20,6 +20,7 @@ use longshore_vault::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::blocking::{blocking, drop_aside};
 use crate::manifests::{PartInput, database_entries, decisions_text, part_draft, policies_value};
 use crate::pins;
 use crate::plan::BackupPlan;
@@ -127,6 +128,7 @@ pub async fn run_backup(
         Err(_) => checkpoints.rest().await,
         Ok(_) => pins::release(pins).await,
     }
+    drop_aside(plan);
     result
 }
 
@@ -185,7 +187,9 @@ async fn write_and_commit(
     let committed = commit(&root, writing, home, vaults).await?;
     let warnings = put_receipts(&committed, &parts, home, vaults).await;
     context.progress.enter(Phase::Done);
-    Ok(BackupOutcome { warnings, ..outcome(plan, &moved, &states, &root, ddl_changes, context.clock.now()) })
+    let outcome = outcome(plan, &moved, &states, &root, ddl_changes, context.clock.now());
+    drop_aside((moved, parts, root));
+    Ok(BackupOutcome { warnings, ..outcome })
 }
 
 /// Stores all collections, those with the highest priority first.
@@ -245,9 +249,15 @@ async fn recheck(
 }
 
 async fn look_again(moved: &[TransferredCollection]) -> Result<Vec<PointState>, EngineError> {
+    let rechecks: Vec<Arc<dyn Recheck>> = moved.iter().map(|collection| Arc::clone(&collection.recheck)).collect();
+    let here = move || Ok(rechecks.iter().map(|recheck| recheck.recheck_here()).collect::<Vec<_>>());
+    let here = blocking("looking at collections again", here).await?;
     let mut states = Vec::with_capacity(moved.len());
-    for collection in moved {
-        states.push(collection.recheck.recheck().await?);
+    for (collection, here) in moved.iter().zip(here) {
+        states.push(match here {
+            Some(state) => state?,
+            None => collection.recheck.recheck().await?,
+        });
     }
     Ok(states)
 }
@@ -267,7 +277,7 @@ async fn finish_parts(
         let here = collections.filter(|((planned, _), _)| planned.placed.value.region == *region);
         let inputs: Vec<PartInput<'_>> =
             here.map(|((planned, moved), state)| PartInput { planned, moved, state: *state }).collect();
-        let draft = part_draft(&plan.request, Some(home_vault_id.clone()), &inputs, context.clock.now())?;
+        let draft = part_draft(&plan.request, Some(home_vault_id.clone()), &inputs, context.clock.now());
         parts.push(writing.session.finish(draft).await.map_err(EngineError::vault(region))?);
     }
     Ok(parts)

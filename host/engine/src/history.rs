@@ -6,9 +6,10 @@
 //! is as good.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
 
 use longshore_model::{CollectionName, Digest, FileClass, LastBackup, RegionId};
-use longshore_source::{FileIdentity, KnownRows, PointFile};
+use longshore_source::{FileIdentity, KnownFiles, PointFile};
 use longshore_vault::{
     BackupSummary, BlobId, CollectionFiles, CollectionSealed, IdKey, NamedBackup, Part, RootOpen, Vault, VaultError,
 };
@@ -42,7 +43,7 @@ pub(crate) struct History {
     last: BTreeMap<Digest, LastBackup>,
     reasons: BTreeMap<Digest, String>,
     /// By region, because a file is only there where its blobs are.
-    files: HashMap<(RegionId, Digest), KnownFile>,
+    files: BTreeMap<RegionId, HashMap<Digest, KnownFile>>,
     /// Regions of the newest backup of each collection, by [`IdKey::name_id`].
     regions: BTreeMap<Digest, RegionId>,
     /// All regions there are.
@@ -115,7 +116,7 @@ impl History {
                 Ok(pins) => {
                     for Unfinished { files, counts } in pins.iter().map(|pin| unfinished(pin, &cluster.id, &key)) {
                         for (identity, known) in files {
-                            self.files.entry((region.clone(), identity)).or_insert(known);
+                            self.files.entry(region.clone()).or_default().entry(identity).or_insert(known);
                         }
                         self.counts.extend(counts);
                     }
@@ -165,6 +166,7 @@ impl History {
         collection: &CollectionFiles,
         named: Option<&CollectionSealed>,
     ) {
+        let files = self.files.entry(region.clone()).or_default();
         for (place, file) in collection.files.iter().enumerate() {
             let Some(identity) = file.identity else { continue };
             let named = named.and_then(|named| named.files.get(place));
@@ -175,7 +177,7 @@ impl History {
             let masked = || file.masked_digest.map(|masked| key.mask_digest(&file.blobs, &masked));
             let Some(digest) = named.or_else(masked) else { continue };
             let known = KnownFile { size_bytes: file.size_bytes, blobs: file.blobs.clone(), digest, unfinished: false };
-            self.files.entry((region.clone(), identity)).or_insert(known);
+            files.entry(identity).or_insert(known);
         }
     }
 
@@ -222,9 +224,14 @@ impl History {
 
     /// Whether the region that held this collection last holds this file; any region when none held it.
     pub(crate) fn holds(&self, name: &CollectionName, file: &PointFile) -> bool {
+        let identity = file.identity.as_ref().and_then(|identity| self.keyed(identity));
+        identity.is_some_and(|identity| self.holds_identity(name, &identity, file.size_bytes))
+    }
+
+    fn holds_identity(&self, name: &CollectionName, identity: &Digest, size_bytes: u64) -> bool {
         match self.name_id(name).and_then(|name| self.regions.get(&name)) {
-            Some(region) => self.find(region, file).is_some(),
-            None => self.all_regions.iter().any(|region| self.find(region, file).is_some()),
+            Some(region) => self.find_keyed(region, identity, size_bytes).is_some(),
+            None => self.all_regions.iter().any(|region| self.find_keyed(region, identity, size_bytes).is_some()),
         }
     }
 
@@ -233,10 +240,9 @@ impl History {
         self.counts.get(&content_id(self.key.as_ref()?, content)).copied()
     }
 
-    /// The file as a region's vault holds it, if an earlier backup stored the same one there.
-    pub(crate) fn find(&self, region: &RegionId, file: &PointFile) -> Option<&KnownFile> {
-        let identity = self.keyed(file.identity.as_ref()?)?;
-        self.files.get(&(region.clone(), identity)).filter(|known| known.size_bytes == file.size_bytes)
+    /// The file as a region's vault holds it, if an earlier backup stored the one of this keyed identity there.
+    pub(crate) fn find_keyed(&self, region: &RegionId, identity: &Digest, size_bytes: u64) -> Option<&KnownFile> {
+        self.files.get(region)?.get(identity).filter(|known| known.size_bytes == size_bytes)
     }
 
     /// The project's key, where there is a vault.
@@ -252,9 +258,44 @@ impl History {
     }
 }
 
-impl KnownRows for History {
-    fn rows(&self, file: &FileIdentity) -> Option<u64> {
-        self.rows.get(&self.keyed(file)?).copied()
+impl KnownFiles for History {
+    fn look_up(&self, collection: &CollectionName, file: &FileIdentity) -> longshore_source::KnownFile {
+        let Some(identity) = self.keyed(file) else { return longshore_source::KnownFile::default() };
+        longshore_source::KnownFile {
+            rows: self.rows.get(&identity).copied(),
+            is_stored: self.holds_identity(collection, &identity, file.size_bytes),
+        }
+    }
+}
+
+/// A history that is being read, and what waits for it.
+pub(crate) fn loading() -> (Loading, Awaited) {
+    let cell = Arc::new(OnceLock::new());
+    (Loading(Arc::clone(&cell)), Awaited(cell))
+}
+
+/// The end of [`loading`] that reads. Dropped before it finished, it leaves an empty history, so that nobody waits for ever.
+pub(crate) struct Loading(Arc<OnceLock<Arc<History>>>);
+
+impl Loading {
+    pub(crate) fn finish(self, history: Arc<History>) {
+        // Only this end ever sets it.
+        drop(self.0.set(history));
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        self.0.get_or_init(Arc::default);
+    }
+}
+
+/// The end of [`loading`] that waits, on threads that may.
+pub(crate) struct Awaited(Arc<OnceLock<Arc<History>>>);
+
+impl KnownFiles for Awaited {
+    fn look_up(&self, collection: &CollectionName, file: &FileIdentity) -> longshore_source::KnownFile {
+        self.0.wait().look_up(collection, file)
     }
 }
 

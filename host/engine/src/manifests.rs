@@ -23,18 +23,14 @@ pub(crate) struct PartInput<'a> {
 }
 
 /// The part of one vault: its collections, numbered from 0.
-///
-/// # Errors
-/// [`EngineError::Internal`]; a schema is JSON by its type.
 pub(crate) fn part_draft(
     request: &BackupRequest,
     home_vault_id: Option<VaultId>,
     inputs: &[PartInput<'_>],
     created: Timestamp,
-) -> Result<PartDraft, EngineError> {
+) -> PartDraft {
     let numbered = || (0_u32..).zip(inputs);
-    let named = numbered().map(|(number, input)| sealed(number, input)).collect::<Result<_, _>>()?;
-    Ok(PartDraft {
+    PartDraft {
         backup_id: request.backup_id.clone(),
         token: request.fencing_token,
         home_vault_id,
@@ -42,17 +38,19 @@ pub(crate) fn part_draft(
         collections: numbered()
             .map(|(number, input)| CollectionFiles { number, name_id: None, files: input.moved.files.clone() })
             .collect(),
-        sealed: Sealed::Readable(PartSealed { collections: named }),
-    })
+        sealed: Sealed::Readable(PartSealed {
+            collections: numbered().map(|(number, input)| sealed(number, input)).collect(),
+        }),
+    }
 }
 
-fn sealed(number: u32, input: &PartInput<'_>) -> Result<CollectionSealed, EngineError> {
+fn sealed(number: u32, input: &PartInput<'_>) -> CollectionSealed {
     let (planned, moved) = (input.planned, input.moved);
     let files = moved.files.iter().zip(&moved.names);
-    Ok(CollectionSealed {
+    CollectionSealed {
         number,
         name: planned.facts.name.clone(),
-        schema: JsonText::of(&moved.schema).map_err(no_json)?,
+        schema: moved.schema.clone(),
         properties: planned.entry.properties.clone(),
         indexes: planned.entry.indexes.clone(),
         consistent_point: moved.description.clone(),
@@ -70,10 +68,10 @@ fn sealed(number: u32, input: &PartInput<'_>) -> Result<CollectionSealed, Engine
             "codecs": moved.codecs,
             "selectionReason": planned.selected.value.reason.code,
         }),
-    })
+    }
 }
 
-fn no_json(error: serde_json::Error) -> EngineError {
+pub(crate) fn no_json(error: serde_json::Error) -> EngineError {
     EngineError::Internal { what: format!("what goes into a manifest is no JSON: {error}") }
 }
 

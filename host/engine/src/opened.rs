@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_model::{BackupId, CollectionName, Digest, LoadState, RegionId, VaultId};
 use longshore_vault::{
-    CollectionFiles, CollectionFinding, CollectionSealed, CommittedRoot, JsonText, Part, PartRef, Root, RootSealed, Vault,
-    VaultError,
+    CollectionFiles, CollectionFinding, CollectionSealed, CommittedRoot, JsonText, Part, PartRef, Root, RootSealed,
+    Vault, VaultError,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -25,7 +25,7 @@ use longshore_source::{CollectionEntry, CollectionPoint, Inventory, PointOptions
 use crate::blocking::blocking;
 use crate::config::{ClusterConfig, HostConfig};
 use crate::facts::{HostKnowledge, collection_facts, missing_names, totals};
-use crate::history::History;
+use crate::history::{History, loading};
 use crate::policies;
 use crate::random::draw;
 use crate::run_policy::RunPolicy;
@@ -219,8 +219,7 @@ pub async fn plan_backup(
     let policy = &policy.for_run().await?;
     context.progress.enter(Phase::Inventory);
     let names = source.collection_names().await?;
-    let history = Arc::new(History::load(vaults, &request.cluster, &names, context).await?);
-    let inventory = source.inventory_knowing(Arc::clone(&history) as _).await?;
+    let (history, inventory) = load_and_list(&request.cluster, &names, source, vaults, context).await?;
     let facts = facts_of_request(&request, &inventory, policy, &history)?;
     let run = run_facts(&request, &inventory, &facts);
     context.stop.check()?;
@@ -236,8 +235,10 @@ pub async fn plan_backup(
     }
     refuse_nothing(&inventory, &selected, &excluded)?;
 
-    let options =
-        |decision: &Decision<Selected>| PointOptions { include_index_files: decision.value.include_index_files };
+    let options = |decision: &Decision<Selected>| PointOptions {
+        include_index_files: decision.value.include_index_files,
+        hold_all_files: false,
+    };
     let wanted: Vec<_> = selected.iter().map(|(facts, decision)| (facts.name.clone(), options(decision))).collect();
     let sampled = sample_streams(source, &wanted, &history, context).await?;
     let (mut facts, selected): (Vec<_>, Vec<_>) = selected.into_iter().unzip();
@@ -270,6 +271,24 @@ pub async fn plan_backup(
         policies: Arc::clone(&policy.set),
         history,
     })
+}
+
+/// Reads what earlier backups hold while the source lists what there is: both are work of one thread for much of the time.
+async fn load_and_list(
+    cluster: &ClusterTarget,
+    names: &[CollectionName],
+    source: &dyn Source,
+    vaults: &RegionVaults,
+    context: &RunContext,
+) -> Result<(Arc<History>, Inventory), EngineError> {
+    let (loading, awaited) = loading();
+    let load = async {
+        let history = Arc::new(History::load(vaults, cluster, names, context).await?);
+        loading.finish(Arc::clone(&history));
+        Ok(history)
+    };
+    let list = async { Ok(source.inventory_knowing(Arc::new(awaited)).await?) };
+    tokio::try_join!(load, list)
 }
 
 fn facts_of_request(

@@ -79,7 +79,7 @@ pub(crate) async fn sample_streams(
         .map(|mut opened: Result<Opened, EngineError>| {
             if let Ok(opened) = &mut opened {
                 opened.raw.iter_mut().for_each(|stream| leave_out_many_small(stream, &mut small));
-                held += opened.point.files().len();
+                held += opened.point.descriptors();
             }
             let keep = held <= limits.held_descriptors;
             sampled(opened, keep, transcoders.clone(), context.throttle.clone())

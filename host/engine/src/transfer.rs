@@ -12,10 +12,13 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{Codec, Digest, FileClass, RegionId};
 use longshore_source::{CollectionPoint, PointFile, PointOptions, PointState, Recheck, Source, SourceError};
-use longshore_vault::{FileEntry, FileSealed, PieceSource, Session, VaultError, content_digest};
+use longshore_vault::{
+    FileEntry, FileSealed, InputError, JsonText, PieceSource, Reading, Session, VaultError, content_digest,
+};
 use serde_json::Value;
 
 use crate::history::History;
+use crate::manifests::no_json;
 use crate::plan::PlannedCollection;
 use crate::resume::Checkpoints;
 use crate::{EngineError, ProgressBoard, RunContext};
@@ -27,7 +30,7 @@ use crate::{EngineError, ProgressBoard, RunContext};
 pub(crate) struct TransferredCollection {
     /// Looks whether the collection was altered since.
     pub(crate) recheck: Arc<dyn Recheck>,
-    pub(crate) schema: Value,
+    pub(crate) schema: JsonText,
     /// The point's description.
     pub(crate) description: Value,
     pub(crate) physical_rows: u64,
@@ -71,13 +74,34 @@ pub(crate) async fn transfer(
     context: &RunContext,
 ) -> Result<TransferredCollection, EngineError> {
     context.stop.check()?;
+    let options =
+        PointOptions { include_index_files: planned.selected.value.include_index_files, hold_all_files: false };
     let point = match &planned.point {
         Some(point) => Arc::clone(point),
-        None => {
-            let options = PointOptions { include_index_files: planned.selected.value.include_index_files };
-            source.open_point(&planned.facts.name, options).await?
-        }
+        None => source.open_point(&planned.facts.name, options).await?,
     };
+    let holds_all_files = point.holds_all_files();
+    match transfer_point(planned, place, point, session, history, checkpoints, context).await {
+        // A file that an earlier backup holds had to be read all the same (its pack is about to be pruned, say), and the
+        // source has deleted it meanwhile. A point that holds all its files does not depend on either.
+        Err(EngineError::Source(SourceError::FileChanged { .. })) if !holds_all_files => {
+            let options = PointOptions { hold_all_files: true, ..options };
+            let point = source.open_point(&planned.facts.name, options).await?;
+            transfer_point(planned, place, point, session, history, checkpoints, context).await
+        }
+        result => result,
+    }
+}
+
+async fn transfer_point(
+    planned: &PlannedCollection,
+    place: usize,
+    point: Arc<dyn CollectionPoint>,
+    session: &Session,
+    history: &History,
+    checkpoints: &Checkpoints,
+    context: &RunContext,
+) -> Result<TransferredCollection, EngineError> {
     context.progress.set_total(place, point.files().iter().map(|file| file.size_bytes).sum());
     let codecs: BTreeMap<FileClass, Codec> =
         planned.streams.iter().map(|stream| (stream.facts.class, stream.choice.value.codec)).collect();
@@ -104,7 +128,7 @@ pub(crate) async fn transfer(
         files: moved.iter().map(|file| file.entry.clone()).collect(),
         names: moved.into_iter().map(|file| file.name).collect(),
         recheck: point.recheck_later().unwrap_or_else(|| Arc::new(Held(Arc::clone(&point)))),
-        schema: point.schema().clone(),
+        schema: JsonText::of(point.schema()).map_err(no_json)?,
         description: point.description().clone(),
         physical_rows: point.physical_rows(),
     })
@@ -186,12 +210,12 @@ impl Mover<'_> {
     /// The file as an earlier backup stored it here. Every blob is looked up again: an identity in a manifest is a hint,
     /// the index is what counts.
     fn reuse(&self, number: usize, file: &PointFile) -> Option<Moved> {
-        let known = self.history.find(self.region, file)?;
+        let identity = self.history.keyed(file.identity.as_ref()?)?;
+        let known = self.history.find_keyed(self.region, &identity, file.size_bytes)?;
         let plain = known.blobs.iter().map(|blob| self.session.lookup(blob).map(|info| info.plain_bytes));
         let plain: u64 = plain.sum::<Option<u64>>()?;
-        let identity = file.identity.as_ref().and_then(|identity| self.history.keyed(identity));
         let number = u32::try_from(number).ok()?;
-        if let (Some(identity), true) = (identity, known.unfinished && plain == file.size_bytes) {
+        if known.unfinished && plain == file.size_bytes {
             // The pin of the attempt that stored it may lapse before this one ends.
             self.checkpoints.finished(self.region, identity, file.size_bytes, &known.blobs, &known.digest);
         }
@@ -201,7 +225,7 @@ impl Mover<'_> {
                 class: file.class,
                 size_bytes: file.size_bytes,
                 blobs: known.blobs.clone(),
-                identity,
+                identity: Some(identity),
                 masked_digest: None,
             },
             name: FileSealed {
@@ -236,7 +260,12 @@ struct FilePieces {
 
 #[async_trait]
 impl PieceSource for FilePieces {
-    async fn read(&self, offset: u64, length: usize) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+    async fn read(&self, offset: u64, length: usize) -> Result<Bytes, InputError> {
         Ok(self.point.read(self.number, offset, length).await?)
+    }
+
+    fn reading(&self, offset: u64, length: usize) -> Option<Reading> {
+        let reading = self.point.reading(self.number, offset, length)?;
+        Some(Box::new(move || Ok(reading()?)))
     }
 }

@@ -19,8 +19,8 @@ pub use error::SourceError;
 pub use limits::Limits;
 pub use lite::{MilvusLiteSource, MilvusLiteTarget};
 pub use source::{
-    CollectionEntry, CollectionPoint, DatabaseEntry, FileIdentity, Inventory, KnownRows, PointFile, PointOptions,
-    PointState, Recheck, Source, SourceKind,
+    CollectionEntry, CollectionPoint, DatabaseEntry, FileIdentity, Inventory, KnownFile, KnownFiles, PointFile,
+    PointOptions, PointState, Reading, Recheck, Source, SourceKind,
 };
 pub use target::{RestoreRun, RestoreTarget, RestoredCollection, TargetCollection, TargetFile, TargetPlan};
 

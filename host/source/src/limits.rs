@@ -16,6 +16,9 @@ pub struct Limits {
     pub vanishing_ms: i64,
     /// How old the last change of a file must be before its identity is trusted, in milliseconds (DESIGN §7).
     pub identity_age_ms: i64,
+    /// Descriptions of collections that an inventory keeps for opening them a moment later, in bytes of their text; in
+    /// memory they take several times as much.
+    pub looked_bytes: usize,
     /// Threads that look at collections side by side when a cluster is listed.
     pub list_threads: usize,
     /// Longest `schema.json`, `manifest.json`, `aliases.json` or `database_properties.json`, in bytes.
@@ -47,6 +50,7 @@ impl Limits {
         settle_ms: 200,
         vanishing_ms: 10_000,
         identity_age_ms: 2_000,
+        looked_bytes: 8 << 20,
         list_threads: 4,
         json_bytes: 64 << 20,
         folder_entries: 1_000_000,

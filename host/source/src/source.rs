@@ -45,12 +45,12 @@ pub trait Source: Send + Sync {
     /// When the cluster cannot be read, or a description in it is damaged.
     async fn inventory(&self) -> Result<Inventory, SourceError>;
 
-    /// As [`Source::inventory`], told what an earlier run counted: a kind of cluster that must open files to count their
-    /// rows need not open those.
+    /// As [`Source::inventory`], told what earlier runs know: a kind of cluster that must open files to count their rows need
+    /// not open those, and points opened after it need not hold files that are stored already.
     ///
     /// # Errors
     /// As [`Source::inventory`].
-    async fn inventory_knowing(&self, known: Arc<dyn KnownRows>) -> Result<Inventory, SourceError> {
+    async fn inventory_knowing(&self, known: Arc<dyn KnownFiles>) -> Result<Inventory, SourceError> {
         drop(known);
         self.inventory().await
     }
@@ -81,6 +81,8 @@ pub trait Source: Send + Sync {
 pub struct PointOptions {
     /// Take index files too, where they are whole and stable. They can be rebuilt and are left out otherwise.
     pub include_index_files: bool,
+    /// Hold every file open, also those that an earlier run stored ([`KnownFiles::is_stored`]).
+    pub hold_all_files: bool,
 }
 
 /// What a cluster holds.
@@ -111,7 +113,7 @@ pub struct CollectionEntry {
     /// Its name.
     pub name: CollectionName,
     /// Its schema as the source keeps it.
-    pub schema: Value,
+    pub schema: Arc<Value>,
     /// Its properties, in order of key.
     pub properties: Vec<(String, String)>,
     /// Its indexes, in order of field.
@@ -135,7 +137,7 @@ pub struct CollectionEntry {
 }
 
 /// One collection at one consistent point. Its files are held open: they can be read to the end even when the source
-/// deletes them meanwhile.
+/// deletes them meanwhile. Only files that an earlier run stored may not be ([`CollectionPoint::holds_all_files`]).
 #[async_trait]
 pub trait CollectionPoint: Send + Sync {
     /// Which collection.
@@ -163,9 +165,26 @@ pub trait CollectionPoint: Send + Sync {
     /// Reads exactly `length` bytes at `offset` of the file at place `file` of [`CollectionPoint::files`].
     ///
     /// # Errors
-    /// [`SourceError::FileChanged`] when fewer bytes are there than the point says; [`SourceError::OutOfRange`] for a
-    /// range outside the file.
+    /// [`SourceError::FileChanged`] when fewer bytes are there than the point says, or when a file that is not held open
+    /// is no longer there; [`SourceError::OutOfRange`] for a range outside the file.
     async fn read(&self, file: usize, offset: u64, length: usize) -> Result<Bytes, SourceError>;
+
+    /// The same as work for a thread that may wait for a disk; `None` where reading is more than that, or less.
+    fn reading(&self, file: usize, offset: u64, length: usize) -> Option<Reading> {
+        let _ = (file, offset, length);
+        None
+    }
+
+    /// False when files that an earlier run stored were not opened, because they need not be read. Whoever must read one
+    /// all the same, and finds it changed or gone, opens the collection again with [`PointOptions::hold_all_files`].
+    fn holds_all_files(&self) -> bool {
+        true
+    }
+
+    /// Number of files it holds open, one for each of [`CollectionPoint::files`] unless it says otherwise.
+    fn descriptors(&self) -> usize {
+        self.files().len()
+    }
 
     /// Looks again at the collection this point was taken from.
     ///
@@ -180,16 +199,29 @@ pub trait CollectionPoint: Send + Sync {
     }
 }
 
-/// Rows of files, from earlier runs.
-pub trait KnownRows: Send + Sync {
-    /// Rows of this very file, if they were counted before.
-    fn rows(&self, file: &FileIdentity) -> Option<u64>;
+/// Reads a piece of a file; made by [`CollectionPoint::reading`].
+pub type Reading = Box<dyn FnOnce() -> Result<Bytes, SourceError> + Send>;
+
+/// What earlier runs know of files.
+pub trait KnownFiles: Send + Sync {
+    /// What is known of this very file of a collection. May wait until that has been read: to be called on a thread that
+    /// may wait, never on one that runs tasks.
+    fn look_up(&self, collection: &CollectionName, file: &FileIdentity) -> KnownFile;
+}
+
+/// What earlier runs know of one file; nothing by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KnownFile {
+    /// Its rows, if they were counted.
+    pub rows: Option<u64>,
+    /// Its bytes are stored where this run would store them: most likely it need not be read.
+    pub is_stored: bool,
 }
 
 /// Nothing is known.
-impl KnownRows for () {
-    fn rows(&self, _file: &FileIdentity) -> Option<u64> {
-        None
+impl KnownFiles for () {
+    fn look_up(&self, _collection: &CollectionName, _file: &FileIdentity) -> KnownFile {
+        KnownFile::default()
     }
 }
 
@@ -201,6 +233,12 @@ pub trait Recheck: Send + Sync {
     /// # Errors
     /// As [`CollectionPoint::recheck`].
     async fn recheck(&self) -> Result<PointState, SourceError>;
+
+    /// The same on this thread, which may wait for a disk; `None` where looking again is more than that. Of thousands of
+    /// collections, handing each to a thread of its own would cost more than the look.
+    fn recheck_here(&self) -> Option<Result<PointState, SourceError>> {
+        None
+    }
 }
 
 /// What became of a collection after a point of it was taken.

@@ -392,7 +392,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let source = impatient(&database);
-            let Ok(point) = source.open_point(&articles(), PointOptions { include_index_files: true }).await else { return };
+            let Ok(point) = source.open_point(&articles(), PointOptions { include_index_files: true, ..PointOptions::default() }).await else { return };
             if let Err(error) = point.live_rows(1 << 24).await {
                 let text = error.to_string();
                 assert!(!text.contains("not understood"), "a decoder panicked: {text}");

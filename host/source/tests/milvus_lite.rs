@@ -20,7 +20,9 @@ async fn milvus_lite_finds_the_same_in_a_restored_cluster() {
     let original = sample(folder.path());
     for (number, include_index_files) in [false, true].into_iter().enumerate() {
         let restored = folder.path().join(format!("{number}.db"));
-        copy_cluster(&original, &restored, PointOptions { include_index_files }).await.unwrap();
+        copy_cluster(&original, &restored, PointOptions { include_index_files, ..PointOptions::default() })
+            .await
+            .unwrap();
         let text = judge(&python, &["compare", original.to_str().unwrap(), restored.to_str().unwrap()]);
         for expected in [
             "default.medium_articles: 1476 rows and 40 searches",

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use common::{copy_cluster, copy_tree, open_all, plan_of, read_all, restore, sample, tree};
 use longshore_model::{CollectionName, FileClass, FixedClock, Timestamp};
 use longshore_source::{
-    FileIdentity, KnownRows, Limits, MilvusLiteSource, MilvusLiteTarget, PointOptions, PointState, RestoreTarget,
-    Source, SourceError,
+    FileIdentity, KnownFile, KnownFiles, Limits, MilvusLiteSource, MilvusLiteTarget, PointOptions, PointState,
+    RestoreTarget, Source, SourceError,
 };
 use serde_json::json;
 
-const WITH_INDEXES: PointOptions = PointOptions { include_index_files: true };
+const WITH_INDEXES: PointOptions = PointOptions { include_index_files: true, hold_all_files: false };
 const ARTICLES: &str = "collections/medium_articles";
 
 fn name(text: &str) -> CollectionName {
@@ -57,9 +57,9 @@ async fn the_inventory_tells_what_the_cluster_holds() {
 /// Says of every file it knows that it has seven rows.
 struct Seven;
 
-impl KnownRows for Seven {
-    fn rows(&self, file: &FileIdentity) -> Option<u64> {
-        file.path.contains("medium_articles").then_some(7)
+impl KnownFiles for Seven {
+    fn look_up(&self, _collection: &CollectionName, file: &FileIdentity) -> KnownFile {
+        KnownFile { rows: file.path.contains("medium_articles").then_some(7), is_stored: false }
     }
 }
 

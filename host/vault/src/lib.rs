@@ -93,8 +93,8 @@ pub use limits::Limits;
 pub use local::{create_local_store, local_store};
 pub use manifest::{
     CollectionFiles, CollectionFinding, CollectionSealed, DatabaseSealed, DdlChange, Excluded, FileEntry, FileSealed,
-    JsonText, PackRef, Part, PartOpen, PartRef, PartSealed, Receipt, ReceiptOpen, Root, RootOpen, RootSealed, Sealed, Sizes,
-    content_digest,
+    JsonText, PackRef, Part, PartOpen, PartRef, PartSealed, Receipt, ReceiptOpen, Root, RootOpen, RootSealed, Sealed,
+    Sizes, content_digest,
 };
 pub use pack::BlobEntry;
 pub use pin::{Pin, PinRecord, PinRequest, ReliesOn};
@@ -105,7 +105,8 @@ pub use prune::{
 pub use reader::{FilePiece, Reader};
 pub use repair::{RepairOutcome, RepairPlan};
 pub use session::{
-    BlobInfo, CopiedBlobs, FinishedPart, PartDraft, PieceSource, Session, SessionOptions, StoredBlob, StoredFile,
+    BlobInfo, CopiedBlobs, FinishedPart, InputError, PartDraft, PieceSource, Reading, Session, SessionOptions,
+    StoredBlob, StoredFile,
 };
 pub use throttle::{CpuPermit, Priority, Throttle, ThrottleLimits};
 pub use vault::{Vault, VaultOptions};

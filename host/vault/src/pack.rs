@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use longshore_model::Codec;
 
 use crate::codec::{codec_from_bytes, codec_to_bytes};
-use crate::crypto::{BlobCipher, TAG_BYTES};
+use crate::crypto::{BlobCipher, SealWork, TAG_BYTES};
 use crate::ids::SessionId;
 use crate::layout::FORMAT_VERSION;
 use crate::{BlobId, Limits, PackId, VaultError, digest_of};
@@ -348,12 +348,16 @@ impl PackBuilder {
     /// Encrypts all that waits, one blob after the other, so that each is still in the cache when it is hashed.
     fn encrypt(&mut self) -> Result<(), VaultError> {
         let Some(cipher) = self.cipher.take() else { return Ok(()) };
-        let mut scratch = Vec::new();
+        let mut work = SealWork::default();
         for (place, encoded) in std::mem::take(&mut self.waiting).into_iter().enumerate() {
             let Some(entry) = self.entries.get_mut(place) else { continue };
-            let stored = cipher.seal_blob(entry, &encoded, &mut scratch)?;
-            entry.checksum = crc32fast::hash(&stored);
-            self.lay_down(stored);
+            let (sealed, tag) = cipher.seal_blob(entry, encoded, &mut work)?;
+            let mut checksum = crc32fast::Hasher::new();
+            checksum.update(&sealed);
+            checksum.update(&tag);
+            entry.checksum = checksum.finalize();
+            self.lay_down(sealed);
+            self.tail.extend_from_slice(&tag);
         }
         Ok(())
     }

@@ -101,7 +101,7 @@ impl Source for MadeCluster {
             files.iter().for_each(|(path, file)| size_bytes.add(class(path), file.bytes.len() as u64));
             CollectionEntry {
                 name: name_of(name),
-                schema: json!({"name": name}),
+                schema: Arc::new(json!({"name": name})),
                 properties: Vec::new(),
                 indexes: Vec::new(),
                 partitions: Vec::new(),

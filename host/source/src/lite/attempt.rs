@@ -5,16 +5,20 @@
 //! another file, so "same device, same inode, same time of change" means the same file, even though Milvus Lite may
 //! write a manifest with the same bytes again (after drop and create).
 //!
+//! What an inventory saw a moment ago is not read again, under the conditions that [`super::looked`] states: they make up for
+//! the descriptors that are not held.
+//!
 //! Log files with a number below the manifest's `active_wal_number` are left out: their rows are in the named files,
 //! and such a pair may be half deleted already.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use longshore_model::CollectionName;
 
 use super::disk::{Folder, OpenFile, Stat};
 use super::layout;
+use super::looked::{Document, Looked, LookedFile};
 use super::manifest::Manifest;
 use super::schema::Schema;
 use super::shared::Shared;
@@ -34,7 +38,36 @@ pub(crate) struct NamedFile {
     pub(crate) path: String,
     pub(crate) partition: String,
     pub(crate) kind: NamedKind,
-    pub(crate) file: Arc<OpenFile>,
+    /// As it was when it was opened, or when the inventory saw it.
+    pub(crate) stat: Stat,
+    /// Empty as long as a file that an earlier run stored has not been needed.
+    file: OnceLock<Arc<OpenFile>>,
+}
+
+impl NamedFile {
+    fn held(path: String, partition: &str, kind: NamedKind, file: OpenFile) -> Self {
+        let stat = file.stat;
+        Self { path, partition: partition.to_owned(), kind, stat, file: OnceLock::from(Arc::new(file)) }
+    }
+
+    /// Whether it is held open.
+    pub(crate) fn is_held(&self) -> bool {
+        self.file.get().is_some()
+    }
+
+    /// The open file. One that was not opened with the point must still be what it was.
+    pub(crate) fn open(&self, folder: &Folder) -> Result<Arc<OpenFile>, SourceError> {
+        if let Some(file) = self.file.get() {
+            return Ok(Arc::clone(file));
+        }
+        let changed =
+            |reason: &str| SourceError::FileChanged { path: folder.show(&self.path), reason: reason.to_owned() };
+        let file = folder.file(&self.path)?.ok_or_else(|| changed("it is gone"))?;
+        if file.stat != self.stat {
+            return Err(changed("it is another file than at the point of the backup"));
+        }
+        Ok(Arc::clone(self.file.get_or_init(|| Arc::new(file))))
+    }
 }
 
 /// What a [`NamedFile`] holds.
@@ -48,19 +81,16 @@ pub(crate) enum NamedKind {
     Index,
 }
 
-/// The manifest's file and its bytes.
-pub(crate) type ManifestFile = (OpenFile, Vec<u8>);
-
 /// A collection at one point.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) folder: Folder,
-    pub(crate) schema_file: OpenFile,
-    pub(crate) schema_bytes: Vec<u8>,
-    pub(crate) schema: Schema,
+    pub(crate) folder_stat: Stat,
+    pub(crate) schema: Document<Schema>,
     /// `None` before the first flush.
-    pub(crate) manifest_file: Option<ManifestFile>,
-    pub(crate) manifest: Manifest,
+    pub(crate) manifest_file: Option<Document<Manifest>>,
+    /// What it says, or what its absence means.
+    pub(crate) manifest: Arc<Manifest>,
     pub(crate) named: Vec<NamedFile>,
     pub(crate) cut: Cut,
     /// Files that were left out, and why.
@@ -98,17 +128,26 @@ pub(crate) fn open(shared: &Shared, name: &CollectionName, options: PointOptions
     let limits = &shared.limits;
     let folder = shared.collection(name)?.ok_or_else(|| shared.unknown(name))?;
     let wal_before = folder.stat(layout::WAL)?;
-    // A folder without schema.json is no collection for Milvus Lite either.
-    let schema_file = folder.file(layout::SCHEMA)?.ok_or_else(|| shared.unknown(name))?;
-    let schema_bytes = schema_file.read_all(limits.json_bytes)?;
-    let schema = Schema::parse(&schema_bytes, &schema_file.shown)?;
-    let (manifest_file, manifest) = open_manifest(shared, &folder)?;
+    let looked = match shared.memory.find(name) {
+        Some(looked) if looked.is_current(&folder)? => Some(looked),
+        _ => None,
+    };
+    let (schema, manifest_file) = match &looked {
+        Some(looked) => (looked.schema.let_go(), Some(looked.manifest.let_go())),
+        // A folder without schema.json is no collection for Milvus Lite either.
+        None => {
+            let schema = open_schema(shared, &folder)?.ok_or_else(|| shared.unknown(name))?;
+            (schema, open_manifest(shared, &folder)?)
+        }
+    };
+    let manifest = manifest_file.as_ref().map_or_else(|| Arc::new(Manifest::absent()), |one| Arc::clone(&one.content));
     if manifest_file.is_none() || wal_before.is_none() {
         must_be_settled(shared, &folder)?;
     }
-    let mut named = open_named(shared, &folder, &manifest)?;
+    let looked = looked.filter(|_| !options.hold_all_files);
+    let mut named = open_named(shared, &folder, &manifest, looked.as_deref())?;
     let from = manifest.active_wal_number.unwrap_or(0);
-    let cut = wal_cut::cut(&folder, from, &schema.key, limits)?;
+    let cut = wal_cut::cut(&folder, from, &schema.content.key, limits)?;
     let mut left_out = Vec::new();
     if options.include_index_files {
         add_indexes(shared, &folder, &manifest, &mut named, &mut left_out)?;
@@ -117,34 +156,32 @@ pub(crate) fn open(shared: &Shared, name: &CollectionName, options: PointOptions
         let why = "Milvus Lite's own snapshots are not part of a backup";
         left_out.push((layout::SNAPSHOTS.to_owned(), why.to_owned()));
     }
-    let fingerprint = fingerprint::of(&folder.stat_self()?, &schema_file.stat, &schema_bytes, &schema, &manifest);
-    let opened = Opened {
-        folder,
-        schema_file,
-        schema_bytes,
-        schema,
-        manifest_file,
-        manifest,
-        named,
-        cut,
-        left_out,
-        fingerprint,
-    };
+    let folder_stat = folder.stat_self()?;
+    let fingerprint = fingerprint::of(&folder_stat, &schema, &manifest);
+    let opened = Opened { folder, folder_stat, schema, manifest_file, manifest, named, cut, left_out, fingerprint };
     still_the_same(shared, name, &opened, wal_before)?;
     Ok(opened)
 }
 
+/// Opens, reads and parses the schema, if there is one.
+pub(crate) fn open_schema(shared: &Shared, folder: &Folder) -> Result<Option<Document<Schema>>, SourceError> {
+    let Some(file) = folder.file(layout::SCHEMA)? else { return Ok(None) };
+    let bytes = file.read_all(shared.limits.json_bytes)?;
+    let schema = Schema::parse(&bytes, &file.shown)?;
+    Ok(Some(Document::new(file, bytes, schema)))
+}
+
 /// Opens, reads and parses the manifest, if there is one.
-pub(crate) fn open_manifest(shared: &Shared, folder: &Folder) -> Result<(Option<ManifestFile>, Manifest), Miss> {
+pub(crate) fn open_manifest(shared: &Shared, folder: &Folder) -> Result<Option<Document<Manifest>>, Miss> {
     if let Some(file) = folder.file(layout::MANIFEST)? {
         let bytes = file.read_all(shared.limits.json_bytes)?;
         let manifest = Manifest::parse(&bytes, &file.shown)?;
-        return Ok((Some((file, bytes)), manifest));
+        return Ok(Some(Document::new(file, bytes, manifest)));
     }
     if folder.stat(layout::PREVIOUS_MANIFEST)?.is_some() {
         return Err(Miss::Changed("its manifest.json is missing although there is a manifest.json.prev".to_owned()));
     }
-    Ok((None, Manifest::absent()))
+    Ok(None)
 }
 
 /// A collection without manifest or log may be one that is just being deleted. Its folders would be changing.
@@ -170,12 +207,25 @@ fn must_be_settled(shared: &Shared, folder: &Folder) -> Result<(), Miss> {
     Ok(())
 }
 
-fn open_named(shared: &Shared, folder: &Folder, manifest: &Manifest) -> Result<Vec<NamedFile>, Miss> {
+/// Opens the files that the manifest names, except those that `looked` saw and that are stored already.
+fn open_named(
+    shared: &Shared,
+    folder: &Folder,
+    manifest: &Manifest,
+    looked: Option<&Looked>,
+) -> Result<Vec<NamedFile>, Miss> {
     let mut named = Vec::new();
-    for (partition, path, is_data) in manifest.files() {
+    for (place, (partition, path, is_data)) in manifest.files().enumerate() {
+        let seen = looked.and_then(|looked| looked.files.get(place)).filter(|file| file.is_stored);
+        if let Some(LookedFile { stat, rows, .. }) = seen {
+            let kind = if is_data { NamedKind::Data(*rows) } else { NamedKind::Delta };
+            let (partition, file) = (partition.to_owned(), OnceLock::new());
+            named.push(NamedFile { path, partition, kind, stat: *stat, file });
+            continue;
+        }
         let Some(file) = folder.file(&path)? else { return Err(missing(shared, folder, path)?) };
         let kind = if is_data { NamedKind::Data(shared.rows(&file)?) } else { NamedKind::Delta };
-        named.push(NamedFile { path, partition: partition.to_owned(), kind, file: Arc::new(file) });
+        named.push(NamedFile::held(path, partition, kind, file));
     }
     Ok(named)
 }
@@ -215,12 +265,7 @@ fn add_indexes(
             let unstable = shared.age_ms(&file.stat) < shared.limits.identity_age_ms || file.stat_now()? != file.stat;
             let verdict = if unstable { Err("it was written a moment ago") } else { index_file::check(&file, rows) };
             match verdict {
-                Ok(()) => found.push(NamedFile {
-                    path,
-                    partition: data.partition.clone(),
-                    kind: NamedKind::Index,
-                    file: Arc::new(file),
-                }),
+                Ok(()) => found.push(NamedFile::held(path, &data.partition, NamedKind::Index, file)),
                 Err(why) => left_out.push((path, format!("{why}; it will be built again"))),
             }
         }
@@ -240,7 +285,7 @@ fn still_the_same(
         std::thread::sleep(Duration::from_millis(LAST_LOOK_MS));
     }
     let changed = |what: &str| Err(Miss::Changed(what.to_owned()));
-    let held = opened.folder.stat_self()?;
+    let held = opened.folder_stat;
     let there = shared.root.stat(&layout::collection_folder(name))?;
     if !there.is_some_and(|there| there.same_inode(&held)) {
         return changed("it was dropped or replaced");
@@ -253,10 +298,10 @@ fn still_the_same(
             _ => false,
         })
     };
-    if !unchanged(layout::SCHEMA, Some(&opened.schema_file.stat))? {
+    if !unchanged(layout::SCHEMA, Some(&opened.schema.stat))? {
         return changed("its schema was altered");
     }
-    if !unchanged(layout::MANIFEST, opened.manifest_file.as_ref().map(|(file, _)| &file.stat))? {
+    if !unchanged(layout::MANIFEST, opened.manifest_file.as_ref().map(|file| &file.stat))? {
         return changed("it was flushed or compacted");
     }
     let wal = opened.folder.stat(layout::WAL)?;

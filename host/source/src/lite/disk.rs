@@ -7,7 +7,7 @@
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use cap_std::fs::{Dir, DirEntry, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
+use cap_std::fs::{Dir, DirEntry, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _, ReadDir};
 
 use crate::SourceError;
 
@@ -50,6 +50,19 @@ impl Stat {
             changed_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
             is_file: metadata.is_file(),
             is_dir: metadata.is_dir(),
+        }
+    }
+
+    fn of_name(stat: &rustix::fs::Stat) -> Self {
+        let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size_bytes: u64::try_from(stat.st_size).unwrap_or(0),
+            modified_ns: nanoseconds(stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+            changed_ns: nanoseconds(stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or(0)),
+            is_file: kind.is_file(),
+            is_dir: kind.is_dir(),
         }
     }
 
@@ -131,6 +144,20 @@ impl Folder {
 
     /// Looks at what a path leads to.
     pub(crate) fn stat(&self, path: &str) -> Result<Option<Stat>, SourceError> {
+        // A name without folders cannot lead out of this one unless it is a link: one call instead of cap-std's three, for
+        // tens of thousands of files.
+        if !path.contains('/') && path != ".." {
+            let found =
+                rustix::fs::statat(&self.dir, path, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from);
+            match there(found) {
+                Ok(Some(found)) if !rustix::fs::FileType::from_raw_mode(found.st_mode).is_symlink() => {
+                    return Ok(Some(Stat::of_name(&found)));
+                }
+                Ok(None) => return Ok(None),
+                // Links, and whatever is wrong, are for cap-std.
+                Ok(Some(_)) | Err(_) => {}
+            }
+        }
         there(self.dir.metadata(path))
             .map(|m| m.map(|m| Stat::of(&m)))
             .map_err(|e| io_error("look at", &self.show(path), e))
@@ -175,6 +202,16 @@ impl Folder {
         self.entries(limit, |_, _| Ok(true))
     }
 
+    /// Names of the entries of a folder below this one, sorted.
+    pub(crate) fn names_in(&self, path: &str, limit: u64) -> Result<Option<Vec<String>>, SourceError> {
+        let shown = self.show(path);
+        match there(self.dir.read_dir(path)) {
+            Ok(Some(entries)) => listed(entries, &shown, limit, |_, _| Ok(true)).map(Some),
+            Ok(None) => Ok(None),
+            Err(error) => Err(io_error("list", &shown, error)),
+        }
+    }
+
     /// Names of the folders in it, sorted. A link counts as what it leads to.
     pub(crate) fn folders(&self, limit: u64) -> Result<Vec<String>, SourceError> {
         self.entries(limit, |name, entry| match entry.file_type() {
@@ -189,25 +226,8 @@ impl Folder {
         limit: u64,
         keep: impl Fn(&str, &DirEntry) -> Result<bool, SourceError>,
     ) -> Result<Vec<String>, SourceError> {
-        let fail = |error| io_error("list", &self.shown, error);
-        let (mut names, mut used) = (Vec::new(), 0);
-        for entry in self.dir.entries().map_err(fail)? {
-            let entry = entry.map_err(fail)?;
-            used += 1;
-            if used > limit {
-                let path = self.shown.clone();
-                return Err(SourceError::LimitExceeded { path, what: "the number of its entries", used, limit });
-            }
-            let name = entry.file_name().into_string().map_err(|name| SourceError::Damaged {
-                path: self.shown.clone(),
-                reason: format!("it holds the name {name:?}, which is not UTF-8"),
-            })?;
-            if keep(&name, &entry)? {
-                names.push(name);
-            }
-        }
-        names.sort_unstable();
-        Ok(names)
+        let entries = self.dir.entries().map_err(|error| io_error("list", &self.shown, error))?;
+        listed(entries, &self.shown, limit, keep)
     }
 
     /// Forces the folder's list of entries to disk.
@@ -216,6 +236,33 @@ impl Folder {
         let opened = self.dir.open(".").and_then(|file| file.sync_all());
         opened.map_err(|error| io_error("synchronise", &self.shown, error))
     }
+}
+
+/// Names of the entries that are to be kept, sorted.
+fn listed(
+    entries: ReadDir,
+    shown: &str,
+    limit: u64,
+    keep: impl Fn(&str, &DirEntry) -> Result<bool, SourceError>,
+) -> Result<Vec<String>, SourceError> {
+    let (mut names, mut used) = (Vec::new(), 0);
+    for entry in entries {
+        let entry = entry.map_err(|error| io_error("list", shown, error))?;
+        used += 1;
+        if used > limit {
+            let path = shown.to_owned();
+            return Err(SourceError::LimitExceeded { path, what: "the number of its entries", used, limit });
+        }
+        let name = entry.file_name().into_string().map_err(|name| SourceError::Damaged {
+            path: shown.to_owned(),
+            reason: format!("it holds the name {name:?}, which is not UTF-8"),
+        })?;
+        if keep(&name, &entry)? {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// `None` for what is not there, be it the last component or one on the way.

@@ -3,26 +3,21 @@
 use longshore_model::Digest;
 
 use super::disk::Stat;
+use super::looked::Document;
 use super::manifest::Manifest;
 use super::schema::Schema;
 
 /// Hashes what only DDL changes. Two collections that were created one after the other have different fingerprints even
 /// if every byte is the same: their folder or the time of their schema.json differs.
-pub(crate) fn of(
-    folder: &Stat,
-    schema_file: &Stat,
-    schema_bytes: &[u8],
-    schema: &Schema,
-    manifest: &Manifest,
-) -> Digest {
+pub(crate) fn of(folder: &Stat, schema: &Document<Schema>, manifest: &Manifest) -> Digest {
     let mut hasher = blake3::Hasher::new();
-    for number in [folder.device, folder.inode, schema_file.inode, schema_file.changed_ns.cast_unsigned()] {
+    for number in [folder.device, folder.inode, schema.stat.inode, schema.stat.changed_ns.cast_unsigned()] {
         hasher.update(&number.to_le_bytes());
     }
-    hasher.update(blake3::hash(schema_bytes).as_bytes());
+    hasher.update(blake3::hash(&schema.bytes).as_bytes());
     hasher.update(blake3::hash(manifest.index_specs.to_string().as_bytes()).as_bytes());
     // The buckets of a partition key appear in the manifest with the first flush, which is no DDL.
-    if !schema.has_partition_key {
+    if !schema.content.has_partition_key {
         for partition in manifest.partitions.keys() {
             hasher.update(blake3::hash(partition.as_bytes()).as_bytes());
         }

@@ -1,26 +1,29 @@
 //! Lists what a data directory holds, without reading rows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use longshore_model::{ClassBytes, CollectionName, DEFAULT_DATABASE, FileClass, LoadState, Timestamp};
 use serde_json::Value;
 
-use super::attempt::{Miss, open_manifest};
-use super::disk::Folder;
+use super::attempt::{Miss, open_manifest, open_schema};
+use super::disk::{Folder, Stat};
 use super::layout::{self, WalKind};
+use super::looked::{Looked, LookedFile};
 use super::manifest::Manifest;
 use super::schema::Schema;
 use super::shared::Shared;
 use super::{fingerprint, wal_cut};
-use crate::{CollectionEntry, DatabaseEntry, Inventory, KnownRows, SourceError};
+use crate::{CollectionEntry, DatabaseEntry, Inventory, KnownFiles, SourceError};
 
 /// How often a collection is looked at again when a file vanishes between being named and being looked at.
 const LOOKS: u32 = 8;
 /// Fewer collections are not worth a thread.
-const LOOKS_PER_THREAD: usize = 16;
+const LOOKS_PER_THREAD: usize = 4;
 
 /// Lists everything. A collection that is dropped meanwhile is not listed.
-pub(crate) fn list(shared: &Shared, known: &dyn KnownRows) -> Result<Inventory, SourceError> {
+pub(crate) fn list(shared: &Shared, known: &dyn KnownFiles) -> Result<Inventory, SourceError> {
+    shared.memory.clear();
     let names = databases_of(shared)?;
     let (mut databases, mut collections) = (Vec::new(), Vec::new());
     for name in names {
@@ -77,7 +80,7 @@ fn json_file(root: &Folder, path: &str, limit_bytes: u64) -> Result<Value, Sourc
 fn entries(
     shared: &Shared,
     names: &[CollectionName],
-    known: &dyn KnownRows,
+    known: &dyn KnownFiles,
 ) -> Result<Vec<CollectionEntry>, SourceError> {
     let share = names.len().div_ceil(shared.limits.list_threads.max(1)).max(LOOKS_PER_THREAD);
     let look = |names: &[CollectionName]| -> Result<Vec<CollectionEntry>, SourceError> {
@@ -98,7 +101,7 @@ fn entries(
 fn entry(
     shared: &Shared,
     name: &CollectionName,
-    known: &dyn KnownRows,
+    known: &dyn KnownFiles,
 ) -> Result<Option<CollectionEntry>, SourceError> {
     let mut look = 0;
     loop {
@@ -115,43 +118,43 @@ fn entry(
 fn entry_once(
     shared: &Shared,
     name: &CollectionName,
-    known: &dyn KnownRows,
+    known: &dyn KnownFiles,
     tolerant: bool,
 ) -> Result<Option<CollectionEntry>, Miss> {
     let Some(folder) = shared.collection(name)? else { return Ok(None) };
-    let Some(schema_file) = folder.file(layout::SCHEMA)? else { return Ok(None) };
-    let schema_bytes = schema_file.read_all(shared.limits.json_bytes)?;
-    let schema = Schema::parse(&schema_bytes, &schema_file.shown)?;
-    let (manifest_file, manifest) = match open_manifest(shared, &folder) {
-        Err(Miss::Changed(_)) if tolerant => (None, Manifest::absent()),
+    let Some(schema_document) = open_schema(shared, &folder)? else { return Ok(None) };
+    let schema = &schema_document.content;
+    let manifest_document = match open_manifest(shared, &folder) {
+        Err(Miss::Changed(_)) if tolerant => None,
         other => other?,
     };
-    let manifest_stat = manifest_file.as_ref().map(|(file, _)| file.stat);
+    let manifest =
+        manifest_document.as_ref().map_or_else(|| Arc::new(Manifest::absent()), |one| Arc::clone(&one.content));
     let mut size_bytes = ClassBytes::default();
-    let mut rows = 0;
-    let mut newest_ns = schema_file.stat.modified_ns;
-    for stat in [Some(schema_file.stat), manifest_stat].into_iter().flatten() {
+    let mut newest_ns = schema_document.stat.modified_ns;
+    for stat in [Some(schema_document.stat), manifest_document.as_ref().map(|one| one.stat)].into_iter().flatten() {
         size_bytes.add(FileClass::Metadata, stat.size_bytes);
         newest_ns = newest_ns.max(stat.modified_ns);
     }
-    for (_, path, is_data) in manifest.files() {
-        let Some((bytes, of_file)) = data_file(shared, &folder, name, &path, is_data, known)? else {
-            if tolerant {
-                continue;
-            }
-            return Err(Miss::Missing(path));
-        };
-        size_bytes.add(if is_data { FileClass::Segment } else { FileClass::Delta }, bytes);
-        rows += of_file;
+    let files = data_files(shared, &folder, name, &manifest, known, tolerant)?;
+    for (is_data, file) in &files {
+        size_bytes.add(if *is_data { FileClass::Segment } else { FileClass::Delta }, file.stat.size_bytes);
     }
+    let rows: u64 = files.iter().map(|(_, file)| file.rows).sum();
     size_bytes.add(FileClass::Index, index_bytes(shared, &folder, &manifest)?);
-    let log = log(shared, &folder, &manifest, &schema)?;
+    let log = log(shared, &folder, &manifest, schema)?;
     size_bytes.add(FileClass::Wal, log.size_bytes);
+    let folder_stat = folder.stat_self()?;
+    if files.len() == manifest.files().count() {
+        let files = files.into_iter().map(|(_, file)| file).collect();
+        let looked = Looked::of(shared, folder_stat, &schema_document, manifest_document.as_ref(), files);
+        looked.into_iter().for_each(|looked| shared.memory.keep(name, looked, shared.limits.looked_bytes));
+    }
     Ok(Some(CollectionEntry {
         name: name.clone(),
-        fingerprint: fingerprint::of(&folder.stat_self()?, &schema_file.stat, &schema_bytes, &schema, &manifest),
+        fingerprint: fingerprint::of(&folder_stat, &schema_document, &manifest),
         properties: schema.properties(),
-        schema: schema.value,
+        schema: Arc::clone(&schema.value),
         indexes: manifest.indexes.clone(),
         partitions: manifest.partitions.keys().cloned().collect(),
         size_bytes,
@@ -162,26 +165,63 @@ fn entry_once(
     }))
 }
 
-/// Bytes and rows of a file that the manifest names. It is only looked at where its rows are known.
+/// The files that the manifest names: whether they hold rows, and what was seen. Those that are gone are left out where
+/// that is tolerated.
+fn data_files(
+    shared: &Shared,
+    folder: &Folder,
+    name: &CollectionName,
+    manifest: &Manifest,
+    known: &dyn KnownFiles,
+    tolerant: bool,
+) -> Result<Vec<(bool, LookedFile)>, Miss> {
+    let mut files = Vec::new();
+    // Names of one folder follow each other: it is opened once, and each name in it costs one call.
+    let mut opened: Option<(String, Option<Folder>)> = None;
+    for (_, path, is_data) in manifest.files() {
+        let (parent, file_name) = path.rsplit_once('/').unwrap_or((".", &path));
+        if opened.as_ref().is_none_or(|(there, _)| there != parent) {
+            opened = Some((parent.to_owned(), folder.folder(parent)?));
+        }
+        let stat = match opened.as_ref().and_then(|(_, inside)| inside.as_ref()) {
+            Some(inside) => inside.stat(file_name)?,
+            None => None,
+        };
+        let file = match stat {
+            Some(stat) => data_file(shared, folder, name, &path, is_data, stat, known)?,
+            None => None,
+        };
+        match file {
+            Some(file) => files.push((is_data, file)),
+            None if tolerant => {}
+            None => return Err(Miss::Missing(path)),
+        }
+    }
+    Ok(files)
+}
+
+/// A file that the manifest names. It is opened only where its rows are not known.
 fn data_file(
     shared: &Shared,
     folder: &Folder,
     name: &CollectionName,
     path: &str,
     is_data: bool,
-    known: &dyn KnownRows,
-) -> Result<Option<(u64, u64)>, SourceError> {
-    let Some(stat) = folder.stat(path)? else { return Ok(None) };
+    stat: Stat,
+    known: &dyn KnownFiles,
+) -> Result<Option<LookedFile>, SourceError> {
+    let known = shared.identity(name, path, &stat).map(|identity| known.look_up(name, &identity)).unwrap_or_default();
+    let is_stored = known.is_stored && stat.is_file;
     if !is_data && stat.is_file {
-        return Ok(Some((stat.size_bytes, 0)));
+        return Ok(Some(LookedFile { stat, rows: 0, is_stored }));
     }
-    let rows = shared.identity(name, path, &stat).and_then(|identity| known.rows(&identity));
-    if let Some(rows) = rows {
+    if let Some(rows) = known.rows {
         shared.remember_rows(&stat, rows);
-        return Ok(Some((stat.size_bytes, rows)));
+        return Ok(Some(LookedFile { stat, rows, is_stored }));
     }
     let Some(file) = folder.file(path)? else { return Ok(None) };
-    Ok(Some((file.stat.size_bytes, shared.rows(&file)?)))
+    let rows = shared.rows(&file)?;
+    Ok(Some(LookedFile { stat: file.stat, rows, is_stored: is_stored && file.stat == stat }))
 }
 
 fn index_bytes(shared: &Shared, folder: &Folder, manifest: &Manifest) -> Result<u64, SourceError> {

@@ -11,6 +11,7 @@ mod fingerprint;
 mod index_file;
 mod inventory;
 mod layout;
+mod looked;
 mod manifest;
 mod plan;
 mod point;

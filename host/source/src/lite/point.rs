@@ -9,14 +9,15 @@ use longshore_model::{CollectionName, Digest, FileClass};
 use serde_json::{Value, json};
 
 use super::attempt::{self, Miss, NamedKind, Opened};
-use super::disk::{Folder, OpenFile, ReadAt, io_error};
+use super::disk::{Folder, OpenFile, ReadAt, Stat, io_error};
 use super::layout::{self, WalKind};
+use super::looked::is_settled;
+use super::manifest::Manifest;
 use super::rows::{LiveKeys, parquet_keys};
-use super::schema::Schema;
 use super::shared::{Shared, blocking};
 use super::wal::Reader;
 use super::{fingerprint, wal_cut};
-use crate::{CollectionPoint, PointFile, PointOptions, PointState, Recheck, SourceError};
+use crate::{CollectionPoint, PointFile, PointOptions, PointState, Reading, Recheck, SourceError};
 
 /// Where the bytes of a file come from.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ enum Content {
     Memory(Bytes),
     /// Read by position from an open file: these ranges, one after the other.
     File { file: Arc<OpenFile>, ranges: Vec<(u64, u64)> },
+    /// All of the file at this place of [`Opened::named`].
+    Named(usize),
 }
 
 /// See the module.
@@ -72,28 +75,27 @@ pub(crate) async fn open(
 impl LitePoint {
     fn new(shared: &Arc<Shared>, name: &CollectionName, opened: Opened, attempts: u32) -> Self {
         let mut list: Vec<(PointFile, Content)> = Vec::new();
-        let mut small = |path: &str, file: &OpenFile, bytes: &[u8]| {
-            let identity = shared.identity(name, path, &file.stat);
+        let mut small = |path: &str, stat: &Stat, bytes: &Bytes| {
+            let identity = shared.identity(name, path, stat);
             let (path, size_bytes) = (path.to_owned(), bytes.len() as u64);
             let file =
                 PointFile { path, class: FileClass::Metadata, partition: None, size_bytes, identity, rows: None };
-            list.push((file, Content::Memory(Bytes::copy_from_slice(bytes))));
+            list.push((file, Content::Memory(bytes.clone())));
         };
-        small(layout::SCHEMA, &opened.schema_file, &opened.schema_bytes);
-        if let Some((file, bytes)) = &opened.manifest_file {
-            small(layout::MANIFEST, file, bytes);
+        small(layout::SCHEMA, &opened.schema.stat, &opened.schema.bytes);
+        if let Some(manifest) = &opened.manifest_file {
+            small(layout::MANIFEST, &manifest.stat, &manifest.bytes);
         }
-        for named in &opened.named {
+        for (place, named) in opened.named.iter().enumerate() {
             let (class, rows) = match named.kind {
                 NamedKind::Data(rows) => (FileClass::Segment, Some(rows)),
                 NamedKind::Delta => (FileClass::Delta, None),
                 NamedKind::Index => (FileClass::Index, None),
             };
-            let size_bytes = named.file.stat.size_bytes;
-            let identity = shared.identity(name, &named.path, &named.file.stat);
+            let size_bytes = named.stat.size_bytes;
+            let identity = shared.identity(name, &named.path, &named.stat);
             let (path, partition) = (named.path.clone(), Some(named.partition.clone()));
-            let content = Content::File { file: Arc::clone(&named.file), ranges: vec![(0, size_bytes)] };
-            list.push((PointFile { path, class, partition, size_bytes, identity, rows }, content));
+            list.push((PointFile { path, class, partition, size_bytes, identity, rows }, Content::Named(place)));
         }
         for cut in &opened.cut.files {
             let (path, size_bytes) = (cut.path.clone(), cut.size_bytes());
@@ -141,7 +143,7 @@ impl CollectionPoint for LitePoint {
     }
 
     fn schema(&self) -> &Value {
-        &self.opened.schema.value
+        &self.opened.schema.content.value
     }
 
     fn description(&self) -> &Value {
@@ -163,31 +165,31 @@ impl CollectionPoint for LitePoint {
     }
 
     async fn read(&self, file: usize, offset: u64, length: usize) -> Result<Bytes, SourceError> {
-        let (Some(entry), Some(content)) = (self.files.get(file), self.contents.get(file)) else {
-            let reason = format!("collection {} has no file number {file}", self.name);
-            return Err(SourceError::BadPlan { reason });
-        };
-        let shown = self.folder().show(&entry.path);
-        let wanted = length as u64;
-        if wanted > self.shared.limits.read_bytes {
-            let (what, limit) = ("one read in bytes", self.shared.limits.read_bytes);
-            return Err(SourceError::LimitExceeded { path: shown, what, used: wanted, limit });
+        match self.plan_read(file, offset, length)? {
+            Read::Done(bytes) => Ok(bytes),
+            Read::Work(reading) => blocking(&self.folder().shown, reading).await,
         }
-        let end = offset.saturating_add(wanted);
-        if end > entry.size_bytes {
-            return Err(SourceError::OutOfRange { path: shown, offset, end, size_bytes: entry.size_bytes });
+    }
+
+    fn reading(&self, file: usize, offset: u64, length: usize) -> Option<Reading> {
+        match self.plan_read(file, offset, length) {
+            Ok(Read::Work(reading)) => Some(reading),
+            // What cannot be read says so when it is read.
+            Ok(Read::Done(_)) | Err(_) => None,
         }
-        match content {
-            Content::Memory(bytes) => {
-                let start = usize::try_from(offset).unwrap_or(usize::MAX);
-                Ok(bytes.slice(start..start + length))
-            }
-            Content::File { file, ranges } => {
-                let (file, pieces) = (Arc::clone(file), pieces(ranges, offset, wanted));
-                let buffers = Arc::clone(&self.shared.buffers);
-                blocking(&shown, move || buffers.filled(length, |bytes| read_pieces(&file, &pieces, bytes))).await
-            }
-        }
+    }
+
+    fn holds_all_files(&self) -> bool {
+        self.opened.named.iter().all(attempt::NamedFile::is_held)
+    }
+
+    fn descriptors(&self) -> usize {
+        let opened = &self.opened;
+        let manifest = opened.manifest_file.as_ref().is_some_and(|manifest| manifest.held.is_some());
+        let described = usize::from(opened.schema.held.is_some()) + usize::from(manifest);
+        let named = opened.named.iter().filter(|named| named.is_held()).count();
+        // And the folder.
+        named + opened.cut.files.len() + described + 1
     }
 
     async fn recheck(&self) -> Result<PointState, SourceError> {
@@ -199,25 +201,114 @@ impl CollectionPoint for LitePoint {
     }
 }
 
+/// A read of a point.
+enum Read {
+    /// From memory.
+    Done(Bytes),
+    /// From a file, by a thread that may wait.
+    Work(Reading),
+}
+
 impl LitePoint {
+    fn plan_read(&self, file: usize, offset: u64, length: usize) -> Result<Read, SourceError> {
+        let (Some(entry), Some(content)) = (self.files.get(file), self.contents.get(file)) else {
+            let reason = format!("collection {} has no file number {file}", self.name);
+            return Err(SourceError::BadPlan { reason });
+        };
+        let shown = || self.folder().show(&entry.path);
+        let wanted = length as u64;
+        if wanted > self.shared.limits.read_bytes {
+            let (path, what, limit) = (shown(), "one read in bytes", self.shared.limits.read_bytes);
+            return Err(SourceError::LimitExceeded { path, what, used: wanted, limit });
+        }
+        let end = offset.saturating_add(wanted);
+        if end > entry.size_bytes {
+            return Err(SourceError::OutOfRange { path: shown(), offset, end, size_bytes: entry.size_bytes });
+        }
+        let buffers = Arc::clone(&self.shared.buffers);
+        Ok(match content {
+            Content::Memory(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                Read::Done(bytes.slice(start..start + length))
+            }
+            Content::File { file, ranges } => {
+                let (file, pieces) = (Arc::clone(file), pieces(ranges, offset, wanted));
+                Read::Work(Box::new(move || buffers.filled(length, |bytes| read_pieces(&file, &pieces, bytes))))
+            }
+            Content::Named(place) => {
+                let (opened, place) = (Arc::clone(&self.opened), *place);
+                Read::Work(Box::new(move || {
+                    let lost = || SourceError::BadPlan { reason: format!("a point has no named file {place}") };
+                    let file = opened.named.get(place).ok_or_else(lost)?.open(&opened.folder)?;
+                    buffers.filled(length, |bytes| read_pieces(&file, &[(offset, wanted)], bytes))
+                }))
+            }
+        })
+    }
+
     fn later(&self) -> Later {
-        let (shared, name) = (Arc::clone(&self.shared), self.name.clone());
-        Later { shared, name, fingerprint: self.opened.fingerprint }
+        let opened = &self.opened;
+        let manifest = opened.manifest_file.as_ref().map(|manifest| manifest.stat);
+        let seen = Seen { folder: opened.folder_stat, schema: opened.schema.stat, manifest };
+        let settled = is_settled(&self.shared, std::iter::once(&seen.schema).chain(&seen.manifest));
+        Later {
+            shared: Arc::clone(&self.shared),
+            name: self.name.clone(),
+            fingerprint: opened.fingerprint,
+            seen: settled.then_some(seen),
+        }
     }
 }
 
+/// The files that a fingerprint was taken from.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    folder: Stat,
+    schema: Stat,
+    manifest: Option<Stat>,
+}
+
 /// Looks again at a collection; holds nothing open.
+#[derive(Clone)]
 struct Later {
     shared: Arc<Shared>,
     name: CollectionName,
     fingerprint: Digest,
+    /// Where the files had been unchanged for so long that the same files with the same times have the same fingerprint.
+    seen: Option<Seen>,
 }
 
 #[async_trait]
 impl Recheck for Later {
     async fn recheck(&self) -> Result<PointState, SourceError> {
-        let (shared, fingerprint, name) = (Arc::clone(&self.shared), self.fingerprint, self.name.clone());
-        blocking(&name.to_string(), move || look_again(&shared, &fingerprint, &name)).await
+        let later = self.clone();
+        blocking(&self.name.to_string(), move || later.look_again()).await
+    }
+
+    fn recheck_here(&self) -> Option<Result<PointState, SourceError>> {
+        Some(self.look_again())
+    }
+}
+
+impl Later {
+    fn look_again(&self) -> Result<PointState, SourceError> {
+        let Some(folder) = self.shared.collection(&self.name)? else { return Ok(PointState::Dropped) };
+        let folder_stat = folder.stat_self()?;
+        if let Some(seen) = &self.seen
+            && folder_stat.same_inode(&seen.folder)
+            && folder.stat(layout::SCHEMA)? == Some(seen.schema)
+            && folder.stat(layout::MANIFEST)? == seen.manifest
+        {
+            return Ok(PointState::Unaltered);
+        }
+        let Some(schema) = attempt::open_schema(&self.shared, &folder)? else { return Ok(PointState::Dropped) };
+        let manifest = match attempt::open_manifest(&self.shared, &folder) {
+            Ok(manifest) => manifest.map_or_else(|| Arc::new(Manifest::absent()), |manifest| manifest.content),
+            Err(Miss::Fatal(error)) => return Err(error),
+            Err(Miss::Changed(_) | Miss::Missing(_)) => return Ok(PointState::Altered),
+        };
+        let now = fingerprint::of(&folder_stat, &schema, &manifest);
+        Ok(if now == self.fingerprint { PointState::Unaltered } else { PointState::Altered })
     }
 }
 
@@ -264,17 +355,17 @@ fn read_pieces(file: &OpenFile, pieces: &[(u64, u64)], bytes: &mut [u8]) -> Resu
 
 fn count_live(opened: &Opened, memory_bytes: u64, limits: &crate::Limits) -> Result<Option<u64>, SourceError> {
     let mut keys = LiveKeys::new(memory_bytes);
-    let key = &opened.schema.key;
+    let key = &opened.schema.content.key;
     for named in &opened.named {
         if keys.is_full() {
             return Ok(None);
         }
         match named.kind {
-            NamedKind::Data(_) => parquet_keys(&named.file, key, &mut |key, sequence| {
+            NamedKind::Data(_) => parquet_keys(&named.open(&opened.folder)?, key, &mut |key, sequence| {
                 keys.insert(key, sequence);
                 Ok(())
             })?,
-            NamedKind::Delta => parquet_keys(&named.file, key, &mut |key, sequence| {
+            NamedKind::Delta => parquet_keys(&named.open(&opened.folder)?, key, &mut |key, sequence| {
                 keys.delete(key, sequence);
                 Ok(())
             })?,
@@ -294,20 +385,6 @@ fn count_live(opened: &Opened, memory_bytes: u64, limits: &crate::Limits) -> Res
         }
     }
     Ok(keys.count())
-}
-
-fn look_again(shared: &Shared, before: &Digest, name: &CollectionName) -> Result<PointState, SourceError> {
-    let Some(folder) = shared.collection(name)? else { return Ok(PointState::Dropped) };
-    let Some(schema_file) = folder.file(layout::SCHEMA)? else { return Ok(PointState::Dropped) };
-    let bytes = schema_file.read_all(shared.limits.json_bytes)?;
-    let schema = Schema::parse(&bytes, &schema_file.shown)?;
-    let manifest = match attempt::open_manifest(shared, &folder) {
-        Ok((_, manifest)) => manifest,
-        Err(Miss::Fatal(error)) => return Err(error),
-        Err(Miss::Changed(_) | Miss::Missing(_)) => return Ok(PointState::Altered),
-    };
-    let now = fingerprint::of(&folder.stat_self()?, &schema_file.stat, &bytes, &schema, &manifest);
-    Ok(if now == *before { PointState::Unaltered } else { PointState::Altered })
 }
 
 #[cfg(test)]

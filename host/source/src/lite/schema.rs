@@ -1,5 +1,7 @@
 //! `schema.json` of a collection (Milvus Lite's `schema/persistence.py`, format 2).
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::SourceError;
@@ -13,7 +15,7 @@ const TIME_TO_LIVE: [&str; 1] = ["collection.ttl.seconds"];
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Schema {
     /// The whole file.
-    pub(crate) value: Value,
+    pub(crate) value: Arc<Value>,
     /// Name of the primary key.
     pub(crate) key: String,
     /// Rows are spread over partitions by a field.
@@ -37,7 +39,7 @@ impl Schema {
         let key = key.and_then(|field| field.get("name")).and_then(Value::as_str);
         let key = key.ok_or_else(|| damaged("it has no primary key"))?.to_owned();
         let has_partition_key = fields.iter().any(|field| has(field, "is_partition_key"));
-        Ok(Self { value, key, has_partition_key })
+        Ok(Self { value: Arc::new(value), key, has_partition_key })
     }
 
     /// The collection's properties as text, in order of key.

@@ -9,6 +9,7 @@ use longshore_model::{Clock, CollectionName};
 
 use super::buffers::Buffers;
 use super::disk::{Folder, OpenFile, Stat};
+use super::looked::Memory;
 use super::{layout, rows};
 use crate::{FileIdentity, Limits, SourceError};
 
@@ -26,6 +27,8 @@ pub(crate) struct Shared {
     row_counts: Mutex<HashMap<Stat, u64>>,
     /// Folders that were changed in the future, and since when they have been seen like that.
     watched: Mutex<HashMap<String, (Vec<Stat>, Instant)>>,
+    /// What the last inventory saw.
+    pub(crate) memory: Memory,
     /// What files are read into.
     pub(crate) buffers: Arc<Buffers>,
 }
@@ -39,7 +42,7 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     pub(crate) fn new(root: Folder, identity: String, limits: Limits, clock: Arc<dyn Clock>) -> Self {
         let (row_counts, watched, buffers) = (Mutex::default(), Mutex::default(), Arc::default());
-        Self { root, identity, limits, clock, row_counts, watched, buffers }
+        Self { root, identity, limits, clock, row_counts, watched, memory: Memory::default(), buffers }
     }
 
     /// Opens the folder of a collection.

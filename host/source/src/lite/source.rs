@@ -11,7 +11,7 @@ use longshore_model::{Clock, CollectionName, SystemClock};
 use super::disk::{Folder, io_error};
 use super::shared::{Shared, blocking};
 use super::{inventory, layout, point};
-use crate::{CollectionPoint, Inventory, KnownRows, Limits, PointOptions, Source, SourceError, SourceKind};
+use crate::{CollectionPoint, Inventory, KnownFiles, Limits, PointOptions, Source, SourceError, SourceKind};
 
 /// A Milvus Lite 3 data directory to read from, whether a program has it open or not.
 #[derive(Debug, Clone)]
@@ -96,7 +96,7 @@ impl Source for MilvusLiteSource {
         self.inventory_knowing(Arc::new(())).await
     }
 
-    async fn inventory_knowing(&self, known: Arc<dyn KnownRows>) -> Result<Inventory, SourceError> {
+    async fn inventory_knowing(&self, known: Arc<dyn KnownFiles>) -> Result<Inventory, SourceError> {
         let shared = Arc::clone(&self.shared);
         blocking(&self.shared.root.shown, move || inventory::list(&shared, known.as_ref())).await
     }

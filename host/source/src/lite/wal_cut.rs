@@ -10,7 +10,9 @@
 //! * every row up to S is there: those below the last deletion were written before it, and the rows were read last;
 //! * everything that was acknowledged before D0 was noted is at most S.
 //!
-//! Files that appear meanwhile matter too, so the folder is listed anew before each of the three steps.
+//! Files that appear meanwhile matter too, so the folder is listed anew before each of the three steps. Where the first
+//! listing finds no file at all, nothing that was acknowledged before it is in the log: then nothing is kept, and the two
+//! other listings are not made.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,7 +74,11 @@ impl From<SourceError> for CutError {
 /// Cuts the log files of a collection whose number is at least `from`. `key` names the primary key.
 pub(crate) fn cut(folder: &Folder, from: u64, key: &str, limits: &Limits) -> Result<Cut, CutError> {
     let mut data = BTreeMap::new();
-    for number in list(folder, WalKind::Data, from, limits)? {
+    let first = list_all(folder, from, limits)?;
+    if first.is_empty() {
+        return Ok(Cut::default());
+    }
+    for (_, number) in first.into_iter().filter(|(kind, _)| *kind == WalKind::Data) {
         let file = open(folder, WalKind::Data, number)?;
         let noted_bytes = file.stat_now()?.size_bytes;
         data.insert(number, (file, noted_bytes));
@@ -143,8 +149,7 @@ fn list(folder: &Folder, kind: WalKind, from: u64, limits: &Limits) -> Result<Ve
 
 /// Kinds and numbers of all log files whose number is at least `from`.
 pub(crate) fn list_all(folder: &Folder, from: u64, limits: &Limits) -> Result<Vec<(WalKind, u64)>, SourceError> {
-    let Some(wal) = folder.folder(layout::WAL)? else { return Ok(Vec::new()) };
-    let names = wal.names(limits.folder_entries)?;
+    let Some(names) = folder.names_in(layout::WAL, limits.folder_entries)? else { return Ok(Vec::new()) };
     Ok(names.iter().filter_map(|name| layout::wal_file(name)).filter(|(_, number)| *number >= from).collect())
 }
 

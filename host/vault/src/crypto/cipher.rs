@@ -35,6 +35,13 @@ impl fmt::Debug for BlobCipher {
     }
 }
 
+/// Work memory for sealing one blob after the other.
+#[derive(Debug, Default)]
+pub(crate) struct SealWork {
+    plain: Vec<u8>,
+    opened: Vec<u8>,
+}
+
 /// Why sealed bytes could not be opened: a sentence part. Says nothing of keys or content.
 pub(crate) const NOT_AUTHENTIC: &str = "bytes that were not sealed under this key as they stand";
 
@@ -44,16 +51,28 @@ impl BlobCipher {
         Ok(Self { key: LessSafeKey::new(key) })
     }
 
-    /// Seals `plain`, opens what came out, and compares: what is stored can be read back.
-    fn seal(&self, nonce: u32, aad: &[u8], plain: &[u8], scratch: &mut Vec<u8>) -> Result<Bytes, VaultError> {
-        let mut sealed = BytesMut::with_capacity(plain.len() + TAG_BYTES);
-        sealed.extend_from_slice(plain);
+    /// Seals `plain` where it lies, opens what came out, and compares: what is stored can be read back. Gives the sealed
+    /// bytes and their tag, which stands behind them.
+    fn seal(
+        &self,
+        nonce: u32,
+        aad: &[u8],
+        plain: Bytes,
+        work: &mut SealWork,
+    ) -> Result<(Bytes, [u8; TAG_BYTES]), VaultError> {
+        work.plain.clear();
+        work.plain.extend_from_slice(&plain);
+        // Nobody else holds it, mostly: a pack of its own size in new memory would double what a backup takes.
+        let mut sealed = plain.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
         let tag = self.key.seal_in_place_separate_tag(nonce_of(nonce), Aad::from(aad), &mut sealed);
-        sealed.extend_from_slice(tag.map_err(|_| VaultError::Cipher { what: "encrypt" })?.as_ref());
-        scratch.clear();
-        scratch.extend_from_slice(&sealed);
-        match self.key.open_in_place(nonce_of(nonce), Aad::from(aad), scratch) {
-            Ok(opened) if opened == plain => Ok(sealed.freeze()),
+        let tag = tag.map_err(|_| VaultError::Cipher { what: "encrypt" })?;
+        work.opened.clear();
+        work.opened.extend_from_slice(&sealed);
+        work.opened.extend_from_slice(tag.as_ref());
+        let mut stored_tag = [0; TAG_BYTES];
+        stored_tag.copy_from_slice(tag.as_ref());
+        match self.key.open_in_place(nonce_of(nonce), Aad::from(aad), &mut work.opened) {
+            Ok(opened) if *opened == *work.plain => Ok((sealed.freeze(), stored_tag)),
             _ => Err(VaultError::Cipher { what: "decrypt what was just encrypted" }),
         }
     }
@@ -65,17 +84,17 @@ impl BlobCipher {
         Some(Bytes::from(bytes))
     }
 
-    /// Seals the encoded bytes of a blob. Everything of `entry` but offset, stored length and checksum is final.
+    /// Seals the encoded bytes of a blob; they and the tag behind them are what is stored. Everything of `entry` but offset, stored length and checksum is final.
     ///
     /// # Errors
     /// [`VaultError::Cipher`]: nothing of it may be stored.
     pub(crate) fn seal_blob(
         &self,
         entry: &BlobEntry,
-        encoded: &[u8],
-        scratch: &mut Vec<u8>,
-    ) -> Result<Bytes, VaultError> {
-        self.seal(entry.nonce, &blob_aad(entry), encoded, scratch)
+        encoded: Bytes,
+        work: &mut SealWork,
+    ) -> Result<(Bytes, [u8; TAG_BYTES]), VaultError> {
+        self.seal(entry.nonce, &blob_aad(entry), encoded, work)
     }
 
     /// Opens the stored bytes of a blob; the error says what was found instead.
@@ -146,7 +165,9 @@ impl LockedBody {
         let packed = zstd::bulk::compress(&json, SEALED_LEVEL).map_err(|error| bad(error.to_string()))?;
         let salt = random_bytes::<32>()?;
         let aad = manifest_aad(kind, backup_id, token);
-        let ciphertext = key.manifest_cipher(&salt)?.seal(0, aad.as_bytes(), &packed, &mut Vec::new())?;
+        let cipher = key.manifest_cipher(&salt)?;
+        let (sealed, tag) = cipher.seal(0, aad.as_bytes(), Bytes::from(packed), &mut SealWork::default())?;
+        let ciphertext = Bytes::from([sealed.as_ref(), tag.as_ref()].concat());
         Ok(Self { session: key.id(), salt: Digest::new(*salt), ciphertext })
     }
 

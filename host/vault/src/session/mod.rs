@@ -71,8 +71,22 @@ pub trait PieceSource: Send + Sync {
     ///
     /// # Errors
     /// Whatever reading can fail with; comes back as [`VaultError::Input`].
-    async fn read(&self, offset: u64, length: usize) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+    async fn read(&self, offset: u64, length: usize) -> Result<Bytes, InputError>;
+
+    /// The same as work for a thread that may wait; `None` where reading is more than that. The session then reads,
+    /// hashes and encodes on one thread: handing each of thousands of small files from one to the next costs more than
+    /// reading them.
+    fn reading(&self, offset: u64, length: usize) -> Option<Reading> {
+        let _ = (offset, length);
+        None
+    }
 }
+
+/// Why a file could not be read.
+pub type InputError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Reads a piece; made by [`PieceSource::reading`].
+pub type Reading = Box<dyn FnOnce() -> Result<Bytes, InputError> + Send>;
 
 /// What became of one piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -279,14 +293,20 @@ impl Session {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         self.check_length(length)?;
         let reservation = self.shared.budget.reserve(work_bytes(codec, length)).await?;
-        let plain = source.read(offset, length).await.map_err(|source| VaultError::Input { source })?;
-        if plain.len() != length {
-            let found = plain.len();
-            let source = format!("{length} bytes at {offset} were asked for, {found} came: the file changed").into();
-            return Err(VaultError::Input { source });
-        }
-        let piece = Piece { plain, codec, place: Some((offset, file_bytes)) };
-        let (blob, digest) = self.shared.store(piece, reservation).await?;
+        let read = move |plain: Result<Bytes, InputError>| {
+            let plain = plain.map_err(|source| VaultError::Input { source })?;
+            if plain.len() != length {
+                let found = plain.len();
+                let source =
+                    format!("{length} bytes at {offset} were asked for, {found} came: the file changed").into();
+                return Err(VaultError::Input { source });
+            }
+            Ok(Piece { plain, codec, place: Some((offset, file_bytes)) })
+        };
+        let (blob, digest) = match source.reading(offset, length) {
+            Some(reading) => self.shared.read_and_store(move || read(reading()), reservation).await?,
+            None => self.shared.store(read(source.read(offset, length).await)?, reservation).await?,
+        };
         Ok((blob, digest.ok_or_else(|| bad("part", "a piece of a file has no digest"))?))
     }
 

@@ -185,6 +185,29 @@ impl Shared {
         }
     }
 
+    /// Reads a piece and stores it, on one thread. It counts as working only once it has been read, so that slow disks keep
+    /// many threads reading and not only as many as there are processors.
+    pub(super) async fn read_and_store(
+        self: &Arc<Self>,
+        read: impl FnOnce() -> Result<Piece, VaultError> + Send + 'static,
+        reservation: Reservation,
+    ) -> Result<(StoredBlob, Option<PieceDigest>), VaultError> {
+        let shared = Arc::clone(self);
+        let task = tokio::task::spawn_blocking(move || {
+            let piece = read()?;
+            let working = shared.runtime.block_on(async {
+                let permit = Arc::clone(&shared.cpu).acquire_owned().await;
+                (shared.vault.throttle().cpu().await, permit)
+            });
+            let result = shared.store_now(piece, reservation);
+            drop(working);
+            result
+        });
+        task.await.unwrap_or_else(|error| {
+            Err(self.fail(VaultError::TaskStopped { task: "reads and encodes a piece", reason: error.to_string() }))
+        })
+    }
+
     /// The CPU work of one piece.
     fn store_now(
         self: &Arc<Self>,

@@ -1,0 +1,120 @@
+//! What an inventory saw of a collection, kept for opening it a moment later.
+//!
+//! Contract: what is remembered is used only while folder, `schema.json` and `manifest.json` are the very same files with
+//! the same times, all of them older than the time after which identities are trusted (DESIGN §7): then their bytes are the
+//! same, and so are the immutable files that this manifest names. A file that an earlier run stored need not even be
+//! opened: the run refers to what is stored. Everything else is read anew.
+//!
+//! Bounded by bytes; a collection that is not remembered is read again when it is opened, which is slower and as good.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use longshore_model::CollectionName;
+
+use super::disk::{Folder, OpenFile, Stat};
+use super::layout;
+use super::manifest::Manifest;
+use super::schema::Schema;
+use super::shared::Shared;
+use crate::SourceError;
+
+/// A description of a collection: its bytes, and what they say.
+#[derive(Debug)]
+pub(crate) struct Document<T> {
+    /// As its file was when it was read.
+    pub(crate) stat: Stat,
+    pub(crate) bytes: Bytes,
+    pub(crate) content: Arc<T>,
+    /// The open file, unless it was read earlier: an inode that is held open is not given to another file.
+    pub(crate) held: Option<Arc<OpenFile>>,
+}
+
+impl<T> Document<T> {
+    pub(crate) fn new(file: OpenFile, bytes: Vec<u8>, content: T) -> Self {
+        Self { stat: file.stat, bytes: bytes.into(), content: Arc::new(content), held: Some(Arc::new(file)) }
+    }
+
+    /// The same without the open file.
+    pub(crate) fn let_go(&self) -> Self {
+        Self { stat: self.stat, bytes: self.bytes.clone(), content: Arc::clone(&self.content), held: None }
+    }
+}
+
+/// A file that the manifest names.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LookedFile {
+    pub(crate) stat: Stat,
+    /// Rows, or 0 for a file of deletions.
+    pub(crate) rows: u64,
+    /// An earlier run stored it.
+    pub(crate) is_stored: bool,
+}
+
+/// A collection as an inventory saw it.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    folder: Stat,
+    pub(crate) schema: Document<Schema>,
+    pub(crate) manifest: Document<Manifest>,
+    /// In the order of [`Manifest::files`].
+    pub(crate) files: Vec<LookedFile>,
+}
+
+impl Looked {
+    /// What was seen, if it may be used later.
+    pub(crate) fn of(
+        shared: &Shared,
+        folder: Stat,
+        schema: &Document<Schema>,
+        manifest: Option<&Document<Manifest>>,
+        files: Vec<LookedFile>,
+    ) -> Option<Self> {
+        let manifest = manifest?;
+        let settled = is_settled(shared, [&schema.stat, &manifest.stat]);
+        settled.then(|| Self { folder, schema: schema.let_go(), manifest: manifest.let_go(), files })
+    }
+
+    /// Whether the collection in `folder` is still described by the same files.
+    pub(crate) fn is_current(&self, folder: &Folder) -> Result<bool, SourceError> {
+        Ok(folder.stat_self()?.same_inode(&self.folder)
+            && folder.stat(layout::SCHEMA)? == Some(self.schema.stat)
+            && folder.stat(layout::MANIFEST)? == Some(self.manifest.stat))
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.schema.bytes.len() + self.manifest.bytes.len() + self.files.len() * size_of::<LookedFile>()
+    }
+}
+
+/// True when all of these changed so long ago that another file, or another content, would have another time.
+pub(crate) fn is_settled<'a>(shared: &Shared, stats: impl IntoIterator<Item = &'a Stat>) -> bool {
+    stats.into_iter().all(|stat| shared.age_ms(stat) >= shared.limits.identity_age_ms)
+}
+
+/// What the last inventory saw, as much as fits.
+#[derive(Debug, Default)]
+pub(crate) struct Memory(Mutex<(HashMap<CollectionName, Arc<Looked>>, usize)>);
+
+impl Memory {
+    /// Forgets everything: a new inventory begins.
+    pub(crate) fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (HashMap::new(), 0);
+    }
+
+    /// Remembers a collection, if it fits within `limit_bytes`.
+    pub(crate) fn keep(&self, name: &CollectionName, looked: Looked, limit_bytes: usize) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let size_bytes = state.1.saturating_add(looked.size_bytes());
+        if size_bytes <= limit_bytes {
+            state.0.insert(name.clone(), Arc::new(looked));
+            state.1 = size_bytes;
+        }
+    }
+
+    /// What was seen of a collection.
+    pub(crate) fn find(&self, name: &CollectionName) -> Option<Arc<Looked>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.get(name).cloned()
+    }
+}
