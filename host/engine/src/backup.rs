@@ -14,14 +14,15 @@ use longshore_model::{BackupId, BackupType, CollectionName, JobType, Phase, Regi
 use longshore_policy::Usage;
 use longshore_source::{PointState, Recheck, Source};
 use longshore_vault::{
-    CommittedRoot, DdlChange, Excluded, FinishedPart, PartRef, Pin, PinRequest, ReliesOn, Root, RootOpen, RootSealed,
-    Sealed, Session, SessionOptions, Sizes,
+    CommittedRoot, DdlChange, Excluded, FinishedPart, JsonText, PartRef, Pin, PinRequest, ReliesOn, Root, RootOpen,
+    RootSealed, Sealed, Session, SessionOptions, Sizes,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use crate::blocking::{blocking, drop_aside};
-use crate::manifests::{PartInput, database_entries, decisions_text, part_draft, policies_value};
+use crate::manifests::{Decisions, PartInput, database_entries, part_draft, policies_value};
 use crate::pins;
 use crate::plan::BackupPlan;
 use crate::random::draw;
@@ -99,7 +100,7 @@ struct Writing {
 /// cannot say whether its last write happened ([`longshore_vault::VaultError::Uncertain`]) one may exist, and then it is
 /// whole.
 pub async fn run_backup(
-    plan: BackupPlan,
+    mut plan: BackupPlan,
     source: &dyn Source,
     vaults: &RegionVaults,
     context: &RunContext,
@@ -118,8 +119,11 @@ pub async fn run_backup(
     }
     let pins: Vec<(RegionId, Pin)> =
         writing.iter().map(|(region, writing)| (region.clone(), writing.pin.clone())).collect();
+    let decisions = Decisions::taken_from(&mut plan);
+    // Megabytes for thousands of collections, written while their bytes are moved.
+    let decisions = tokio::spawn(blocking("writing decisions down", move || decisions.text()));
     let result = tokio::select! {
-        result = write_and_commit(&plan, source, vaults, &writing, &checkpoints, context) => result,
+        result = write_and_commit(&plan, source, vaults, &writing, &checkpoints, decisions, context) => result,
         error = pins::keep_fresh(&pins) => Err(error),
     };
     match &result {
@@ -171,6 +175,7 @@ async fn write_and_commit(
     vaults: &RegionVaults,
     writing: &BTreeMap<RegionId, Writing>,
     checkpoints: &Checkpoints,
+    decisions: JoinHandle<Result<JsonText, EngineError>>,
     context: &RunContext,
 ) -> Result<BackupOutcome, EngineError> {
     context.progress.enter(Phase::Transfer);
@@ -182,7 +187,9 @@ async fn write_and_commit(
     context.stop.check()?;
     context.progress.enter(Phase::Commit);
     let parts = finish_parts(plan, vaults, writing, &moved, &states, context).await?;
-    let root = root(plan, &parts, ddl_changes.clone())?;
+    let lost = |error| EngineError::Internal { what: format!("the decisions were not written down: {error}") };
+    let decisions = decisions.await.map_err(lost)??;
+    let root = root(plan, &parts, ddl_changes.clone(), decisions);
     let home = &plan.request.cluster.home_region;
     let committed = commit(&root, writing, home, vaults).await?;
     let warnings = put_receipts(&committed, &parts, home, vaults).await;
@@ -283,7 +290,7 @@ async fn finish_parts(
     Ok(parts)
 }
 
-fn root(plan: &BackupPlan, parts: &[FinishedPart], ddl_changes: Vec<DdlChange>) -> Result<Root, EngineError> {
+fn root(plan: &BackupPlan, parts: &[FinishedPart], ddl_changes: Vec<DdlChange>, decisions: JsonText) -> Root {
     let request = &plan.request;
     let parts: Vec<PartRef> = parts.iter().map(|part| part.reference.clone()).collect();
     let sizes = parts.iter().fold(Sizes::default(), |sum, part| sum.plus(part.sizes));
@@ -310,7 +317,7 @@ fn root(plan: &BackupPlan, parts: &[FinishedPart], ddl_changes: Vec<DdlChange>) 
         cluster_name: request.cluster.name.clone(),
         databases: database_entries(&plan.inventory.databases),
         excluded: excluded.collect(),
-        decisions: decisions_text(plan)?,
+        decisions,
         policies: policies_value(&plan.policies),
         ddl_changes,
         source_kind: plan.source_kind.as_str().to_owned(),
@@ -318,7 +325,7 @@ fn root(plan: &BackupPlan, parts: &[FinishedPart], ddl_changes: Vec<DdlChange>) 
         host_version: env!("CARGO_PKG_VERSION").to_owned(),
         extra: json!({ "collections": plan.collections.len(), "copies": requested_copies(plan) }),
     };
-    Ok(Root { open, sealed: Sealed::Readable(sealed) })
+    Root { open, sealed: Sealed::Readable(sealed) }
 }
 
 /// The commit: after it the backup exists, whatever happens next.

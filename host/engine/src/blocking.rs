@@ -18,8 +18,8 @@ where
 }
 
 /// Gives memory back on a thread of its own: what describes thousands of collections takes as long to free as it took to
-/// make, and nobody has to wait for that.
+/// make, and nobody has to wait for that, not even the end of the process.
 pub(crate) fn drop_aside<T: Send + 'static>(value: T) {
-    // Nothing is awaited: a runtime that is shutting down drops the value here.
-    drop(tokio::task::spawn_blocking(move || drop(value)));
+    // Where no thread can be had, the closure is dropped here, and the value with it.
+    drop(std::thread::Builder::new().name("freeing".to_owned()).spawn(move || drop(value)));
 }

@@ -96,18 +96,25 @@ pub(crate) fn policies_value(policies: &PolicySet) -> Value {
 
 /// What was asked and decided, and what candidates would have decided, as a root keeps it.
 #[derive(Serialize)]
-struct Decisions<'a> {
-    rows: &'a [ExplainRow],
-    records: &'a [DecisionRecord],
-    #[serde(skip_serializing_if = "<[ShadowOutcome]>::is_empty")]
-    shadows: &'a [ShadowOutcome],
+pub(crate) struct Decisions {
+    rows: Vec<ExplainRow>,
+    records: Vec<DecisionRecord>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shadows: Vec<ShadowOutcome>,
 }
 
-/// The decisions of a plan as a root keeps them.
-///
-/// # Errors
-/// [`EngineError::Internal`]; they are JSON by their type.
-pub(crate) fn decisions_text(plan: &BackupPlan) -> Result<JsonText, EngineError> {
-    let decisions = Decisions { rows: &plan.rows, records: &plan.records, shadows: &plan.shadows };
-    JsonText::of(&decisions).map_err(no_json)
+impl Decisions {
+    /// Takes them out of a plan: once it is carried out, only the root needs them.
+    pub(crate) fn taken_from(plan: &mut BackupPlan) -> Self {
+        let BackupPlan { rows, records, shadows, .. } = plan;
+        Self { rows: std::mem::take(rows), records: std::mem::take(records), shadows: std::mem::take(shadows) }
+    }
+
+    /// Writes them down.
+    ///
+    /// # Errors
+    /// [`EngineError::Internal`]; they are JSON by their type.
+    pub(crate) fn text(&self) -> Result<JsonText, EngineError> {
+        JsonText::of(self).map_err(no_json)
+    }
 }

@@ -108,10 +108,19 @@ async fn transfer_point(
     let region = &planned.placed.value.region;
     let mover = &Mover { point: &point, session, history, checkpoints, region, progress: &context.progress, place };
     let codecs = &codecs;
-    let moved: Vec<Moved> = stream::iter(0..point.files().len())
-        .map(|number| async move {
-            context.stop.check()?;
-            mover.file(number, codecs).await
+    // First what costs no waiting: of an unchanged cluster that is everything.
+    let reused: Vec<Option<Moved>> =
+        point.files().iter().enumerate().map(|(number, file)| mover.reuse(number, file)).collect();
+    context.progress.add(place, reused.iter().flatten().map(|moved| moved.entry.size_bytes).sum());
+    let moved: Vec<Moved> = stream::iter(reused.into_iter().enumerate())
+        .map(|(number, reused)| async move {
+            match reused {
+                Some(moved) => Ok(moved),
+                None => {
+                    context.stop.check()?;
+                    mover.file(number, codecs).await
+                }
+            }
         })
         .buffered(context.limits.parallel_chunks.max(1))
         .try_collect()
@@ -168,10 +177,6 @@ impl Mover<'_> {
     async fn file(&self, number: usize, codecs: &BTreeMap<FileClass, Codec>) -> Result<Moved, EngineError> {
         let lost = || EngineError::Internal { what: "a file of a point got lost".to_owned() };
         let file = self.point.files().get(number).ok_or_else(lost)?;
-        if let Some(moved) = self.reuse(number, file) {
-            self.progress.add(self.place, file.size_bytes);
-            return Ok(moved);
-        }
         // A class without a stream appeared after planning (a first flush, say): it is small, and raw is always right.
         let codec = codecs.get(&file.class).copied().unwrap_or(Codec::Store);
         let pieces = FilePieces { point: Arc::clone(self.point), number };

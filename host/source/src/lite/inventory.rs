@@ -7,9 +7,9 @@ use longshore_model::{ClassBytes, CollectionName, DEFAULT_DATABASE, FileClass, L
 use serde_json::Value;
 
 use super::attempt::{Miss, open_manifest, open_schema};
-use super::disk::{Folder, Stat};
+use super::disk::{Folder, OpenFile, Stat};
 use super::layout::{self, WalKind};
-use super::looked::{Looked, LookedFile};
+use super::looked::{Document, Looked, LookedFile};
 use super::manifest::Manifest;
 use super::schema::Schema;
 use super::shared::Shared;
@@ -83,8 +83,11 @@ fn entries(
     known: &dyn KnownFiles,
 ) -> Result<Vec<CollectionEntry>, SourceError> {
     let share = names.len().div_ceil(shared.limits.list_threads.max(1)).max(LOOKS_PER_THREAD);
+    // What is known may still be on its way: everything else is looked at before the first question.
     let look = |names: &[CollectionName]| -> Result<Vec<CollectionEntry>, SourceError> {
-        names.iter().filter_map(|name| entry(shared, name, known).transpose()).collect()
+        let seen: Vec<_> = names.iter().map(|name| see(shared, name, false)).collect();
+        let entries = names.iter().zip(seen).map(|(name, seen)| entry(shared, name, known, seen));
+        entries.filter_map(Result::transpose).collect()
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = names.chunks(share).map(|names| scope.spawn(move || look(names))).collect();
@@ -97,88 +100,119 @@ fn entries(
     })
 }
 
-/// One collection; `None` when it is not, or no longer, there.
+/// One collection, as it was `seen`, or as it is seen now where something moved; `None` when it is not, or no longer, there.
 fn entry(
     shared: &Shared,
     name: &CollectionName,
     known: &dyn KnownFiles,
+    mut seen: Result<Option<Seen>, Miss>,
 ) -> Result<Option<CollectionEntry>, SourceError> {
-    let mut look = 0;
+    let mut look = 1;
     loop {
-        look += 1;
-        // A file that stays missing is reported when the collection is opened; the others can still be backed up.
-        match entry_once(shared, name, known, look == LOOKS) {
-            Ok(entry) => return Ok(entry),
+        let entry = match seen {
+            Ok(None) => return Ok(None),
+            Ok(Some(seen)) => describe(shared, name, known, seen, look >= LOOKS),
+            Err(miss) => Err(miss),
+        };
+        match entry {
+            Ok(entry) => return Ok(Some(entry)),
             Err(Miss::Fatal(error)) => return Err(error),
             Err(Miss::Missing(_) | Miss::Changed(_)) => std::thread::yield_now(),
         }
+        look += 1;
+        // A file that stays missing is reported when the collection is opened; the others can still be backed up.
+        seen = see(shared, name, look >= LOOKS);
     }
 }
 
-fn entry_once(
-    shared: &Shared,
-    name: &CollectionName,
-    known: &dyn KnownFiles,
-    tolerant: bool,
-) -> Result<Option<CollectionEntry>, Miss> {
+/// What is seen of a collection without knowing anything of earlier runs.
+struct Seen {
+    folder: Stat,
+    created_ms: Option<i64>,
+    schema: Document<Schema>,
+    manifest_file: Option<Document<Manifest>>,
+    manifest: Arc<Manifest>,
+    /// Of the files that the manifest names, in its order; `None` where one is missing and that is tolerated.
+    stats: Vec<Option<Stat>>,
+    index_bytes: u64,
+    log: Log,
+}
+
+fn see(shared: &Shared, name: &CollectionName, tolerant: bool) -> Result<Option<Seen>, Miss> {
     let Some(folder) = shared.collection(name)? else { return Ok(None) };
-    let Some(schema_document) = open_schema(shared, &folder)? else { return Ok(None) };
-    let schema = &schema_document.content;
-    let manifest_document = match open_manifest(shared, &folder) {
+    let Some(schema) = open_schema(shared, &folder)? else { return Ok(None) };
+    let manifest_file = match open_manifest(shared, &folder) {
         Err(Miss::Changed(_)) if tolerant => None,
         other => other?,
     };
-    let manifest =
-        manifest_document.as_ref().map_or_else(|| Arc::new(Manifest::absent()), |one| Arc::clone(&one.content));
+    let manifest = manifest_file.as_ref().map_or_else(|| Arc::new(Manifest::absent()), |one| Arc::clone(&one.content));
+    let stats = stats(&folder, &manifest, tolerant)?;
+    let index_bytes = index_bytes(shared, &folder, &manifest)?;
+    let log = log(shared, &folder, &manifest, &schema.content)?;
+    // Thousands of collections are seen before the first is described: nothing of one is held open meanwhile.
+    let (schema, manifest_file) = (schema.let_go(), manifest_file.map(|file| file.let_go()));
+    let (created_ms, folder) = (folder.created_ms(), folder.stat_self()?);
+    Ok(Some(Seen { folder, created_ms, schema, manifest_file, manifest, stats, index_bytes, log }))
+}
+
+fn describe(
+    shared: &Shared,
+    name: &CollectionName,
+    known: &dyn KnownFiles,
+    seen: Seen,
+    tolerant: bool,
+) -> Result<CollectionEntry, Miss> {
+    let Seen { folder, created_ms, schema, manifest_file, manifest, stats, index_bytes, log } = seen;
+    let mut opened = Opened { shared, name, seen: folder, folder: None };
     let mut size_bytes = ClassBytes::default();
-    let mut newest_ns = schema_document.stat.modified_ns;
-    for stat in [Some(schema_document.stat), manifest_document.as_ref().map(|one| one.stat)].into_iter().flatten() {
+    let mut newest_ns = schema.stat.modified_ns;
+    for stat in [Some(schema.stat), manifest_file.as_ref().map(|one| one.stat)].into_iter().flatten() {
         size_bytes.add(FileClass::Metadata, stat.size_bytes);
         newest_ns = newest_ns.max(stat.modified_ns);
     }
-    let files = data_files(shared, &folder, name, &manifest, known, tolerant)?;
-    for (is_data, file) in &files {
-        size_bytes.add(if *is_data { FileClass::Segment } else { FileClass::Delta }, file.stat.size_bytes);
+    let (mut rows, mut files) = (0, Vec::with_capacity(stats.len()));
+    for ((_, path, is_data), stat) in manifest.files().zip(stats) {
+        let file = match stat {
+            Some(stat) => data_file(&mut opened, &path, is_data, stat, known)?,
+            None => None,
+        };
+        let Some(file) = file else {
+            if tolerant {
+                continue;
+            }
+            return Err(Miss::Missing(path));
+        };
+        size_bytes.add(if is_data { FileClass::Segment } else { FileClass::Delta }, file.stat.size_bytes);
+        rows += file.rows;
+        files.push(file);
     }
-    let rows: u64 = files.iter().map(|(_, file)| file.rows).sum();
-    size_bytes.add(FileClass::Index, index_bytes(shared, &folder, &manifest)?);
-    let log = log(shared, &folder, &manifest, schema)?;
+    size_bytes.add(FileClass::Index, index_bytes);
     size_bytes.add(FileClass::Wal, log.size_bytes);
-    let folder_stat = folder.stat_self()?;
     if files.len() == manifest.files().count() {
-        let files = files.into_iter().map(|(_, file)| file).collect();
-        let looked = Looked::of(shared, folder_stat, &schema_document, manifest_document.as_ref(), files);
+        let looked = Looked::of(shared, folder, &schema, manifest_file.as_ref(), files);
         looked.into_iter().for_each(|looked| shared.memory.keep(name, looked, shared.limits.looked_bytes));
     }
-    Ok(Some(CollectionEntry {
+    Ok(CollectionEntry {
         name: name.clone(),
-        fingerprint: fingerprint::of(&folder_stat, &schema_document, &manifest),
-        properties: schema.properties(),
-        schema: Arc::clone(&schema.value),
+        fingerprint: fingerprint::of(&folder, &schema, &manifest),
+        properties: schema.content.properties(),
+        schema: Arc::clone(&schema.content.value),
         indexes: manifest.indexes.clone(),
         partitions: manifest.partitions.keys().cloned().collect(),
         size_bytes,
         rows: rows + log.rows,
         last_write: Some(Timestamp::from_millis(newest_ns.max(log.newest_ns).div_euclid(1_000_000))),
-        created: folder.created_ms().map(Timestamp::from_millis),
+        created: created_ms.map(Timestamp::from_millis),
         load_state: LoadState::Unknown,
-    }))
+    })
 }
 
-/// The files that the manifest names: whether they hold rows, and what was seen. Those that are gone are left out where
-/// that is tolerated.
-fn data_files(
-    shared: &Shared,
-    folder: &Folder,
-    name: &CollectionName,
-    manifest: &Manifest,
-    known: &dyn KnownFiles,
-    tolerant: bool,
-) -> Result<Vec<(bool, LookedFile)>, Miss> {
-    let mut files = Vec::new();
+/// Looks at the files that the manifest names.
+fn stats(folder: &Folder, manifest: &Manifest, tolerant: bool) -> Result<Vec<Option<Stat>>, Miss> {
+    let mut stats = Vec::new();
     // Names of one folder follow each other: it is opened once, and each name in it costs one call.
     let mut opened: Option<(String, Option<Folder>)> = None;
-    for (_, path, is_data) in manifest.files() {
+    for (_, path, _) in manifest.files() {
         let (parent, file_name) = path.rsplit_once('/').unwrap_or((".", &path));
         if opened.as_ref().is_none_or(|(there, _)| there != parent) {
             opened = Some((parent.to_owned(), folder.folder(parent)?));
@@ -187,29 +221,44 @@ fn data_files(
             Some(inside) => inside.stat(file_name)?,
             None => None,
         };
-        let file = match stat {
-            Some(stat) => data_file(shared, folder, name, &path, is_data, stat, known)?,
-            None => None,
-        };
-        match file {
-            Some(file) => files.push((is_data, file)),
-            None if tolerant => {}
-            None => return Err(Miss::Missing(path)),
+        if stat.is_none() && !tolerant {
+            return Err(Miss::Missing(path));
         }
+        stats.push(stat);
     }
-    Ok(files)
+    Ok(stats)
+}
+
+/// The folder of a collection, opened again only where a file in it must be.
+struct Opened<'a> {
+    shared: &'a Shared,
+    name: &'a CollectionName,
+    seen: Stat,
+    folder: Option<Folder>,
+}
+
+impl Opened<'_> {
+    fn file(&mut self, path: &str) -> Result<Option<OpenFile>, Miss> {
+        let folder = match self.folder.take() {
+            Some(folder) => folder,
+            None => self.shared.collection(self.name)?.ok_or_else(|| Miss::Changed("it was dropped".to_owned()))?,
+        };
+        if !folder.stat_self()?.same_inode(&self.seen) {
+            return Err(Miss::Changed("it was dropped and created again".to_owned()));
+        }
+        Ok(self.folder.insert(folder).file(path)?)
+    }
 }
 
 /// A file that the manifest names. It is opened only where its rows are not known.
 fn data_file(
-    shared: &Shared,
-    folder: &Folder,
-    name: &CollectionName,
+    opened: &mut Opened<'_>,
     path: &str,
     is_data: bool,
     stat: Stat,
     known: &dyn KnownFiles,
-) -> Result<Option<LookedFile>, SourceError> {
+) -> Result<Option<LookedFile>, Miss> {
+    let (shared, name) = (opened.shared, opened.name);
     let known = shared.identity(name, path, &stat).map(|identity| known.look_up(name, &identity)).unwrap_or_default();
     let is_stored = known.is_stored && stat.is_file;
     if !is_data && stat.is_file {
@@ -219,7 +268,7 @@ fn data_file(
         shared.remember_rows(&stat, rows);
         return Ok(Some(LookedFile { stat, rows, is_stored }));
     }
-    let Some(file) = folder.file(path)? else { return Ok(None) };
+    let Some(file) = opened.file(path)? else { return Ok(None) };
     let rows = shared.rows(&file)?;
     Ok(Some(LookedFile { stat: file.stat, rows, is_stored: is_stored && file.stat == stat }))
 }
