@@ -309,13 +309,17 @@ impl Vault {
     /// # Errors
     /// As [`Vault::load_backup`], and [`VaultError::MissingObject`].
     pub async fn load_part(&self, reference: &PartRef) -> Result<Part, VaultError> {
+        self.load_part_by(&self.part_key(reference)?).await
+    }
+
+    /// The name of a part of this vault that a root or receipt names.
+    pub(crate) fn part_key(&self, reference: &PartRef) -> Result<ManifestKey, VaultError> {
         let key = ManifestKey::parse(ManifestKind::Part, &reference.key)
             .filter(|key| key.digest == reference.digest && reference.vault_id == *self.id());
-        let Some(key) = key else {
+        key.ok_or_else(|| {
             let named = reference.key.escape_debug();
-            return Err(bad("root", format!("its part `{named}` is not the name of a part in this vault")));
-        };
-        self.load_part_by(&key).await
+            bad("root", format!("its part `{named}` is not the name of a part in this vault"))
+        })
     }
 
     /// Loads a part by its name.
