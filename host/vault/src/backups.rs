@@ -3,12 +3,15 @@
 //! A backup exists exactly if a root or a receipt of it exists that no tombstone withdraws. So committing (`commit.rs`)
 //! ends with one put, and deleting is one put; what is left then means nothing, and a prune removes it.
 
-use std::collections::{BTreeMap, HashMap};
+mod newest;
+
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use longshore_model::{BackupId, Digest, Timestamp};
 
+use self::newest::{LeftOut, newest_per_backup};
 use crate::crypto::{SessionKey, WrappedSession, has_good_code};
 use crate::layout::{ManifestKey, ManifestKind};
 use crate::manifest::{ManifestSeal, bad, check_digest, check_names};
@@ -468,51 +471,5 @@ impl Vault {
         self.check_sealed(&object, is_locked)?;
         check_names(key, &object, &root.backup_id, root.token)?;
         Ok((BackupSummary { root, origin, part }, replaces))
-    }
-}
-
-/// Of each backup the manifests with the highest token, the one that counts first: a root before a receipt and then the
-/// larger digest, so that every reader takes the same one.
-fn newest_per_backup(manifests: Vec<ListedManifest>) -> BTreeMap<BackupId, Vec<(ManifestKind, ManifestKey)>> {
-    let mut newest: BTreeMap<BackupId, Vec<(ManifestKind, ManifestKey)>> = BTreeMap::new();
-    for ListedManifest { kind, key, .. } in manifests {
-        let there = newest.entry(key.backup_id.clone()).or_default();
-        let token = there.first().map_or(0, |(_, first)| first.token);
-        if key.token > token {
-            there.clear();
-        }
-        if key.token >= token {
-            there.push((kind, key));
-        }
-    }
-    for there in newest.values_mut() {
-        there.sort_by_key(|(kind, key)| std::cmp::Reverse((*kind == ManifestKind::Root, key.digest)));
-    }
-    newest
-}
-
-/// What was wrong with the manifests of one commit that were tried before a good one. One that is damaged does not hide the
-/// others: they repeat the same root. Nobody falls back to a lower token, which would be another content.
-#[derive(Default)]
-struct LeftOut(Option<VaultError>);
-
-impl LeftOut {
-    /// Takes a damaged manifest's error; gives back everything that ends the search.
-    fn sort<T>(&mut self, key: &ManifestKey, loaded: Result<T, VaultError>) -> Option<Result<T, VaultError>> {
-        match loaded {
-            Err(
-                error @ (VaultError::Damaged { .. } | VaultError::BadManifest { .. } | VaultError::Unauthentic { .. }),
-            ) => {
-                tracing::warn!(backup = %key.backup_id, %error, "a manifest was left out");
-                self.0.get_or_insert(error);
-                None
-            }
-            result => Some(result),
-        }
-    }
-
-    /// What to say when none was good.
-    fn error(self) -> VaultError {
-        self.0.unwrap_or_else(|| bad("root", "there is none".to_owned()))
     }
 }
