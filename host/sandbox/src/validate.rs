@@ -16,6 +16,22 @@ use crate::explain::{self, Misfit};
 
 /// Checks a component or a core module as a whole.
 pub(crate) fn validate(bytes: &[u8], limits: &Limits) -> Result<(), Misfit> {
+    measure(bytes, limits).map(drop)
+}
+
+/// The figures that the limits are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Figures {
+    functions: u64,
+    /// Of the largest function.
+    function_bytes: u64,
+    /// Of the function with most of them.
+    function_joins: u64,
+    component_levels: u64,
+    component_instances: u64,
+}
+
+fn measure(bytes: &[u8], limits: &Limits) -> Result<Figures, Misfit> {
     let broken = |error: BinaryReaderError| explain::broken(&error);
     let mut validator = Validator::new();
     let mut counts = Counts::default();
@@ -35,15 +51,15 @@ pub(crate) fn validate(bytes: &[u8], limits: &Limits) -> Result<(), Misfit> {
         allocations = validator.into_allocations();
         let joins = joins(&body).map_err(broken)?;
         at_most("joins of local variables in one function", joins, limits.function_joins)?;
+        counts.found.function_joins = counts.found.function_joins.max(joins);
     }
-    Ok(())
+    Ok(counts.found)
 }
 
 /// What the compiler's effort grows with beside code.
 #[derive(Default)]
 struct Counts {
-    functions: u64,
-    component_instances: u64,
+    found: Figures,
     levels: u64,
 }
 
@@ -52,6 +68,7 @@ impl Counts {
         match payload {
             Payload::Version { .. } => {
                 self.levels += 1;
+                self.found.component_levels = self.found.component_levels.max(self.levels);
                 at_most("levels of components in components", self.levels, limits.component_levels)
             }
             Payload::End(_) => {
@@ -59,15 +76,16 @@ impl Counts {
                 Ok(())
             }
             Payload::ComponentInstanceSection(section) => {
-                self.component_instances += u64::from(section.count());
-                at_most("instances of components", self.component_instances, limits.component_instances)
+                self.found.component_instances += u64::from(section.count());
+                at_most("instances of components", self.found.component_instances, limits.component_instances)
             }
             Payload::CodeSectionStart { count, .. } => {
-                self.functions += u64::from(*count);
-                at_most("functions", self.functions, limits.functions)
+                self.found.functions += u64::from(*count);
+                at_most("functions", self.found.functions, limits.functions)
             }
             Payload::CodeSectionEntry(body) => {
                 let bytes = u64::try_from(body.range().len()).unwrap_or(u64::MAX);
+                self.found.function_bytes = self.found.function_bytes.max(bytes);
                 at_most("bytes in one function", bytes, limits.function_bytes)
             }
             _ => Ok(()),
@@ -104,4 +122,47 @@ fn joins(body: &FunctionBody<'_>) -> Result<u64, BinaryReaderError> {
         }
     }
     Ok(joins)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::{Figures, measure};
+    use crate::Limits;
+
+    const UNLIMITED: Limits = Limits {
+        functions: u64::MAX,
+        function_bytes: u64::MAX,
+        function_joins: u64::MAX,
+        component_levels: u64::MAX,
+        component_instances: u64::MAX,
+        ..Limits::DEFAULT
+    };
+
+    /// What [`Limits`] says about the room above what compilers write. `LONGSHORE_MEASURE=FILE` prints the figures of a file.
+    #[test]
+    fn shipped_plugins_are_far_below_the_limits() {
+        let plugins = ["standard", "residency", "tiered", "cost-cap", "rules", "hostile"];
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins");
+        let mut most = Figures::default();
+        for plugin in plugins {
+            let bytes = std::fs::read(format!("{root}/{plugin}/{plugin}.wasm")).unwrap();
+            let found = measure(&bytes, &UNLIMITED).unwrap();
+            println!("{plugin}: {found:?}");
+            most.functions = most.functions.max(found.functions);
+            most.function_bytes = most.function_bytes.max(found.function_bytes);
+            most.function_joins = most.function_joins.max(found.function_joins);
+            most.component_levels = most.component_levels.max(found.component_levels);
+            most.component_instances = most.component_instances.max(found.component_instances);
+        }
+        if let Some(file) = std::env::var_os("LONGSHORE_MEASURE") {
+            println!("{}: {:?}", file.display(), measure(&std::fs::read(&file).unwrap(), &UNLIMITED).unwrap());
+        }
+        let limits = Limits::DEFAULT;
+        assert!(most.functions * 100 < limits.functions, "{most:?}");
+        assert!(most.function_bytes * 20 < limits.function_bytes, "{most:?}");
+        assert!(most.function_joins * 100 < limits.function_joins, "{most:?}");
+        assert!(most.component_levels < limits.component_levels, "{most:?}");
+        assert!(most.component_instances * 4 < limits.component_instances, "{most:?}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Answers that are used, and answers that are not.
 
-use longshore_model::PolicyKind;
+use longshore_model::{PolicyKind, RegionOffer};
 use longshore_sandbox::{Budget, Plugin, SandboxError};
 
 use super::fixtures::{behave, call, hostile, page, regions, run, sandbox, select, select_with, streams, wasm};
@@ -139,6 +139,13 @@ fn a_question_larger_than_the_contract_allows_is_not_asked() {
     large("collections", hostile().select(&ask, &page(1_001)).map(drop));
     large("streams", hostile().choose(&ask, &streams(5_001)).map(drop));
     large("collections", hostile().place(&ask, &page(1_001), &regions()).map(drop));
+    let many = |count: usize| -> Vec<RegionOffer> {
+        let offer = regions().remove(0);
+        let id = |number: usize| format!("region-{number}").parse().unwrap();
+        (0..count).map(|number| RegionOffer { id: id(number), home: number == 0, ..offer.clone() }).collect()
+    };
+    large("regions", hostile().place(&ask, &page(1), &many(1_001)).map(drop));
+    assert_eq!(hostile().place(&ask, &page(1), &many(1_000)).unwrap().answer.len(), 1, "as many as there may be");
     let mut carried = ask;
     let carry = vec![0; 65_537];
     carried.carry = &carry;
