@@ -33,25 +33,6 @@ pub(crate) fn offered_codecs(class: FileClass) -> Vec<Codec> {
     }
 }
 
-/// Speed of a codec in MB/s on one core, encode and decode, in coarse steps. Measured on real embeddings and text on a
-/// 2-core machine (medians of five rounds: lz4 4,300 / 8,200; zstd-1 280 to 877 / 900; zstd-3 150 to 563 / 820;
-/// byte shuffle + zstd-1 599 / 1,250; adaptive-zstd-1 with its check 541 to 882 / 2,526 to 3,861) and rounded down.
-#[must_use]
-pub(crate) const fn calibrated_speed(codec: Codec) -> (u32, u32) {
-    match codec {
-        Codec::Store => (4_000, 4_000),
-        Codec::Lz4 => (2_000, 4_000),
-        Codec::Zstd { level: 0..=1 } => (500, 800),
-        Codec::Zstd { level: 2..=4 } => (250, 800),
-        Codec::Zstd { level: 5..=9 } => (50, 800),
-        Codec::Zstd { .. } => (5, 800),
-        Codec::ShuffleZstd { level: 0..=1, .. } => (400, 800),
-        Codec::ShuffleZstd { .. } => (200, 800),
-        Codec::AdaptiveZstd { level: 0..=1 } => (500, 2_000),
-        Codec::AdaptiveZstd { .. } => (400, 2_000),
-    }
-}
-
 /// Where to sample: at most `budget_bytes` in windows spread over the files, at offsets derived from path and size.
 ///
 /// `files` are (place in the point, path, size) of the new files of one stream.
@@ -120,15 +101,7 @@ impl Measured {
         codecs
             .iter()
             .zip(&self.encoded_bytes)
-            .map(|(codec, encoded)| {
-                let (compress, decompress) = calibrated_speed(*codec);
-                CodecOffer {
-                    codec: *codec,
-                    ratio_thousandths: ratio(*encoded),
-                    compress_mb_per_second: compress,
-                    decompress_mb_per_second: decompress,
-                }
-            })
+            .map(|(codec, encoded)| CodecOffer::calibrated(*codec, ratio(*encoded)))
             .collect()
     }
 }

@@ -23,13 +23,13 @@ pub(crate) use expect::{Expect, Judged};
 pub use fuel::{FUEL_FILE, FuelBaseline};
 pub use fuzz_file::{FUZZ_FILE, FuzzFile, Then, When, Word};
 pub(crate) use fuzz_file::{Goes, Monotone, Never};
-pub(crate) use inventory::{DEFAULT_ROWS, DEFAULT_SIZE_BYTES, DEFAULT_TIME, offer};
+pub(crate) use inventory::{DEFAULT_ROWS, DEFAULT_SIZE_BYTES, DEFAULT_TIME};
 pub use run::{CaseReport, Mismatch, TestOptions, TestReport, fuel_folder};
 pub(crate) use write::{Written, quoted, write_case};
 
 use crate::subject::read_bounded;
 use crate::{Limits, PolicyTestError, Scenario};
-use format::{CaseTable, FileTable};
+use format::CaseTable;
 use inventory::Parts;
 
 /// A case file that was read.
@@ -40,7 +40,7 @@ pub struct CaseFile {
     text: String,
     /// Where it lies; `None` for a text that is in no file.
     folder: Option<PathBuf>,
-    table: FileTable,
+    table: CaseTable,
 }
 
 /// One case, ready to run.
@@ -77,10 +77,11 @@ impl CaseFile {
     /// # Errors
     /// As [`CaseFile::read`].
     pub fn parse(name: &str, text: &str) -> Result<Self, PolicyTestError> {
-        let table: FileTable = toml::from_str(text).map_err(|error| {
+        let table: CaseTable = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| line_of(text, span.start));
             bad(name, line, error.message().trim_end())
         })?;
+        table.check().map_err(|(at, problem)| bad(name, line_of(text, at), problem))?;
         if table.case.len() > Limits::DEFAULT.cases_per_file {
             return Err(bad(name, 1, format!("it has more than {} cases", Limits::DEFAULT.cases_per_file)));
         }
@@ -105,7 +106,8 @@ impl CaseFile {
             let case = self.case(Some(table))?;
             if cases.iter().any(|other| other.id == case.id) {
                 let line = line_of(&self.text, table.span().start);
-                return Err(bad(&self.name, line, format!("another case is named `{}` too", table.get_ref().name)));
+                let name = table.get_ref().name.as_deref().unwrap_or_default();
+                return Err(bad(&self.name, line, format!("another case is named `{name}` too")));
             }
             cases.push(case);
         }
@@ -128,7 +130,10 @@ impl CaseFile {
         let stem =
             Path::new(&self.name).file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         Ok(Case {
-            id: own.map_or_else(|| stem.clone(), |own| format!("{stem}/{}", own.name)),
+            id: match own.and_then(|own| own.name.as_deref()) {
+                Some(name) => format!("{stem}/{name}"),
+                None => stem,
+            },
             file: self.name.clone(),
             description: own.and_then(|own| own.description.clone()).or_else(|| self.table.description.clone()),
             scenario,

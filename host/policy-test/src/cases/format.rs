@@ -15,10 +15,12 @@ use super::Expect;
 use super::granted::WrittenFiles;
 use super::values::{Bytes, FromShort, Offers, Short, When};
 
-/// A file.
+/// A file, or one of several cases of a file: the same tables at two levels. [`CaseTable::check`] says what belongs where.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct FileTable {
+pub(crate) struct CaseTable {
+    /// A case has one, a file has none.
+    pub(crate) name: Option<String>,
     pub(crate) description: Option<String>,
     pub(crate) kind: Option<PolicyKind>,
     pub(crate) settings: Option<serde_json::Map<String, serde_json::Value>>,
@@ -31,30 +33,27 @@ pub(crate) struct FileTable {
     pub(crate) region: Vec<RegionTable>,
     pub(crate) collection: Vec<CollectionTable>,
     pub(crate) expect: Vec<Spanned<Expect>>,
+    /// A file may have some, a case has none.
     pub(crate) case: Vec<Spanned<CaseTable>>,
 }
 
-/// One of several cases of a file.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct CaseTable {
-    pub(crate) name: String,
-    pub(crate) description: Option<String>,
-    pub(crate) kind: Option<PolicyKind>,
-    pub(crate) settings: Option<serde_json::Map<String, serde_json::Value>>,
-    pub(crate) budget: Option<Budget>,
-    pub(crate) files: Option<WrittenFiles>,
-    pub(crate) grants: Option<Grants>,
-    pub(crate) page_items: Option<usize>,
-    pub(crate) offers: Option<Offers>,
-    #[serde(default)]
-    pub(crate) run: RunTable,
-    #[serde(default)]
-    pub(crate) region: Vec<RegionTable>,
-    #[serde(default)]
-    pub(crate) collection: Vec<CollectionTable>,
-    #[serde(default)]
-    pub(crate) expect: Vec<Spanned<Expect>>,
+impl CaseTable {
+    /// Checks that this is a file: where something is wrong, and what.
+    pub(crate) fn check(&self) -> Result<(), (usize, &'static str)> {
+        if self.name.is_some() {
+            return Err((0, "`name` is the name of a [[case]]; a file is named by its file name"));
+        }
+        for case in &self.case {
+            let at = case.span().start;
+            if case.get_ref().name.is_none() {
+                return Err((at, "a [[case]] needs a `name`"));
+            }
+            if !case.get_ref().case.is_empty() {
+                return Err((at, "a [[case]] has no cases of its own"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Facts about the run.

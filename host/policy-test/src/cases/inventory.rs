@@ -278,36 +278,21 @@ fn extra(facts: &BTreeMap<String, FactValue>) -> Vec<ExtraFact> {
 /// Offers as the host makes them, with its calibrated speeds where none are given.
 pub(crate) fn offers(written: Option<&Offers>) -> Vec<CodecOffer> {
     match written {
-        None => DEFAULT_RATIOS.into_iter().map(|(codec, ratio)| offer(codec, ratio)).collect(),
-        Some(Offers::Ratios(ratios)) => ratios.iter().map(|(codec, ratio)| offer(*codec, *ratio)).collect(),
+        None => DEFAULT_RATIOS.into_iter().map(|(codec, ratio)| CodecOffer::calibrated(codec, ratio)).collect(),
+        Some(Offers::Ratios(ratios)) => {
+            ratios.iter().map(|(codec, ratio)| CodecOffer::calibrated(*codec, *ratio)).collect()
+        }
         Some(Offers::List(list)) => list.iter().map(offer_with_speeds).collect(),
     }
 }
 
 fn offer_with_speeds(table: &OfferTable) -> CodecOffer {
-    let plain = offer(table.codec, table.ratio_thousandths);
+    let plain = CodecOffer::calibrated(table.codec, table.ratio_thousandths);
     CodecOffer {
         compress_mb_per_second: table.compress_mb_per_second.unwrap_or(plain.compress_mb_per_second),
         decompress_mb_per_second: table.decompress_mb_per_second.unwrap_or(plain.decompress_mb_per_second),
         ..plain
     }
-}
-
-/// An offer with the speeds that the host's calibration gives (the steps of `host/engine/src/sample.rs`).
-pub(crate) const fn offer(codec: Codec, ratio_thousandths: u32) -> CodecOffer {
-    let (compress, decompress) = match codec {
-        Codec::Store => (4_000, 4_000),
-        Codec::Lz4 => (2_000, 4_000),
-        Codec::Zstd { level: 0..=1 } => (500, 800),
-        Codec::Zstd { level: 2..=4 } => (250, 800),
-        Codec::Zstd { level: 5..=9 } => (50, 800),
-        Codec::Zstd { .. } => (5, 800),
-        Codec::ShuffleZstd { level: 0..=1, .. } => (400, 800),
-        Codec::ShuffleZstd { .. } => (200, 800),
-        Codec::AdaptiveZstd { level: 0..=1 } => (500, 2_000),
-        Codec::AdaptiveZstd { .. } => (400, 2_000),
-    };
-    CodecOffer { codec, ratio_thousandths, compress_mb_per_second: compress, decompress_mb_per_second: decompress }
 }
 
 /// Two things of one name could not be told apart.

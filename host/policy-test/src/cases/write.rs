@@ -9,7 +9,7 @@ use longshore_model::{
 use longshore_sandbox::Budget;
 
 use super::inventory::{
-    DEFAULT_ROWS, DEFAULT_SIZE_BYTES, DEFAULT_STORAGE_PRICE, DEFAULT_TIME, DEFAULT_TRANSFER_PRICE, home_region, offer,
+    DEFAULT_ROWS, DEFAULT_SIZE_BYTES, DEFAULT_STORAGE_PRICE, DEFAULT_TIME, DEFAULT_TRANSFER_PRICE, home_region,
 };
 use crate::Scenario;
 use crate::scenario::totals;
@@ -309,7 +309,7 @@ fn stream(text: &mut Text, facts: &StreamFacts) {
 
 fn offers(offers: &[CodecOffer]) -> String {
     let in_order = offers.windows(2).all(|pair| matches!(pair, [one, two] if one.codec < two.codec));
-    if in_order && offers.iter().all(|one| *one == offer(one.codec, one.ratio_thousandths)) {
+    if in_order && offers.iter().all(|one| *one == CodecOffer::calibrated(one.codec, one.ratio_thousandths)) {
         let ratios = offers.iter().map(|offer| format!("{} = {}", offer.codec, offer.ratio_thousandths));
         return format!("{{ {} }}", ratios.collect::<Vec<_>>().join(", "));
     }

@@ -8,7 +8,7 @@ use longshore_sandbox::Budget;
 
 use super::vocabulary::Vocabulary;
 use crate::Scenario;
-use crate::cases::{When, offer};
+use crate::cases::When;
 use crate::random::Random;
 
 /// 2026-01-01; generated times lie around it.
@@ -223,11 +223,11 @@ fn offers(random: &mut Random) -> Vec<CodecOffer> {
     for codec in others {
         if random.one_in(2) {
             let ratio = u32::try_from(random.below(2_500)).unwrap_or(0) + 500;
-            offers.push(offer(codec, ratio));
+            offers.push(CodecOffer::calibrated(codec, ratio));
         }
     }
     if offers.is_empty() || !random.one_in(16) {
-        offers.insert(0, offer(Codec::Store, 1_000));
+        offers.insert(0, CodecOffer::calibrated(Codec::Store, 1_000));
     }
     offers
 }

@@ -30,6 +30,9 @@ fn what_cannot_be_asked_is_said_with_its_line() {
         "[[region]]\nid = \"eu-1\"\n[[region]]\nid = \"eu-1\"\n[[expect]]\nselected = true",
         "offers = { zstd = 1000 }\n[[expect]]\nselected = true",
         "[[expect]]\nselected = true\n[[case]]\nname = \"a\"\n[[case]]\nname = \"a\"",
+        "name = \"a\"\n[[expect]]\nselected = true",
+        "[[expect]]\nselected = true\n[[case]]\ndescription = \"a\"",
+        "[[expect]]\nselected = true\n[[case]]\nname = \"a\"\n[[case.case]]\nname = \"b\"",
         "settings = { days = }",
     ] {
         all.push_str(&mistake(text));
