@@ -155,6 +155,31 @@ fn measurements_name_every_kind_and_size() {
     run(folder.path(), &["bench", "standard", "--settings", "{\"x\": 1}"]).refused(1, "settings of member");
 }
 
+/// `rules` decides nothing without a directory of rules, and one of its cases shows that: the others grant one.
+#[test]
+fn what_the_cases_grant_is_there_when_a_plugin_is_checked_and_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let file = copied(folder, "rules");
+    let bench = ["bench", &file, "--sizes", "2", "--repeat-ms", "1"];
+    run(folder, &bench).refused(1, "rules-not-granted");
+    let checked = run(folder, &["check", &file]).ok().stdout;
+    assert!(checked.contains("refused with rules-not-granted"), "{checked}");
+
+    let cases = root().join("plugins/rules/cases");
+    for name in ["refused.toml", "rules.toml"] {
+        write(folder, &format!("cases/{name}"), &std::fs::read_to_string(cases.join(name)).unwrap());
+    }
+    let measured = run(folder, &[&bench[..], &["--json"][..]].concat()).ok().json();
+    let rows = measured["rows"].as_array().unwrap();
+    assert!(rows.len() == 4 && rows.iter().all(|row| row["failed"].is_null() && row["fuelUsed"] != 0), "{measured}");
+    let checked = run(folder, &["check", &file]).ok().stdout;
+    assert!(checked.contains("as case rules/") && !checked.contains("refused"), "{checked}");
+    // Settings that are given go with the files of the cases.
+    run(folder, &[&bench[..], &["--settings", "{}"][..]].concat()).ok();
+    run(folder, &[&bench[..], &["--settings", "{\"no\": 1}"][..]].concat()).refused(1, "settings of member");
+}
+
 #[test]
 fn files_that_are_no_plugins_are_explained() {
     let folder = tempfile::tempdir().unwrap();

@@ -9,15 +9,15 @@ use longshore_model::{Digest, PolicyKind};
 use serde::Serialize;
 
 use crate::asked::End;
-use crate::{Asked, PolicyTestError, Scenario, Subject};
+use crate::{Asked, PolicyTestError, Scenario, Setup, Subject};
 
 /// What is measured.
 #[derive(Debug, Clone)]
 pub struct BenchOptions {
     /// Numbers of collections.
     pub sizes: Vec<usize>,
-    /// The plugin's settings.
-    pub settings: serde_json::Value,
+    /// The plugin's settings and files.
+    pub setup: Setup,
     /// Time to spend on repeating one measurement.
     pub repeat: Duration,
 }
@@ -75,11 +75,11 @@ impl Subject {
     /// # Errors
     /// When the settings are not valid under its schema.
     pub fn bench(&self, options: &BenchOptions) -> Result<BenchReport, PolicyTestError> {
-        self.settings(&options.settings)?;
+        self.settings(&options.setup.settings)?;
         let kinds = self.kinds();
         let mut rows = Vec::new();
         for size in &options.sizes {
-            let scenario = Scenario { settings: options.settings.clone(), ..Scenario::ordinary(*size)? };
+            let scenario = options.setup.scenario(*size)?;
             let own: Vec<BenchRow> = kinds.iter().map(|kind| self.measure(*kind, &scenario, options.repeat)).collect();
             let all = (own.len() > 1).then(|| together(*size, &own));
             rows.extend(own.into_iter().chain(all));

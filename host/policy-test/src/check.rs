@@ -3,7 +3,7 @@
 //! Errors are what a host refuses or an operator could not live with; warnings are advice. A plugin without settings of
 //! which it could run gets no question: `test` and `fuzz` ask more.
 
-use longshore_model::{Digest, PolicyKind};
+use longshore_model::{Digest, PolicyKind, Reason};
 use longshore_policy::PolicyError;
 use longshore_sandbox::{Budget, FileFacts, SandboxError};
 use serde::Serialize;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::asked::End;
 use crate::properties;
-use crate::{PolicyTestError, Scenario, Subject};
+use crate::{PolicyTestError, Setup, Subject};
 
 /// A file of a policy in Rust or C is far below this.
 const LARGE_FILE_BYTES: u64 = 4 * 1024 * 1024;
@@ -77,9 +77,10 @@ impl CheckReport {
 /// What came of loading: whoever loads decides with which sandbox.
 pub type Loaded = Result<Subject, PolicyTestError>;
 
-/// Checks a file: its bytes, and what came of loading it.
+/// Checks a file: its bytes, and what came of loading it. It is asked under the first of the setups that will do, without
+/// settings and files if there are none.
 #[must_use]
-pub fn check(bytes: &[u8], loaded: &Loaded, settings: &[Value]) -> CheckReport {
+pub fn check(bytes: &[u8], loaded: &Loaded, setups: &[Setup]) -> CheckReport {
     let facts = FileFacts::read(bytes).ok();
     let mut report = CheckReport {
         digest: loaded.as_ref().ok().map(Subject::digest),
@@ -102,7 +103,7 @@ pub fn check(bytes: &[u8], loaded: &Loaded, settings: &[Value]) -> CheckReport {
             report.plugin = Some(joined(&about.name, &about.version));
             report.kinds = subject.kinds();
             about_findings(&mut report, subject);
-            questions(&mut report, subject, settings);
+            questions(&mut report, subject, setups);
         }
     }
     if let Some(facts) = &facts {
@@ -200,16 +201,14 @@ fn about_findings(report: &mut CheckReport, subject: &Subject) {
 }
 
 /// Asks a first question of every kind, twice.
-fn questions(report: &mut CheckReport, subject: &Subject, settings: &[Value]) {
-    let empty = Value::Object(serde_json::Map::new());
-    let usable = std::iter::once(&empty).chain(settings).find(|settings| subject.settings(settings).is_ok());
-    let Some(settings) = usable else {
+fn questions(report: &mut CheckReport, subject: &Subject, setups: &[Setup]) {
+    let empty = [Setup::of(Value::Object(serde_json::Map::new()))];
+    let Some(setup) = subject.usable(if setups.is_empty() { &empty } else { setups }) else {
         report.asked =
             "it needs settings, so it was asked nothing; write a case and run `longshore plugin test`".to_owned();
         return;
     };
-    let Ok(scenario) = Scenario::ordinary(FIRST_QUESTION) else { return };
-    let scenario = Scenario { settings: settings.clone(), ..scenario };
+    let Ok(scenario) = setup.scenario(FIRST_QUESTION) else { return };
     let mut asked = Vec::new();
     for kind in subject.kinds() {
         let first = subject.ask(kind, &scenario);
@@ -218,6 +217,11 @@ fn questions(report: &mut CheckReport, subject: &Subject, settings: &[Value]) {
                 format!("asked for {kind} of {FIRST_QUESTION} ordinary collections, it fails: {}", failure.message);
             let help = "Reproduce it with a case: `longshore plugin fuzz` writes the smallest one it finds";
             report.findings.push(finding(Severity::Error, "fails", message, help));
+            continue;
+        }
+        if let End::Refused(refusal, _) = &first.end {
+            let Reason { code, message } = &refusal.reason;
+            asked.push(format!("{kind} of {FIRST_QUESTION} collections, refused with {code}: {message}"));
             continue;
         }
         if let Some(broken) = properties::deterministic(subject, &scenario, &first) {
@@ -229,22 +233,7 @@ fn questions(report: &mut CheckReport, subject: &Subject, settings: &[Value]) {
         asked.push(format!("{kind} of {FIRST_QUESTION} collections twice, {} fuel", first.fuel_used.unwrap_or(0)));
     }
     if !asked.is_empty() {
-        report.asked = asked.join("; ");
+        let under = setup.case.as_ref().map_or_else(String::new, |case| format!(" (as case {case} sets it up)"));
+        report.asked = format!("{}{under}", asked.join("; "));
     }
-}
-
-/// Settings that cases beside a plugin use, for a first question.
-///
-/// # Errors
-/// When a case file cannot be read.
-pub fn settings_of_cases(folder: &std::path::Path) -> Result<Vec<Value>, PolicyTestError> {
-    let mut settings = Vec::new();
-    for path in crate::cases::find(folder)? {
-        for case in crate::cases::CaseFile::read(&path)?.cases()? {
-            if !settings.contains(&case.scenario.settings) {
-                settings.push(case.scenario.settings);
-            }
-        }
-    }
-    Ok(settings)
 }

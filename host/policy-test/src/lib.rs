@@ -36,6 +36,7 @@ mod random;
 pub mod report;
 mod scaffold;
 mod scenario;
+mod setup;
 mod subject;
 pub mod wasm_build;
 
@@ -46,4 +47,5 @@ pub use fuzz::{Counterexample, FuzzOptions, FuzzReport};
 pub use limits::Limits;
 pub use scaffold::{NewCrate, NewPlugin};
 pub use scenario::Scenario;
+pub use setup::{Setup, setups_of_cases};
 pub use subject::{Subject, read_plugin};

@@ -14,8 +14,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use longshore_engine::{Limits, STANDARD_PLUGIN_BYTES, load_plugin};
 use longshore_policy_test::cases::FuzzFile;
-use longshore_policy_test::check::settings_of_cases;
-use longshore_policy_test::{PolicyTestError, Subject};
+use longshore_policy_test::{PolicyTestError, Setup, Subject, setups_of_cases};
 use longshore_sandbox::{Budget, Plugin, Sandbox, SandboxConfig};
 use serde_json::Value;
 
@@ -64,18 +63,19 @@ fn parse_settings(text: &str) -> anyhow::Result<Value> {
         .with_context(|| format!("--settings is not JSON: `{text}`; write for example '{{\"days\": 3}}'"))
 }
 
-/// The settings that were given, or none, or the first of the cases that the plugin takes.
-fn settings(subject: &Subject, given: Option<&str>, file: &str) -> anyhow::Result<Value> {
-    if let Some(text) = given {
-        return parse_settings(text);
+/// What a plugin may be asked under, the likeliest first: the settings that were given, else none, those of `fuzz.toml` and
+/// of the cases; and the files that the cases grant.
+fn setups(given: Option<&str>, file: &str) -> anyhow::Result<Vec<Setup>> {
+    let given = given.map(parse_settings).transpose()?;
+    let mut setups = vec![Setup::of(given.clone().unwrap_or_else(|| Value::Object(serde_json::Map::new())))];
+    let Some(folder) = cases_folder(file) else { return Ok(setups) };
+    if given.is_none() {
+        setups.extend(FuzzFile::read(&folder)?.settings.into_iter().map(|one| Setup::of(Value::Object(one))));
     }
-    let mut known = vec![Value::Object(serde_json::Map::new())];
-    if let Some(folder) = cases_folder(file) {
-        known.extend(FuzzFile::read(&folder)?.settings.into_iter().map(Value::Object));
-        known.extend(settings_of_cases(&folder)?);
+    for case in setups_of_cases(&folder)? {
+        setups.push(Setup { settings: given.clone().unwrap_or(case.settings), ..case });
     }
-    let usable = known.into_iter().find(|settings| subject.settings(settings).is_ok());
-    usable.context("the plugin cannot run without settings: give them with --settings '{…}'")
+    Ok(setups)
 }
 
 /// The folder of cases that belongs to a plugin's file: `cases` beside it, or in the nearest folder above it up to its own

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use longshore_model::Selected;
 use longshore_policy_test::check::{CheckReport, Severity, check};
-use longshore_policy_test::{Subject, report};
+use longshore_policy_test::{Setup, Subject, report};
 use longshore_sandbox::{Budget, Sandbox, SandboxConfig};
 
 use crate::support::{Fake, plain, selected, trapped};
@@ -92,6 +92,7 @@ fn settings_of_the_cases_are_used_where_none_is_not_enough() {
         "properties": {"days": {"type": "integer", "title": "Days"}}}"#;
     let report = check(&standard(), &Ok(plain().schema(schema).subject()), &[]);
     assert!(report.asked.contains("needs settings"), "{}", report.asked);
-    let report = check(&standard(), &Ok(plain().schema(schema).subject()), &[serde_json::json!({"days": 1})]);
+    let report =
+        check(&standard(), &Ok(plain().schema(schema).subject()), &[Setup::of(serde_json::json!({"days": 1}))]);
     assert!(report.asked.contains("selection of 20"), "{}", report.asked);
 }

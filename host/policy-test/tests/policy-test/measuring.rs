@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use longshore_policy_test::BenchOptions;
+use longshore_policy_test::{BenchOptions, Setup};
 
 use crate::support::{Fake, outcome, plain, selected, trapped};
 
 fn options(sizes: &[usize]) -> BenchOptions {
-    BenchOptions { sizes: sizes.to_vec(), settings: serde_json::json!({}), repeat: Duration::ZERO }
+    BenchOptions { sizes: sizes.to_vec(), setup: Setup::of(serde_json::json!({})), repeat: Duration::ZERO }
 }
 
 #[test]
@@ -62,6 +62,6 @@ fn what_does_not_grow_linearly_shows() {
 fn a_failure_is_a_row_and_wrong_settings_are_an_error() {
     let report = Fake::new().select_pages(|_, _| Err(trapped())).subject().bench(&options(&[1])).unwrap();
     assert!(report.rows[0].failed.as_ref().unwrap().contains("trapped"));
-    let wrong = BenchOptions { settings: serde_json::json!({"days": 0}), ..options(&[1]) };
+    let wrong = BenchOptions { setup: Setup::of(serde_json::json!({"days": 0})), ..options(&[1]) };
     assert!(plain().subject().bench(&wrong).is_err());
 }
