@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use longshore_model::{BackupId, CollectionName, Digest, Timestamp};
-use longshore_policy::{Counterfactuals, DecisionRecord, ExplainRow, Limits, Oracle, Voice, what_would_change};
+use longshore_policy::{
+    Counterfactuals, DecisionRecord, ExplainRow, KeptFiles, Limits, Oracle, Voice, read_kept, what_would_change,
+};
 use longshore_vault::JsonText;
 use serde::{Deserialize, Serialize};
 
@@ -50,8 +52,8 @@ pub struct WhyDecision {
 /// # Errors
 /// [`EngineError::Vault`], [`EngineError::DamagedBackup`], [`EngineError::Policy`] for records of another form.
 pub fn decision_records(opened: &OpenedBackup) -> Result<Vec<DecisionRecord>, EngineError> {
-    let records = read(opened)?.records;
-    Ok(records.iter().map(|record| DecisionRecord::from_json(record.as_str())).collect::<Result<_, _>>()?)
+    let kept = read(opened)?;
+    Ok(read_kept(kept.records.iter().map(JsonText::as_str), &kept.granted_files)?)
 }
 
 /// What a root keeps of its decisions, as far as it is needed here.
@@ -60,6 +62,8 @@ pub fn decision_records(opened: &OpenedBackup) -> Result<Vec<DecisionRecord>, En
 struct Kept {
     rows: Vec<ExplainRow>,
     records: Vec<JsonText>,
+    #[serde(rename = "grantedFiles")]
+    granted_files: Vec<KeptFiles>,
 }
 
 fn read(opened: &OpenedBackup) -> Result<Kept, EngineError> {

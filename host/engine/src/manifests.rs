@@ -1,7 +1,7 @@
 //! Turns what a backup moved into the vault's manifests. Pure.
 
 use longshore_model::{PolicyKind, Timestamp, VaultId};
-use longshore_policy::{DecisionRecord, ExplainRow, PolicySet, ShadowOutcome};
+use longshore_policy::{DecisionRecord, ExplainRow, KeptRecords, PolicySet, ShadowOutcome};
 use longshore_source::{DatabaseEntry, PointState};
 use longshore_vault::{
     CollectionFiles, CollectionFinding, CollectionSealed, DatabaseSealed, JsonText, PartDraft, PartSealed, Sealed,
@@ -95,12 +95,20 @@ pub(crate) fn policies_value(policies: &PolicySet) -> Value {
 }
 
 /// What was asked and decided, and what candidates would have decided, as a root keeps it.
-#[derive(Serialize)]
 pub(crate) struct Decisions {
     rows: Vec<ExplainRow>,
     records: Vec<DecisionRecord>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     shadows: Vec<ShadowOutcome>,
+}
+
+/// The same to be written.
+#[derive(Serialize)]
+struct Written<'a> {
+    rows: &'a [ExplainRow],
+    #[serde(flatten)]
+    records: KeptRecords<'a>,
+    #[serde(skip_serializing_if = "<[ShadowOutcome]>::is_empty")]
+    shadows: &'a [ShadowOutcome],
 }
 
 impl Decisions {
@@ -113,8 +121,9 @@ impl Decisions {
     /// Writes them down.
     ///
     /// # Errors
-    /// [`EngineError::Internal`]; they are JSON by their type.
+    /// [`EngineError::Internal`], [`EngineError::Policy`]; they are JSON by their type.
     pub(crate) fn text(&self) -> Result<JsonText, EngineError> {
-        JsonText::of(self).map_err(no_json)
+        let records = KeptRecords::of(&self.records)?;
+        JsonText::of(&Written { rows: &self.rows, records, shadows: &self.shadows }).map_err(no_json)
     }
 }

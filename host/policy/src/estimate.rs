@@ -2,7 +2,8 @@
 //!
 //! Contract: pure arithmetic over facts that policies saw; nothing here is measured. A collection takes in its vault what
 //! its streams take at the ratios of the host's sample under the chosen codecs, or its plain size where no compression was
-//! recorded for it. Deduplication is not foreseen, so an estimate is what a vault that holds nothing else would hold.
+//! recorded for it. That is before deduplication: what a vault that holds nothing else would hold. Another codec makes a
+//! difference for new bytes only, as what earlier backups hold keeps the codec it was stored with.
 //! Money is in millionths of the currency unit; a gigabyte has 10⁹ bytes.
 
 use std::collections::BTreeMap;
@@ -101,9 +102,19 @@ pub const fn selected_bytes(facts: &CollectionFacts, include_index_files: bool) 
 /// Bytes a stream takes under a codec; its plain size if that codec was not offered.
 #[must_use]
 pub fn stored_stream_bytes(stream: &StreamFacts, codec: Codec) -> u64 {
+    encoded_bytes(stream, stream.size_bytes, codec)
+}
+
+/// Bytes that a backup of a stream adds under a codec to a vault that holds what is not new.
+#[must_use]
+pub fn added_stream_bytes(stream: &StreamFacts, codec: Codec) -> u64 {
+    encoded_bytes(stream, stream.new_bytes, codec)
+}
+
+fn encoded_bytes(stream: &StreamFacts, plain_bytes: u64, codec: Codec) -> u64 {
     let offer = stream.offers.iter().find(|offer| offer.codec == codec);
     let ratio = offer.map_or(1_000, |offer| offer.ratio_thousandths.max(1));
-    let stored = u128::from(stream.size_bytes) * 1_000 / u128::from(ratio);
+    let stored = u128::from(plain_bytes) * 1_000 / u128::from(ratio);
     u64::try_from(stored).unwrap_or(u64::MAX)
 }
 
@@ -202,7 +213,10 @@ impl<'a> Estimates<'a> {
             return self.facts.get(collection).map_or(0, |facts| selected_bytes(facts, false));
         };
         let bytes = streams.iter().map(|(stream, codec)| match other {
-            Some((changed, codec)) if changed.class == stream.class => stored_stream_bytes(stream, codec),
+            Some((changed, codec)) if changed.class == stream.class => {
+                let held = stream.size_bytes.saturating_sub(stream.new_bytes);
+                held.saturating_add(added_stream_bytes(stream, codec))
+            }
             _ => codec.map_or(stream.size_bytes, |codec| stored_stream_bytes(stream, codec)),
         });
         bytes.fold(0, u64::saturating_add)
@@ -236,7 +250,7 @@ impl<'a> Estimates<'a> {
         self.kept(size, stored, self.places.get(&facts.name).copied())
     }
 
-    /// What a collection comes to with one stream under this codec.
+    /// What a collection comes to with the new bytes of one stream under this codec.
     #[must_use]
     pub fn chosen(&self, stream: &StreamFacts, choice: &CodecChoice) -> Kept {
         let stored = self.stored_once(&stream.collection, Some((stream, choice.codec)));
@@ -296,12 +310,13 @@ mod tests {
             class: FileClass::Segment,
             files: 1,
             size_bytes: 3_000,
-            new_bytes: 0,
+            new_bytes: 600,
             sampled_bytes: 1,
             offers: vec![offer("zstd-1", 1_500), offer("lz4", 0)],
             extra: Vec::new(),
         };
         assert_eq!(stored_stream_bytes(&stream, "zstd-1".parse().unwrap()), 2_000);
+        assert_eq!(added_stream_bytes(&stream, "zstd-1".parse().unwrap()), 400);
         assert_eq!(stored_stream_bytes(&stream, "store".parse().unwrap()), 3_000, "what was not offered saves nothing");
         assert_eq!(
             stored_stream_bytes(&stream, "lz4".parse().unwrap()),

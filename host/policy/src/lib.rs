@@ -32,6 +32,7 @@ mod member;
 mod oracle;
 mod question;
 mod record;
+mod record_list;
 mod replay;
 mod schema_shape;
 mod set;
@@ -46,7 +47,8 @@ pub use decision::{
 pub use diff::{ChangeGroup, Compared, PolicyDiff, ProtectedLoss, Side, Step, Unanswered, diff};
 pub use error::PolicyError;
 pub use estimate::{
-    Effect, Estimates, Kept, monthly_cost_micros, selected_bytes, stored_stream_bytes, transfer_cost_micros,
+    Effect, Estimates, Kept, added_stream_bytes, monthly_cost_micros, selected_bytes, stored_stream_bytes,
+    transfer_cost_micros,
 };
 pub use explain::{Choice, ExplainRow, explain};
 pub use glob::CollectionPattern;
@@ -59,6 +61,7 @@ pub use oracle::{About, Budget, Call, GrantedFiles, Oracle, Outcome, SandboxErro
 pub use record::{
     Answered, Answers, DecisionRecord, Failure, Question, RECORD_FORMAT_VERSION, RecordedOutcome, WORLD_VERSION,
 };
+pub use record_list::{KeptFiles, KeptRecords, read_kept};
 pub use replay::{Difference, ReplayOutcome, replay};
 pub use set::{PolicySet, PolicySetBuilder};
 pub use settings::SettingsSchema;

@@ -19,6 +19,7 @@ pub(crate) async fn run(arguments: Show, output: Output) -> anyhow::Result<Exit>
         && let Some(all) = decisions.as_object_mut()
     {
         all.remove("records");
+        all.remove("grantedFiles");
     }
     let value = json!({
         "backupId": root.backup_id, "backupName": sealed.backup_name, "backupType": root.backup_type,

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use longshore_model::PolicyKind;
-use longshore_policy::{DecisionRecord, GrantedFiles, Grants, Member, PolicyError, PolicySet, ReadGrant, replay};
+use longshore_policy::{
+    DecisionRecord, GrantedFiles, Grants, KeptFiles, KeptRecords, Member, PolicyError, PolicySet, ReadGrant, Shadow,
+    read_kept, replay,
+};
 
 use crate::support::*;
 
@@ -63,6 +66,63 @@ fn a_record_keeps_the_files_and_is_asked_again_with_them() {
     assert!(replay(&read, oracle.as_ref()).unwrap().same);
     let changed = DecisionRecord { files: files("now"), ..read };
     assert_eq!(replay(&changed, oracle.as_ref()).unwrap().differences[0].what, "answer");
+}
+
+#[test]
+fn a_candidate_sees_the_files_of_its_member_as_they_were_in_the_run() {
+    let member_reader = reader();
+    let candidate = Arc::new(Fake::standard().select_pages(|call, page| {
+        let then = call.files.files().any(|(_, _, bytes)| bytes == b"then");
+        Ok(outcome((0_u32..).zip(page).map(|(place, _)| (place, selected(then, "by-rule"))).collect()))
+    }));
+    let shadow =
+        Shadow { plugin: candidate, settings: serde_json::json!({}), budget: longshore_policy::Budget::default() };
+    let granted =
+        Member { grants: Grants { read: vec![grant("/rules")] }, shadow: Some(shadow), ..member(&member_reader) };
+    let set = builder(&[granted]).build().unwrap();
+    let run = reading(&set, "then");
+    let plan = run.select(&manual(), &collections(&["a"]), &no_guardrails()).unwrap();
+    let outcome = run.ask_shadows(&plan.records).remove(0);
+    assert_eq!((outcome.decisions, outcome.changed, &outcome.failure), (1, 0, &None), "it saw the same rule");
+    let mut other = plan.records;
+    other[0].files = files("now");
+    let outcome = run.ask_shadows(&other).remove(0);
+    assert_eq!((outcome.changed, &outcome.failure), (1, &None), "{outcome:?}");
+}
+
+#[test]
+fn the_records_of_a_run_keep_files_once_and_are_read_as_they_were() {
+    let (with, other, without) = (reader(), reader(), reader());
+    let granted = |name: &str, oracle: &Arc<Fake>| Member {
+        name: name.to_owned(),
+        grants: Grants { read: vec![grant("/rules")] },
+        ..member(oracle)
+    };
+    let set = builder(&[granted("with", &with), granted("other", &other), member(&without)]).build().unwrap();
+    let mut read = 0;
+    let set = set.with_files(|_| {
+        read += 1;
+        Ok::<_, PolicyError>(files(if read == 1 { "one" } else { "two" }))
+    });
+    // Three pages each.
+    let names: Vec<String> = (0..2_500).map(|number| format!("c{number:04}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let plan = set.unwrap().select(&manual(), &collections(&names), &no_guardrails()).unwrap();
+    assert_eq!(plan.records.len(), 9);
+    assert!(plan.records.iter().filter(|record| !record.files.is_empty()).count() == 6);
+    let written = serde_json::to_value(KeptRecords::of(&plan.records).unwrap()).unwrap();
+    assert_eq!(written["grantedFiles"].as_array().unwrap().len(), 2, "of two members with different files");
+    let texts: Vec<String> = written["records"].as_array().unwrap().iter().map(ToString::to_string).collect();
+    let read = |files: &[KeptFiles]| read_kept(texts.iter().map(String::as_str), files).unwrap();
+    let kept: Vec<KeptFiles> = serde_json::from_value(written["grantedFiles"].clone()).unwrap();
+    assert!(read(&kept) == plan.records);
+    // One without files is kept as it is.
+    let own = serde_json::to_string(&KeptRecords::of(&plan.records[8..]).unwrap()).unwrap();
+    assert_eq!(own, format!("{{\"records\":[{}]}}", plan.records[8].to_json().unwrap()));
+    // An erasure may take files away, and with them what cannot be asked again.
+    let left = read(&[]);
+    assert!(left.len() == 3 && left.iter().all(|one| one.files.is_empty()));
+    assert!(read_kept(["{}"], &kept).unwrap_err().to_string().contains("format_version"));
 }
 
 #[test]

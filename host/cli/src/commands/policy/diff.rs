@@ -63,7 +63,10 @@ fn text(diff: &PolicyDiff) -> String {
         text.push_str(&format!("\n{}", table(&["REGION", "STORED", "A MONTH"], &cells)));
     }
     if !diff.is_empty() {
-        text.push_str(&format!("\nAll in all: {}.\n", effect(&diff.effect)));
+        text.push_str(&format!(
+            "\nAll in all: {}. That is before deduplication, of whole collections; another codec counts for new bytes only.\n",
+            effect(&diff.effect)
+        ));
     }
     for one in &diff.unanswered {
         let (kind, cluster, time, items) = (one.kind, &one.cluster, &one.time, one.items);
