@@ -37,11 +37,13 @@ pub(crate) fn read_state(catalog: &dyn Catalog) -> Result<PolicyState, EngineErr
 
 /// The same from a catalog that may not be there yet; nothing is made.
 pub(crate) fn read_state_if_there(config: &HostConfig) -> Result<PolicyState, EngineError> {
+    open_if_there(config)?.map_or_else(|| Ok(PolicyState::default()), |catalog| read_state(&catalog))
+}
+
+/// The catalog of a host, if it was made.
+pub(crate) fn open_if_there(config: &HostConfig) -> Result<Option<SqliteCatalog>, EngineError> {
     let path = config.catalog_file();
-    if !path.exists() {
-        return Ok(PolicyState::default());
-    }
-    read_state(&SqliteCatalog::open(&path)?)
+    if path.exists() { Ok(Some(SqliteCatalog::open(&path)?)) } else { Ok(None) }
 }
 
 /// Changes one value of the catalog, whoever else does so at the same time.
@@ -219,13 +221,28 @@ impl PolicyDesk {
         Ok(rows.collect())
     }
 
-    /// Puts an earlier set in force, from the next run on; answers the number of the one before and of the one after.
+    /// Puts an earlier set in force, from the next run on; answers the number of the one before and of the one after. The
+    /// record of a candidate whose promotion is taken back begins anew.
     ///
     /// # Errors
     /// [`EngineError::Conflict`], [`EngineError::NotFound`].
     pub fn roll_back(&self, to: Option<u64>) -> Result<(u64, u64), EngineError> {
         let now = self.clock.now();
-        let outcome = change_state(self.catalog.as_ref(), |state| transitions::roll_back(state, to, now));
+        let outcome = change_state(self.catalog.as_ref(), |state| {
+            let before = state.promotions.clone();
+            let sets = transitions::roll_back(state, to, now)?;
+            let taken_back = before.into_iter().filter(|one| !state.promotions.contains(one));
+            Ok((sets, taken_back.collect::<Vec<_>>()))
+        });
+        let outcome = outcome.and_then(|(sets, taken_back)| {
+            if !taken_back.is_empty() {
+                change_shadows(self.catalog.as_ref(), |records| {
+                    records.forget(&taken_back);
+                    Ok(())
+                })?;
+            }
+            Ok(sets)
+        });
         let subject = match &outcome {
             Ok((before, after)) => format!("set {after} in place of set {before}"),
             Err(_) => to.map_or_else(|| "previous set".to_owned(), |number| format!("set {number}")),

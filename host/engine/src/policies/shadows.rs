@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::spec::{MemberSpec, Scope, Seat};
+use super::state::Promotion;
 use crate::EngineError;
 
 /// Under which key the catalog keeps it.
@@ -80,6 +81,13 @@ impl ShadowRecords {
     pub(crate) fn of(&self, scope: &Scope, member: &MemberSpec) -> Option<&ShadowRecord> {
         let key = key(scope, member)?;
         self.records.iter().find(|record| record.key == key)
+    }
+
+    /// Begins the records of candidates anew that were promoted and are taken back: they were clean, and people went back
+    /// all the same.
+    pub(crate) fn forget(&mut self, taken_back: &[Promotion]) {
+        let of = |record: &ShadowRecord, one: &Promotion| one.seat == record.seat && one.digest == record.candidate;
+        self.records.retain(|record| !taken_back.iter().any(|one| of(record, one)));
     }
 
     /// Adds what came of one run.

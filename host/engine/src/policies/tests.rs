@@ -246,8 +246,9 @@ fn the_last_good_version_answers_for_a_member_in_quarantine() {
     let mut state = PolicyState::default();
     run(&mut state, &set(2), 0);
     note(&mut state, &set(2), false, 0);
-    // This one was in force and never answered: it is no good version.
+    // This one was in force and only failed: it is no good version.
     run(&mut state, &set(3), 1);
+    note(&mut state, &set(3), true, 1);
     run(&mut state, &set(4), 2);
     for minute in 3..6 {
         note(&mut state, &set(4), true, minute);
@@ -260,6 +261,25 @@ fn the_last_good_version_answers_for_a_member_in_quarantine() {
     let mut pinned = set(4);
     pinned.scopes.get_mut(&Scope::Project).unwrap()[0].pinned = true;
     assert_eq!(effective(&pinned, &state).blocked.len(), 1);
+}
+
+#[test]
+fn what_was_gone_back_from_does_not_answer_for_a_member_in_quarantine() {
+    let mut state = PolicyState::default();
+    for (digest, minute) in [(2, 0), (3, 1)] {
+        run(&mut state, &set(digest), minute);
+        note(&mut state, &set(digest), false, minute);
+    }
+    transitions::roll_back(&mut state, None, at(2)).unwrap();
+    run(&mut state, &set(4), 3);
+    for minute in 4..7 {
+        note(&mut state, &set(4), true, minute);
+    }
+    assert_eq!(
+        asked(&effective(&set(4), &state))[0],
+        ("tiered".to_owned(), 2),
+        "3 did well, and people went back from it"
+    );
 }
 
 #[test]

@@ -134,3 +134,59 @@ fn clean(seat: &Seat, record: Option<ShadowRecord>, rules: &PromoteRules) -> Res
     }
     if missing.is_empty() { Ok(record) } else { refuse(missing.join("; ")) }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use longshore_model::{Digest, Timestamp};
+
+    use super::*;
+
+    fn seat() -> Seat {
+        Seat { scope: Scope::Project, kind: PolicyKind::Selection, member: "tiered".to_owned() }
+    }
+
+    /// Just enough for the default rules.
+    fn record() -> ShadowRecord {
+        let digest = Digest::new([1; 32]);
+        ShadowRecord {
+            seat: seat(),
+            candidate: digest,
+            version: "1.0.0".to_owned(),
+            active: digest,
+            key: digest,
+            first: Timestamp::from_millis(0),
+            last: Timestamp::from_millis(7 * DAY_MS),
+            runs: 7,
+            decisions: 100,
+            changed: 3,
+            protected_changes: 0,
+            failures: 0,
+            last_failure: None,
+            examples: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_record_is_clean_when_it_breaks_no_rule() {
+        let rules = PromoteRules::default();
+        assert_eq!(clean(&seat(), Some(record()), &rules).unwrap(), record());
+        let last_failure = Some("trapped: it crashed".to_owned());
+        let last = Timestamp::from_millis(7 * DAY_MS - 1);
+        for (broken, why) in [
+            (None, "was not asked yet"),
+            (Some(ShadowRecord { decisions: 99, ..record() }), "99 of 100 decisions"),
+            (Some(ShadowRecord { last, ..record() }), "over 6 of 7 days"),
+            (Some(ShadowRecord { protected_changes: 1, ..record() }), "1 protected collections would have lost"),
+            (
+                Some(ShadowRecord { failures: 1, last_failure, ..record() }),
+                "failed in 1 runs, 0 may (trapped: it crashed)",
+            ),
+        ] {
+            let refused = clean(&seat(), broken, &rules).unwrap_err().to_string();
+            assert!(refused.contains(why), "{why}: {refused}");
+        }
+        let lax = PromoteRules { max_protected_changes: 1, max_failures: 1, min_days: 0, min_decisions: 1 };
+        assert!(clean(&seat(), Some(ShadowRecord { protected_changes: 1, failures: 1, ..record() }), &lax).is_ok());
+    }
+}
