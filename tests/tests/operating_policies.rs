@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use longshore_catalog::{Catalog, Page, SqliteCatalog};
-use longshore_tests::{Client, HostPlace, Ran, Server, longshore_in, plugin, residency, sample_cluster};
+use longshore_tests::{Client, HostPlace, Ran, Server, copy_tree, longshore_in, plugin, residency, sample_cluster};
 use serde_json::Value;
 
 const CLUSTER: &str = r#"{"backupType": "CLUSTER"}"#;
@@ -57,12 +57,31 @@ fn actions(place: &HostPlace, prefix: &str) -> Vec<String> {
     audit(place).into_iter().map(|(action, ..)| action).filter(|action| action.starts_with(prefix)).collect()
 }
 
+/// A plan without what depends on how much the host samples: chosen codecs, ratios and what follows from them.
+fn whatever_the_sample(plan: &str) -> String {
+    let line = |line: &str| {
+        let mut cells: Vec<&str> = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        let estimated: &[usize] = match cells.as_slice() {
+            ["compression", ..] => &[2, 4],
+            [first, ..] if first.contains('.') && cells.len() == 10 => &[6, 7],
+            [first, ..] if first.ends_with("(home)") => &[3, 4],
+            _ => &[],
+        };
+        estimated.iter().for_each(|place| cells[*place] = "~");
+        cells.join(" | ")
+    };
+    let lines: Vec<String> = plan.lines().map(line).collect();
+    let text = lines.join("\n");
+    let (before, after) = text.split_once(" about ").unwrap();
+    format!("{before} about ~ {}", after.split_once(" a month").map(|(_, after)| format!("a month{after}")).unwrap())
+}
+
 #[test]
 fn a_plan_of_a_directory_is_a_table_and_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let sample = sample_cluster();
     let ran = longshore_in(folder.path(), ["plan", text(&sample)]).ok();
-    insta::assert_snapshot!(ran.stdout);
+    insta::assert_snapshot!(whatever_the_sample(&ran.stdout));
     let plan = longshore_in(folder.path(), ["plan", text(&sample), "--json"]).ok().json();
     let rows = plan["collections"].as_array().unwrap();
     assert!(rows.iter().all(|row| row["included"] == true && row["region"] == "local"), "{plan}");
@@ -85,6 +104,11 @@ fn a_plan_of_a_host_has_its_regions_prices_guardrails_and_chains() {
     );
     let place = HostPlace::new(&more);
     let config = std::fs::read_to_string(&place.config).unwrap();
+    // As much as the table below was made with.
+    let config = config.replace(
+        "heartbeat_ms = 20",
+        "heartbeat_ms = 20\nsample_bytes_per_stream = 262144\nsample_bytes_per_run = 67108864",
+    );
     let priced = config.replace(
         "jurisdiction = \"us\"",
         "jurisdiction = \"us\", storage_price_micros_per_gb_month = 25000000, transfer_price_micros_per_gb = 1000000",
@@ -100,6 +124,125 @@ fn a_plan_of_a_host_has_its_regions_prices_guardrails_and_chains() {
     assert!(us["monthlyCostMicros"].as_u64().unwrap() > 0 && us["transferCostMicros"].as_u64().unwrap() > 0, "{us}");
     assert!(!place.path().join("vault").exists() && !place.path().join("data").exists(), "something was written");
     run(&place, &["plan", "--cluster", "in01-other"]).refused(1, "no cluster `in01-other`");
+}
+
+/// A second cluster, and `cost-cap` in the chain of both.
+fn capped(own: &str) -> String {
+    format!(
+        "[[cluster]]\nid = \"in01-second\"\nname = \"second\"\nregion = \"local-eu\"\nmilvus_lite = \"second.db\"\n{own}\n\
+         [[policy.selection]]\nplugin = '{}'\n[[policy.selection]]\nplugin = \"standard\"\n",
+        plugin("cost-cap").display()
+    )
+}
+
+/// What the first cluster's backup has cost leaves less of the budget for the second one.
+#[tokio::test]
+async fn what_was_spent_this_month_decides_what_a_budget_lets_in() {
+    // A thousandth of the currency unit a byte and month.
+    const PRICE: u64 = 1_000_000_000_000;
+    let place = HostPlace::new("");
+    copy_tree(&sample_cluster(), &place.path().join("second.db"));
+    let write = |budget: Option<u64>, own: &str| {
+        place.write(&capped(own));
+        let mut text = std::fs::read_to_string(&place.config).unwrap();
+        text = text.replace(
+            "jurisdiction = \"eu\"",
+            &format!("jurisdiction = \"eu\", storage_price_micros_per_gb_month = {PRICE}"),
+        );
+        if let Some(budget) = budget {
+            text = text.replace("name = \"Test\"", &format!("name = \"Test\", month_budget_micros = {budget}"));
+        }
+        std::fs::write(&place.config, text).unwrap();
+    };
+    let plan = |cluster: &str| run(&place, &["plan", "--cluster", cluster, "--json"]).ok().json();
+    let codes = |plan: &Value| -> Vec<String> {
+        let of = |row: &Value| row["reasons"][0]["code"].as_str().unwrap().to_owned();
+        let mut codes: Vec<String> = plan["collections"].as_array().unwrap().iter().map(of).collect();
+        codes.dedup();
+        codes
+    };
+    write(None, "");
+    let bytes = plan("in01-second")["totals"]["sizeBytes"].as_u64().unwrap();
+    let budget = bytes * PRICE / 1_000_000_000 * 11 / 10;
+    write(Some(budget), "");
+    let before = plan("in01-second");
+    assert_eq!(codes(&before), ["everything-fits"], "{before}");
+    assert_eq!((&before["month"]["spendMicros"], &before["month"]["budgetMicros"]), (&0.into(), &budget.into()));
+
+    let (server, client) = place.start();
+    let (backup, job) = back_up(&client).await;
+    assert_eq!(job["status"], "SUCCESSFUL", "{job}");
+    assert_eq!(deciders(&client, &backup).await.1, 0, "the first cluster fits");
+    let made = client.data("POST", "/v2/clusters/in01-second/backups/create", Some(CLUSTER)).await;
+    let job = client.ended(made["jobId"].as_str().unwrap()).await;
+    assert_eq!(job["status"], "SUCCESSFUL", "{job}");
+    let path = format!("/v2/clusters/in01-second/backups/{}/decisions", made["backupId"].as_str().unwrap());
+    let decisions = client.data("GET", &path, None).await["decisions"].clone();
+    let facts = &decisions["records"][0]["run"];
+    let (spent, estimate) = (facts["month_spend_micros"].as_u64().unwrap(), &facts["extra"][0]["value"]);
+    assert!(spent > 0 && facts["month_budget_micros"] == budget, "{facts}");
+    assert_eq!(facts["extra"][0]["name"], "month-estimate-micros", "{facts}");
+    assert_eq!(facts["extra"][1]["value"], PRICE, "{facts}");
+    // Everything was written today, so a month of it is so many times what it has cost.
+    let days = estimate.as_u64().unwrap() as f64 / spent as f64;
+    assert!((27.9..31.1).contains(&days), "{facts}");
+    let rows = decisions["rows"].as_array().unwrap();
+    let out: Vec<&Value> = rows.iter().filter(|row| row["decision"] == "left out").collect();
+    assert!(!out.is_empty() && out.iter().all(|row| row["reasonCode"] == "over-budget"), "{rows:?}");
+    server.stop();
+
+    let why = run(&place, &["plan", "--cluster", "in01-second"]).ok().stdout;
+    assert!(why.contains("is left for it after what is held, kept and more urgent; it has no backup."), "{why}");
+    assert!(why.contains("All backups of this project cost ") && why.contains("; the budget is "), "{why}");
+    // A budget of the cluster's own stands in place of the project's.
+    write(Some(budget), &format!("month_budget_micros = {}", budget * 3));
+    assert_eq!(plan("in01-second")["month"]["budgetMicros"], budget * 3);
+    assert!(plan("in01-second")["totals"]["excluded"] == 0);
+    assert_eq!(plan("in01-test")["month"]["budgetMicros"], budget);
+    // What is no longer there was paid for all the same.
+    std::fs::remove_dir_all(place.path().join("vault/packs")).unwrap();
+    let gone = plan("in01-test")["month"].clone();
+    assert_eq!(gone["estimateMicros"], 0, "{gone}");
+    assert!(gone["spendMicros"].as_u64().unwrap() >= spent, "{gone} {spent}");
+}
+
+/// What the last backup holds is not new, whatever its index files are.
+#[test]
+fn what_an_earlier_backup_holds_is_known_before_a_selection_policy_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sample, here) = (sample_cluster(), folder.path());
+    let text_of = format!(
+        "[[selection]]\nplugin = '{}'\nsettings = {{ storage_price_micros_per_gb_month = 1000000, month_budget_micros = 1, \
+         keep_collections = [\"*\"] }}\n[[selection]]\nplugin = \"standard\"\n",
+        plugin("cost-cap").display()
+    );
+    std::fs::write(here.join("policy.toml"), &text_of).unwrap();
+    let backup = ["backup", text(&sample), "--to", "vault", "--policy", "policy.toml"];
+    longshore_in(here, backup).ok();
+    longshore_in(here, backup).ok();
+    let new_bytes = |backup: &str| -> Vec<u64> {
+        let to = format!("records-{backup}");
+        longshore_in(here, ["policy", "records", "--vault", "vault", "--backup", backup, "--to", &to]).ok();
+        let mut files = std::fs::read_dir(here.join(&to)).unwrap().flat_map(|one| {
+            std::fs::read_dir(one.unwrap().path()).unwrap().map(|file| file.unwrap().path()).collect::<Vec<_>>()
+        });
+        let file = files.find(|file| text(file).contains("-selection-cost-cap-")).unwrap();
+        let record: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        let collections = record["question"]["collections"].as_array().unwrap().clone();
+        let total: u64 = collections.iter().map(|one| one["new_bytes"].as_u64().unwrap()).sum();
+        assert_eq!(record["run"]["totals"]["new_bytes"], total);
+        collections
+            .iter()
+            .map(|one| one["new_bytes"].as_u64().unwrap() - one["size_bytes"]["wal"].as_u64().unwrap())
+            .collect()
+    };
+    let listed = longshore_in(here, ["list", "vault", "--json"]).ok().json();
+    let ids: Vec<String> =
+        listed["backups"].as_array().unwrap().iter().map(|one| one["backupId"].as_str().unwrap().to_owned()).collect();
+    let (one, two) = (new_bytes(&ids[0]), new_bytes(&ids[1]));
+    let (first, second) = if one.iter().sum::<u64>() > two.iter().sum::<u64>() { (one, two) } else { (two, one) };
+    assert!(first.iter().all(|bytes| *bytes > 0), "{first:?}");
+    assert!(second.iter().all(|bytes| *bytes == 0), "all but the log was held: {second:?}");
 }
 
 #[test]
@@ -344,6 +487,8 @@ async fn a_candidate_is_watched_then_promoted_and_can_be_taken_back() {
 
     let back = run(&place, &["policy", "rollback"]).ok();
     assert!(back.stdout.contains("takes the place of set"), "{back:?}");
+    // Its record was clean, and people went back all the same: it has to earn the next promotion again.
+    run(&place, &rules).refused(1, "was not asked yet");
     let (backup, _) = back_up(&client).await;
     assert!(deciders(&client, &backup).await.0[0].starts_with("standard"));
     let history = run(&place, &["policy", "history"]).ok();
@@ -351,8 +496,46 @@ async fn a_candidate_is_watched_then_promoted_and_can_be_taken_back() {
     let actions = actions(&place, "policy.");
     assert_eq!(
         actions.iter().filter(|action| *action != "policy.swap").collect::<Vec<_>>(),
-        ["policy.promote", "policy.promote", "policy.promote", "policy.promote", "policy.rollback"]
+        ["policy.promote", "policy.promote", "policy.promote", "policy.promote", "policy.rollback", "policy.promote"]
     );
+    server.stop();
+}
+
+/// A candidate reads what its member was granted, and nothing else tells what it would have decided.
+#[tokio::test]
+async fn a_candidate_decides_by_the_files_that_its_member_was_granted() {
+    let chain = |grants: &str| {
+        format!(
+            "[[policy.selection]]\nplugin = \"standard\"\nname = \"tiered\"\n{grants}\nshadow = '{}'\n",
+            plugin("rules").display()
+        )
+    };
+    let place = HostPlace::new(&chain("grants = { read = [{ guest = \"/rules\", host = \"rules\" }] }"));
+    std::fs::create_dir(place.path().join("rules")).unwrap();
+    let rule = "[[rule]]\nname = \"scratch\"\nwhen = { collections = [\"medium_*\"] }\nselect = { include = false }\n";
+    std::fs::write(place.path().join("rules/rules.toml"), rule).unwrap();
+    let (server, client) = place.start();
+    let (_, job) = back_up(&client).await;
+    assert_eq!(job["status"], "SUCCESSFUL", "{job}");
+    let record = || {
+        let status = run(&place, &["policy", "status", "--json"]).ok().json();
+        status["members"][0]["shadow"]["record"].clone()
+    };
+    let seen = record();
+    assert_eq!(seen["failures"], 0, "{seen}");
+    let example = &seen["examples"][0];
+    assert_eq!(
+        (&example["item"], &example["after"]),
+        (&"default.medium_articles".into(), &"left out".into()),
+        "{seen}"
+    );
+    assert_eq!(example["reasonAfter"]["code"], "scratch", "{seen}");
+    // Without the grant it has nothing to go by.
+    place.write(&chain(""));
+    client.data("POST", "/v2/reload", Some("{}")).await;
+    back_up(&client).await;
+    let seen = record();
+    assert!(seen["lastFailure"].as_str().unwrap_or_default().contains("rules-not-granted"), "{seen}");
     server.stop();
 }
 

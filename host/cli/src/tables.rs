@@ -45,7 +45,7 @@ pub(crate) fn collections(collections: &[BackedUpCollection]) -> String {
 /// A plan, before it is carried out.
 pub(crate) fn plan(view: &PlanView) -> String {
     let cells: Vec<Vec<String>> = view.collections.iter().map(planned).collect();
-    let header = ["COLLECTION", "", "REGION", "COPIES", "SIZE", "NEW", "STORED", "A MONTH", "WHY"];
+    let header = ["COLLECTION", "", "REGION", "COPIES", "SIZE", "NEW", "STORED", "ADDED", "A MONTH", "WHY"];
     let mut text = table(&header, &cells);
     let cells: Vec<Vec<String>> = view
         .regions
@@ -53,11 +53,15 @@ pub(crate) fn plan(view: &PlanView) -> String {
         .map(|region| {
             let name = if region.home { format!("{} (home)", region.region) } else { region.region.to_string() };
             let (collections, copies) = (number(region.collections), number(region.copies));
-            vec![name, collections, copies, bytes(region.stored_bytes), money(region.monthly_cost_micros)]
+            let (stored, added) = (bytes(region.stored_bytes), bytes(region.added_bytes));
+            vec![name, collections, copies, stored, added, money(region.monthly_cost_micros)]
         })
         .collect();
     if !cells.is_empty() {
-        text.push_str(&format!("\n{}", table(&["REGION", "COLLECTIONS", "COPIES", "STORED", "A MONTH"], &cells)));
+        text.push_str(&format!(
+            "\n{}",
+            table(&["REGION", "COLLECTIONS", "COPIES", "STORED", "ADDED", "A MONTH"], &cells)
+        ));
     }
     text.push_str(&format!("\n{}", decisions(&serde_json::to_value(&view.decisions).unwrap_or_default())));
     for shadow in &view.shadows {
@@ -80,15 +84,27 @@ pub(crate) fn plan(view: &PlanView) -> String {
         micros => format!(", {} once to move it", money(micros)),
     };
     text.push_str(&format!(
-        "\n{} collections, {} ({} not in an earlier backup), about {} stored, {} a month{moved}; {} left out. Nothing was \
-         written.",
+        "\n{} collections, {} ({} not in an earlier backup), about {} stored before deduplication ({} added by this \
+         backup), {} a month{moved}; {} left out. Nothing was written.",
         number(totals.included),
         bytes(totals.size_bytes),
         bytes(totals.new_bytes),
         bytes(totals.stored_bytes),
+        bytes(totals.added_bytes),
         money(totals.monthly_cost_micros),
         number(totals.excluded),
     ));
+    if let Some(month) = &view.month {
+        let budget = match month.budget_micros {
+            Some(micros) => format!("the budget is {}", money(micros)),
+            None => "there is no budget".to_owned(),
+        };
+        text.push_str(&format!(
+            "\nAll backups of this project cost {} this month until now, and {} in a whole month as they are; {budget}.",
+            money(month.spend_micros),
+            money(month.estimate_micros),
+        ));
+    }
     text
 }
 
@@ -107,6 +123,7 @@ fn planned(row: &PlanRow) -> Vec<String> {
         bytes(row.size_bytes),
         bytes(row.new_bytes),
         bytes(row.stored_bytes),
+        bytes(row.added_bytes),
         money(row.monthly_cost_micros),
         why,
     ]

@@ -93,6 +93,9 @@ pub struct ProjectConfig {
     pub id: ProjectId,
     /// Its name.
     pub name: String,
+    /// What its backups may cost in a month, in millionths of the currency unit. Policies see it.
+    #[serde(default)]
+    pub month_budget_micros: Option<u64>,
 }
 
 /// A region and the folder of its vault.
@@ -164,6 +167,10 @@ pub struct ClusterConfig {
     pub region: RegionId,
     /// Folder of its Milvus Lite data.
     pub milvus_lite: PathBuf,
+    /// Budget that is shown to the policies of this cluster in place of the project's. What it is held against are the costs
+    /// of the whole project: a lower one makes way for other clusters.
+    #[serde(default)]
+    pub month_budget_micros: Option<u64>,
     /// Rules in place of `[retention]`; the whole table, not single values.
     #[serde(default)]
     pub retention: Option<RetentionRules>,

@@ -25,8 +25,8 @@ const CRITICALITY_LABEL: &str = "criticality";
 /// Label that carries a recovery point objective in seconds.
 const RECOVERY_POINT_OBJECTIVE_LABEL: &str = "recovery_point_objective_seconds";
 
-/// Facts about one collection. `new_bytes` is what no earlier backup holds, as far as known before files are opened:
-/// all of it when there is no earlier backup.
+/// Facts about one collection. `new_bytes` is what no earlier backup holds, as far as known before files are opened: files
+/// that are rewritten in place count as new, and index files only where the last backup took them.
 #[must_use]
 pub(crate) fn collection_facts(entry: &CollectionEntry, known: HostKnowledge) -> CollectionFacts {
     let label = |key: &str| known.labels.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
@@ -39,7 +39,7 @@ pub(crate) fn collection_facts(entry: &CollectionEntry, known: HostKnowledge) ->
         requested: known.requested,
         rows: entry.rows,
         size_bytes: entry.size_bytes,
-        new_bytes: entry.size_bytes.total(),
+        new_bytes: new_bytes(entry, known.last_backup.is_some()),
         created: entry.created,
         last_write: entry.last_write,
         load_state: entry.load_state,
@@ -48,6 +48,11 @@ pub(crate) fn collection_facts(entry: &CollectionEntry, known: HostKnowledge) ->
         previous_reason_code: known.previous_reason_code,
         ..CollectionFacts::named(entry.name.clone())
     }
+}
+
+fn new_bytes(entry: &CollectionEntry, backed_up: bool) -> u64 {
+    let new = entry.size_bytes.total().saturating_sub(entry.stored_bytes.total());
+    if backed_up && entry.stored_bytes.index == 0 { new.saturating_sub(entry.size_bytes.index) } else { new }
 }
 
 /// Sums over a cluster.

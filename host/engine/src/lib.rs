@@ -38,6 +38,7 @@ mod config;
 mod context;
 mod copy;
 mod copy_locked;
+mod costs;
 mod data_lock;
 mod decisions;
 mod erase;
@@ -84,6 +85,7 @@ pub use config::{
 };
 pub use context::RunContext;
 pub use copy::{CopyOutcome, CopyRequest, copy_backup};
+pub use costs::{RunCosts, SeenBytes};
 pub use decisions::{PluginLookup, WhyDecision, WhyView, decision_records, why};
 pub use erase::{EraseOutcome, ErasePlan, EraseRequest, ErasedBackup, plan_erase, run_erase};
 pub use error::EngineError;
@@ -96,7 +98,7 @@ pub use keys::{KeyFiles, write_key_file};
 pub use limits::{BANDWIDTH_MIN_BYTES_PER_SECOND, Limits};
 pub use opened::{OpenedBackup, OpenedCollection, OpenedPart};
 pub use plan::{BackupPlan, BackupRequest, ClusterTarget, PlannedCollection, PlannedStream, plan_backup};
-pub use plan_view::{PlanReason, PlanRegion, PlanRow, PlanTotals, PlanView};
+pub use plan_view::{PlanMonth, PlanReason, PlanRegion, PlanRow, PlanTotals, PlanView};
 pub use policies::{
     InstallReport, Installed, MemberStatus, PluginRow, PluginSignature, PolicyDesk, PolicyStatus, PromoteReport,
     PromoteRules, Promotion, PublicKey, Quarantined, Rollback, STANDARD_PLUGIN_BYTES, Scope, Seat, SetRow,

@@ -24,6 +24,7 @@ use longshore_source::{CollectionEntry, CollectionPoint, Inventory, PointOptions
 
 use crate::blocking::blocking;
 use crate::config::{ClusterConfig, HostConfig};
+use crate::costs::RegionStorage;
 use crate::facts::{HostKnowledge, collection_facts, missing_names, totals};
 use crate::history::{History, loading};
 use crate::policies;
@@ -199,6 +200,8 @@ pub struct BackupPlan {
     /// The chains that were asked.
     pub policies: Arc<PolicySet>,
     pub(crate) history: Arc<History>,
+    /// What the vaults hold.
+    pub(crate) storage: Vec<RegionStorage>,
 }
 
 /// Plans a backup.
@@ -221,7 +224,9 @@ pub async fn plan_backup(
     let names = source.collection_names().await?;
     let (history, inventory) = load_and_list(&request.cluster, &names, source, vaults, context).await?;
     let facts = facts_of_request(&request, &inventory, policy, &history)?;
-    let run = run_facts(&request, &inventory, &facts);
+    let storage = look_at_storage(policy, vaults).await;
+    let mut run = run_facts(&request, &inventory, &facts, &history);
+    policy.costs.tell(&mut run, &storage);
     context.stop.check()?;
 
     context.progress.enter(Phase::Policy);
@@ -247,7 +252,7 @@ pub async fn plan_backup(
     }
     context.stop.check()?;
 
-    let offers = region_offers(&request.cluster.home_region, policy, vaults).await;
+    let offers = region_offers(&request.cluster.home_region, &storage, vaults).await;
     let regions = policy.guardrails.offer(&offers).unwrap_or_default();
     let decided = ask_streams_and_places(policy, &run, &facts, &sampled, offers).await?;
     records.extend(decided.records);
@@ -270,6 +275,7 @@ pub async fn plan_backup(
         regions,
         policies: Arc::clone(&policy.set),
         history,
+        storage,
     })
 }
 
@@ -320,11 +326,18 @@ fn facts_of_request(
     Ok(facts.collect())
 }
 
-fn run_facts(request: &BackupRequest, inventory: &Inventory, asked: &[CollectionFacts]) -> RunFacts {
+fn run_facts(request: &BackupRequest, inventory: &Inventory, asked: &[CollectionFacts], history: &History) -> RunFacts {
     // Totals describe the whole cluster, also when only some of its collections were asked for.
-    let all: Vec<CollectionFacts> =
-        inventory.collections.iter().map(|entry| collection_facts(entry, HostKnowledge::default())).collect();
-    let totals = if asked.len() == all.len() { totals(asked) } else { totals(&all) };
+    let totals = if asked.len() == inventory.collections.len() {
+        totals(asked)
+    } else {
+        let known = |entry: &CollectionEntry| HostKnowledge {
+            last_backup: history.last_backup(&entry.name),
+            ..HostKnowledge::default()
+        };
+        let all = inventory.collections.iter().map(|entry| collection_facts(entry, known(entry)));
+        totals(&all.collect::<Vec<_>>())
+    };
     RunFacts {
         kind: match request.backup_type {
             BackupType::Cluster => RunKind::Cluster,
@@ -379,11 +392,21 @@ fn refuse_nothing(
     Err(EngineError::NothingToBackUp { why })
 }
 
-async fn region_offers(home: &RegionId, policy: &RunPolicy, vaults: &RegionVaults) -> Vec<RegionOffer> {
-    let mut offers = Vec::with_capacity(policy.regions.len());
+/// What the vault of each region holds.
+async fn look_at_storage(policy: &RunPolicy, vaults: &RegionVaults) -> Vec<RegionStorage> {
+    let mut storage = Vec::with_capacity(policy.regions.len());
     for region in &policy.regions {
-        let used_bytes = vaults.used_bytes(&region.id).await;
-        let answers = used_bytes.is_ok() && vaults.check_one(&region.id).await.is_ok();
+        let stored = vaults.stored_by_day(&region.id).await;
+        storage.push(RegionStorage { region: region.clone(), stored: stored.ok() });
+    }
+    storage
+}
+
+async fn region_offers(home: &RegionId, storage: &[RegionStorage], vaults: &RegionVaults) -> Vec<RegionOffer> {
+    let mut offers = Vec::with_capacity(storage.len());
+    for one in storage {
+        let region = &one.region;
+        let answers = one.stored.is_some() && vaults.check_one(&region.id).await.is_ok();
         let health = if answers { RegionHealth::Healthy } else { RegionHealth::Unreachable };
         offers.push(RegionOffer {
             id: region.id.clone(),
@@ -393,7 +416,7 @@ async fn region_offers(home: &RegionId, policy: &RunPolicy, vaults: &RegionVault
             storage_price_micros_per_gb_month: region.storage_price_micros_per_gb_month,
             transfer_price_micros_per_gb: region.transfer_price_micros_per_gb,
             health,
-            used_bytes: used_bytes.unwrap_or(0),
+            used_bytes: one.used_bytes(),
             extra: Vec::new(),
         });
     }

@@ -1,16 +1,20 @@
 //! A plan as a table: what goes in, where, in how many bytes and for how much a month.
 //!
 //! Pure. Sizes are measured, stored bytes are estimates by the ratios of the host's sample
-//! ([`longshore_policy::Estimates`]); money is in millionths of the currency unit of the configured prices.
+//! ([`longshore_policy::Estimates`]) before deduplication; added bytes are those of them that are new where the last backup of
+//! the collection lies, and all of them elsewhere. What is equal to the bytes of another collection is not foreseen. Money is
+//! in millionths of the currency unit of the configured prices.
 
 use std::collections::BTreeMap;
 
-use longshore_model::{ClusterId, CollectionName, FileClass, PolicyKind, RegionId};
+use longshore_model::{ClusterId, Codec, CollectionName, FileClass, PolicyKind, RegionId, StreamFacts};
 use longshore_policy::{
-    Decision, ExplainRow, Override, ShadowOutcome, monthly_cost_micros, stored_stream_bytes, transfer_cost_micros,
+    Decision, ExplainRow, Override, ShadowOutcome, added_stream_bytes, monthly_cost_micros, stored_stream_bytes,
+    transfer_cost_micros,
 };
 use serde::Serialize;
 
+use crate::costs::month_estimate_micros;
 use crate::plan::{BackupPlan, PlannedCollection};
 
 /// A plan as a table.
@@ -29,6 +33,9 @@ pub struct PlanView {
     pub regions: Vec<PlanRegion>,
     /// All of it.
     pub totals: PlanTotals,
+    /// What the project costs this month, as the policies were told; `None` where nothing has a price or a budget.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub month: Option<PlanMonth>,
     /// Every decision with its reason.
     pub decisions: Vec<ExplainRow>,
     /// What candidates would have decided otherwise.
@@ -58,8 +65,10 @@ pub struct PlanRow {
     pub size_bytes: u64,
     /// Of these, bytes that no earlier backup holds.
     pub new_bytes: u64,
-    /// What all of it takes in one vault, estimated.
+    /// What all of it takes in all vaults together, estimated.
     pub stored_bytes: u64,
+    /// Of these, bytes that come there with this backup.
+    pub added_bytes: u64,
     /// What keeping it costs a month, all copies together.
     pub monthly_cost_micros: u64,
     /// What moving it out of the home region costs, once.
@@ -102,8 +111,35 @@ pub struct PlanRegion {
     pub copies: u64,
     /// Bytes that are kept there, estimated.
     pub stored_bytes: u64,
+    /// Of these, bytes that come there with this backup.
+    pub added_bytes: u64,
     /// What keeping them costs a month.
     pub monthly_cost_micros: u64,
+}
+
+/// What keeping the backups of a project costs, in millionths of the currency unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanMonth {
+    /// This month until now.
+    pub spend_micros: u64,
+    /// A whole month of what is stored now.
+    pub estimate_micros: u64,
+    /// What a month may cost, if there is a budget.
+    pub budget_micros: Option<u64>,
+}
+
+impl PlanMonth {
+    fn of(plan: &BackupPlan) -> Option<Self> {
+        let run = &plan.run;
+        let month = Self {
+            spend_micros: run.month_spend_micros,
+            estimate_micros: month_estimate_micros(&plan.storage),
+            budget_micros: run.month_budget_micros,
+        };
+        let free = plan.storage.iter().all(|one| one.region.storage_price_micros_per_gb_month == 0);
+        (!free || month.budget_micros.is_some()).then_some(month)
+    }
 }
 
 /// Sums over a plan.
@@ -120,6 +156,8 @@ pub struct PlanTotals {
     pub new_bytes: u64,
     /// What all regions together keep, estimated.
     pub stored_bytes: u64,
+    /// Of these, bytes that come there with this backup.
+    pub added_bytes: u64,
     /// What keeping it costs a month.
     pub monthly_cost_micros: u64,
     /// What moving it costs, once.
@@ -143,6 +181,7 @@ impl PlanView {
             collections,
             regions: regions.into_values().collect(),
             totals,
+            month: PlanMonth::of(plan),
             decisions: plan.rows.clone(),
             shadows: plan.shadows.clone(),
         }
@@ -167,7 +206,12 @@ fn included(
     totals: &mut PlanTotals,
 ) -> PlanRow {
     let placed = &planned.placed.value;
-    let stored = planned.streams.iter().map(|stream| stored_stream_bytes(&stream.facts, stream.choice.value.codec));
+    let sum = |of: fn(&StreamFacts, Codec) -> u64| {
+        let bytes = planned.streams.iter().map(|stream| of(&stream.facts, stream.choice.value.codec));
+        bytes.fold(0, u64::saturating_add)
+    };
+    let (stored_once, new_once) = (sum(stored_stream_bytes), sum(added_stream_bytes));
+    let last_regions = planned.facts.last_backup.as_ref().map_or(&[][..], |last| &last.regions);
     let mut row = PlanRow {
         collection: planned.facts.name.clone(),
         included: true,
@@ -178,7 +222,8 @@ fn included(
         codecs: planned.streams.iter().map(|one| (one.facts.class, one.choice.value.codec.to_string())).collect(),
         size_bytes: planned.streams.iter().map(|stream| stream.facts.size_bytes).sum(),
         new_bytes: planned.streams.iter().map(|stream| stream.facts.new_bytes).sum(),
-        stored_bytes: stored.fold(0, u64::saturating_add),
+        stored_bytes: 0,
+        added_bytes: 0,
         monthly_cost_micros: 0,
         transfer_cost_micros: 0,
         reasons: vec![
@@ -196,9 +241,12 @@ fn included(
     }
     for (place, id) in std::iter::once(&placed.region).chain(&row.copies).enumerate() {
         let offer = plan.regions.iter().find(|offer| offer.id == *id);
-        let monthly = offer.map_or(0, |offer| monthly_cost_micros(row.stored_bytes, offer));
+        let monthly = offer.map_or(0, |offer| monthly_cost_micros(stored_once, offer));
         row.monthly_cost_micros = row.monthly_cost_micros.saturating_add(monthly);
-        let transfer = offer.map_or(0, |offer| transfer_cost_micros(row.stored_bytes, offer));
+        let added = if last_regions.contains(id) { new_once } else { stored_once };
+        row.stored_bytes = row.stored_bytes.saturating_add(stored_once);
+        row.added_bytes = row.added_bytes.saturating_add(added);
+        let transfer = offer.map_or(0, |offer| transfer_cost_micros(added, offer));
         row.transfer_cost_micros = row.transfer_cost_micros.saturating_add(transfer);
         let region = regions.entry(id.clone()).or_insert_with(|| PlanRegion {
             region: id.clone(),
@@ -206,16 +254,19 @@ fn included(
             collections: 0,
             copies: 0,
             stored_bytes: 0,
+            added_bytes: 0,
             monthly_cost_micros: 0,
         });
         *(if place == 0 { &mut region.collections } else { &mut region.copies }) += 1;
-        region.stored_bytes = region.stored_bytes.saturating_add(row.stored_bytes);
+        region.stored_bytes = region.stored_bytes.saturating_add(stored_once);
+        region.added_bytes = region.added_bytes.saturating_add(added);
         region.monthly_cost_micros = region.monthly_cost_micros.saturating_add(monthly);
-        totals.stored_bytes = totals.stored_bytes.saturating_add(row.stored_bytes);
     }
     totals.included += 1;
     totals.size_bytes = totals.size_bytes.saturating_add(row.size_bytes);
     totals.new_bytes = totals.new_bytes.saturating_add(row.new_bytes);
+    totals.stored_bytes = totals.stored_bytes.saturating_add(row.stored_bytes);
+    totals.added_bytes = totals.added_bytes.saturating_add(row.added_bytes);
     totals.monthly_cost_micros = totals.monthly_cost_micros.saturating_add(row.monthly_cost_micros);
     totals.transfer_cost_micros = totals.transfer_cost_micros.saturating_add(row.transfer_cost_micros);
     row
@@ -234,6 +285,7 @@ fn excluded(plan: &BackupPlan, decision: &Decision<longshore_model::Selected>) -
         size_bytes: entry.map_or(0, |entry| entry.size_bytes.total()),
         new_bytes: 0,
         stored_bytes: 0,
+        added_bytes: 0,
         monthly_cost_micros: 0,
         transfer_cost_micros: 0,
         reasons: vec![reason(PolicyKind::Selection, decision, &decision.value.reason)],

@@ -10,6 +10,7 @@ use crate::backup::{BackupOutcome, RequestedCopy, run_backup};
 use crate::blocking::blocking;
 use crate::config::HostConfig;
 use crate::copy::{CopyRequest, copy_backup};
+use crate::costs::{self, RunCosts};
 use crate::host::Inner;
 use crate::jobs::{BackupDetail, JobRequest};
 use crate::opened::OpenedBackup;
@@ -57,12 +58,20 @@ fn to_value(value: &impl serde::Serialize) -> Result<Value, EngineError> {
 }
 
 /// What a run of a host decides with.
-fn run_policy(chains: &RunChains, config: &HostConfig) -> RunPolicy {
-    RunPolicy {
+async fn run_policy(
+    inner: &Arc<Inner>,
+    chains: &RunChains,
+    config: &Arc<HostConfig>,
+    cluster: &longshore_model::ClusterId,
+) -> Result<RunPolicy, EngineError> {
+    let (host, of, cluster) = (Arc::clone(inner), Arc::clone(config), cluster.clone());
+    let costs = blocking("reading costs", move || RunCosts::of(&of, &cluster, Some(host.catalog.as_ref()))).await?;
+    Ok(RunPolicy {
         set: Arc::clone(&chains.set),
         guardrails: config.guardrails.clone(),
         regions: config.regions.iter().map(crate::config::RegionConfig::region).collect(),
-    }
+        costs,
+    })
 }
 
 /// The chains of a run that starts now.
@@ -121,7 +130,8 @@ async fn backup(
         seed,
     };
     let chains = chains(inner, &config, &row.cluster.id).await?;
-    let planned = plan_backup(request, source.as_ref(), &run_policy(&chains, &config), &inner.vaults, context).await;
+    let policy = run_policy(inner, &chains, &config, &row.cluster.id).await?;
+    let planned = plan_backup(request, source.as_ref(), &policy, &inner.vaults, context).await;
     let plan = note_run(inner, &config, chains, planned).await?;
     let outcome = run_backup(plan, source.as_ref(), &inner.vaults, context).await?;
     finished(inner, &record, &outcome)
@@ -137,6 +147,11 @@ async fn note_run(
     let (host, config) = (Arc::clone(inner), Arc::clone(config));
     blocking("noting how the policies did", move || {
         host.policies.note_run(&config, &chains, &planned);
+        if let Ok(plan) = &planned
+            && let Err(error) = costs::note(host.catalog.as_ref(), &plan.storage, plan.started)
+        {
+            tracing::warn!(%error, "what the vaults hold today could not be noted; costs of the month may be told too low");
+        }
         planned
     })
     .await

@@ -9,6 +9,7 @@ use longshore_vault::Vault;
 
 use crate::EngineError;
 use crate::blocking::blocking;
+use crate::costs::RunCosts;
 
 /// The policies of one run and what bounds them. A run keeps what it started with.
 #[derive(Clone)]
@@ -19,6 +20,8 @@ pub struct RunPolicy {
     pub guardrails: Guardrails,
     /// The regions there are.
     pub regions: Vec<Region>,
+    /// What they are told about costs, beside what the vaults hold and the regions charge.
+    pub costs: RunCosts,
 }
 
 impl RunPolicy {
@@ -49,7 +52,12 @@ impl RunPolicy {
             storage_price_micros_per_gb_month: 0,
             transfer_price_micros_per_gb: 0,
         };
-        Self { set: Arc::new(policies), guardrails: Guardrails::default(), regions: vec![region] }
+        Self {
+            set: Arc::new(policies),
+            guardrails: Guardrails::default(),
+            regions: vec![region],
+            costs: RunCosts::default(),
+        }
     }
 
     /// The policies of one run: what was granted to them is read now, once.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use longshore_model::{BackupId, ProjectId, RegionId, VaultId};
-use longshore_vault::{Encryption, IdKey, Keys, Throttle, Vault, VaultError, VaultOptions, Withdrawal};
+use longshore_vault::{Encryption, IdKey, Keys, StoredByDay, Throttle, Vault, VaultError, VaultOptions, Withdrawal};
 use object_store::memory::InMemory;
 
 use crate::config::{RegionConfig, RegionEncryption};
@@ -208,7 +208,15 @@ impl RegionVaults {
     /// # Errors
     /// When the region has no vault or it does not answer.
     pub async fn used_bytes(&self, region: &RegionId) -> Result<u64, EngineError> {
-        self.get(region)?.used_bytes().await.map_err(EngineError::vault(region))
+        Ok(self.stored_by_day(region).await?.total_bytes())
+    }
+
+    /// The same by the day on which they were written.
+    ///
+    /// # Errors
+    /// As [`RegionVaults::used_bytes`].
+    pub async fn stored_by_day(&self, region: &RegionId) -> Result<StoredByDay, EngineError> {
+        self.get(region)?.stored_by_day().await.map_err(EngineError::vault(region))
     }
 
     /// Answers when every vault answers.

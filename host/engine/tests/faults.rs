@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use longshore_engine::{
     BackupOutcome, BackupRequest, ClusterTarget, EngineError, Limits, PolicyConfig, RegionVaults, RestoreScope,
-    RunContext, RunPolicy, build_chains, plan_backup, plan_restore, run_backup, run_restore,
+    RunContext, RunCosts, RunPolicy, build_chains, plan_backup, plan_restore, run_backup, run_restore,
 };
 use longshore_model::{BackupId, Region, RestoredLoadState};
 use longshore_policy::{Guardrails, PolicySet};
@@ -62,7 +62,8 @@ impl Place {
             transfer_price_micros_per_gb: 0,
         };
         let regions = vec![region("eu"), region("us")];
-        let policy = RunPolicy { set: chains(), guardrails: Guardrails::default(), regions };
+        let policy =
+            RunPolicy { set: chains(), guardrails: Guardrails::default(), regions, costs: RunCosts::default() };
         Self { home, other, vaults: RegionVaults::of([first, second]).unwrap(), policy }
     }
 

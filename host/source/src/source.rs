@@ -122,6 +122,8 @@ pub struct CollectionEntry {
     pub partitions: Vec<String>,
     /// Bytes by class of file.
     pub size_bytes: ClassBytes,
+    /// Of these, bytes of files that an earlier run stored ([`KnownFile::is_stored`]).
+    pub stored_bytes: ClassBytes,
     /// Physical rows: rows of the data files, deleted ones included, and inserted rows of the write-ahead log.
     /// A row that was flushed a moment ago may be counted twice while its log file is still there.
     pub rows: u64,

@@ -70,6 +70,7 @@ mod reader;
 mod reading;
 mod repair;
 mod session;
+mod stored;
 mod survey;
 pub mod testing;
 mod throttle;
@@ -108,6 +109,7 @@ pub use session::{
     BlobInfo, CopiedBlobs, FinishedPart, InputError, PartDraft, PieceSource, Reading, Session, SessionOptions,
     StoredBlob, StoredFile,
 };
+pub use stored::StoredByDay;
 pub use throttle::{CpuPermit, Priority, Throttle, ThrottleLimits};
 pub use vault::{Vault, VaultOptions};
 pub use verify::{BlobDamage, CollectionReport, ObjectDamage, Sample, VerifyLevel, VerifyOptions, VerifyReport};

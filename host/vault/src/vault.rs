@@ -4,7 +4,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use longshore_model::{ProjectId, RegionId, VaultId};
+use longshore_model::{ProjectId, RegionId, Timestamp, VaultId};
 use object_store::ObjectStore;
 use object_store::path::Path;
 
@@ -13,7 +13,7 @@ use crate::crypto::{Encryption, Keyring, Keys, random_bytes};
 use crate::header::{Header, HeaderKey};
 use crate::layout::{self, HEADER_KEY};
 use crate::objects::Objects;
-use crate::{IdKey, Limits, Throttle, VaultError, create_local_store, local_store};
+use crate::{IdKey, Limits, StoredByDay, Throttle, VaultError, create_local_store, local_store};
 
 /// What a new vault is made with.
 #[derive(Debug, Clone)]
@@ -226,9 +226,20 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Store`] when listing fails.
     pub async fn used_bytes(&self) -> Result<u64, VaultError> {
+        Ok(self.stored_by_day().await?.total_bytes())
+    }
+
+    /// The same by the day on which the store says that they were written.
+    ///
+    /// # Errors
+    /// As [`Vault::used_bytes`].
+    pub async fn stored_by_day(&self) -> Result<StoredByDay, VaultError> {
         let packs = self.objects.list(Some(layout::PACKS)).await?;
-        let ours = packs.iter().filter(|meta| layout::parse_pack_path(meta.location.as_ref()).is_some());
-        Ok(ours.map(|meta| meta.size).sum())
+        let mut stored = StoredByDay::default();
+        for meta in packs.iter().filter(|meta| layout::parse_pack_path(meta.location.as_ref()).is_some()) {
+            stored.add(Timestamp::from_millis(meta.last_modified.timestamp_millis()), meta.size);
+        }
+        Ok(stored)
     }
 
     pub(crate) fn objects(&self) -> &Objects {

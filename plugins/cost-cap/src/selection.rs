@@ -11,7 +11,7 @@ use longshore_plugin::time::Date;
 use longshore_plugin::{Answer, Collection, Reason, Refusal, Run, Selected, SelectionPolicy, log};
 use serde::{Deserialize, Serialize};
 
-use crate::estimate::{Estimate, added_bytes, month_micros};
+use crate::estimate::{Estimate, added_bytes};
 use crate::{CostCap, Settings};
 
 /// What pages hand on. All sums are of the pages before.
@@ -31,11 +31,14 @@ struct Carried {
 impl SelectionPolicy for CostCap {
     fn select(run: &Run, page: &[Collection]) -> Result<Answer<Selected>, Refusal> {
         let settings: Settings = run.settings()?;
-        let Some(estimate) = Estimate::of(run, &settings) else {
-            if run.page_number == 0 {
-                log::warn("There is no budget, neither in the settings nor from the host, so nothing is left out.");
+        let estimate = match Estimate::of(run, &settings) {
+            Ok(estimate) => estimate,
+            Err(why) => {
+                if run.page_number == 0 {
+                    log::warn(why);
+                }
+                return Ok(Answer::new());
             }
-            return Ok(Answer::new());
         };
         let mut sums: Carried = run.carried()?;
         let cap = Cap { run, settings: &settings, estimate };
@@ -68,7 +71,7 @@ impl Cap<'_> {
         let (mut page_bytes, mut kept_micros) = (0_u64, 0_u64);
         for collection in page {
             let bytes = added_bytes(self.settings, collection);
-            let micros = month_micros(self.settings, bytes);
+            let micros = self.estimate.month_micros(self.settings, bytes);
             page_bytes = page_bytes.saturating_add(bytes);
             match self.kept(collection, micros) {
                 Some(reason) => {
@@ -184,7 +187,7 @@ impl Cap<'_> {
 
     /// Says at the end of a run what an operator must not miss.
     fn report(&self, sums: &Carried) {
-        let Estimate { budget_micros, held_micros, everything_micros } = self.estimate;
+        let Estimate { budget_micros, held_micros, everything_micros, .. } = self.estimate;
         let with_kept_micros = held_micros.saturating_add(sums.kept_micros);
         if with_kept_micros > budget_micros {
             log::warn(format!(

@@ -8,9 +8,10 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Price of keeping a gigabyte for a month, in millionths of the currency unit. A selection policy is not told the
-    /// prices of regions.
-    pub storage_price_micros_per_gb_month: u64,
+    /// Price of keeping a gigabyte for a month, in millionths of the currency unit; absent: the home region's as the host has
+    /// it.
+    #[serde(default)]
+    pub storage_price_micros_per_gb_month: Option<u64>,
     /// What backups may cost in a month, in the same unit; absent: the budget that the host gives.
     #[serde(default)]
     pub month_budget_micros: Option<u64>,

@@ -6,7 +6,7 @@ use longshore_cost_cap::CostCap;
 use longshore_plugin::cost::GB;
 use longshore_plugin::time::DAY_MS;
 use longshore_plugin::{
-    Answer, ClassBytes, Collection, ItemId, LastBackup, Run, RunKind, Selected, SelectionPolicy, Totals,
+    Answer, ClassBytes, Collection, FactValue, ItemId, LastBackup, Run, RunKind, Selected, SelectionPolicy, Totals,
 };
 use proptest::prelude::*;
 
@@ -84,6 +84,38 @@ fn without_a_budget_it_has_no_opinion_and_the_hosts_budget_counts_too() {
     assert!(ask(&run, &[&page]).decisions.is_empty());
     assert_eq!(codes(&ask(&Run { month_budget_micros: Some(2_000_000), ..run.clone() }, &[&page])), ["-over-budget"]);
     assert_eq!(codes(&ask(&Run { month_budget_micros: Some(3_000_000), ..run }, &[&page])), ["everything-fits"]);
+}
+
+/// A run as a host with prices makes it.
+fn priced(price: u64, estimate_units: u64, budget_units: u64) -> Run {
+    let fact = |name: &str, value: u64| (name.to_owned(), FactValue::Integer(i64::try_from(value).unwrap()));
+    Run {
+        time_ms: NOW_MS,
+        month_budget_micros: Some(budget_units * 1_000_000),
+        extra: vec![
+            fact("month-estimate-micros", estimate_units * 1_000_000),
+            fact("home-storage-price-micros-per-gb-month", price),
+        ],
+        ..Run::default()
+    }
+}
+
+#[test]
+fn prices_and_what_is_stored_come_from_the_host_and_settings_stand_before_them() {
+    let page = [Collection { new_bytes: GB, ..gb(0, "a", 6, 1) }];
+    // Three units a gigabyte, and what is stored costs four a month, whatever the plain bytes of this cluster.
+    assert_eq!(codes(&ask(&priced(3_000_000, 4, 7), &[&page])), ["everything-fits"]);
+    assert_eq!(codes(&ask(&priced(3_000_000, 4, 6), &[&page])), ["-over-budget"]);
+    // 4 of 31 days have cost 0.8: the month will cost 6.2, which is more than the four of what is stored.
+    let spent = Run { month_spend_micros: 800_000, ..priced(1_000_000, 4, 7) };
+    assert_eq!(codes(&ask(&spent, &[&page])), ["-over-budget"]);
+    assert_eq!(codes(&ask(&priced(1_000_000, 4, 7), &[&page])), ["everything-fits"]);
+    let own = priced(3_000_000, 4, 6).with_settings(format!("{{{PRICE}}}"));
+    assert_eq!(codes(&ask(&own, &[&page])), ["everything-fits"], "five held and one new, at one unit each");
+    let richer = priced(3_000_000, 4, 6).with_settings(r#"{"month_budget_micros": 7000000}"#);
+    assert_eq!(codes(&ask(&richer, &[&page])), ["everything-fits"]);
+    let free = Run { extra: Vec::new(), ..priced(0, 0, 1) };
+    assert!(ask(&free, &[&page]).decisions.is_empty(), "nobody gave a price");
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub use facts::{
     ClassBytes, CodecOffer, Collection, ExtraFacts, FactValue, IndexFacts, ItemId, LastBackup, LoadState, Region,
     RegionHealth, Run, RunKind, RunTrigger, Stream, Totals,
 };
-pub use lookup::{is_on, stream_facts};
+pub use lookup::{is_on, run_facts, stream_facts};
 pub use pattern::{CollectionPattern, Pattern};
 pub use policy::{About, CompressionPolicy, NO_SETTINGS, PlacementPolicy, Plugin, SelectionPolicy};
 pub use time::Date;

@@ -18,6 +18,14 @@ pub mod stream_facts {
     pub const LABEL_PREFIX: &str = "collection-label:";
 }
 
+/// Names of the extra facts about a run.
+pub mod run_facts {
+    /// What keeping all that the project stores now costs in a whole month, in millionths of the currency unit.
+    pub const MONTH_ESTIMATE_MICROS: &str = "month-estimate-micros";
+    /// Price of keeping a gigabyte for a month in the home region, in the same unit.
+    pub const HOME_STORAGE_PRICE: &str = "home-storage-price-micros-per-gb-month";
+}
+
 /// Words that switch a flag off, in a property or a label; the same ones as for the host's own protecting properties.
 const OFF: [&str; 5] = ["", "false", "0", "no", "off"];
 
@@ -65,6 +73,19 @@ impl Run {
     #[must_use]
     pub fn extra_fact(&self, name: &str) -> Option<&FactValue> {
         fact(&self.extra, name)
+    }
+
+    /// What keeping all that the project stores now costs in a whole month, in millionths of the currency unit, where the
+    /// operator gave prices.
+    #[must_use]
+    pub fn month_estimate_micros(&self) -> Option<u64> {
+        self.extra_fact(run_facts::MONTH_ESTIMATE_MICROS)?.as_integer()?.try_into().ok()
+    }
+
+    /// Price of keeping a gigabyte for a month in the home region, in the same unit, where the operator gave prices.
+    #[must_use]
+    pub fn home_storage_price_micros_per_gb_month(&self) -> Option<u64> {
+        self.extra_fact(run_facts::HOME_STORAGE_PRICE)?.as_integer()?.try_into().ok()
     }
 }
 
@@ -244,6 +265,19 @@ mod tests {
         );
         let silent = Stream::default();
         assert_eq!((silent.last_write_time_ms(), silent.criticality(), silent.protected()), (None, None, false));
+    }
+
+    #[test]
+    fn a_run_tells_prices_and_estimates_where_the_operator_gave_them() {
+        let fact = |name: &str, value| (name.to_owned(), FactValue::Integer(value));
+        let of = |extra| {
+            let run = Run { extra, ..Run::default() };
+            (run.month_estimate_micros(), run.home_storage_price_micros_per_gb_month())
+        };
+        let (estimate, price) = (run_facts::MONTH_ESTIMATE_MICROS, run_facts::HOME_STORAGE_PRICE);
+        assert_eq!(of(vec![fact(estimate, 7), fact(price, 8)]), (Some(7), Some(8)));
+        assert_eq!(of(vec![fact(estimate, -7), fact(price, 0)]), (None, Some(0)));
+        assert_eq!(of(Vec::new()), (None, None));
     }
 
     #[test]

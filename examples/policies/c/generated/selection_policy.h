@@ -136,9 +136,10 @@ typedef struct longshore_policy_types_run_t {
   uint64_t   seed;
   // When the schedule runs next, if there is one.
   selection_policy_option_u64_t   next_run_time_ms;
-  // What backups of this project have cost this month, in millionths of the currency unit.
+  // What keeping backups of this project has cost this month, today included, in millionths of the currency unit, at
+  // the prices of regions. 0 where regions have no price.
   uint64_t   month_spend_micros;
-  // What they may cost, in the same unit, if the operator set a budget.
+  // What backups of this project may cost in a month, in the same unit, if the operator set a budget.
   selection_policy_option_u64_t   month_budget_micros;
   // Sums over the whole cluster.
   longshore_policy_types_totals_t   totals;
@@ -150,7 +151,9 @@ typedef struct longshore_policy_types_run_t {
   uint32_t   page_number;
   // This is the last page of this kind.
   bool   last_page;
-  // Facts without a field of their own.
+  // Among others, where regions have a price: `month-estimate-micros` (integer), what keeping all that this project
+  // stores now costs in a whole month, and `home-storage-price-micros-per-gb-month` (integer), the price of the home
+  // region, which placement policies see with every region.
   longshore_policy_types_extra_facts_t   extra;
 } longshore_policy_types_run_t;
 

@@ -29,11 +29,13 @@ pub(crate) async fn run(
     output: Output,
     stop: &StopSignal,
 ) -> anyhow::Result<Exit> {
-    let mut context =
-        RunContext::new(Limits { held_descriptors: crate::descriptors::for_points(), ..Limits::default() });
+    let config = arguments.config.as_deref().map(HostConfig::read).transpose()?;
+    // As the host would do it: how much is sampled is among its limits.
+    let limits = config.as_ref().map_or_else(Limits::default, |config| config.limits);
+    let mut context = RunContext::new(Limits { held_descriptors: crate::descriptors::for_points(), ..limits });
     context.stop = stop.clone();
-    let inputs = match &arguments.config {
-        Some(config) => configured(&arguments, &HostConfig::read(config)?, cache, &context).await?,
+    let inputs = match &config {
+        Some(config) => configured(&arguments, config, cache, &context).await?,
         None => alone(&arguments, cache, &context).await?,
     };
     let Inputs { source, cluster, policy, vaults } = inputs;

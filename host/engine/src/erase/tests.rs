@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 
 use super::*;
 use crate::{
-    BackupRequest, ClusterTarget, Limits, PolicyConfig, RestoreScope, RunPolicy, build_chains, plan_backup,
+    BackupRequest, ClusterTarget, Limits, PolicyConfig, RestoreScope, RunCosts, RunPolicy, build_chains, plan_backup,
     plan_restore, run_backup, run_restore,
 };
 
@@ -107,7 +107,8 @@ async fn back_up(vaults: &RegionVaults, collections: Vec<CollectionName>) -> Bac
         transfer_price_micros_per_gb: 0,
     };
     let regions = vec![region("eu"), region("us")];
-    let policy = RunPolicy { set: Arc::new(chains), guardrails: Guardrails::default(), regions };
+    let policy =
+        RunPolicy { set: Arc::new(chains), guardrails: Guardrails::default(), regions, costs: RunCosts::default() };
     let sample = root().join("examples/sample-cluster");
     let source = MilvusLiteSource::open(&sample).unwrap();
     let mut cluster = ClusterTarget::for_directory(&sample, "eu".parse().unwrap()).unwrap();

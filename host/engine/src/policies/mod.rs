@@ -47,6 +47,7 @@ pub use self::state::{Installed, Promotion, Quarantined, Rollback};
 pub(crate) use self::store::PluginStore;
 pub(crate) use self::transitions::{Activation, Verdict};
 use crate::config::{HostConfig, PolicyConfig};
+use crate::costs::RunCosts;
 use crate::run_policy::RunPolicy;
 use crate::{EngineError, Limits};
 
@@ -86,7 +87,8 @@ pub fn policy_of(
 ) -> Result<RunPolicy, EngineError> {
     let sandbox = crate::host::new_sandbox(config, code_cache)?;
     let store = PluginStore::in_folder(config.plugin_folder());
-    let state = desk::read_state_if_there(config)?;
+    let catalog = desk::open_if_there(config)?;
+    let state = catalog.as_ref().map_or_else(|| Ok(PolicyState::default()), |catalog| desk::read_state(catalog))?;
     let configured = Configured::read(config, &sandbox, &store, &config.limits)?.spec(&state)?;
     let trust = Trust::of(&config.plugins);
     let now = effective(&configured, &state);
@@ -95,6 +97,7 @@ pub fn policy_of(
         set: live.set(&live.scope_of(cluster))?,
         guardrails: config.guardrails.clone(),
         regions: config.regions.iter().map(crate::config::RegionConfig::region).collect(),
+        costs: RunCosts::of(config, cluster, catalog.as_ref().map(|catalog| catalog as _))?,
     })
 }
 

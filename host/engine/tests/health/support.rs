@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use futures::TryStreamExt;
 use longshore_engine::{
     BackupRequest, ClusterTarget, CopyRequest, EngineError, HealOutcome, HealRequest, Limits, PolicyConfig,
-    RegionVaults, RestoreScope, RunContext, RunPolicy, VerifyLevel, VerifyOutcome, VerifyRequest, build_chains,
-    copy_backup, heal, plan_backup, plan_restore, run_backup, run_restore, verify_backup,
+    RegionVaults, RestoreScope, RunContext, RunCosts, RunPolicy, VerifyLevel, VerifyOutcome, VerifyRequest,
+    build_chains, copy_backup, heal, plan_backup, plan_restore, run_backup, run_restore, verify_backup,
 };
 use longshore_model::{BackupId, CollectionMapping, CollectionName, Region, RestoredLoadState};
 use longshore_policy::{Guardrails, PolicySet};
@@ -111,7 +111,12 @@ impl Place {
         let source = MilvusLiteSource::open(&sample).unwrap();
         let mut cluster = ClusterTarget::for_directory(&sample, "eu".parse().unwrap()).unwrap();
         cluster.project_id = "proj-test".parse().unwrap();
-        let policy = RunPolicy { set: chains(), guardrails: Guardrails::default(), regions: vec![region("eu")] };
+        let policy = RunPolicy {
+            set: chains(),
+            guardrails: Guardrails::default(),
+            regions: vec![region("eu")],
+            costs: RunCosts::default(),
+        };
         let vaults = self.home_alone();
         let request = BackupRequest::manual(cluster, collections.to_vec(), &context).unwrap();
         let plan = plan_backup(request, &source, &policy, &vaults, &context).await.unwrap();

@@ -106,6 +106,7 @@ impl Source for MadeCluster {
                 indexes: Vec::new(),
                 partitions: Vec::new(),
                 size_bytes,
+                stored_bytes: ClassBytes::default(),
                 rows: rows(files.values().map(|file| file.bytes.len() as u64)),
                 last_write: None,
                 created: None,

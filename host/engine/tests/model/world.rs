@@ -10,7 +10,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use futures::FutureExt;
-use longshore_engine::{EngineError, Limits, Random, RunContext, RunPolicy, standard_policies};
+use longshore_engine::{EngineError, Limits, Random, RunContext, RunCosts, RunPolicy, standard_policies};
 use longshore_model::{BackupId, JobId, Region, RegionId, Timestamp};
 use longshore_policy::{Guardrails, PolicySet};
 use longshore_sandbox::{Sandbox, SandboxConfig};
@@ -195,7 +195,12 @@ impl World {
         let limits = Limits { parallel_collections: 1, parallel_chunks: 1, ..Limits::default() };
         let random = Arc::new(Drawn(Mutex::new(SeededRandom::new(1))));
         let context = RunContext { clock: Arc::new(clock.clone()), random, ..RunContext::new(limits) };
-        let policy = RunPolicy { set: policies(), guardrails: Guardrails::default(), regions: regions.collect() };
+        let policy = RunPolicy {
+            set: policies(),
+            guardrails: Guardrails::default(),
+            regions: regions.collect(),
+            costs: RunCosts::default(),
+        };
         let clusters: Vec<MadeCluster> = CLUSTERS.iter().map(|name| MadeCluster::new(name)).collect();
         for (number, cluster) in clusters.iter().enumerate() {
             change(cluster, number as u64);

@@ -322,5 +322,14 @@ fn run(list: &mut List<'_>) {
     list.push("run trigger", was, to, Edit::Run(Arc::new(move |run| run.trigger = trigger)));
     let shown = budget.map_or_else(|| "no budget".to_owned(), |budget| format!("{spend} of {budget} spent"));
     let edit = Edit::Run(Arc::new(|run: &mut RunFacts| run.month_budget_micros = Some(run.month_spend_micros)));
-    list.push("month budget", shown, "used up", edit);
+    list.push("month budget", &shown, "used up", edit);
+    if let Some(budget) = budget {
+        let doubled = budget.saturating_mul(2);
+        let more = Edit::Run(Arc::new(move |run: &mut RunFacts| run.month_budget_micros = Some(doubled)));
+        list.push("month budget", &shown, "twice as much", more);
+        let none = Edit::Run(Arc::new(|run: &mut RunFacts| run.month_budget_micros = None));
+        list.push("month budget", &shown, "no budget", none);
+        let unspent = Edit::Run(Arc::new(|run: &mut RunFacts| run.month_spend_micros = 0));
+        list.push("month spend", spend, 0, unspent);
+    }
 }

@@ -134,7 +134,7 @@ struct Seen {
     manifest: Arc<Manifest>,
     /// Of the files that the manifest names, in its order; `None` where one is missing and that is tolerated.
     stats: Vec<Option<Stat>>,
-    index_bytes: u64,
+    indexes: Vec<(String, Stat)>,
     log: Log,
 }
 
@@ -147,12 +147,12 @@ fn see(shared: &Shared, name: &CollectionName, tolerant: bool) -> Result<Option<
     };
     let manifest = manifest_file.as_ref().map_or_else(|| Arc::new(Manifest::absent()), |one| Arc::clone(&one.content));
     let stats = stats(&folder, &manifest, tolerant)?;
-    let index_bytes = index_bytes(shared, &folder, &manifest)?;
+    let indexes = index_files(shared, &folder, &manifest)?;
     let log = log(shared, &folder, &manifest, &schema.content)?;
     // Thousands of collections are seen before the first is described: nothing of one is held open meanwhile.
     let (schema, manifest_file) = (schema.let_go(), manifest_file.map(|file| file.let_go()));
     let (created_ms, folder) = (folder.created_ms(), folder.stat_self()?);
-    Ok(Some(Seen { folder, created_ms, schema, manifest_file, manifest, stats, index_bytes, log }))
+    Ok(Some(Seen { folder, created_ms, schema, manifest_file, manifest, stats, indexes, log }))
 }
 
 fn describe(
@@ -162,9 +162,9 @@ fn describe(
     seen: Seen,
     tolerant: bool,
 ) -> Result<CollectionEntry, Miss> {
-    let Seen { folder, created_ms, schema, manifest_file, manifest, stats, index_bytes, log } = seen;
+    let Seen { folder, created_ms, schema, manifest_file, manifest, stats, indexes, log } = seen;
     let mut opened = Opened { shared, name, seen: folder, folder: None };
-    let mut size_bytes = ClassBytes::default();
+    let (mut size_bytes, mut stored_bytes) = (ClassBytes::default(), ClassBytes::default());
     let mut newest_ns = schema.stat.modified_ns;
     for stat in [Some(schema.stat), manifest_file.as_ref().map(|one| one.stat)].into_iter().flatten() {
         size_bytes.add(FileClass::Metadata, stat.size_bytes);
@@ -182,11 +182,22 @@ fn describe(
             }
             return Err(Miss::Missing(path));
         };
-        size_bytes.add(if is_data { FileClass::Segment } else { FileClass::Delta }, file.stat.size_bytes);
+        let class = if is_data { FileClass::Segment } else { FileClass::Delta };
+        size_bytes.add(class, file.stat.size_bytes);
+        stored_bytes.add(class, if file.is_stored { file.stat.size_bytes } else { 0 });
         rows += file.rows;
         files.push(file);
     }
-    size_bytes.add(FileClass::Index, index_bytes);
+    // The descriptions change with the files they name; to look each one up would cost more than it tells.
+    if !files.is_empty() && files.iter().all(|file| file.is_stored) {
+        stored_bytes.metadata = size_bytes.metadata;
+    }
+    for (path, stat) in indexes {
+        size_bytes.add(FileClass::Index, stat.size_bytes);
+        let identity = shared.identity(name, &path, &stat);
+        let is_stored = identity.is_some_and(|identity| known.look_up(name, &identity).is_stored);
+        stored_bytes.add(FileClass::Index, if is_stored { stat.size_bytes } else { 0 });
+    }
     size_bytes.add(FileClass::Wal, log.size_bytes);
     if files.len() == manifest.files().count() {
         let looked = Looked::of(shared, folder, &schema, manifest_file.as_ref(), files);
@@ -200,6 +211,7 @@ fn describe(
         indexes: manifest.indexes.clone(),
         partitions: manifest.partitions.keys().cloned().collect(),
         size_bytes,
+        stored_bytes,
         rows: rows + log.rows,
         last_write: Some(Timestamp::from_millis(newest_ns.max(log.newest_ns).div_euclid(1_000_000))),
         created: created_ms.map(Timestamp::from_millis),
@@ -273,17 +285,19 @@ fn data_file(
     Ok(Some(LookedFile { stat: file.stat, rows, is_stored: is_stored && file.stat == stat }))
 }
 
-fn index_bytes(shared: &Shared, folder: &Folder, manifest: &Manifest) -> Result<u64, SourceError> {
-    let mut sum = 0;
+/// Paths of the index files, and what was seen of them.
+fn index_files(shared: &Shared, folder: &Folder, manifest: &Manifest) -> Result<Vec<(String, Stat)>, SourceError> {
+    let mut files = Vec::new();
     for partition in manifest.partitions.keys() {
         let path = format!("{}/{partition}/indexes", layout::PARTITIONS);
         let Some(indexes) = folder.folder(&path)? else { continue };
-        for name in indexes.names(shared.limits.folder_entries)? {
-            let stat = indexes.stat(&name)?.filter(|stat| stat.is_file);
-            sum += stat.map_or(0, |stat| stat.size_bytes);
+        for file in indexes.names(shared.limits.folder_entries)? {
+            if let Some(stat) = indexes.stat(&file)?.filter(|stat| stat.is_file) {
+                files.push((format!("{path}/{file}"), stat));
+            }
         }
     }
-    Ok(sum)
+    Ok(files)
 }
 
 struct Log {
