@@ -1,10 +1,13 @@
 //! Policies as an operator works with them: plans, reasons, comparisons, signatures, candidates, rollbacks, quarantine.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod candidates;
+mod costs;
+
 use std::path::Path;
 
 use longshore_catalog::{Catalog, Page, SqliteCatalog};
-use longshore_tests::{Client, HostPlace, Ran, Server, copy_tree, longshore_in, plugin, residency, sample_cluster};
+use longshore_tests::{Client, HostPlace, Ran, longshore_in, plugin, residency, sample_cluster};
 use serde_json::Value;
 
 const CLUSTER: &str = r#"{"backupType": "CLUSTER"}"#;
@@ -124,125 +127,6 @@ fn a_plan_of_a_host_has_its_regions_prices_guardrails_and_chains() {
     assert!(us["monthlyCostMicros"].as_u64().unwrap() > 0 && us["transferCostMicros"].as_u64().unwrap() > 0, "{us}");
     assert!(!place.path().join("vault").exists() && !place.path().join("data").exists(), "something was written");
     run(&place, &["plan", "--cluster", "in01-other"]).refused(1, "no cluster `in01-other`");
-}
-
-/// A second cluster, and `cost-cap` in the chain of both.
-fn capped(own: &str) -> String {
-    format!(
-        "[[cluster]]\nid = \"in01-second\"\nname = \"second\"\nregion = \"local-eu\"\nmilvus_lite = \"second.db\"\n{own}\n\
-         [[policy.selection]]\nplugin = '{}'\n[[policy.selection]]\nplugin = \"standard\"\n",
-        plugin("cost-cap").display()
-    )
-}
-
-/// What the first cluster's backup has cost leaves less of the budget for the second one.
-#[tokio::test]
-async fn what_was_spent_this_month_decides_what_a_budget_lets_in() {
-    // A thousandth of the currency unit a byte and month.
-    const PRICE: u64 = 1_000_000_000_000;
-    let place = HostPlace::new("");
-    copy_tree(&sample_cluster(), &place.path().join("second.db"));
-    let write = |budget: Option<u64>, own: &str| {
-        place.write(&capped(own));
-        let mut text = std::fs::read_to_string(&place.config).unwrap();
-        text = text.replace(
-            "jurisdiction = \"eu\"",
-            &format!("jurisdiction = \"eu\", storage_price_micros_per_gb_month = {PRICE}"),
-        );
-        if let Some(budget) = budget {
-            text = text.replace("name = \"Test\"", &format!("name = \"Test\", month_budget_micros = {budget}"));
-        }
-        std::fs::write(&place.config, text).unwrap();
-    };
-    let plan = |cluster: &str| run(&place, &["plan", "--cluster", cluster, "--json"]).ok().json();
-    let codes = |plan: &Value| -> Vec<String> {
-        let of = |row: &Value| row["reasons"][0]["code"].as_str().unwrap().to_owned();
-        let mut codes: Vec<String> = plan["collections"].as_array().unwrap().iter().map(of).collect();
-        codes.dedup();
-        codes
-    };
-    write(None, "");
-    let bytes = plan("in01-second")["totals"]["sizeBytes"].as_u64().unwrap();
-    let budget = bytes * PRICE / 1_000_000_000 * 11 / 10;
-    write(Some(budget), "");
-    let before = plan("in01-second");
-    assert_eq!(codes(&before), ["everything-fits"], "{before}");
-    assert_eq!((&before["month"]["spendMicros"], &before["month"]["budgetMicros"]), (&0.into(), &budget.into()));
-
-    let (server, client) = place.start();
-    let (backup, job) = back_up(&client).await;
-    assert_eq!(job["status"], "SUCCESSFUL", "{job}");
-    assert_eq!(deciders(&client, &backup).await.1, 0, "the first cluster fits");
-    let made = client.data("POST", "/v2/clusters/in01-second/backups/create", Some(CLUSTER)).await;
-    let job = client.ended(made["jobId"].as_str().unwrap()).await;
-    assert_eq!(job["status"], "SUCCESSFUL", "{job}");
-    let path = format!("/v2/clusters/in01-second/backups/{}/decisions", made["backupId"].as_str().unwrap());
-    let decisions = client.data("GET", &path, None).await["decisions"].clone();
-    let facts = &decisions["records"][0]["run"];
-    let (spent, estimate) = (facts["month_spend_micros"].as_u64().unwrap(), &facts["extra"][0]["value"]);
-    assert!(spent > 0 && facts["month_budget_micros"] == budget, "{facts}");
-    assert_eq!(facts["extra"][0]["name"], "month-estimate-micros", "{facts}");
-    assert_eq!(facts["extra"][1]["value"], PRICE, "{facts}");
-    // Everything was written today, so a month of it is so many times what it has cost.
-    let days = estimate.as_u64().unwrap() as f64 / spent as f64;
-    assert!((27.9..31.1).contains(&days), "{facts}");
-    let rows = decisions["rows"].as_array().unwrap();
-    let out: Vec<&Value> = rows.iter().filter(|row| row["decision"] == "left out").collect();
-    assert!(!out.is_empty() && out.iter().all(|row| row["reasonCode"] == "over-budget"), "{rows:?}");
-    server.stop();
-
-    let why = run(&place, &["plan", "--cluster", "in01-second"]).ok().stdout;
-    assert!(why.contains("is left for it after what is held, kept and more urgent; it has no backup."), "{why}");
-    assert!(why.contains("All backups of this project cost ") && why.contains("; the budget is "), "{why}");
-    // A budget of the cluster's own stands in place of the project's.
-    write(Some(budget), &format!("month_budget_micros = {}", budget * 3));
-    assert_eq!(plan("in01-second")["month"]["budgetMicros"], budget * 3);
-    assert!(plan("in01-second")["totals"]["excluded"] == 0);
-    assert_eq!(plan("in01-test")["month"]["budgetMicros"], budget);
-    // What is no longer there was paid for all the same.
-    std::fs::remove_dir_all(place.path().join("vault/packs")).unwrap();
-    let gone = plan("in01-test")["month"].clone();
-    assert_eq!(gone["estimateMicros"], 0, "{gone}");
-    assert!(gone["spendMicros"].as_u64().unwrap() >= spent, "{gone} {spent}");
-}
-
-/// What the last backup holds is not new, whatever its index files are.
-#[test]
-fn what_an_earlier_backup_holds_is_known_before_a_selection_policy_is_asked() {
-    let folder = tempfile::tempdir().unwrap();
-    let (sample, here) = (sample_cluster(), folder.path());
-    let text_of = format!(
-        "[[selection]]\nplugin = '{}'\nsettings = {{ storage_price_micros_per_gb_month = 1000000, month_budget_micros = 1, \
-         keep_collections = [\"*\"] }}\n[[selection]]\nplugin = \"standard\"\n",
-        plugin("cost-cap").display()
-    );
-    std::fs::write(here.join("policy.toml"), &text_of).unwrap();
-    let backup = ["backup", text(&sample), "--to", "vault", "--policy", "policy.toml"];
-    longshore_in(here, backup).ok();
-    longshore_in(here, backup).ok();
-    let new_bytes = |backup: &str| -> Vec<u64> {
-        let to = format!("records-{backup}");
-        longshore_in(here, ["policy", "records", "--vault", "vault", "--backup", backup, "--to", &to]).ok();
-        let mut files = std::fs::read_dir(here.join(&to)).unwrap().flat_map(|one| {
-            std::fs::read_dir(one.unwrap().path()).unwrap().map(|file| file.unwrap().path()).collect::<Vec<_>>()
-        });
-        let file = files.find(|file| text(file).contains("-selection-cost-cap-")).unwrap();
-        let record: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-        let collections = record["question"]["collections"].as_array().unwrap().clone();
-        let total: u64 = collections.iter().map(|one| one["new_bytes"].as_u64().unwrap()).sum();
-        assert_eq!(record["run"]["totals"]["new_bytes"], total);
-        collections
-            .iter()
-            .map(|one| one["new_bytes"].as_u64().unwrap() - one["size_bytes"]["wal"].as_u64().unwrap())
-            .collect()
-    };
-    let listed = longshore_in(here, ["list", "vault", "--json"]).ok().json();
-    let ids: Vec<String> =
-        listed["backups"].as_array().unwrap().iter().map(|one| one["backupId"].as_str().unwrap().to_owned()).collect();
-    let (one, two) = (new_bytes(&ids[0]), new_bytes(&ids[1]));
-    let (first, second) = if one.iter().sum::<u64>() > two.iter().sum::<u64>() { (one, two) } else { (two, one) };
-    assert!(first.iter().all(|bytes| *bytes > 0), "{first:?}");
-    assert!(second.iter().all(|bytes| *bytes == 0), "all but the log was held: {second:?}");
 }
 
 #[test]
@@ -433,112 +317,6 @@ async fn a_clusters_chain_stands_in_place_of_the_projects() {
     server.stop();
 }
 
-fn shadowed(behaviour: &str) -> String {
-    format!(
-        "[[policy.selection]]\nplugin = \"standard\"\nname = \"tiered\"\nshadow = {{ plugin = '{}', settings = {{ behaviour = \"{behaviour}\" }} }}\n\
-         [guardrails]\nprotected = [\"default.medium_*\"]\n",
-        plugin("hostile").display()
-    )
-}
-
-#[tokio::test]
-async fn a_candidate_is_watched_then_promoted_and_can_be_taken_back() {
-    let place = HostPlace::new(&shadowed("exclude-all"));
-    let (server, client) = place.start();
-    run(&place, &["policy", "promote"]).refused(1, "was not asked yet");
-    let (backup, job) = back_up(&client).await;
-    assert_eq!(job["status"], "SUCCESSFUL", "{job}");
-    let (by, out) = deciders(&client, &backup).await;
-    assert!(by.len() == 1 && by[0].starts_with("standard") && out == 0, "a candidate acted: {by:?} {out}");
-    // Its differences lie with the backup and in the standing record.
-    let path = format!("/v2/clusters/in01-test/backups/{backup}/decisions");
-    let shadows = client.data("GET", &path, None).await["decisions"]["shadows"].clone();
-    assert!(
-        shadows[0]["changed"].as_u64().unwrap() >= 1 && shadows[0]["protectedChanges"].as_u64().unwrap() >= 1,
-        "{shadows}"
-    );
-    let status = run(&place, &["policy", "status", "--json"]).ok().json();
-    let record = &status["members"][0]["shadow"]["record"];
-    assert_eq!((&record["runs"], &record["decisions"]), (&1.into(), &shadows[0]["decisions"]), "{status}");
-    let rules = ["policy", "promote", "tiered", "--min-decisions", "1", "--min-days", "0"];
-    run(&place, &rules).refused(1, "protected collections would have lost their backup");
-
-    // One that decides alike, but for its reason.
-    place.write(&shadowed("honest"));
-    client.data("POST", "/v2/reload", Some("{}")).await;
-    back_up(&client).await;
-    run(&place, &["policy", "promote", "tiered"]).refused(1, "of 100 decisions");
-    let before = std::fs::read_to_string(&place.config).unwrap();
-    let promoted = run(&place, &rules).ok();
-    assert!(promoted.stdout.contains("takes the place of"), "{promoted:?}");
-    assert_eq!(std::fs::read_to_string(&place.config).unwrap(), before, "the operator's file was changed");
-    // From the next run on, without a reload.
-    let (backup, _) = back_up(&client).await;
-    assert!(deciders(&client, &backup).await.0[0].starts_with("hostile"));
-    let status = run(&place, &["policy", "status"]).ok();
-    assert!(status.stdout.contains("promoted in place of"), "{status:?}");
-    server.stop();
-    // A restart and a reload leave it so.
-    let (server, client) = place.start();
-    let report = client.data("POST", "/v2/reload", Some("{}")).await;
-    assert!(report["policies"].to_string().contains("promoted in place of"), "{report}");
-    let (backup, _) = back_up(&client).await;
-    assert!(deciders(&client, &backup).await.0[0].starts_with("hostile"));
-
-    let back = run(&place, &["policy", "rollback"]).ok();
-    assert!(back.stdout.contains("takes the place of set"), "{back:?}");
-    // Its record was clean, and people went back all the same: it has to earn the next promotion again.
-    run(&place, &rules).refused(1, "was not asked yet");
-    let (backup, _) = back_up(&client).await;
-    assert!(deciders(&client, &backup).await.0[0].starts_with("standard"));
-    let history = run(&place, &["policy", "history"]).ok();
-    assert!(history.stdout.contains("in force") && history.stdout.contains("rolled back"), "{history:?}");
-    let actions = actions(&place, "policy.");
-    assert_eq!(
-        actions.iter().filter(|action| *action != "policy.swap").collect::<Vec<_>>(),
-        ["policy.promote", "policy.promote", "policy.promote", "policy.promote", "policy.rollback", "policy.promote"]
-    );
-    server.stop();
-}
-
-/// A candidate reads what its member was granted, and nothing else tells what it would have decided.
-#[tokio::test]
-async fn a_candidate_decides_by_the_files_that_its_member_was_granted() {
-    let chain = |grants: &str| {
-        format!(
-            "[[policy.selection]]\nplugin = \"standard\"\nname = \"tiered\"\n{grants}\nshadow = '{}'\n",
-            plugin("rules").display()
-        )
-    };
-    let place = HostPlace::new(&chain("grants = { read = [{ guest = \"/rules\", host = \"rules\" }] }"));
-    std::fs::create_dir(place.path().join("rules")).unwrap();
-    let rule = "[[rule]]\nname = \"scratch\"\nwhen = { collections = [\"medium_*\"] }\nselect = { include = false }\n";
-    std::fs::write(place.path().join("rules/rules.toml"), rule).unwrap();
-    let (server, client) = place.start();
-    let (_, job) = back_up(&client).await;
-    assert_eq!(job["status"], "SUCCESSFUL", "{job}");
-    let record = || {
-        let status = run(&place, &["policy", "status", "--json"]).ok().json();
-        status["members"][0]["shadow"]["record"].clone()
-    };
-    let seen = record();
-    assert_eq!(seen["failures"], 0, "{seen}");
-    let example = &seen["examples"][0];
-    assert_eq!(
-        (&example["item"], &example["after"]),
-        (&"default.medium_articles".into(), &"left out".into()),
-        "{seen}"
-    );
-    assert_eq!(example["reasonAfter"]["code"], "scratch", "{seen}");
-    // Without the grant it has nothing to go by.
-    place.write(&chain(""));
-    client.data("POST", "/v2/reload", Some("{}")).await;
-    back_up(&client).await;
-    let seen = record();
-    assert!(seen["lastFailure"].as_str().unwrap_or_default().contains("rules-not-granted"), "{seen}");
-    server.stop();
-}
-
 #[tokio::test]
 async fn a_rollback_goes_back_to_the_set_before_and_a_new_configuration_ends_it() {
     let place = HostPlace::new(&hostile("honest", ""));
@@ -620,18 +398,4 @@ async fn placement_without_a_good_version_fails_the_job_and_says_so() {
     server.stop();
     // The command line plans with the same policies, and says the same.
     run(&place, &["plan"]).refused(1, "is in quarantine");
-}
-
-#[tokio::test]
-async fn a_candidate_that_misbehaves_hurts_no_backup() {
-    for behaviour in ["panic", "loop", "huge-answer", "unknown-codec"] {
-        let place = HostPlace::new(&shadowed(behaviour));
-        let (server, client): (Server, Client) = place.start();
-        let (_, job) = back_up(&client).await;
-        assert_eq!(job["status"], "SUCCESSFUL", "{behaviour}: {job}");
-        let status = run(&place, &["policy", "status", "--json"]).ok().json();
-        let failures = status["members"][0]["shadow"]["record"]["failures"].as_u64().unwrap();
-        assert_eq!(failures, u64::from(behaviour != "unknown-codec"), "{behaviour}: {status}");
-        server.stop();
-    }
 }
