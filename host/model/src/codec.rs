@@ -57,7 +57,7 @@ impl FromStr for Codec {
         let level = |text: &str| {
             let level = text.parse::<u8>().ok().filter(|level| (1..=19).contains(level));
             // `+1` and `01` parse as 1 but are not how a codec is spelled.
-            level.filter(|level| level.to_string() == text).ok_or_else(wrong)
+            level.filter(|_| !text.starts_with(['+', '0'])).ok_or_else(wrong)
         };
         match text {
             "store" => return Ok(Self::Store),

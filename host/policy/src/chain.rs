@@ -77,12 +77,12 @@ fn no_opinion<Q: Asking>(chain: &[AcceptedMember], item: &Q::Item) -> PolicyErro
 /// What was decided about one item, before guardrails.
 struct Opinion<'a, Q: Asking> {
     item: &'a Q::Item,
-    by: DecidedBy,
+    by: Arc<DecidedBy>,
     answer: Q::Answer,
 }
 
 /// The first opinion about an item, once there is one.
-type FirstOpinion<T> = Option<(DecidedBy, T)>;
+type FirstOpinion<T> = Option<(Arc<DecidedBy>, T)>;
 
 /// Asks one member after the other, each only about what nobody before had an opinion on.
 fn first_opinions<'a, Q: Asking>(
@@ -102,11 +102,11 @@ fn first_opinions<'a, Q: Asking>(
         } else {
             ledger.ask_member(asking, member, &pages(left.into_iter().cloned().collect(), limits))?
         };
-        let by = member.identity();
+        let by = Arc::new(member.identity());
         // `left` was taken from the open slots in order, so opinions go back to them in the same order.
         let open = decided.iter_mut().filter(|(_, slot)| slot.is_none());
         for ((_, slot), opinion) in open.zip(opinions.unwrap_or_default()) {
-            *slot = opinion.map(|answer| (by.clone(), answer));
+            *slot = opinion.map(|answer| (Arc::clone(&by), answer));
         }
     }
     let opinions = decided.into_iter().map(|(item, slot)| match slot {
@@ -132,10 +132,10 @@ pub(crate) fn select(
     let Sorted { items, places } = sorted::<Selecting>(flagged(collections, guardrails), limits)?;
     let whole = pages(items, limits);
     let mut ledger = Ledger::new(run, limits);
-    let mut voices: Vec<(DecidedBy, Opinions<Selected>)> = Vec::new();
+    let mut voices: Vec<(Arc<DecidedBy>, Opinions<Selected>)> = Vec::new();
     for member in chain {
         if let Some(opinions) = ledger.ask_member(&Selecting, member, &whole)? {
-            voices.push((member.identity(), opinions));
+            voices.push((Arc::new(member.identity()), opinions));
         }
     }
     let mut decisions = Vec::with_capacity(places.len());
@@ -151,7 +151,7 @@ pub(crate) fn select(
 fn combine(
     run: &RunFacts,
     item: &CollectionFacts,
-    heard: &[(&DecidedBy, &Selected)],
+    heard: &[(&Arc<DecidedBy>, &Selected)],
     guardrails: &Guardrails,
 ) -> Option<Decision<Selected>> {
     let (first_by, first) = *heard.first()?;
@@ -176,7 +176,7 @@ fn combine(
         collection: item.name.clone(),
         class: None,
         value,
-        decided_by: by.clone(),
+        decided_by: Arc::clone(by),
         overridden,
         others: others.collect(),
     })

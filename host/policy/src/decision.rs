@@ -1,5 +1,7 @@
 //! What a policy set decided, and everything a person may ask about it.
 
+use std::sync::Arc;
+
 use longshore_model::{CodecChoice, CollectionName, Digest, FileClass, Placed, PolicyKind, Reason, Selected};
 use serde::{Deserialize, Serialize};
 
@@ -71,8 +73,8 @@ pub struct Decision<T> {
     pub class: Option<FileClass>,
     /// What holds.
     pub value: T,
-    /// Whose answer it is, or whose answer was overridden.
-    pub decided_by: DecidedBy,
+    /// Whose answer it is, or whose answer was overridden; shared by all decisions of a member.
+    pub decided_by: Arc<DecidedBy>,
     /// The guardrail that changed the answer, if one did.
     #[serde(default = "none", skip_serializing_if = "Option::is_none")]
     pub overridden: Option<Override<T>>,

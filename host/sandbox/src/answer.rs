@@ -9,7 +9,7 @@ use longshore_model::{
 };
 
 use crate::Limits;
-use crate::text::{is_unsafe, quoted};
+use crate::text::{holds_unsafe, quoted};
 
 /// What came back from a plugin: a page of answers, or its refusal.
 pub(crate) type Reply<A> = Result<Page<A>, Refusal>;
@@ -175,7 +175,7 @@ fn reason(reason: &Reason, limits: &Limits) -> Result<(), Wrong> {
         let (bytes, most) = (message.len(), limits.reason_message_bytes);
         return Err(format!("the message of reason {} has {bytes} bytes, and {most} are allowed", quoted(code)));
     }
-    if message.chars().any(is_unsafe) {
+    if holds_unsafe(message) {
         return Err(format!("the message of reason {} holds control characters: {}", quoted(code), quoted(message)));
     }
     Ok(())

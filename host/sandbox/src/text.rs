@@ -8,6 +8,11 @@ pub(crate) fn is_unsafe(character: char) -> bool {
             '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{061C}')
 }
 
+/// True for a text that holds such a character. Nearly all texts are plain ASCII, which is told without decoding it.
+pub(crate) fn holds_unsafe(text: &str) -> bool {
+    !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.chars().any(is_unsafe)
+}
+
 /// The text with unsafe characters escaped, cut to at most `limit_bytes` bytes; `…` marks a cut.
 pub(crate) fn escaped(text: &str, limit_bytes: usize) -> String {
     let mut shown = String::with_capacity(text.len().min(limit_bytes));
@@ -49,6 +54,7 @@ mod tests {
             let shown = escaped(&text, limit);
             proptest::prop_assert!(shown.len() <= limit);
             proptest::prop_assert!(!shown.chars().any(super::is_unsafe));
+            proptest::prop_assert_eq!(super::holds_unsafe(&text), text.chars().any(super::is_unsafe));
         }
     }
 

@@ -48,7 +48,7 @@ impl CompressionPolicy for Hostile {
         let decide = |stream: &Stream, reason| {
             let honest = stream.offer("store").or(stream.offers.first());
             let codec = match settings.behaviour {
-                Behaviour::UnknownCodec => "quantum-9".to_owned(),
+                Behaviour::UnknownCodec => "quantum-9".into(),
                 _ => honest.map(|offer| offer.codec.clone()).unwrap_or_default(),
             };
             CodecChoice { codec, reason }

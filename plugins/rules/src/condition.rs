@@ -75,7 +75,7 @@ impl Condition {
     /// Whether it means a stream.
     pub(crate) fn means_stream(&self, run: &Run, stream: &Stream) -> bool {
         self.no_backup_for_hours.is_none()
-            && self.classes.as_ref().is_none_or(|classes| classes.contains(&stream.class))
+            && self.classes.as_ref().is_none_or(|classes| classes.iter().any(|class| *class == stream.class))
             && self.means(
                 run,
                 &Item {

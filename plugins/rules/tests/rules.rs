@@ -137,13 +137,13 @@ fn a_codec_is_the_first_of_the_rule_that_is_offered() {
         compress = { codecs = ["quantum", "zstd-9", "store"] }
     "#;
     let directory = directory(&[("rules.toml", rules)]);
-    let offers =
-        ["store", "zstd-9"].map(|codec| CodecOffer { codec: codec.to_owned(), ..CodecOffer::default() }).to_vec();
-    let stream = |id, class: &str| Stream { id, class: class.to_owned(), offers: offers.clone(), ..Stream::default() };
+    let offers = ["store", "zstd-9"].map(|codec| CodecOffer { codec: codec.into(), ..CodecOffer::default() }).to_vec();
+    let stream =
+        |id, class: &str| Stream { id, class: class.to_owned().into(), offers: offers.clone(), ..Stream::default() };
     let streams = [stream(1, "wal"), stream(2, "segment"), Stream { id: 3, ..Stream::default() }];
     let answer = RulesPolicy::choose(&run(directory.path()), &streams).unwrap();
     assert_eq!(answer.refused_by_host(&[1, 2, 3]), None);
-    let choice = |id| answer.get(id).map(|choice| (choice.codec.as_str(), choice.reason.code.as_str()));
+    let choice = |id| answer.get(id).map(|choice| (&*choice.codec, choice.reason.code.as_str()));
     assert_eq!([choice(1), choice(2), choice(3)], [Some(("zstd-9", "dense")), Some(("zstd-9", "dense")), None]);
 }
 

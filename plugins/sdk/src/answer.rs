@@ -1,6 +1,6 @@
 //! What a policy answers: a decision with its reason per item, or a refusal of the whole run.
 
-use crate::facts::ItemId;
+use crate::facts::{ItemId, Text};
 
 /// Longest message of a [`Reason`] in bytes.
 pub const REASON_MESSAGE_MAX_BYTES: usize = 512;
@@ -42,7 +42,8 @@ pub(crate) fn is_unsafe(character: char) -> bool {
 }
 
 fn one_line(message: String) -> String {
-    if !message.contains(is_unsafe) {
+    // Nearly every message is plain ASCII, which is told without decoding it; a page has thousands of messages.
+    if message.bytes().all(|byte| matches!(byte, b' '..=b'~')) || !message.contains(is_unsafe) {
         return message;
     }
     let words = message.split(|character| character == ' ' || is_unsafe(character)).filter(|word| !word.is_empty());
@@ -167,7 +168,7 @@ impl Selected {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CodecChoice {
     /// One of the codecs offered for this stream.
-    pub codec: String,
+    pub codec: Text,
     /// Why.
     pub reason: Reason,
 }

@@ -91,11 +91,17 @@ macro_rules! __export_kind {
         #[cfg(target_family = "wasm")]
         const _: () = {
             use $crate::bindings::base::longshore::policy::types::{Refusal, Run};
-            use $crate::bindings::compression::exports::longshore::policy::compression::{Guest, PageAnswer, Stream};
+            use $crate::bindings::compression::exports::longshore::policy::compression::{
+                Codec, CollectionStreams, Guest, PageAnswer,
+            };
             struct Export;
             impl Guest for Export {
-                fn choose(run: Run, streams: Vec<Stream>) -> Result<PageAnswer, Refusal> {
-                    $crate::glue::choose::<$policy>(run, streams)
+                fn choose(
+                    run: Run,
+                    codecs: Vec<Codec>,
+                    collections: Vec<CollectionStreams>,
+                ) -> Result<PageAnswer, Refusal> {
+                    $crate::glue::choose::<$policy>(run, codecs, collections)
                 }
             }
     $crate::bindings::compression::export_compression!(Export with_types_in $crate::bindings::compression);

@@ -11,6 +11,13 @@
 //! assert_eq!(run.page_number, 0);
 //! ```
 
+use std::borrow::Cow;
+use std::rc::Rc;
+
+/// A text that many items of a page have in common, so that a copy of it costs nothing. Made by `.into()` of a `&'static str`
+/// or a `String`, and compared with either.
+pub type Text = Cow<'static, str>;
+
 /// Number of an item within one call. It means nothing outside the call it came with.
 pub type ItemId = u32;
 
@@ -243,7 +250,7 @@ impl Collection {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CodecOffer {
     /// For example `store`, `lz4`, `zstd-1`, `shuffle4-zstd-1`.
-    pub codec: String,
+    pub codec: Text,
     /// Plain bytes per 1,000 stored bytes on the host's sample of this stream: 1190 is a ratio of 1.19.
     pub ratio_thousandths: u32,
     /// Speed of encoding on this host in megabytes of plain bytes per second.
@@ -258,11 +265,11 @@ pub struct Stream {
     /// Number of the item in this call.
     pub id: ItemId,
     /// Database of the collection.
-    pub database: String,
+    pub database: Text,
     /// Name of the collection.
-    pub collection: String,
+    pub collection: Text,
     /// `segment`, `index`, `delta`, `wal` or `metadata`; other sources may have others.
-    pub class: String,
+    pub class: Text,
     /// Number of files.
     pub files: u64,
     /// Bytes of all files.
@@ -275,6 +282,8 @@ pub struct Stream {
     pub offers: Vec<CodecOffer>,
     /// Facts without a field of their own.
     pub extra: ExtraFacts,
+    /// Facts about its collection, shared by all streams of it. See [`Stream::property`] and its neighbours.
+    pub collection_extra: Rc<ExtraFacts>,
 }
 
 impl Stream {

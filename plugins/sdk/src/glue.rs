@@ -1,5 +1,8 @@
 //! Between the generated types and the plain ones. Values are moved, not copied.
 
+use std::mem::ManuallyDrop;
+use std::rc::Rc;
+
 use crate::bindings::{base, compression, placement, selection};
 use crate::{answer, facts, policy};
 use base::exports::longshore::policy::about as wire_about;
@@ -30,7 +33,8 @@ pub fn select<P: policy::SelectionPolicy>(
     run: wire::Run,
     page: Vec<wire::Collection>,
 ) -> Result<wire_selection::PageAnswer, wire::Refusal> {
-    let answer = P::select(&run.into(), &convert(page))?;
+    let (run, page) = (kept(run.into()), kept(convert(page)));
+    let answer = P::select(&run, &page)?;
     let decisions = answer.decisions.into_iter().map(|(id, selected)| (id, selected.into())).collect();
     Ok(wire_selection::PageAnswer { decisions, carry: answer.carry })
 }
@@ -42,9 +46,11 @@ pub fn select<P: policy::SelectionPolicy>(
 /// The plugin's refusal.
 pub fn choose<P: policy::CompressionPolicy>(
     run: wire::Run,
-    streams: Vec<wire_compression::Stream>,
+    codecs: Vec<wire_compression::Codec>,
+    collections: Vec<wire_compression::CollectionStreams>,
 ) -> Result<wire_compression::PageAnswer, wire::Refusal> {
-    let answer = P::choose(&run.into(), &convert(streams))?;
+    let (run, streams) = (kept(run.into()), kept(streams(codecs, collections)));
+    let answer = P::choose(&run, &streams)?;
     let decisions = answer.decisions.into_iter().map(|(id, choice)| (id, choice.into())).collect();
     Ok(wire_compression::PageAnswer { decisions, carry: answer.carry })
 }
@@ -59,9 +65,16 @@ pub fn place<P: policy::PlacementPolicy>(
     collections: Vec<wire::Collection>,
     regions: Vec<wire_placement::Region>,
 ) -> Result<wire_placement::PageAnswer, wire::Refusal> {
-    let answer = P::place(&run.into(), &convert(collections), &convert(regions))?;
+    let (run, collections, regions) = (kept(run.into()), kept(convert(collections)), kept(convert(regions)));
+    let answer = P::place(&run, &collections, &regions)?;
     let decisions = answer.decisions.into_iter().map(|(id, placed)| (id, placed.into())).collect();
     Ok(wire_placement::PageAnswer { decisions, carry: answer.carry })
+}
+
+/// A question that is not given back: an instance answers one call, and its whole memory goes with it. Freeing the texts of
+/// a page one by one would cost as much as taking them in did.
+fn kept<T>(question: T) -> ManuallyDrop<T> {
+    ManuallyDrop::new(question)
 }
 
 fn convert<From, To: std::convert::From<From>>(values: Vec<From>) -> Vec<To> {
@@ -179,32 +192,52 @@ impl From<wire::Collection> for facts::Collection {
     }
 }
 
-impl From<wire_compression::CodecOffer> for facts::CodecOffer {
-    fn from(offer: wire_compression::CodecOffer) -> Self {
-        Self {
-            codec: offer.codec,
-            ratio_thousandths: offer.ratio_thousandths,
-            compress_mb_per_second: offer.compress_mb_per_second,
-            decompress_mb_per_second: offer.decompress_mb_per_second,
-        }
-    }
+/// A text that lives as long as the instance.
+fn shared(text: String) -> facts::Text {
+    facts::Text::Borrowed(text.leak())
 }
 
-impl From<wire_compression::Stream> for facts::Stream {
-    fn from(stream: wire_compression::Stream) -> Self {
-        Self {
+/// The streams of a page, each with what it shares with others.
+fn streams(
+    codecs: Vec<wire_compression::Codec>,
+    collections: Vec<wire_compression::CollectionStreams>,
+) -> Vec<facts::Stream> {
+    let codecs: Vec<facts::CodecOffer> = codecs.into_iter().map(codec).collect();
+    let mut all = Vec::with_capacity(collections.iter().map(|collection| collection.streams.len()).sum());
+    for of in collections {
+        let (database, collection) = (shared(of.database), shared(of.name));
+        let collection_extra = Rc::new(extra(of.extra));
+        all.extend(of.streams.into_iter().map(|stream| facts::Stream {
             id: stream.id,
-            database: stream.database,
-            collection: stream.collection,
-            class: stream.class,
+            database: database.clone(),
+            collection: collection.clone(),
+            class: shared(stream.class),
             files: stream.files,
             size_bytes: stream.size_bytes,
             new_bytes: stream.new_bytes,
             sampled_bytes: stream.sampled_bytes,
-            offers: convert(stream.offers),
+            offers: stream.offers.iter().filter_map(|made| offer(&codecs, made)).collect(),
             extra: extra(stream.extra),
-        }
+            collection_extra: Rc::clone(&collection_extra),
+        }));
     }
+    all
+}
+
+/// A codec as an offer that says nothing about a stream yet.
+fn codec(codec: wire_compression::Codec) -> facts::CodecOffer {
+    facts::CodecOffer {
+        codec: shared(codec.name),
+        ratio_thousandths: 0,
+        compress_mb_per_second: codec.compress_mb_per_second,
+        decompress_mb_per_second: codec.decompress_mb_per_second,
+    }
+}
+
+/// `None` for a place where no codec is, which no host sends.
+fn offer(codecs: &[facts::CodecOffer], made: &wire_compression::CodecOffer) -> Option<facts::CodecOffer> {
+    let codec = codecs.get(usize::try_from(made.codec).ok()?)?;
+    Some(facts::CodecOffer { ratio_thousandths: made.ratio_thousandths, ..codec.clone() })
 }
 
 impl From<wire_placement::Region> for facts::Region {
@@ -252,7 +285,7 @@ impl From<answer::Selected> for wire_selection::Selected {
 
 impl From<answer::CodecChoice> for wire_compression::CodecChoice {
     fn from(choice: answer::CodecChoice) -> Self {
-        Self { codec: choice.codec, reason: choice.reason.into() }
+        Self { codec: choice.codec.into_owned(), reason: choice.reason.into() }
     }
 }
 

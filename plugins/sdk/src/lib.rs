@@ -35,7 +35,7 @@ pub mod time;
 pub use answer::{Answer, CodecChoice, Placed, Reason, Refusal, RegionCopy, Selected};
 pub use facts::{
     ClassBytes, CodecOffer, Collection, ExtraFacts, FactValue, IndexFacts, ItemId, LastBackup, LoadState, Region,
-    RegionHealth, Run, RunKind, RunTrigger, Stream, Totals,
+    RegionHealth, Run, RunKind, RunTrigger, Stream, Text, Totals,
 };
 pub use lookup::{is_on, run_facts, stream_facts};
 pub use pattern::{CollectionPattern, Pattern};

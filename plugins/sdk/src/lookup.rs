@@ -156,10 +156,10 @@ impl Collection {
 }
 
 impl Stream {
-    /// A fact of [`Stream::extra`].
+    /// A fact of [`Stream::extra`], or else of [`Stream::collection_extra`].
     #[must_use]
     pub fn extra_fact(&self, name: &str) -> Option<&FactValue> {
-        fact(&self.extra, name)
+        fact(&self.extra, name).or_else(|| fact(&self.collection_extra, name))
     }
 
     /// When its collection was last written to, in milliseconds since 1970 UTC, if the host says.
@@ -201,12 +201,15 @@ impl Stream {
     /// Without making a new string for every look-up: policies look up each stream of a page.
     fn prefixed(&self, prefix: &str, key: &str) -> Option<&str> {
         let named = |name: &str| name.strip_prefix(prefix).is_some_and(|rest| rest == key);
-        self.extra.iter().rev().find(|(name, _)| named(name)).and_then(|(_, value)| value.as_text())
+        let facts = self.collection_extra.iter().rev().chain(self.extra.iter().rev());
+        facts.into_iter().find(|(name, _)| named(name)).and_then(|(_, value)| value.as_text())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
 
     #[test]
@@ -245,14 +248,14 @@ mod tests {
     fn a_stream_tells_about_its_collection_by_extra_facts() {
         let text = |text: &str| FactValue::Text(text.to_owned());
         let stream = Stream {
-            extra: vec![
+            collection_extra: Rc::new(vec![
                 ("collection-last-write-time-ms".to_owned(), FactValue::Integer(7)),
                 ("collection-criticality".to_owned(), text("high")),
                 ("collection-protected".to_owned(), FactValue::Flag(true)),
                 ("collection-property:tier".to_owned(), text("hot")),
                 ("collection-label:tier".to_owned(), text("cold")),
                 ("collection-label:owner".to_owned(), text("search")),
-            ],
+            ]),
             ..Stream::default()
         };
         let run = Run { time_ms: 10, ..Run::default() };

@@ -1,6 +1,7 @@
 //! Patterns that name collections.
 
 use std::fmt;
+use std::str::Chars;
 
 use serde::Deserialize;
 
@@ -86,24 +87,23 @@ impl CollectionPattern {
 /// Matches from left to right. After a mismatch only the last `*` has to be tried again, one character further on, so
 /// the work is bounded by pattern length × text length whatever the pattern.
 fn glob(pattern: &[char], text: &str) -> bool {
-    let text: Vec<char> = text.chars().collect();
-    let (mut at_pattern, mut at_text) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while let Some(character) = text.get(at_text) {
+    let (mut at_pattern, mut rest) = (0, text.chars());
+    let mut retry: Option<(usize, Chars<'_>)> = None;
+    loop {
+        let before = rest.clone();
+        let Some(character) = rest.next() else { break };
         match pattern.get(at_pattern) {
             Some('*') => {
                 at_pattern += 1;
-                retry = Some((at_pattern, at_text));
+                rest = before.clone();
+                retry = Some((at_pattern, before));
             }
-            Some(expected) if *expected == '?' || expected == character => {
-                at_pattern += 1;
-                at_text += 1;
-            }
+            Some(expected) if *expected == '?' || *expected == character => at_pattern += 1,
             _ => {
-                let Some((after_star, from)) = retry else { return false };
-                retry = Some((after_star, from + 1));
-                at_pattern = after_star;
-                at_text = from + 1;
+                let Some((after_star, from)) = &mut retry else { return false };
+                from.next();
+                at_pattern = *after_star;
+                rest = from.clone();
             }
         }
     }

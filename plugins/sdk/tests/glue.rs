@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::rc::Rc;
+
 use longshore_plugin::bindings::base::longshore::policy::types as wire;
 use longshore_plugin::bindings::compression::exports::longshore::policy::compression as wire_compression;
 use longshore_plugin::bindings::placement::exports::longshore::policy::placement as wire_placement;
@@ -175,8 +177,10 @@ impl CompressionPolicy for Echo {
                 decompress_mb_per_second: 8,
             }],
             extra: extra(),
+            collection_extra: Rc::new(vec![("collection-protected".into(), FactValue::Flag(true))]),
         };
-        assert_eq!((seen, streams), (&run(), [stream].as_slice()));
+        let second = Stream { id: 2, class: "segment".into(), offers: Vec::new(), ..stream.clone() };
+        assert_eq!((seen, streams), (&run(), [stream, second].as_slice()));
         Ok(Answer::from_iter([(1, CodecChoice { codec: "lz4".into(), reason: reason() })]).with_carry([5]))
     }
 }
@@ -229,24 +233,30 @@ fn a_selection_call_arrives_field_by_field() {
 
 #[test]
 fn a_compression_call_arrives_field_by_field() {
-    let stream = wire_compression::Stream {
-        id: 1,
-        database: "db".into(),
-        collection: "docs".into(),
-        class: "wal".into(),
+    let stream = |id, class: &str, offers| wire_compression::Stream {
+        id,
+        class: class.into(),
         files: 2,
         size_bytes: 3,
         new_bytes: 4,
         sampled_bytes: 5,
-        offers: vec![wire_compression::CodecOffer {
-            codec: "lz4".into(),
-            ratio_thousandths: 6,
-            compress_mb_per_second: 7,
-            decompress_mb_per_second: 8,
-        }],
+        offers,
         extra: wire_extra(),
     };
-    let answer = glue::choose::<Echo>(wire_run(), vec![stream]).unwrap();
+    let codec = |name: &str, speed| wire_compression::Codec {
+        name: name.into(),
+        compress_mb_per_second: speed,
+        decompress_mb_per_second: speed + 1,
+    };
+    let offer = wire_compression::CodecOffer { codec: 1, ratio_thousandths: 6 };
+    let collection = wire_compression::CollectionStreams {
+        database: "db".into(),
+        name: "docs".into(),
+        streams: vec![stream(1, "wal", vec![offer]), stream(2, "segment", Vec::new())],
+        extra: vec![("collection-protected".into(), wire::FactValue::Flag(true))],
+    };
+    let codecs = vec![codec("store", 1), codec("lz4", 7)];
+    let answer = glue::choose::<Echo>(wire_run(), codecs, vec![collection]).unwrap();
     let (id, choice) = &answer.decisions[0];
     assert_eq!((*id, answer.carry.as_slice()), (1, [5].as_slice()));
     assert_eq!((choice.codec.as_str(), choice.reason.code.as_str()), ("lz4", "a-code"));

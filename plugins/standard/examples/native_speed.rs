@@ -45,28 +45,28 @@ fn collection(id: u32) -> Collection {
     }
 }
 
-fn stream(id: u32, of: &Collection, class: &str) -> Stream {
-    let codecs: &[&str] = match class {
+fn stream(id: u32, of: &Collection, class: &'static str) -> Stream {
+    let codecs: &[&'static str] = match class {
         "metadata" => &["store", "zstd-3"],
         _ => &["store", "lz4", "zstd-1", "zstd-3", "shuffle4-zstd-1", "adaptive-zstd-1"],
     };
     let offers = (0_u32..).zip(codecs).map(|(place, codec)| CodecOffer {
-        codec: (*codec).to_owned(),
+        codec: (*codec).into(),
         ratio_thousandths: 1_000 + 40 * place,
         compress_mb_per_second: 4_000 / (1 + 2 * place),
         decompress_mb_per_second: 800,
     });
     Stream {
         id,
-        database: of.database.clone(),
-        collection: of.name.clone(),
-        class: class.to_owned(),
+        database: of.database.clone().into(),
+        collection: of.name.clone().into(),
+        class: class.into(),
         files: 3,
         size_bytes: 40_000_000,
         new_bytes: 20_000_000,
         sampled_bytes: 65_536,
         offers: offers.collect(),
-        extra: Vec::new(),
+        ..Stream::default()
     }
 }
 

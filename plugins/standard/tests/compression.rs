@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 fn offer(codec: &str, ratio_thousandths: u32, compress_mb_per_second: u32) -> CodecOffer {
     CodecOffer {
-        codec: codec.to_owned(),
+        codec: codec.to_owned().into(),
         ratio_thousandths,
         compress_mb_per_second,
         decompress_mb_per_second: 2 * compress_mb_per_second,
@@ -18,9 +18,9 @@ fn offer(codec: &str, ratio_thousandths: u32, compress_mb_per_second: u32) -> Co
 fn segment(offers: Vec<CodecOffer>) -> Stream {
     Stream {
         id: 1,
-        database: "default".to_owned(),
-        collection: "docs".to_owned(),
-        class: "segment".to_owned(),
+        database: "default".into(),
+        collection: "docs".into(),
+        class: "segment".into(),
         files: 10,
         size_bytes: 100 << 20,
         new_bytes: 100 << 20,
@@ -37,7 +37,7 @@ fn choose_with(settings: &str, stream: &Stream) -> CodecChoice {
 
 fn choose(stream: &Stream) -> (String, String) {
     let choice = choose_with("{}", stream);
-    (choice.codec, choice.reason.code)
+    (choice.codec.into_owned(), choice.reason.code)
 }
 
 fn chosen(codec: &str, code: &str) -> (String, String) {
@@ -109,7 +109,7 @@ fn what_earlier_backups_hold_gets_a_cheap_codec() {
 #[test]
 fn small_metadata_is_compressed_without_a_comparison_and_large_metadata_is_compared() {
     let offers = vec![offer("store", 1000, 4000), offer("zstd-9", 9000, 200), offer("zstd-1", 3000, 500)];
-    let small = Stream { class: "metadata".to_owned(), new_bytes: 1 << 20, ..segment(offers) };
+    let small = Stream { class: "metadata".into(), new_bytes: 1 << 20, ..segment(offers) };
     assert_eq!(choose(&small), chosen("zstd-1", "small-metadata"));
     let large = Stream { new_bytes: (1 << 20) + 1, ..small };
     assert_eq!(choose(&large), chosen("zstd-9", "best-ratio"));
@@ -142,7 +142,7 @@ fn a_stream_without_offers_is_refused_by_name() {
 fn any_offer() -> impl Strategy<Value = CodecOffer> {
     let numbers = (0..3_u32, any::<u32>()).prop_map(|(small, large)| [0, 1000 + large % 300, large][small as usize]);
     (0..6_usize, numbers, 0..1000_u32, 0..3_u32).prop_map(|(codec, ratio, speed, decompress)| CodecOffer {
-        codec: ["store", "lz4", "zstd-1", "zstd-9", "shuffle4-zstd-1", "new-one"][codec].to_owned(),
+        codec: ["store", "lz4", "zstd-1", "zstd-9", "shuffle4-zstd-1", "new-one"][codec].into(),
         ratio_thousandths: ratio,
         compress_mb_per_second: speed,
         decompress_mb_per_second: decompress,
@@ -158,7 +158,7 @@ fn any_stream() -> impl Strategy<Value = Stream> {
         offers
     });
     (class, bytes.clone(), bytes, offers).prop_map(|(class, new_bytes, sampled_bytes, offers)| Stream {
-        class: class.to_owned(),
+        class: class.to_owned().into(),
         new_bytes,
         sampled_bytes,
         ..segment(offers)

@@ -8,7 +8,7 @@ use longshore_tiered::Tiered;
 
 fn offer(codec: &str, ratio: u32, speed: u32) -> CodecOffer {
     CodecOffer {
-        codec: codec.to_owned(),
+        codec: codec.to_owned().into(),
         ratio_thousandths: ratio,
         compress_mb_per_second: speed,
         decompress_mb_per_second: 1_000,
@@ -21,7 +21,7 @@ fn stream(days: Option<u64>) -> Stream {
         |days| ("collection-last-write-time-ms".to_owned(), FactValue::Integer(((100 - days) * DAY_MS) as i64));
     Stream {
         id: 1,
-        class: "segment".to_owned(),
+        class: "segment".into(),
         new_bytes: 10,
         sampled_bytes: 10,
         offers: vec![
@@ -42,7 +42,7 @@ fn choose(stream: &Stream) -> Option<(String, String)> {
     let answer = Tiered::choose(&run, std::slice::from_ref(stream)).unwrap();
     assert_eq!(answer.refused_by_host(&[1]), None);
     assert_eq!(answer, Tiered::choose(&run, &[turned]).unwrap(), "the order of offers does not matter");
-    answer.get(1).map(|choice| (choice.codec.clone(), choice.reason.code.clone()))
+    answer.get(1).map(|choice| (choice.codec.clone().into_owned(), choice.reason.code.clone()))
 }
 
 fn chosen(codec: &str, code: &str) -> Option<(String, String)> {

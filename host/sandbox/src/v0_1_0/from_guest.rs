@@ -2,10 +2,8 @@
 
 use longshore_model::{Reason, Refusal, Selected};
 
-use super::bindings::about::longshore::policy::types;
-use super::bindings::compression::exports::longshore::policy::compression;
-use super::bindings::placement::exports::longshore::policy::placement;
-use super::bindings::selection::exports::longshore::policy::selection;
+use super::bindings::exports::longshore::policy::{compression, placement, selection};
+use super::bindings::longshore::policy::types;
 use crate::answer::{GivenCodec, GivenPlaced, Page, Reply};
 
 fn reason(reason: types::Reason) -> Reason {

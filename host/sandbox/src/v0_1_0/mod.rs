@@ -7,15 +7,13 @@ mod bindings;
 mod from_guest;
 mod to_guest;
 
+use bumpalo::Bump;
 use longshore_model::{CollectionFacts, LogLevel, PolicyKind, RegionOffer, Selected, StreamFacts};
 use wasmtime::Store;
 use wasmtime::component::{HasSelf, Instance, InstancePre, Linker};
 
-use self::bindings::about::HostAboutIndices;
-use self::bindings::about::longshore::policy::host;
-use self::bindings::compression::HostCompressionIndices;
-use self::bindings::placement::HostPlacementIndices;
-use self::bindings::selection::HostSelectionIndices;
+use self::bindings::exports::longshore::policy::{about, compression, placement, selection};
+use self::bindings::longshore::policy::host;
 use crate::About;
 use crate::answer::{GivenCodec, GivenPlaced, Reply};
 use crate::call::Guest;
@@ -60,10 +58,10 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
 /// A plugin of this version: compiled, linked, and its exports found by name.
 pub(crate) struct Speaker {
     pre: InstancePre<Guest>,
-    about: HostAboutIndices,
-    selection: Option<HostSelectionIndices>,
-    compression: Option<HostCompressionIndices>,
-    placement: Option<HostPlacementIndices>,
+    about: about::GuestIndices,
+    selection: Option<selection::GuestIndices>,
+    compression: Option<compression::GuestIndices>,
+    placement: Option<placement::GuestIndices>,
 }
 
 impl Speaker {
@@ -72,13 +70,13 @@ impl Speaker {
     /// # Errors
     /// What is missing, as wasmtime says it.
     pub(crate) fn new(pre: InstancePre<Guest>, kinds: &[PolicyKind]) -> wasmtime::Result<Self> {
-        let about = HostAboutIndices::new(&pre)?;
+        let about = about::GuestIndices::new(&pre)?;
         let mut speaker = Self { pre, about, selection: None, compression: None, placement: None };
         for kind in kinds {
             match kind {
-                PolicyKind::Selection => speaker.selection = Some(HostSelectionIndices::new(&speaker.pre)?),
-                PolicyKind::Compression => speaker.compression = Some(HostCompressionIndices::new(&speaker.pre)?),
-                PolicyKind::Placement => speaker.placement = Some(HostPlacementIndices::new(&speaker.pre)?),
+                PolicyKind::Selection => speaker.selection = Some(selection::GuestIndices::new(&speaker.pre)?),
+                PolicyKind::Compression => speaker.compression = Some(compression::GuestIndices::new(&speaker.pre)?),
+                PolicyKind::Placement => speaker.placement = Some(placement::GuestIndices::new(&speaker.pre)?),
             }
         }
         Ok(speaker)
@@ -109,7 +107,7 @@ impl Speaker {
     pub(crate) fn describe(&self, store: &mut Store<Guest>) -> wasmtime::Result<About> {
         let instance = self.pre.instantiate(&mut *store)?;
         let plugin = self.about.load(&mut *store, &instance)?;
-        let info = plugin.longshore_policy_about().call_describe(&mut *store)?;
+        let info = plugin.call_describe(&mut *store)?;
         Ok(About {
             name: info.name,
             version: info.version,
@@ -130,8 +128,9 @@ impl Speaker {
         let mut ask = || {
             let instance = self.pre.instantiate(&mut *store)?;
             let plugin = selection.load(&mut *store, &instance)?;
-            let (run, page) = (to_guest::run(question), to_guest::collections(page));
-            let answer = plugin.longshore_policy_selection().call_select(&mut *store, &run, &page)?;
+            let arena = Bump::new();
+            let (run, page) = (to_guest::run(&arena, question), to_guest::collections(&arena, page));
+            let answer = plugin.call_select(&mut *store, run, &page)?;
             Ok(from_guest::selection(answer))
         };
         Some(ask())
@@ -148,8 +147,9 @@ impl Speaker {
         let mut ask = || {
             let instance = self.pre.instantiate(&mut *store)?;
             let plugin = compression.load(&mut *store, &instance)?;
-            let (run, streams) = (to_guest::run(question), to_guest::streams(streams));
-            let answer = plugin.longshore_policy_compression().call_choose(&mut *store, &run, &streams)?;
+            let arena = Bump::new();
+            let (run, streams) = (to_guest::run(&arena, question), to_guest::streams(&arena, streams));
+            let answer = plugin.call_choose(&mut *store, run, &streams.codecs, &streams.collections)?;
             Ok(from_guest::compression(answer))
         };
         Some(ask())
@@ -167,9 +167,11 @@ impl Speaker {
         let mut ask = || {
             let instance = self.pre.instantiate(&mut *store)?;
             let plugin = placement.load(&mut *store, &instance)?;
-            let run = to_guest::run(question);
-            let (collections, regions) = (to_guest::collections(collections), to_guest::regions(regions));
-            let answer = plugin.longshore_policy_placement().call_place(&mut *store, &run, &collections, &regions)?;
+            let arena = Bump::new();
+            let run = to_guest::run(&arena, question);
+            let collections = to_guest::collections(&arena, collections);
+            let regions = to_guest::regions(&arena, regions);
+            let answer = plugin.call_place(&mut *store, run, &collections, &regions)?;
             Ok(from_guest::placement(answer))
         };
         Some(ask())

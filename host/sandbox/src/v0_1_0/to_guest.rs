@@ -1,11 +1,14 @@
 //! From the model to version 0.1.0: questions.
+//!
+//! Contract: texts are lent, never copied. What a question needs beside them, the lists of its items, stands in an arena
+//! that lives for one call: a page has thousands of short lists, and they are given back all at once.
 
+use bumpalo::Bump;
 use longshore_model as model;
 use longshore_model::{CollectionFacts, ExtraFact, RegionHealth, RegionOffer, StreamFacts, Timestamp};
 
-use super::bindings::about::longshore::policy::types;
-use super::bindings::compression::exports::longshore::policy::compression;
-use super::bindings::placement::exports::longshore::policy::placement;
+use super::bindings::exports::longshore::policy::{compression, placement};
+use super::bindings::longshore::policy::types;
 use crate::plugin::Question;
 
 /// The number of an item: its place in the list of the call.
@@ -18,17 +21,37 @@ fn millis(time: Timestamp) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(0)
 }
 
-fn extra(facts: &[ExtraFact]) -> Vec<(String, types::FactValue)> {
-    let value = |fact: &ExtraFact| match &fact.value {
+/// A list of one item's, in the arena.
+fn list<'a, T, R>(arena: &'a Bump, items: &'a [T], each: impl Fn(&'a T) -> R) -> &'a [R] {
+    arena.alloc_slice_fill_iter(items.iter().map(each))
+}
+
+fn extra<'a>(arena: &'a Bump, facts: &'a [ExtraFact]) -> &'a [(&'a str, types::FactValue<'a>)] {
+    list(arena, facts, extra_fact)
+}
+
+fn some_extra<'a>(
+    arena: &'a Bump,
+    facts: impl Iterator<Item = &'a ExtraFact>,
+) -> &'a [(&'a str, types::FactValue<'a>)] {
+    arena.alloc_slice_fill_iter(facts.map(extra_fact).collect::<Vec<_>>())
+}
+
+fn extra_fact(fact: &ExtraFact) -> (&str, types::FactValue<'_>) {
+    let value = match &fact.value {
         model::FactValue::Flag(flag) => types::FactValue::Flag(*flag),
         model::FactValue::Integer(integer) => types::FactValue::Integer(*integer),
-        model::FactValue::Text(text) => types::FactValue::Text(text.clone()),
+        model::FactValue::Text(text) => types::FactValue::Text(text),
     };
-    facts.iter().map(|fact| (fact.name.clone(), value(fact))).collect()
+    (fact.name.as_str(), value)
+}
+
+fn pairs<'a>(arena: &'a Bump, pairs: &'a [(String, String)]) -> &'a [(&'a str, &'a str)] {
+    list(arena, pairs, |(key, value)| (key.as_str(), value.as_str()))
 }
 
 /// The run a question belongs to.
-pub(super) fn run(question: &Question<'_>) -> types::Run {
+pub(super) fn run<'a>(arena: &'a Bump, question: &Question<'a>) -> types::Run<'a> {
     let call = question.call;
     let run = call.run;
     types::Run {
@@ -40,10 +63,10 @@ pub(super) fn run(question: &Question<'_>) -> types::Run {
             model::RunTrigger::Manual => types::RunTrigger::Manual,
             model::RunTrigger::Automatic => types::RunTrigger::Automatic,
         },
-        cluster_id: run.cluster_id.to_string(),
-        cluster_name: run.cluster_name.clone(),
-        project_id: run.project_id.to_string(),
-        home_region: run.home_region.to_string(),
+        cluster_id: run.cluster_id.as_str(),
+        cluster_name: &run.cluster_name,
+        project_id: run.project_id.as_str(),
+        home_region: run.home_region.as_str(),
         time_ms: millis(run.time),
         seed: run.seed,
         next_run_time_ms: run.next_run.map(millis),
@@ -55,27 +78,27 @@ pub(super) fn run(question: &Question<'_>) -> types::Run {
             size_bytes: run.totals.size_bytes,
             new_bytes: run.totals.new_bytes,
         },
-        settings: call.settings.to_owned(),
-        carry: call.carry.to_vec(),
+        settings: call.settings,
+        carry: call.carry,
         page_number: call.page_number,
         last_page: call.last_page,
-        extra: extra(&run.extra),
+        extra: extra(arena, &run.extra),
     }
 }
 
 /// A page of collections, numbered by place.
-pub(super) fn collections(page: &[CollectionFacts]) -> Vec<types::Collection> {
-    page.iter().enumerate().map(|(place, facts)| collection(id(place), facts)).collect()
+pub(super) fn collections<'a>(arena: &'a Bump, page: &'a [CollectionFacts]) -> Vec<types::Collection<'a>> {
+    page.iter().enumerate().map(|(place, facts)| collection(arena, id(place), facts)).collect()
 }
 
-fn collection(id: u32, facts: &CollectionFacts) -> types::Collection {
+fn collection<'a>(arena: &'a Bump, id: u32, facts: &'a CollectionFacts) -> types::Collection<'a> {
     types::Collection {
         id,
-        database: facts.name.database.clone(),
-        name: facts.name.collection.clone(),
-        properties: facts.properties.clone(),
-        labels: facts.labels.clone(),
-        criticality: facts.criticality.clone(),
+        database: &facts.name.database,
+        name: &facts.name.collection,
+        properties: pairs(arena, &facts.properties),
+        labels: pairs(arena, &facts.labels),
+        criticality: facts.criticality.as_deref(),
         recovery_point_objective_seconds: facts.recovery_point_objective_seconds,
         protected: facts.protected,
         requested: facts.requested,
@@ -95,81 +118,114 @@ fn collection(id: u32, facts: &CollectionFacts) -> types::Collection {
             model::LoadState::NotLoaded => types::LoadState::NotLoaded,
             model::LoadState::Loaded => types::LoadState::Loaded,
         },
-        indexes: facts.indexes.iter().map(index).collect(),
-        last_backup: facts.last_backup.as_ref().map(last_backup),
+        indexes: list(arena, &facts.indexes, index),
+        last_backup: facts.last_backup.as_ref().map(|last| last_backup(arena, last)),
         consecutive_failures: facts.consecutive_failures,
         last_proven_restore_time_ms: facts.last_proven_restore.map(millis),
-        previous_reason_code: facts.previous_reason_code.clone(),
-        extra: extra(&facts.extra),
+        previous_reason_code: facts.previous_reason_code.as_deref(),
+        extra: extra(arena, &facts.extra),
     }
 }
 
-fn index(index: &model::IndexFacts) -> types::IndexFacts {
-    types::IndexFacts {
-        field_name: index.field_name.clone(),
-        index_type: index.index_type.clone(),
-        metric_type: index.metric_type.clone(),
-    }
+fn index(index: &model::IndexFacts) -> types::IndexFacts<'_> {
+    types::IndexFacts { field_name: &index.field_name, index_type: &index.index_type, metric_type: &index.metric_type }
 }
 
-fn last_backup(last: &model::LastBackup) -> types::LastBackup {
+fn last_backup<'a>(arena: &'a Bump, last: &'a model::LastBackup) -> types::LastBackup<'a> {
     types::LastBackup {
-        backup_id: last.backup_id.to_string(),
+        backup_id: last.backup_id.as_str(),
         time_ms: millis(last.time),
-        regions: last.regions.iter().map(ToString::to_string).collect(),
-        codecs: last.codecs.clone(),
+        regions: list(arena, &last.regions, model::RegionId::as_str),
+        codecs: list(arena, &last.codecs, String::as_str),
         stored_bytes: last.stored_bytes,
     }
 }
 
-/// Streams, numbered by place.
-pub(super) fn streams(streams: &[StreamFacts]) -> Vec<compression::Stream> {
-    let mut names = CodecNames::default();
-    let stream = |(place, facts): (usize, &StreamFacts)| compression::Stream {
-        id: id(place),
-        database: facts.collection.database.clone(),
-        collection: facts.collection.collection.clone(),
-        class: facts.class.as_str().to_owned(),
+/// Streams and their codecs, as [`streams`] gives them.
+pub(super) struct Streams<'a> {
+    /// Every codec that is offered for one of the streams.
+    pub(super) codecs: Vec<compression::Codec<'a>>,
+    /// The streams, by collection.
+    pub(super) collections: Vec<compression::CollectionStreams<'a>>,
+}
+
+/// Streams by collection, numbered by place. A page has thousands of offers of a few codecs, and five streams or so of each
+/// collection: what they share goes over once.
+pub(super) fn streams<'a>(arena: &'a Bump, streams: &'a [StreamFacts]) -> Streams<'a> {
+    let mut codecs = Codecs::default();
+    let mut place = 0;
+    let together = |one: &StreamFacts, two: &StreamFacts| {
+        one.collection == two.collection && about_collection(one).eq(about_collection(two))
+    };
+    let collection = |streams: &'a [StreamFacts]| {
+        let first = place;
+        place += streams.len();
+        let numbered = (first..).zip(streams).map(|(place, facts)| stream(arena, id(place), facts, &mut codecs));
+        let numbered: &[compression::Stream<'a>] = arena.alloc_slice_fill_iter(numbered.collect::<Vec<_>>());
+        let facts = streams.first().map(|first| (&first.collection, about_collection(first)));
+        facts.map(|(name, about)| compression::CollectionStreams {
+            database: &name.database,
+            name: &name.collection,
+            streams: numbered,
+            extra: some_extra(arena, about),
+        })
+    };
+    let collections = streams.chunk_by(together).filter_map(collection).collect();
+    Streams { codecs: codecs.0.into_iter().map(|(_, codec)| codec).collect(), collections }
+}
+
+/// Facts of a stream that are about its collection.
+fn about_collection(stream: &StreamFacts) -> impl Iterator<Item = &ExtraFact> {
+    stream.extra.iter().filter(|fact| StreamFacts::tells_about_collection(&fact.name))
+}
+
+fn stream<'a>(arena: &'a Bump, id: u32, facts: &'a StreamFacts, codecs: &mut Codecs<'a>) -> compression::Stream<'a> {
+    let own = facts.extra.iter().filter(|fact| !StreamFacts::tells_about_collection(&fact.name));
+    compression::Stream {
+        id,
+        class: facts.class.as_str(),
         files: facts.files,
         size_bytes: facts.size_bytes,
         new_bytes: facts.new_bytes,
         sampled_bytes: facts.sampled_bytes,
-        offers: facts.offers.iter().map(|offer| names.offer(offer)).collect(),
-        extra: extra(&facts.extra),
-    };
-    streams.iter().enumerate().map(stream).collect()
+        offers: arena.alloc_slice_fill_iter(facts.offers.iter().map(|offer| compression::CodecOffer {
+            codec: codecs.place(arena, offer),
+            ratio_thousandths: offer.ratio_thousandths,
+        })),
+        extra: some_extra(arena, own),
+    }
 }
 
-/// Spellings of codecs: a page has thousands of offers of a few codecs, and spelling one out costs more than copying it.
+/// The codecs of a page. One codec at two speeds counts twice, so that nothing of an offer is lost.
 #[derive(Default)]
-struct CodecNames(Vec<(model::Codec, String)>);
+struct Codecs<'a>(Vec<(model::Codec, compression::Codec<'a>)>);
 
-impl CodecNames {
-    fn offer(&mut self, offer: &model::CodecOffer) -> compression::CodecOffer {
-        compression::CodecOffer {
-            codec: self.name(offer.codec),
-            ratio_thousandths: offer.ratio_thousandths,
-            compress_mb_per_second: offer.compress_mb_per_second,
-            decompress_mb_per_second: offer.decompress_mb_per_second,
-        }
-    }
-
-    fn name(&mut self, codec: model::Codec) -> String {
-        if let Some((_, name)) = self.0.iter().find(|(known, _)| *known == codec) {
-            return name.clone();
-        }
-        let name = codec.to_string();
-        self.0.push((codec, name.clone()));
-        name
+impl<'a> Codecs<'a> {
+    /// The place of the codec of an offer, which is added where it is new.
+    fn place(&mut self, arena: &'a Bump, offer: &model::CodecOffer) -> u32 {
+        let (compress, decompress) = (offer.compress_mb_per_second, offer.decompress_mb_per_second);
+        let known = self.0.iter().position(|(codec, known)| {
+            let speeds = (known.compress_mb_per_second, known.decompress_mb_per_second);
+            *codec == offer.codec && speeds == (compress, decompress)
+        });
+        id(known.unwrap_or_else(|| {
+            let codec = compression::Codec {
+                name: arena.alloc_str(&offer.codec.to_string()),
+                compress_mb_per_second: compress,
+                decompress_mb_per_second: decompress,
+            };
+            self.0.push((offer.codec, codec));
+            self.0.len() - 1
+        }))
     }
 }
 
 /// The regions a project may use.
-pub(super) fn regions(regions: &[RegionOffer]) -> Vec<placement::Region> {
-    let region = |offer: &RegionOffer| placement::Region {
-        id: offer.id.to_string(),
-        provider: offer.provider.clone(),
-        jurisdiction: offer.jurisdiction.clone(),
+pub(super) fn regions<'a>(arena: &'a Bump, regions: &'a [RegionOffer]) -> Vec<placement::Region<'a>> {
+    let region = |offer: &'a RegionOffer| placement::Region {
+        id: offer.id.as_str(),
+        provider: &offer.provider,
+        jurisdiction: &offer.jurisdiction,
         home: offer.home,
         storage_price_micros_per_gb_month: offer.storage_price_micros_per_gb_month,
         transfer_price_micros_per_gb: offer.transfer_price_micros_per_gb,
@@ -179,7 +235,7 @@ pub(super) fn regions(regions: &[RegionOffer]) -> Vec<placement::Region> {
             RegionHealth::Unreachable => placement::RegionHealth::Unreachable,
         },
         used_bytes: offer.used_bytes,
-        extra: extra(&offer.extra),
+        extra: extra(arena, &offer.extra),
     };
     regions.iter().map(region).collect()
 }
