@@ -12,43 +12,39 @@ use crate::{
     SelectionPlan,
 };
 
-/// Items in the order of the contract, with the places they came from.
+/// Items in the order of the contract, cut into pages, with the places they came from.
 struct Sorted<T> {
-    items: Vec<T>,
+    pages: Vec<Arc<[T]>>,
     places: Vec<usize>,
 }
 
-/// Sorts items by (database, collection, class). Two items of one name are a mistake of the caller: their decisions
-/// could not be told apart.
+/// Sorts items by (database, collection, class) and copies each once, by `asked`, into its page: facts are the bulk of a
+/// run's memory, and moving them about costs as much as deciding. Two items of one name are a mistake of the caller: their
+/// decisions could not be told apart.
 fn sorted<Q: Asking>(
-    items: impl ExactSizeIterator<Item = Q::Item>,
+    items: &[Q::Item],
+    asked: impl Fn(&Q::Item) -> Q::Item,
     limits: &Limits,
 ) -> Result<Sorted<Q::Item>, PolicyError> {
     if items.len() > limits.run_items {
         return Err(PolicyError::TooManyItems { kind: Q::KIND, found: items.len(), limit: limits.run_items });
     }
-    let mut numbered: Vec<(usize, Q::Item)> = items.enumerate().collect();
+    let mut numbered: Vec<(usize, &Q::Item)> = items.iter().enumerate().collect();
     numbered.sort_by(|(_, one), (_, two)| Q::key(one).cmp(&Q::key(two)));
-    let (places, items): (Vec<usize>, Vec<Q::Item>) = numbered.into_iter().unzip();
-    for pair in items.windows(2) {
-        if let [one, two] = pair
+    for pair in numbered.windows(2) {
+        if let [(_, one), (_, two)] = pair
             && Q::key(one) == Q::key(two)
         {
             return Err(PolicyError::DuplicateItem { kind: Q::KIND, item: Q::name(two) });
         }
     }
-    Ok(Sorted { items, places })
+    let pages = numbered.chunks(page_items(limits)).map(|page| page.iter().map(|(_, item)| asked(item)).collect());
+    Ok(Sorted { pages: pages.collect(), places: numbered.iter().map(|(place, _)| *place).collect() })
 }
 
-/// Cuts items into pages, without copying them: facts are the bulk of a run's memory.
-fn pages<T>(items: Vec<T>, limits: &Limits) -> Vec<Arc<[T]>> {
-    let page_items = limits.page_items.clamp(1, longshore_model::Limits::DEFAULT.page_items);
-    let mut pages = Vec::with_capacity(items.len().div_ceil(page_items));
-    let mut items = items.into_iter();
-    while items.len() > 0 {
-        pages.push(items.by_ref().take(page_items).collect());
-    }
-    pages
+/// Items of one page.
+fn page_items(limits: &Limits) -> usize {
+    limits.page_items.clamp(1, longshore_model::Limits::DEFAULT.page_items)
 }
 
 /// The items of pages, in order.
@@ -63,9 +59,13 @@ fn plan<T>(
     decisions: Vec<Decision<T>>,
     ledger: Ledger<'_>,
 ) -> Plan<T> {
-    let mut numbered: Vec<(usize, Decision<T>)> = places.into_iter().zip(decisions).collect();
-    numbered.sort_by_key(|(place, _)| *place);
-    let decisions = numbered.into_iter().map(|(_, decision)| decision).collect();
+    let decisions = if places.is_sorted() {
+        decisions
+    } else {
+        let mut numbered: Vec<(usize, Decision<T>)> = places.into_iter().zip(decisions).collect();
+        numbered.sort_by_key(|(place, _)| *place);
+        numbered.into_iter().map(|(_, decision)| decision).collect()
+    };
     Plan { kind, decisions, records: ledger.records, skipped: ledger.skipped, usage: ledger.usage }
 }
 
@@ -100,7 +100,9 @@ fn first_opinions<'a, Q: Asking>(
         } else if left.len() == decided.len() {
             ledger.ask_member(asking, member, whole)?
         } else {
-            ledger.ask_member(asking, member, &pages(left.into_iter().cloned().collect(), limits))?
+            let pages: Vec<Arc<[Q::Item]>> =
+                left.chunks(page_items(limits)).map(|page| page.iter().copied().cloned().collect()).collect();
+            ledger.ask_member(asking, member, &pages)?
         };
         let by = Arc::new(member.identity());
         // `left` was taken from the open slots in order, so opinions go back to them in the same order.
@@ -129,8 +131,8 @@ pub(crate) fn select(
     {
         return Err(PolicyError::NotRequested { collection: stranger.name.clone() });
     }
-    let Sorted { items, places } = sorted::<Selecting>(flagged(collections, guardrails), limits)?;
-    let whole = pages(items, limits);
+    let flag = |collection: &CollectionFacts| flagged(collection, guardrails);
+    let Sorted { pages: whole, places } = sorted::<Selecting>(collections, flag, limits)?;
     let mut ledger = Ledger::new(run, limits);
     let mut voices: Vec<(Arc<DecidedBy>, Opinions<Selected>)> = Vec::new();
     for member in chain {
@@ -183,14 +185,8 @@ fn combine(
 }
 
 /// Facts as a policy sees them: `protected` says what the guardrails would say.
-fn flagged<'a>(
-    collections: &'a [CollectionFacts],
-    guardrails: &'a Guardrails,
-) -> impl ExactSizeIterator<Item = CollectionFacts> + 'a {
-    collections.iter().map(|collection| {
-        let protected = guardrails.protects(collection);
-        CollectionFacts { protected, ..collection.clone() }
-    })
+fn flagged(collection: &CollectionFacts, guardrails: &Guardrails) -> CollectionFacts {
+    CollectionFacts { protected: guardrails.protects(collection), ..collection.clone() }
 }
 
 /// Decides how streams are compressed. Every codec that exists is lossless, so there is no guardrail beyond the offers.
@@ -203,9 +199,8 @@ pub(crate) fn choose(
     if let Some(stream) = streams.iter().find(|stream| stream.offers.is_empty()) {
         return Err(PolicyError::NoOffers { item: Compressing::name(stream) });
     }
-    let Sorted { items, places } = sorted::<Compressing>(streams.iter().cloned(), limits)?;
+    let Sorted { pages: whole, places } = sorted::<Compressing>(streams, Clone::clone, limits)?;
     let mut ledger = Ledger::new(run, limits);
-    let whole = pages(items, limits);
     let opinions = first_opinions(&Compressing, chain, &whole, limits, &mut ledger)?;
     let decisions = opinions.into_iter().map(|opinion| Decision {
         collection: opinion.item.collection.clone(),
@@ -227,10 +222,10 @@ pub(crate) fn place(
     guardrails: &Guardrails,
     limits: &Limits,
 ) -> Result<PlacementPlan, PolicyError> {
-    let Sorted { items, places } = sorted::<Placing>(flagged(collections, guardrails), limits)?;
+    let flag = |collection: &CollectionFacts| flagged(collection, guardrails);
+    let Sorted { pages: whole, places } = sorted::<Placing>(collections, flag, limits)?;
     let asking = Placing { regions: guardrails.offer(regions)?.into() };
     let mut ledger = Ledger::new(run, limits);
-    let whole = pages(items, limits);
     let opinions = first_opinions(&asking, chain, &whole, limits, &mut ledger)?;
     let decisions = opinions.into_iter().map(|opinion| {
         let (value, overridden): (Placed, _) = guardrails.retain(run, opinion.answer);

@@ -48,7 +48,7 @@ impl<'a> Ledger<'a> {
         let files = member.files()?;
         let mut usage =
             Usage { member: by.member.clone(), calls: 0, fuel_used: 0, peak_memory_bytes: 0, elapsed_us: 0 };
-        let mut all = Vec::new();
+        let mut all = Vec::with_capacity(pages.iter().map(|page| page.len()).sum());
         let mut carry = Vec::new();
         for (number, page) in (0_u32..).zip(pages) {
             let last_page = usize::try_from(number).is_ok_and(|number| number + 1 == pages.len());

@@ -41,9 +41,22 @@ pub(crate) fn is_unsafe(character: char) -> bool {
             '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{061C}')
 }
 
+/// True for a text of printable ASCII only, as nearly every message is. Eight bytes at a time: a page has thousands of
+/// messages, and in a sandbox every turn of a loop is counted.
+fn is_plain(text: &str) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    let plain = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        // The high bit of a byte: not ASCII; of the second: below a space; of the third: DEL.
+        (word | word.wrapping_sub(u64::from(b' ') * ONES) | (word ^ (0x7f * ONES)).wrapping_sub(ONES)) & HIGH == 0
+    };
+    words.iter().all(plain) && rest.iter().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
 fn one_line(message: String) -> String {
-    // Nearly every message is plain ASCII, which is told without decoding it; a page has thousands of messages.
-    if message.bytes().all(|byte| matches!(byte, b' '..=b'~')) || !message.contains(is_unsafe) {
+    if is_plain(&message) || !message.contains(is_unsafe) {
         return message;
     }
     let words = message.split(|character| character == ' ' || is_unsafe(character)).filter(|word| !word.is_empty());
@@ -231,5 +244,17 @@ mod tests {
             let message = Reason::new("code", "a".repeat(shift) + &"🌊".repeat(200)).message;
             assert!(message.len() <= REASON_MESSAGE_MAX_BYTES && message.ends_with("🌊…"), "{}", message.len());
         }
+    }
+
+    #[test]
+    fn plain_is_what_is_printable_ascii_at_any_place() {
+        for place in 0..20 {
+            for character in (0..0x120).filter_map(char::from_u32) {
+                let mut text: String = "~ abc 019".chars().cycle().take(20).collect();
+                text.replace_range(place..=place, &character.to_string());
+                assert_eq!(is_plain(&text), matches!(character, ' '..='~'), "{text:?}");
+            }
+        }
+        assert!(is_plain(""));
     }
 }
