@@ -216,7 +216,7 @@ impl StreamFacts {
         named.contains(&name) || name.starts_with("collection-property:") || name.starts_with("collection-label:")
     }
 
-    /// The same stream with the extra facts by which it tells about its collection (`wit/v0.1.0/policy.wit`, `stream`):
+    /// The same stream with the extra facts by which it tells about its collection (`wit/v0.1.0/policy.wit`, `collection-streams`):
     /// a compression policy is not given the collections themselves.
     #[must_use]
     pub fn telling_about(mut self, collection: &CollectionFacts) -> Self {

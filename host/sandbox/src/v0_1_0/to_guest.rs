@@ -239,3 +239,62 @@ pub(super) fn regions<'a>(arena: &'a Bump, regions: &'a [RegionOffer]) -> Vec<pl
     };
     regions.iter().map(region).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bumpalo::Bump;
+    use longshore_model::{CodecOffer, CollectionName, ExtraFact, FactValue, FileClass, StreamFacts};
+
+    use super::streams;
+
+    fn stream(collection: &str, class: FileClass, speed: u32, extra: &[(&str, i64)]) -> StreamFacts {
+        let offer = |codec: &str| CodecOffer {
+            codec: codec.parse().unwrap(),
+            ratio_thousandths: 1_000 + speed,
+            compress_mb_per_second: speed,
+            decompress_mb_per_second: 2 * speed,
+        };
+        let fact =
+            |(name, value): &(&str, i64)| ExtraFact { name: (*name).to_owned(), value: FactValue::Integer(*value) };
+        StreamFacts {
+            collection: CollectionName::new("db", collection).unwrap(),
+            class,
+            files: 1,
+            size_bytes: 2,
+            new_bytes: 3,
+            sampled_bytes: 4,
+            offers: vec![offer("store"), offer("lz4")],
+            extra: extra.iter().map(fact).collect(),
+        }
+    }
+
+    /// Every stream with what its call says about it, read back from what it shares with others.
+    #[test]
+    fn what_streams_share_goes_over_once_and_nothing_is_lost() {
+        const WRITTEN: &str = "collection-last-write-time-ms";
+        let asked = [
+            stream("a", FileClass::Segment, 10, &[(WRITTEN, 1), ("own", 7)]),
+            stream("a", FileClass::Wal, 10, &[(WRITTEN, 1)]),
+            // Of the same collection, but told otherwise about it, and with another speed of the same codecs.
+            stream("a", FileClass::Metadata, 20, &[(WRITTEN, 2)]),
+            stream("b", FileClass::Segment, 10, &[(WRITTEN, 2)]),
+        ];
+        let arena = Bump::new();
+        let sent = streams(&arena, &asked);
+        let speeds = sent.codecs.iter().map(|codec| (codec.name, codec.compress_mb_per_second));
+        assert_eq!(speeds.collect::<Vec<_>>(), [("store", 10), ("lz4", 10), ("store", 20), ("lz4", 20)]);
+        let said = sent.collections.iter().map(|of| {
+            let streams = of.streams.iter().map(|stream| {
+                let offers: Vec<u32> = stream.offers.iter().map(|offer| offer.codec).collect();
+                format!("{} {} {offers:?} {}", stream.id, stream.class, stream.extra.len())
+            });
+            format!("{}.{} {:?}: {}", of.database, of.name, of.extra, streams.collect::<Vec<_>>().join(", "))
+        });
+        insta::assert_snapshot!(said.collect::<Vec<_>>().join("\n"), @r#"
+        db.a [("collection-last-write-time-ms", FactValue::Integer(1))]: 0 segment [0, 1] 1, 1 wal [0, 1] 0
+        db.a [("collection-last-write-time-ms", FactValue::Integer(2))]: 2 metadata [2, 3] 0
+        db.b [("collection-last-write-time-ms", FactValue::Integer(2))]: 3 segment [0, 1] 0
+        "#);
+    }
+}
