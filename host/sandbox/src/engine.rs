@@ -38,7 +38,7 @@ fn config(limits: &Limits) -> Config {
     config.concurrency_support(false);
     // Frames of release builds without names help nobody; the plugin's last words come from its log.
     config.wasm_backtrace_max_frames(None);
-    // Both serve backtraces and debuggers only, and make the machine code that is kept a third larger and slower to load.
+    // Both serve backtraces and debuggers only, and make the machine code that is kept larger and slower to load.
     config.generate_address_map(false);
     config.native_unwind_info(false);
     config
