@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{
     ApiKeyRow, AuditEntry, AuditRow, BackupFilter, BackupOutcome, BackupRecord, BackupRow, CatalogError, ClusterFilter,
     ClusterRow, DroppedCluster, JobEnd, JobFilter, JobRow, Listed, NewApiKey, NewBackup, NewBackupJob, NewCluster,
-    NewJob, Page, ProjectRow,
+    NewJob, NewSchedule, Page, ProjectRow, ScheduleRow,
 };
 
 /// Durable control state.
@@ -53,7 +53,7 @@ pub trait Catalog: Send + Sync {
     /// [`CatalogError::Invalid`] for a page outside the limits.
     fn list_clusters(&self, filter: &ClusterFilter, page: Page) -> Result<Listed<ClusterRow>, CatalogError>;
 
-    /// Unregisters a cluster. Its manual backups stay; its automatic ones are named in the answer and are for the
+    /// Unregisters a cluster and takes its schedule away. Its manual backups stay; its automatic ones are named in the answer and are for the
     /// caller to delete.
     ///
     /// # Errors
@@ -76,6 +76,53 @@ pub trait Catalog: Send + Sync {
         job: &NewBackupJob,
         now: Timestamp,
     ) -> Result<(BackupRow, JobRow), CatalogError>;
+
+    /// The schedule of a cluster; `None` if it never had one. That of a dropped cluster is off and says `null`.
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn get_schedule(&self, cluster: &ClusterId) -> Result<Option<ScheduleRow>, CatalogError>;
+
+    /// Schedules in order of cluster, those that are off too, but for those of dropped clusters.
+    ///
+    /// # Errors
+    /// [`CatalogError::Invalid`] for a page outside the limits.
+    fn list_schedules(&self, page: Page) -> Result<Listed<ScheduleRow>, CatalogError>;
+
+    /// The first `most` schedules that are due at `now` and whose cluster has no automatic backup pending or running,
+    /// longest due first; at most [`crate::Limits::page_items`].
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn due_schedules(&self, now: Timestamp, most: u32) -> Result<Vec<ScheduleRow>, CatalogError>;
+
+    /// Keeps a schedule in place of the one with the revision `expected`; `None` stands for none yet. The answer is the
+    /// new row, or `None`, and nothing changed, if somebody else was faster: the caller looks again.
+    ///
+    /// # Errors
+    /// [`CatalogError::ClusterNotFound`] (also if dropped).
+    fn swap_schedule(
+        &self,
+        schedule: &NewSchedule,
+        expected: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Option<ScheduleRow>, CatalogError>;
+
+    /// Accepts the backup that a schedule is due for, as [`Catalog::create_backup`] does, and moves the schedule on to
+    /// `next`, both or neither. `None`, and nothing changed, if the schedule has another revision by now, is off, or is
+    /// not due: somebody else made the backup, or changed the schedule.
+    ///
+    /// # Errors
+    /// [`CatalogError::ClusterNotFound`] (also if dropped), [`CatalogError::AutomaticBackupActive`] (the schedule stays
+    /// due), [`CatalogError::Exists`], [`CatalogError::Invalid`] for a manual backup or a `next` that is not after `now`.
+    fn start_scheduled_backup(
+        &self,
+        revision: u64,
+        next: Timestamp,
+        backup: &NewBackup,
+        job: &NewBackupJob,
+        now: Timestamp,
+    ) -> Result<Option<(BackupRow, JobRow)>, CatalogError>;
 
     /// Inserts a backup that was made elsewhere (found in a vault, made by the command line). `true` if it was new; one
     /// that is known already, even as deleted, stays as it is. Numbers in its cluster's names are not used again.

@@ -1,4 +1,4 @@
-//! Durable control state: projects, clusters, backups, jobs, API keys, audit log, settings.
+//! Durable control state: projects, clusters, schedules, backups, jobs, API keys, audit log, settings.
 //!
 //! Contract: [`Catalog`] is the only way to this state; [`SqliteCatalog`] keeps it in one SQLite file. Every call is one
 //! transaction: it happened, durably, when the call returned `Ok`, and nothing of it happened when it returned an error.
@@ -24,7 +24,7 @@ pub use error::CatalogError;
 pub use limits::Limits;
 pub use rows::{
     ApiKeyRow, AuditEntry, AuditRow, BackupFilter, BackupOutcome, BackupRecord, BackupRow, ClusterFilter, ClusterRow,
-    DroppedCluster, JobEnd, JobFilter, JobRow, Listed, NewApiKey, NewBackup, NewBackupJob, NewCluster, NewJob, Page,
-    ProjectRow, hash_api_key,
+    DroppedCluster, JobEnd, JobFilter, JobRow, Listed, NewApiKey, NewBackup, NewBackupJob, NewCluster, NewJob,
+    NewSchedule, Page, ProjectRow, ScheduleRow, hash_api_key,
 };
 pub use sqlite::SqliteCatalog;

@@ -102,6 +102,32 @@ pub struct NewBackupJob {
     pub request: Value,
 }
 
+/// A schedule as it is to be from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSchedule {
+    /// The cluster it is for; each has one at most.
+    pub cluster: ClusterId,
+    /// When its backups start and how long they stay, as the engine needs it.
+    pub schedule: Value,
+    /// When the next automatic backup is to start; `None` turns the schedule off.
+    pub due: Option<Timestamp>,
+}
+
+/// A schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduleRow {
+    /// The cluster it is for.
+    pub cluster: ClusterId,
+    /// When its backups start and how long they stay; `Value::Null` after its cluster was dropped.
+    pub schedule: Value,
+    /// When the next automatic backup is to start; `None` while the schedule is off.
+    pub due: Option<Timestamp>,
+    /// When somebody set it last.
+    pub changed: Timestamp,
+    /// Grows with every change and every run; never reused.
+    pub revision: u64,
+}
+
 /// A backup, without the parts that can be large.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupRow {

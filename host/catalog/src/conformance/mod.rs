@@ -11,6 +11,7 @@ pub mod model;
 mod predict;
 mod rest;
 mod sample;
+mod schedules;
 mod states;
 mod steps;
 
@@ -57,7 +58,7 @@ impl fmt::Debug for Check {
 /// All rules.
 #[must_use]
 pub fn checks() -> Vec<Check> {
-    [jobs::CHECKS, states::CHECKS, leases::CHECKS, lists::CHECKS, rest::CHECKS].concat()
+    [jobs::CHECKS, states::CHECKS, leases::CHECKS, lists::CHECKS, schedules::CHECKS, rest::CHECKS].concat()
 }
 
 /// Runs all rules, each on a catalog that `make` has made empty for it, and returns those that do not hold.

@@ -9,7 +9,7 @@ use super::predict::{CLUSTERS, Model, owner_name, short};
 use super::sample::{self, at};
 use super::steps::{Step, Token};
 use super::{Broken, Verdict, holds, same, some};
-use crate::{BackupFilter, Catalog, CatalogError, JobFilter, JobRow, Page};
+use crate::{BackupFilter, Catalog, CatalogError, JobFilter, JobRow, NewSchedule, Page};
 
 /// How long a lease lasts, in milliseconds: about as long as a few `Step::Wait`.
 const LEASE_MS: i64 = 2_000;
@@ -93,6 +93,24 @@ fn apply(catalog: &dyn Catalog, model: &mut Model, step: Step, now: Timestamp) -
             let found = catalog.finish_job(&sample::job(short(job)), token, &end, now).map(|_| ());
             agree(found, model.finish(job, token, status, now))
         }),
+        Step::Schedule(cluster, due) => {
+            let cluster = cluster % CLUSTERS;
+            let due = (due > 0).then(|| now.plus_millis(i64::from(due - 1) * 10));
+            let new = NewSchedule { cluster: sample::cluster(cluster), schedule: serde_json::json!(1), due };
+            let expected = Some(model.revision(cluster)).filter(|revision| *revision > 0);
+            let found = catalog.swap_schedule(&new, expected, now).map(|row| row.is_some());
+            agree(found, model.set_schedule(cluster, due))
+        }
+        Step::StartScheduled(cluster, stale) => {
+            let cluster = cluster % CLUSTERS;
+            let (backup, job) = (model.backups.len(), model.jobs.len());
+            let (mut new, mut its_job) = sample::new_backup(short(backup), cluster, CreationMethod::Auto);
+            (new.id, its_job.id) = (sample::backup(short(backup)), sample::job(short(job)));
+            let revision = model.revision(cluster).saturating_sub(u64::from(stale));
+            let next = now.plus_millis(500);
+            let found = catalog.start_scheduled_backup(revision, next, &new, &its_job, now);
+            agree(found.map(|made| made.is_some()), model.start_scheduled(cluster, revision, next, now))
+        }
         Step::Cancel(_) | Step::Delete(_) | Step::Release(_) | Step::Drop(_) | Step::Register(_) => {
             administer(catalog, model, step, now)
         }
@@ -165,6 +183,10 @@ fn compare(catalog: &dyn Catalog, model: &Model) -> Verdict {
         same("times of a job", times, (expected.created, expected.started, expected.ended))?;
         let lease = expected.lease.map(|(owner, until)| (owner_name(owner), until));
         same("lease", found.lease_owner.clone().zip(found.lease_until), lease)?;
+    }
+    for (cluster, (revision, due)) in (0..CLUSTERS).zip(model.schedules) {
+        let found = catalog.get_schedule(&sample::cluster(cluster))?;
+        same("schedule", found.map(|row| (row.revision, row.due)), Some((revision, due)).filter(|_| revision > 0))?;
     }
     let listed = catalog.list_backups(&BackupFilter::default(), everything)?;
     let visible = [BackupStatus::Creating, BackupStatus::Available];

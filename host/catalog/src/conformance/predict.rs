@@ -37,6 +37,8 @@ const PASSED_OVER_MS: i64 = crate::Limits::DEFAULT.passed_over_ms;
 pub(super) struct Model {
     pub(super) dropped: [bool; CLUSTERS as usize],
     pub(super) counters: [u64; CLUSTERS as usize],
+    /// Revision, 0 before the first one, and when it is due.
+    pub(super) schedules: [(u64, Option<Timestamp>); CLUSTERS as usize],
     pub(super) backups: Vec<ModelBackup>,
     pub(super) jobs: Vec<ModelJob>,
 }
@@ -83,6 +85,45 @@ impl Model {
         self.backups.push(ModelBackup { cluster, method, status: BackupStatus::Creating, name_number });
         self.push_job(JobType::Backup, cluster, backup, now);
         Ok(())
+    }
+
+    /// The revision of a cluster's schedule; 0 for none.
+    pub(super) fn revision(&self, cluster: u8) -> u64 {
+        self.schedules.get(usize::from(cluster)).map_or(0, |(revision, _)| *revision)
+    }
+
+    /// Sets a schedule by its current revision.
+    pub(super) fn set_schedule(&mut self, cluster: u8, due: Option<Timestamp>) -> Predicted<bool> {
+        let id = sample::cluster(cluster);
+        if self.dropped.get(usize::from(cluster)).copied().unwrap_or(true) {
+            return Err(CatalogError::ClusterNotFound { cluster: id });
+        }
+        if let Some(schedule) = self.schedules.get_mut(usize::from(cluster)) {
+            *schedule = (schedule.0 + 1, due);
+        }
+        Ok(true)
+    }
+
+    /// Starts what is due; `false` when nothing is, or when the revision is an old one.
+    pub(super) fn start_scheduled(
+        &mut self,
+        cluster: u8,
+        revision: u64,
+        next: Timestamp,
+        now: Timestamp,
+    ) -> Predicted<bool> {
+        if self.dropped.get(usize::from(cluster)).copied().unwrap_or(true) {
+            return Err(CatalogError::ClusterNotFound { cluster: sample::cluster(cluster) });
+        }
+        let (current, due) = self.schedules.get(usize::from(cluster)).copied().unwrap_or_default();
+        if current != revision || due.is_none_or(|due| due > now) {
+            return Ok(false);
+        }
+        self.create_backup(cluster, CreationMethod::Auto, now)?;
+        if let Some(schedule) = self.schedules.get_mut(usize::from(cluster)) {
+            *schedule = (current + 1, Some(next));
+        }
+        Ok(true)
     }
 
     fn push_job(&mut self, kind: JobType, cluster: u8, backup: usize, created: Timestamp) {
@@ -235,6 +276,11 @@ impl Model {
             return Err(CatalogError::ClusterBusy { cluster: id, job: sample::job(short(job)) });
         }
         self.set_dropped(cluster, true);
+        if let Some(schedule) = self.schedules.get_mut(usize::from(cluster))
+            && schedule.0 > 0
+        {
+            *schedule = (schedule.0 + 1, None);
+        }
         Ok(())
     }
 

@@ -31,6 +31,10 @@ pub enum Step {
     Drop(u8),
     /// A cluster is registered.
     Register(u8),
+    /// The schedule of a cluster is set: due now, after a number of times 10 ms, or off (0).
+    Schedule(u8, u8),
+    /// A host starts what a schedule is due for, by the current revision or by the one before.
+    StartScheduled(u8, bool),
     /// The catalog is closed and opened again.
     Reopen,
 }
@@ -56,7 +60,7 @@ impl Step {
             1 if b % 3 == 0 => Token::Future,
             _ => Token::Current,
         };
-        match kind % 24 {
+        match kind % 27 {
             0..=2 => Self::Wait(a),
             3..=5 => Self::CreateBackup(a, CreationMethod::Manual),
             6..=7 => Self::CreateBackup(a, CreationMethod::Auto),
@@ -72,6 +76,8 @@ impl Step {
             20 => Self::Release(a),
             21 => Self::Drop(a),
             22 => Self::Register(a),
+            23 => Self::Schedule(a, b),
+            24..=25 => Self::StartScheduled(a, b % 4 == 0),
             _ => Self::Reopen,
         }
     }

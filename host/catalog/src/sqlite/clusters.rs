@@ -164,6 +164,7 @@ pub(super) fn unregister(connection: &Connection, id: &ClusterId, now: Timestamp
     connection
         .prepare_cached("UPDATE clusters SET dropped_ms = ?2 WHERE id = ?1")?
         .execute(params![id.as_str(), now.as_millis()])?;
+    super::schedules::reset(connection, id, now)?;
     let mut statement = connection.prepare_cached(
         "SELECT id FROM backups WHERE cluster_id = ?1 AND creation_method = 'AUTO' AND status <> 'DELETED' \
          ORDER BY created_ms, id",

@@ -13,6 +13,7 @@ mod keys;
 mod leases;
 mod new_jobs;
 mod open;
+mod schedules;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +29,7 @@ use self::fail::Fail;
 use crate::{
     ApiKeyRow, AuditEntry, AuditRow, BackupFilter, BackupOutcome, BackupRecord, BackupRow, Catalog, CatalogError,
     ClusterFilter, ClusterRow, DroppedCluster, JobEnd, JobFilter, JobRow, Limits, Listed, NewApiKey, NewBackup,
-    NewBackupJob, NewCluster, NewJob, Page, ProjectRow,
+    NewBackupJob, NewCluster, NewJob, NewSchedule, Page, ProjectRow, ScheduleRow,
 };
 
 /// A catalog in one SQLite file.
@@ -130,6 +131,38 @@ impl Catalog for SqliteCatalog {
         now: Timestamp,
     ) -> Result<(BackupRow, JobRow), CatalogError> {
         self.write(|tx| backups::create(tx, &self.limits, backup, job, now))
+    }
+
+    fn get_schedule(&self, cluster: &ClusterId) -> Result<Option<ScheduleRow>, CatalogError> {
+        self.read(|connection| schedules::get(connection, cluster))
+    }
+
+    fn list_schedules(&self, page: Page) -> Result<Listed<ScheduleRow>, CatalogError> {
+        self.read(|connection| schedules::list(connection, &self.limits, page))
+    }
+
+    fn due_schedules(&self, now: Timestamp, most: u32) -> Result<Vec<ScheduleRow>, CatalogError> {
+        self.read(|connection| schedules::due(connection, &self.limits, now, most))
+    }
+
+    fn swap_schedule(
+        &self,
+        schedule: &NewSchedule,
+        expected: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Option<ScheduleRow>, CatalogError> {
+        self.write(|tx| schedules::swap(tx, &self.limits, schedule, expected, now))
+    }
+
+    fn start_scheduled_backup(
+        &self,
+        revision: u64,
+        next: Timestamp,
+        backup: &NewBackup,
+        job: &NewBackupJob,
+        now: Timestamp,
+    ) -> Result<Option<(BackupRow, JobRow)>, CatalogError> {
+        self.write(|tx| schedules::start(tx, &self.limits, revision, next, backup, job, now))
     }
 
     fn record_backup(&self, record: &BackupRecord) -> Result<bool, CatalogError> {

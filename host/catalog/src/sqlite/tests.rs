@@ -163,7 +163,7 @@ fn a_file_of_a_newer_version_is_refused_by_its_version() {
     let error = SqliteCatalog::open(&path).unwrap_err();
     assert_eq!(error, CatalogError::TooNew { path: path.display().to_string(), found: 7, supported: 1 });
     let text = error.to_string();
-    assert!(text.contains("version 7") && text.contains("up to 1"), "{text}");
+    assert!(text.contains("version 7") && text.contains("up to 2"), "{text}");
     assert_eq!(std::fs::read(&path).unwrap(), content);
 }
 
@@ -265,6 +265,28 @@ fn a_released_schema_never_changes() {
     // Catalogs with this version exist. A change belongs into the file of the next one.
     let digest = blake3::hash(include_bytes!("schema_1.sql")).to_string();
     insta::assert_snapshot!(digest, @"c3eabc71cc8f4d2804fe43ecab90a4889cba0eedce1239d2d459ef883c404d10");
+}
+
+#[test]
+fn a_catalog_of_the_first_version_is_brought_up_to_date_and_keeps_what_it_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("old.db");
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch(include_str!("schema_1.sql")).unwrap();
+    old.execute_batch(
+        "PRAGMA application_id = 0x4C534354; PRAGMA user_version = 1; \
+         INSERT INTO projects VALUES ('proj-1', 'one', 5); \
+         INSERT INTO clusters VALUES ('in01-aa', 'proj-1', 'Old', 'local', 'milvus-lite', '/data', 1, 'RUNNING', 6, NULL, 41)",
+    )
+    .unwrap();
+    drop(old);
+    let catalog = SqliteCatalog::open(&path).unwrap();
+    let cluster = "in01-aa".parse().unwrap();
+    assert_eq!(catalog.get_cluster(&cluster).unwrap().unwrap().backup_counter, 41);
+    let new = crate::NewSchedule { cluster, schedule: json!(1), due: None };
+    assert!(catalog.swap_schedule(&new, None, Timestamp::from_millis(9)).unwrap().is_some());
+    let version: i64 = catalog.writer.lock().unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(version, 2);
 }
 
 #[test]
