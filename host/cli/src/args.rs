@@ -5,6 +5,7 @@ mod keys;
 mod plugin;
 mod plugin_store;
 mod policy;
+mod schedule;
 mod space;
 mod upkeep;
 
@@ -22,6 +23,7 @@ pub(crate) use plugin::{
 };
 pub(crate) use plugin_store::PluginStoreCommand;
 pub(crate) use policy::{Diff, Plan, PolicyCommand, Promote, RecordsFrom, Why};
+pub(crate) use schedule::{ScheduleCommand, ScheduleOf};
 pub(crate) use space::{Delete, Prune, Space, Vaults};
 pub(crate) use upkeep::{Catalog, Erase, Export, Retention};
 
@@ -123,6 +125,9 @@ pub(crate) enum Command {
     /// Make, list and revoke API keys; say who can read an encrypted vault.
     #[command(subcommand)]
     Key(Key),
+    /// Back up clusters of a host automatically: when, how long backups stay, in which other regions.
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Write, build, check, test and measure policy plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),

@@ -303,7 +303,7 @@ fn root(plan: &BackupPlan, parts: &[FinishedPart], ddl_changes: Vec<DdlChange>, 
         project_id: request.cluster.project_id.clone(),
         home_region: request.cluster.home_region.clone(),
         created: request.time,
-        expires: None,
+        expires: request.expires,
         sizes,
         parts,
     };

@@ -28,9 +28,13 @@ use crate::{ClusterAccess, EngineError, Limits, LocalClusters, Random, RunContex
 mod backups;
 mod clusters;
 mod erasures;
+mod expiry;
 mod jobs;
 mod restores;
 mod retention;
+mod schedules;
+
+pub use expiry::ExpiryOutcome;
 
 /// Everything a host shares between requests and jobs.
 pub(crate) struct Inner {

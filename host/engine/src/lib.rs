@@ -69,6 +69,8 @@ mod retention;
 mod run;
 mod run_policy;
 mod sample;
+mod schedule;
+mod scheduler;
 mod space;
 mod streams;
 mod transfer;
@@ -92,7 +94,7 @@ pub use error::EngineError;
 pub use export::{EXPORT_DATA, EXPORT_NOTE, ExportOutcome, export_backup};
 pub use grants::read_grants;
 pub use heal::{HealOutcome, HealRequest, HealedCollection, HealedObject, heal, repair_vault};
-pub use host::{Host, HostOptions};
+pub use host::{ExpiryOutcome, Host, HostOptions};
 pub use jobs::{BackupDetail, JobRequest};
 pub use keys::{KeyFiles, write_key_file};
 pub use limits::{BANDWIDTH_MIN_BYTES_PER_SECOND, Limits};
@@ -118,6 +120,11 @@ pub use retention::{
     decide_retention, plan_retention,
 };
 pub use run_policy::RunPolicy;
+pub use schedule::{
+    CRON_INTERVAL_MINUTES, Cron, DEFAULT_RETENTION_DAYS, MAX_RETENTION_DAYS, Schedule, ScheduleChange, ScheduleView,
+    ScheduledCopy, SetSchedule, StartWindow, Starts, WINDOW_MINUTES, Weekdays, get_schedule, list_schedules,
+    set_schedule, start_due,
+};
 pub use vaults::{PreparedVault, RegionVaults};
 pub use verify::{
     DamagedObject, OpenWith, VerifiedCollection, VerifyLevel, VerifyOutcome, VerifyRequest, verify_all, verify_backup,

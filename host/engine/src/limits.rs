@@ -46,6 +46,10 @@ pub struct Limits {
     pub heartbeat_ms: u64,
     /// How often a host looks in its vaults for erasures that its catalog has to follow, in milliseconds.
     pub erasure_look_ms: u64,
+    /// How often a host looks for automatic backups that are due and for backups that have expired, in milliseconds.
+    pub schedule_look_ms: u64,
+    /// How often a host applies retention rules, beside doing so after each automatic backup, in milliseconds.
+    pub retention_look_ms: u64,
     /// Times a job is tried again after its host died; then it is marked failed.
     pub job_attempts: u32,
     /// Descriptors the points of one plan may hold between planning and transfer; beyond it they are opened again.
@@ -114,6 +118,8 @@ impl Default for Limits {
             lease_ms: 30_000,
             heartbeat_ms: 1_000,
             erasure_look_ms: 60_000,
+            schedule_look_ms: 10_000,
+            retention_look_ms: 60 * 60 * 1_000,
             job_attempts: 3,
             held_descriptors: 512,
             plugin_file_bytes: 64 * 1024 * 1024,

@@ -109,6 +109,8 @@ pub struct BackupRequest {
     pub collections: Vec<CollectionName>,
     /// Regions that get a copy of everything, beside what the placement policy asks for.
     pub copies: Vec<RegionId>,
+    /// When an automatic backup is to be deleted; `None` for never, and always for one made by hand.
+    pub expires: Option<Timestamp>,
     /// The cluster.
     pub cluster: ClusterTarget,
     /// The run's time.
@@ -138,6 +140,7 @@ impl BackupRequest {
             creation_method: CreationMethod::Manual,
             collections,
             copies: Vec::new(),
+            expires: None,
             cluster,
             time,
             seed: u64::from_le_bytes(draw(random)?),

@@ -125,6 +125,7 @@ async fn backup(
         creation_method: record.backup.creation_method,
         collections: request.collections,
         copies: request.copies,
+        expires: record.backup.expires,
         cluster: cluster_target(&row, &config),
         time,
         seed,

@@ -46,9 +46,7 @@ async fn follow_erasures(inner: Arc<Inner>) {
 pub(crate) async fn run_workers(inner: Arc<Inner>) {
     let slots = Arc::new(Semaphore::new(inner.limits.parallel_jobs.max(1)));
     let mut running = JoinSet::new();
-    let host = Host { inner: Arc::clone(&inner) };
-    // What became too old while no host ran.
-    running.spawn(async move { host.apply_retention_quietly().await });
+    running.spawn(crate::scheduler::run(Arc::clone(&inner)));
     running.spawn(follow_erasures(Arc::clone(&inner)));
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };

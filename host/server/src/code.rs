@@ -32,6 +32,12 @@ pub(crate) const BACKUP_TYPE: u32 = 96029;
 pub(crate) const CREATION_METHOD: u32 = 96030;
 /// `collectionStatus` is invalid.
 pub(crate) const COLLECTION_STATUS: u32 = 96031;
+/// `frequency` or `cron` of a backup policy is invalid.
+pub(crate) const FREQUENCY: u32 = 96032;
+/// `startTime` of a backup policy is invalid.
+pub(crate) const START_TIME: u32 = 96033;
+/// `retentionDays` is not 1 to 30.
+pub(crate) const RETENTION_DAYS: u32 = 96034;
 /// `start` is after `end`.
 pub(crate) const TIME_RANGE: u32 = 96035;
 /// A cluster id has the wrong form.

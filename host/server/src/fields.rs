@@ -57,6 +57,19 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// True or false.
+    pub(crate) fn boolean(&self, name: &str) -> Result<Option<bool>, Refusal> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(value) => value.as_bool().map(Some).ok_or_else(|| self.wrong(name, "true or false", value)),
+        }
+    }
+
+    /// Whether a field is there at all, `null` included.
+    pub(crate) fn is_there(&self, name: &str) -> bool {
+        self.map.contains_key(name)
+    }
+
     /// A list; empty when it is left out or `null`.
     fn list(&self, name: &str) -> Result<&'a [Value], Refusal> {
         match self.get(name) {

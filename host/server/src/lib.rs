@@ -20,6 +20,7 @@ mod replies;
 mod request;
 mod requests;
 mod routes;
+mod schedule;
 
 use std::sync::Arc;
 

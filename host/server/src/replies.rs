@@ -11,7 +11,7 @@ fn seconds(time: Timestamp) -> String {
     Timestamp::from_millis(time.as_millis() - time.as_millis() % 1_000).to_string()
 }
 
-fn seconds_or_null(time: Option<Timestamp>) -> Value {
+pub(crate) fn seconds_or_null(time: Option<Timestamp>) -> Value {
     time.map_or(Value::Null, |time| seconds(time).into())
 }
 

@@ -1,12 +1,11 @@
 //! `longshore key`: works on the catalog directly, also while the host runs.
 
-use anyhow::Context;
-use longshore_catalog::{Catalog, SqliteCatalog};
-use longshore_engine::{Host, HostConfig, SystemRandom};
+use longshore_catalog::Catalog;
+use longshore_engine::{Host, SystemRandom};
 use longshore_model::{Clock, SystemClock};
 use serde_json::json;
 
-use super::recipient;
+use super::{host_catalog, recipient};
 use crate::Exit;
 use crate::args::Key;
 use crate::output::{Output, table};
@@ -20,7 +19,7 @@ pub(crate) async fn run(arguments: Key, output: Output) -> anyhow::Result<Exit> 
         Key::Recipient(arguments) => return recipient::run(arguments, output).await,
         Key::Writer(arguments) => return recipient::writer(arguments, output).await,
         Key::Create { name, role, expires_days, config } => {
-            let catalog = open(&config)?;
+            let (_, catalog) = host_catalog::open(&config)?;
             let expires = expires_days.map(|days| now.plus_millis(i64::from(days) * DAY_MS));
             let (row, key) = Host::create_key(&catalog, &name, role, expires, &SystemRandom, now)?;
             let value = json!({ "id": row.id, "name": row.name, "role": row.role, "expires": row.expires, "key": key });
@@ -31,7 +30,7 @@ pub(crate) async fn run(arguments: Key, output: Output) -> anyhow::Result<Exit> 
             ));
         }
         Key::List { config } => {
-            let rows = open(&config)?.list_keys()?;
+            let rows = host_catalog::open(&config)?.1.list_keys()?;
             let value = json!({ "keys": rows });
             output.result(&value, || {
                 let time =
@@ -46,16 +45,9 @@ pub(crate) async fn run(arguments: Key, output: Output) -> anyhow::Result<Exit> 
             });
         }
         Key::Revoke { id, config } => {
-            let row = open(&config)?.revoke_key(&id, now)?;
+            let row = host_catalog::open(&config)?.1.revoke_key(&id, now)?;
             output.result(&json!({ "id": row.id, "revoked": row.revoked }), || format!("Key {} is revoked.", row.id));
         }
     }
     Ok(Exit::Done)
-}
-
-fn open(config: &std::path::Path) -> anyhow::Result<SqliteCatalog> {
-    let config = HostConfig::read(config)?;
-    let folder = &config.data_directory;
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    Ok(SqliteCatalog::open(&folder.join("catalog.sqlite"))?)
 }

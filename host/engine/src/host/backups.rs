@@ -83,16 +83,7 @@ impl Host {
             }
             BackupType::Cluster | BackupType::Collection => {}
         }
-        let config = self.inner.config();
-        for region in &request.copies {
-            if config.region(region).is_none() {
-                return Err(EngineError::NotFound { what: "region", id: region.to_string() });
-            }
-            if region == home {
-                return bad("a copy goes to another region than the cluster's own; the home backup is made anyway");
-            }
-        }
-        Ok(())
+        self.inner.config().check_copies(&request.copies, home)
     }
 
     /// Backups that are being made or can be restored, newest first.

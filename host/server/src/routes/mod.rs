@@ -4,6 +4,7 @@ mod backups;
 mod clusters;
 mod host;
 mod jobs;
+mod schedules;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -26,6 +27,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v2/clusters/{cluster_id}/backups/{backup_id}/restoreCluster", post(backups::restore_cluster))
         .route("/v2/clusters/{cluster_id}/backups/{backup_id}/restoreCollection", post(backups::restore_collections))
         .route("/v2/clusters/{cluster_id}/backups/{backup_id}/decisions", get(backups::decisions))
+        .route("/v2/clusters/{cluster_id}/backups/policy", post(schedules::set).get(schedules::describe))
         .route("/v2/jobs", get(jobs::list))
         .route("/v2/jobs/{job_id}", get(jobs::describe))
         .route("/v2/jobs/{job_id}/cancel", post(jobs::cancel))

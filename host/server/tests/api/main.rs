@@ -7,3 +7,4 @@ mod connections;
 mod nonsense;
 mod place;
 mod refusals;
+mod schedules;

@@ -1,13 +1,15 @@
 //! A host of its own for each test, with keys of every role.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use longshore_catalog::{ApiKeyRow, Catalog, SqliteCatalog};
 use longshore_engine::{Host, HostConfig, HostOptions, Role, SystemRandom};
-use longshore_model::{Clock as _, SystemClock};
+use longshore_model::{Clock, SystemClock, Timestamp};
 use longshore_server::{Limits, router};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -42,6 +44,26 @@ impl Answer {
     }
 }
 
+/// A clock that a test moves. It must stand still while jobs run, whose leases it counts.
+#[derive(Debug, Clone)]
+pub(crate) struct ManualClock(Arc<AtomicI64>);
+
+impl ManualClock {
+    pub(crate) fn at(time: &str) -> Self {
+        Self(Arc::new(AtomicI64::new(time.parse::<Timestamp>().unwrap().as_millis())))
+    }
+
+    pub(crate) fn forward(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
 /// A host, its API, and where it keeps its things.
 pub(crate) struct Place {
     pub(crate) folder: TempDir,
@@ -57,13 +79,22 @@ impl Place {
     }
 
     pub(crate) async fn start_with(limits: Limits) -> Self {
+        Self::start_as(limits, Arc::new(SystemClock)).await
+    }
+
+    /// Starts a host whose time the test moves.
+    pub(crate) async fn start_at(clock: ManualClock) -> Self {
+        Self::start_as(Limits::DEFAULT, Arc::new(clock)).await
+    }
+
+    async fn start_as(limits: Limits, clock: Arc<dyn Clock>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/sample-cluster");
         copy_tree(&sample, &folder.path().join("cluster"));
         let path = folder.path().join("longshore.toml");
         std::fs::write(&path, CONFIGURATION).unwrap();
         let config = HostConfig::read(&path).unwrap();
-        let options = HostOptions { config_path: Some(path), ..HostOptions::default() };
+        let options = HostOptions { config_path: Some(path), clock, ..HostOptions::default() };
         let host = Host::start(config, options).await.unwrap();
         let router = router(host.clone(), limits);
         let mut place = Self { folder, host, router, owner: String::new() };

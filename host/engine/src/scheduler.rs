@@ -1,0 +1,32 @@
+//! Looks, again and again, what is to be started and what is to go, until the host stops.
+//!
+//! Contract: nothing is kept here. What is due stands in the catalog, so a host that starts after a pause of any length
+//! finds what it missed, and two looks at once do nothing twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_model::Timestamp;
+
+use crate::host::{Host, Inner};
+
+pub(crate) async fn run(inner: Arc<Inner>) {
+    let host = Host { inner: Arc::clone(&inner) };
+    let pause = Duration::from_millis(inner.limits.schedule_look_ms.max(1));
+    let mut rules_applied: Option<Timestamp> = None;
+    while inner.stop.check().is_ok() {
+        host.start_due_backups_quietly().await;
+        host.expire_backups_quietly().await;
+        let now = inner.clock.now();
+        let every = i64::try_from(inner.limits.retention_look_ms).unwrap_or(i64::MAX);
+        // Also at the start: for what became too old while no host ran.
+        if rules_applied.is_none_or(|last| now.millis_since(last) >= every) {
+            host.apply_retention_quietly().await;
+            rules_applied = Some(now);
+        }
+        tokio::select! {
+            () = inner.stop.stopped() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}

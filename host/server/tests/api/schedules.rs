@@ -1,0 +1,189 @@
+//! Backup policies: automatic backups are made, expire, and go with their cluster.
+
+use longshore_catalog::{BackupFilter, Catalog as _, Page};
+use longshore_engine::Role;
+use longshore_model::{BackupStatus, CreationMethod};
+use serde_json::{Value, json};
+
+use crate::place::{ManualClock, Place};
+
+const POLICY: &str = "/v2/clusters/in01-test/backups/policy";
+const HOUR_MS: i64 = 60 * 60 * 1_000;
+
+/// Ids of the automatic backups that are listed, newest first.
+async fn automatic(place: &Place) -> Vec<String> {
+    let listed = place.send("GET", "/v2/backups?creationMethod=AUTO&pageSize=100", "").await;
+    let backups = listed.data()["backups"].as_array().unwrap();
+    backups.iter().map(|backup| backup["backupId"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Waits until no job is left that has not ended.
+async fn quiet(place: &Place) {
+    let jobs = place.send("GET", "/v2/jobs?pageSize=100", "").await;
+    for job in jobs.data()["jobs"].as_array().unwrap() {
+        place.ended(job["jobId"].as_str().unwrap()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_is_off_until_it_is_set_and_enabling_it_makes_a_first_backup_at_once() {
+    let place = Place::start().await;
+    let off = json!({
+        "clusterId": "in01-test", "status": "DISABLED", "startTime": null, "frequency": null, "retentionDays": 0,
+        "crossRegionCopies": [], "cron": null, "nextRunTime": null,
+    });
+    assert_eq!(place.send("GET", POLICY, "").await.data(), &off);
+    assert!(automatic(&place).await.is_empty());
+
+    // As the official command line sends it.
+    let body =
+        r#"{"enabled":true,"frequency":"1,3,5","startTime":"02:00-04:00","retentionDays":5,"crossRegionCopies":[]}"#;
+    let set = place.send("POST", POLICY, body).await;
+    assert_eq!(set.data(), &json!({ "clusterId": "in01-test", "status": "ENABLED" }));
+    let first = automatic(&place).await;
+    assert_eq!(first.len(), 1, "the first backup is accepted when the call answers");
+    quiet(&place).await;
+    let backup = place.send("GET", &format!("/v2/clusters/in01-test/backups/{}", first[0]), "").await;
+    let backup = backup.data();
+    assert_eq!((&backup["status"], &backup["backupType"]), (&json!("AVAILABLE"), &json!("CLUSTER")), "{backup}");
+    let time = |name: &str| backup[name].as_str().unwrap().parse::<longshore_model::Timestamp>().unwrap();
+    assert_eq!(time("expireTime").millis_since(time("createTime")), 5 * 24 * HOUR_MS);
+
+    // The manifest says so too: a catalog that is rebuilt from the vaults expires it as well.
+    let vault =
+        longshore_vault::Vault::open_local(&place.path("vault-eu"), &longshore_vault::Keys::none()).await.unwrap();
+    let roots = vault.list_backups().await.unwrap().backups;
+    assert_eq!(roots[0].root.expires.unwrap().millis_since(roots[0].root.created), 5 * 24 * HOUR_MS);
+
+    let mut policy = place.send("GET", POLICY, "").await.data().clone();
+    let next = policy["nextRunTime"].take();
+    assert!(next.as_str().unwrap() > backup["createTime"].as_str().unwrap(), "{next}");
+    let expected = json!({
+        "clusterId": "in01-test", "status": "ENABLED", "startTime": "02:00-04:00", "frequency": "1,3,5",
+        "retentionDays": 5, "crossRegionCopies": [], "cron": null, "nextRunTime": null,
+    });
+    assert_eq!(policy, expected);
+
+    // A change makes no backup; what is left out stays.
+    place.send("POST", POLICY, r#"{"enabled":true,"cron":"0 */6 * * *"}"#).await.data();
+    let policy = place.send("GET", POLICY, "").await.data().clone();
+    assert_eq!((&policy["cron"], &policy["frequency"]), (&json!("0 */6 * * *"), &Value::Null), "{policy}");
+    assert_eq!(policy["retentionDays"], 5);
+    assert_eq!(automatic(&place).await, first);
+    // As Terraform deletes it.
+    let body = r#"{"frequency":"","startTime":"","retentionDays":0,"enabled":false,"crossRegionCopies":null}"#;
+    let set = place.send("POST", POLICY, body).await;
+    assert_eq!(set.data(), &json!({ "clusterId": "in01-test", "status": "DISABLED" }));
+    assert_eq!(place.send("GET", POLICY, "").await.data(), &off);
+    assert_eq!(automatic(&place).await, first, "what was made stays until it expires");
+    place.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_policies_change_nothing() {
+    let place = Place::start().await;
+    let viewer = place.key("viewer", Role::BackupView);
+    let enable = r#"{"enabled":true}"#;
+    assert_eq!(place.send_as(&viewer, "POST", POLICY, enable).await.refusal(), (403, 96027));
+    assert_eq!(place.send_as(&viewer, "GET", POLICY, "").await.data()["status"], "DISABLED");
+    let other = "/v2/clusters/in01-other/backups/policy";
+    assert_eq!(place.send("POST", other, enable).await.refusal(), (404, 96018));
+    assert_eq!(place.send("GET", other, "").await.refusal(), (404, 96018));
+    for (body, code) in [
+        ("", 97001),
+        ("[]", 97002),
+        (r#"{"enabled":1}"#, 97002),
+        (r#"{"enabled":true,"frequency":"8"}"#, 96032),
+        (r#"{"enabled":true,"frequency":"1","cron":"0 0 * * *"}"#, 97002),
+        (r#"{"enabled":true,"startTime":"02:00"}"#, 96033),
+        (r#"{"enabled":true,"retentionDays":31}"#, 96034),
+        (r#"{"enabled":true,"crossRegionCopies":[{"regionId":"mars","retentionDays":1}]}"#, 96001),
+        (r#"{"enabled":true,"crossRegionCopies":[{"regionId":"local-eu","retentionDays":1}]}"#, 97002),
+    ] {
+        assert_eq!(place.send("POST", POLICY, body).await.refusal(), (400, code), "{body}");
+    }
+    assert_eq!(place.counts().0, 0);
+    assert_eq!(place.send("GET", POLICY, "").await.data()["status"], "DISABLED");
+    let audit = place.catalog().list_audit(Page { size: 100, current: 1 }).unwrap();
+    let refused = audit.items.iter().filter(|row| row.entry.action == "schedule.set" && row.entry.outcome != "ok");
+    // Those that were refused by what the body says alone never reached the engine.
+    assert_eq!(refused.count(), 5, "{audit:?}");
+    place.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn automatic_backups_expire_and_manual_ones_do_not() {
+    let clock = ManualClock::at("2026-03-02T12:00:00Z");
+    let place = Place::start_at(clock.clone()).await;
+    let manual = place.backup(r#"{"backupType":"CLUSTER"}"#).await;
+    let body = r#"{"enabled":true,"frequency":"1,2,3,4,5,6,7","startTime":"02:00-04:00","retentionDays":1}"#;
+    place.send("POST", POLICY, body).await.data();
+    quiet(&place).await;
+    let first = automatic(&place).await;
+    assert_eq!(first.len(), 1);
+    // The window of the next night is over: it was backed up, and the first one has 8 hours left.
+    clock.forward(16 * HOUR_MS);
+    assert_eq!(place.host.start_due_backups().await.unwrap().len() + automatic(&place).await.len(), 3);
+    quiet(&place).await;
+    assert_eq!(place.host.expire_backups().await.unwrap(), Default::default());
+    clock.forward(8 * HOUR_MS - 1);
+    assert_eq!(place.host.expire_backups().await.unwrap(), Default::default());
+    clock.forward(1);
+    let outcome = place.host.expire_backups().await.unwrap();
+    let deleted: Vec<_> = outcome.deleted.iter().map(ToString::to_string).collect();
+    assert_eq!((deleted, outcome.failed), (first.clone(), vec![]));
+    let second = automatic(&place).await;
+    assert!(second.len() == 1 && second != first);
+    let vault = longshore_vault_listing(&place).await;
+    assert!(!vault.contains(&first[0]) && vault.contains(&second[0]) && vault.contains(&manual), "{vault:?}");
+    let audit = place.catalog().list_audit(Page { size: 100, current: 1 }).unwrap();
+    let noted = audit.items.iter().find(|row| row.entry.subject == first[0]).unwrap();
+    assert!(noted.entry.actor.contains("it expired at 2026-03-03T12:00:00Z"), "{noted:?}");
+
+    // Later backups fail: the last one stays, until nobody wants automatic backups any more.
+    std::fs::rename(place.path("cluster"), place.path("elsewhere")).unwrap();
+    for _ in 0..3 {
+        clock.forward(24 * HOUR_MS);
+        place.host.start_due_backups().await.unwrap();
+        quiet(&place).await;
+        place.host.expire_backups().await.unwrap();
+    }
+    assert_eq!(automatic(&place).await, second);
+    place.send("POST", POLICY, r#"{"enabled":false}"#).await.data();
+    place.host.expire_backups().await.unwrap();
+    assert!(automatic(&place).await.is_empty());
+    let vault = longshore_vault_listing(&place).await;
+    assert!(vault == [manual], "{vault:?}");
+    place.host.shutdown().await;
+}
+
+/// Backups that the home vault has.
+async fn longshore_vault_listing(place: &Place) -> Vec<String> {
+    let vault =
+        longshore_vault::Vault::open_local(&place.path("vault-eu"), &longshore_vault::Keys::none()).await.unwrap();
+    vault.list_backups().await.unwrap().backups.iter().map(|backup| backup.root.backup_id.to_string()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletions_that_stopped_anywhere_are_finished() {
+    let place = Place::start().await;
+    place.send("POST", POLICY, r#"{"enabled":true}"#).await.data();
+    quiet(&place).await;
+    let id = automatic(&place).await.remove(0).parse().unwrap();
+    let catalog = place.catalog();
+    // A host that died after the mark, before the vaults.
+    catalog.mark_backup_deleted(&id, longshore_model::Timestamp::from_millis(1)).unwrap();
+    assert_eq!(longshore_vault_listing(&place).await.len(), 1);
+    let outcome = place.host.expire_backups().await.unwrap();
+    assert_eq!((outcome.finished, outcome.deleted), (vec![id.clone()], vec![]));
+    assert!(longshore_vault_listing(&place).await.is_empty());
+    let filter = BackupFilter {
+        creation_method: Some(CreationMethod::Auto),
+        statuses: Some(vec![BackupStatus::Deleted]),
+        not_purged: true,
+        ..BackupFilter::default()
+    };
+    assert_eq!(catalog.list_backups(&filter, Page::default()).unwrap().count, 0);
+    assert_eq!(place.host.expire_backups().await.unwrap(), Default::default(), "once is enough");
+    place.host.shutdown().await;
+}
