@@ -1,12 +1,12 @@
 //! The trait every catalog implements.
 
-use longshore_model::{BackupId, ClusterId, Digest, JobId, JobStatus, Progress, ProjectId, Timestamp};
+use longshore_model::{BackupId, ClusterId, Digest, JobId, JobStatus, Progress, ProjectId, RegionId, Timestamp};
 use serde_json::Value;
 
 use crate::{
     ApiKeyRow, AuditEntry, AuditRow, BackupFilter, BackupOutcome, BackupRecord, BackupRow, CatalogError, ClusterFilter,
-    ClusterRow, DroppedCluster, JobEnd, JobFilter, JobRow, Listed, NewApiKey, NewBackup, NewBackupJob, NewCluster,
-    NewJob, NewSchedule, Page, ProjectRow, ScheduleRow,
+    ClusterRow, CopyRow, DroppedCluster, JobEnd, JobFilter, JobRow, Listed, NewApiKey, NewBackup, NewBackupJob,
+    NewCluster, NewJob, NewSchedule, Page, ProjectRow, ScheduleRow,
 };
 
 /// Durable control state.
@@ -123,6 +123,32 @@ pub trait Catalog: Send + Sync {
         job: &NewBackupJob,
         now: Timestamp,
     ) -> Result<Option<(BackupRow, JobRow)>, CatalogError>;
+
+    /// The copies of a backup that go before it does, also those that went, in order of region.
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn copies_of(&self, backup: &BackupId) -> Result<Vec<CopyRow>, CatalogError>;
+
+    /// The first `most` copies of AVAILABLE backups that have expired at `now`, were not withdrawn, and whose backup no
+    /// job uses; longest expired first, at most [`crate::Limits::page_items`].
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn expired_copies(&self, now: Timestamp, most: u32) -> Result<Vec<CopyRow>, CatalogError>;
+
+    /// Notes that a copy was withdrawn from its region's vault, and merges `detail` into the backup's (RFC 7396). One
+    /// that was noted before, or that is not known, changes nothing.
+    ///
+    /// # Errors
+    /// [`CatalogError::BackupNotFound`].
+    fn mark_copy_withdrawn(
+        &self,
+        backup: &BackupId,
+        region: &RegionId,
+        detail: &Value,
+        now: Timestamp,
+    ) -> Result<(), CatalogError>;
 
     /// Inserts a backup that was made elsewhere (found in a vault, made by the command line). `true` if it was new; one
     /// that is known already, even as deleted, stays as it is. Numbers in its cluster's names are not used again.

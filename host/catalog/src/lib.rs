@@ -24,7 +24,7 @@ pub use error::CatalogError;
 pub use limits::Limits;
 pub use rows::{
     ApiKeyRow, AuditEntry, AuditRow, BackupFilter, BackupOutcome, BackupRecord, BackupRow, ClusterFilter, ClusterRow,
-    DroppedCluster, JobEnd, JobFilter, JobRow, Listed, NewApiKey, NewBackup, NewBackupJob, NewCluster, NewJob,
+    CopyRow, DroppedCluster, JobEnd, JobFilter, JobRow, Listed, NewApiKey, NewBackup, NewBackupJob, NewCluster, NewJob,
     NewSchedule, Page, ProjectRow, ScheduleRow, hash_api_key,
 };
 pub use sqlite::SqliteCatalog;

@@ -87,6 +87,8 @@ pub struct NewBackup {
     pub creation_method: CreationMethod,
     /// When it is to be deleted; `None` for ever, and always for manual ones.
     pub expires: Option<Timestamp>,
+    /// Copies in other regions that go before the backup does, and when. For automatic backups only.
+    pub expiring_copies: Vec<(RegionId, Timestamp)>,
     /// What is known about its collections so far; `Value::Null` if nothing.
     pub collections: Value,
     /// What else describe shows; `Value::Null` if nothing yet.
@@ -100,6 +102,19 @@ pub struct NewBackupJob {
     pub id: JobId,
     /// What was asked, as the engine needs it to run the job after a restart.
     pub request: Value,
+}
+
+/// A copy in another region that goes before its backup does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyRow {
+    /// Its backup.
+    pub backup: BackupId,
+    /// Where it is.
+    pub region: RegionId,
+    /// When it goes.
+    pub expires: Timestamp,
+    /// When it was withdrawn from the vault of its region.
+    pub withdrawn: Option<Timestamp>,
 }
 
 /// A schedule as it is to be from now on.

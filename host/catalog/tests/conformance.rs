@@ -47,6 +47,7 @@ fn two_hosts_on_one_file_cannot_both_take_the_slot() {
                 backup_type: BackupType::Cluster,
                 creation_method: CreationMethod::Manual,
                 expires: None,
+                expiring_copies: Vec::new(),
                 collections: Value::Null,
                 detail: Value::Null,
             };

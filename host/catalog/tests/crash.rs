@@ -55,6 +55,7 @@ fn work_until_killed(path: &Path, first: u32) {
             backup_type: BackupType::Cluster,
             creation_method: CreationMethod::Manual,
             expires: None,
+            expiring_copies: Vec::new(),
             collections: Value::Null,
             detail: json!("x".repeat(5_000)),
         };

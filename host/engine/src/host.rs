@@ -27,6 +27,7 @@ use crate::{ClusterAccess, EngineError, Limits, LocalClusters, Random, RunContex
 
 mod backups;
 mod clusters;
+mod copies;
 mod erasures;
 mod expiry;
 mod jobs;

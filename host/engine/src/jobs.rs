@@ -69,13 +69,23 @@ impl JobRequest {
 pub struct BackupDetail {
     /// Bytes this backup added to the vaults.
     pub stored_bytes: u64,
-    /// Regions that hold a part or a copy.
+    /// Regions that hold a part of it.
     pub regions: Vec<RegionId>,
+    /// Regions that hold a copy. By region, because several copies end side by side and each adds its own only.
+    pub copied: std::collections::BTreeMap<RegionId, bool>,
     /// Collections that were left out.
     pub excluded: Vec<ExcludedCollection>,
 }
 
 impl BackupDetail {
+    /// Every region that holds a part or a copy, in order.
+    #[must_use]
+    pub fn all_regions(&self) -> Vec<RegionId> {
+        let copied = self.copied.iter().filter(|(_, there)| **there).map(|(region, _)| region);
+        let all: std::collections::BTreeSet<&RegionId> = self.regions.iter().chain(copied).collect();
+        all.into_iter().cloned().collect()
+    }
+
     /// Reads what the catalog kept; anything unreadable is as if nothing was known.
     #[must_use]
     pub fn from_value(value: &Value) -> Self {

@@ -130,7 +130,7 @@ pub use verify::{
     DamagedObject, OpenWith, VerifiedCollection, VerifyLevel, VerifyOutcome, VerifyRequest, verify_all, verify_backup,
 };
 pub use views::{
-    BackedUpCollection, BackupFilter, BackupView, ClusterView, CreateBackup, CreatedBackup, ExcludedCollection,
-    JobFilter, JobView, Page, PageRequest, Principal, ProjectView, RegionView, ReloadReport, RestoreCluster,
-    RestoreCollections, RestoringCluster, Role,
+    BackedUpCollection, BackupFilter, BackupView, ClusterView, CopyState, CopyView, CreateBackup, CreatedBackup,
+    ExcludedCollection, JobFilter, JobView, Page, PageRequest, Principal, ProjectView, RegionView, ReloadReport,
+    RestoreCluster, RestoreCollections, RestoringCluster, Role,
 };

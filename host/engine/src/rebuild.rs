@@ -179,6 +179,7 @@ fn record(opened: &OpenedBackup) -> Result<(BackupRecord, String), EngineError> 
         stored_bytes: root.sizes.new_bytes,
         regions: opened.regions(),
         excluded: opened.excluded_views()?,
+        ..BackupDetail::default()
     };
     let name = sealed.backup_name.clone().unwrap_or_else(|| root.backup_id.to_string());
     let backup = BackupRow {

@@ -38,11 +38,7 @@ pub(crate) async fn run(inner: &Arc<Inner>, job: &JobRow, context: &RunContext) 
                 collections,
             };
             let copied = copy_backup(&request, &inner.vaults, context).await?;
-            let mut regions = BackupDetail::from_value(&record.detail).regions;
-            regions.push(to);
-            regions.sort();
-            regions.dedup();
-            let detail = json!({ "regions": regions });
+            let detail = json!({ "copied": { to.as_str(): true } });
             let backup = CatalogBackupOutcome { size_bytes: 0, collections: Value::Null, detail };
             Ok(Finished { result: to_value(&copied)?, backup: Some(backup), follow_ups: Vec::new() })
         }
@@ -174,6 +170,7 @@ fn finished(inner: &Inner, record: &BackupRecord, outcome: &BackupOutcome) -> Re
         stored_bytes: outcome.stored_bytes,
         regions: outcome.regions.clone(),
         excluded: outcome.excluded.clone(),
+        ..BackupDetail::default()
     };
     let backup = CatalogBackupOutcome {
         size_bytes: outcome.size_bytes,
@@ -210,6 +207,7 @@ async fn committed_before(inner: &Arc<Inner>, record: &BackupRecord) -> Result<O
         stored_bytes: sizes.new_bytes,
         regions: opened.regions(),
         excluded: if_readable(opened.excluded_views())?,
+        ..BackupDetail::default()
     };
     let backup = CatalogBackupOutcome {
         size_bytes: sizes.plain_bytes,

@@ -17,6 +17,9 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     while inner.stop.check().is_ok() {
         host.start_due_backups_quietly().await;
         host.expire_backups_quietly().await;
+        if let Err(error) = host.expire_copies().await {
+            tracing::warn!(%error, "expired copies were not withdrawn; the next look tries again");
+        }
         let now = inner.clock.now();
         let every = i64::try_from(inner.limits.retention_look_ms).unwrap_or(i64::MAX);
         // Also at the start: for what became too old while no host ran.

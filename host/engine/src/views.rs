@@ -179,6 +179,33 @@ pub struct ExcludedCollection {
     pub reason: String,
 }
 
+/// A copy of a backup in another region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyView {
+    /// Where.
+    pub region_id: RegionId,
+    /// How far it is.
+    pub state: CopyState,
+    /// When it goes; `None` is never.
+    pub expire_time: Option<Timestamp>,
+    /// The job that makes or made it.
+    pub job_id: JobId,
+}
+
+/// State of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum CopyState {
+    /// Its job waits or runs.
+    Creating,
+    /// It can be restored from.
+    Available,
+    /// Its job failed or was canceled.
+    Failed,
+    /// Its time was over and it was withdrawn.
+    Expired,
+}
+
 /// A backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupView {
@@ -214,6 +241,8 @@ pub struct BackupView {
     pub excluded: Vec<ExcludedCollection>,
     /// Every region that holds a part or a copy.
     pub regions: Vec<RegionId>,
+    /// Copies in other regions, in order of region; only where one backup is described.
+    pub copies: Vec<CopyView>,
 }
 
 /// A job.

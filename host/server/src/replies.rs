@@ -58,6 +58,18 @@ pub(crate) fn backup_in_full(view: &BackupView) -> Value {
         .collect();
     reply["storedBytes"] = view.stored_bytes.into();
     reply["regions"] = json!(view.regions);
+    reply["crossRegionCopies"] = view
+        .copies
+        .iter()
+        .map(|copy| {
+            json!({
+                "regionId": copy.region_id,
+                "status": copy.state,
+                "expireTime": seconds_or_null(copy.expire_time),
+                "jobId": copy.job_id,
+            })
+        })
+        .collect();
     reply["excludedCollections"] = view
         .excluded
         .iter()

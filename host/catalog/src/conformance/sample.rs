@@ -80,6 +80,7 @@ pub(super) fn new_backup(number: u16, of: u8, method: CreationMethod) -> (NewBac
         backup_type: BackupType::Cluster,
         creation_method: method,
         expires: (method == CreationMethod::Auto).then(|| at(1_000_000)),
+        expiring_copies: Vec::new(),
         collections: Value::Null,
         detail: Value::Null,
     };

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::sample::*;
 use super::{Check, Verdict, invalid, refused, same, some};
-use crate::{BackupFilter, Catalog, CatalogError, NewSchedule, Page, ScheduleRow};
+use crate::{BackupFilter, Catalog, CatalogError, CopyRow, NewSchedule, Page, ScheduleRow};
 use CreationMethod::{Auto, Manual};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -14,6 +14,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check { name: "a scheduled backup moves its schedule on, both or neither", run: runs },
     Check { name: "a run waits for another automatic one and not for a manual one", run: beside },
     Check { name: "a schedule that was changed or turned off starts nothing", run: changed },
+    Check { name: "a copy goes before its backup, once, and not while a job uses the backup", run: copies },
     Check { name: "a dropped cluster has no schedule, also when it is registered again", run: dropped },
 ];
 
@@ -141,4 +142,45 @@ fn dropped(catalog: &dyn Catalog) -> Verdict {
     same("by the old revision", start()?, None)?;
     let again = put(catalog, 1, Some(40), 31)?;
     same("set again", again.due, Some(at(40)))
+}
+
+fn copies(catalog: &dyn Catalog) -> Verdict {
+    settle(catalog)?;
+    let (mut new, its_job) = new_backup(1, 1, Auto);
+    new.expires = Some(at(1_000));
+    new.expiring_copies = vec![(region()?, at(1_000))];
+    invalid("a copy that does not go before its backup", catalog.create_backup(&new, &its_job, at(0)))?;
+    new.expiring_copies = vec![(region()?, at(500))];
+    catalog.create_backup(&new, &its_job, at(0))?;
+    let row = CopyRow { backup: backup(1), region: region()?, expires: at(500), withdrawn: None };
+    same("noted", catalog.copies_of(&backup(1))?, vec![row.clone()])?;
+    same("while the backup is made", catalog.expired_copies(at(600), 10)?, vec![])?;
+    let held = catalog.claim(&job(1), "a", at(1), LEASE_MS)?;
+    let mut end = successful(Some(outcome()));
+    end.follow_ups = vec![new_job(2, longshore_model::JobType::Copy, 1, 1)?];
+    catalog.finish_job(&job(1), held.fencing_token, &end, at(2))?;
+    same("while it is copied", catalog.expired_copies(at(600), 10)?, vec![])?;
+    let held = catalog.claim(&job(2), "a", at(3), LEASE_MS)?;
+    let mut end = successful(None);
+    end.backup = Some(crate::BackupOutcome {
+        size_bytes: 0,
+        collections: Value::Null,
+        detail: json!({ "copied": { "local": true } }),
+    });
+    catalog.finish_job(&job(2), held.fencing_token, &end, at(4))?;
+    same("before it expires", catalog.expired_copies(at(499), 10)?, vec![])?;
+    same("after", catalog.expired_copies(at(500), 10)?, vec![row.clone()])?;
+    let detail = json!({ "copied": { "local": null } });
+    for ms in [501, 502] {
+        catalog.mark_copy_withdrawn(&backup(1), &region()?, &detail, at(ms))?;
+        let gone = CopyRow { withdrawn: Some(at(501)), ..row.clone() };
+        same("withdrawn", catalog.copies_of(&backup(1))?, vec![gone])?;
+    }
+    same("no longer told", catalog.expired_copies(at(600), 10)?, vec![])?;
+    let record = some("its backup", catalog.get_backup(&backup(1))?)?;
+    same("detail", record.detail, json!({ "root": "abc", "copied": {} }))?;
+    same("the backup stays", record.backup.status, BackupStatus::Available)?;
+    let (mut by_hand, its_job) = new_backup(3, 2, Manual);
+    by_hand.expiring_copies = vec![(region()?, at(5))];
+    invalid("a manual one", catalog.create_backup(&by_hand, &its_job, at(0)))
 }

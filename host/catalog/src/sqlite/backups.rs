@@ -8,7 +8,7 @@ use super::convert::{
     Where, bounded, cut, integer, json, json_text, limit_offset, parsed, plain, time, time_option, unsigned,
 };
 use super::fail::{Fail, is_duplicate};
-use super::{clusters, jobs, new_jobs};
+use super::{clusters, copies, jobs, new_jobs};
 use crate::{
     BackupFilter, BackupOutcome, BackupRecord, BackupRow, CatalogError, JobRow, Limits, Listed, NewBackup,
     NewBackupJob, NewJob, Page,
@@ -68,6 +68,7 @@ pub(super) fn create(
     };
     let record = BackupRecord { backup, collections: new.collections.clone(), detail: new.detail.clone() };
     insert(connection, limits, &record)?;
+    copies::insert(connection, new)?;
     let job = NewJob {
         id: job.id.clone(),
         job_type: JobType::Backup,

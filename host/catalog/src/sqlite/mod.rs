@@ -6,6 +6,7 @@
 mod backups;
 mod clusters;
 mod convert;
+mod copies;
 mod fail;
 
 mod jobs;
@@ -21,15 +22,15 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use longshore_model::{BackupId, ClusterId, Digest, JobId, JobStatus, Progress, ProjectId, Timestamp};
+use longshore_model::{BackupId, ClusterId, Digest, JobId, JobStatus, Progress, ProjectId, RegionId, Timestamp};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use serde_json::Value;
 
 use self::fail::Fail;
 use crate::{
     ApiKeyRow, AuditEntry, AuditRow, BackupFilter, BackupOutcome, BackupRecord, BackupRow, Catalog, CatalogError,
-    ClusterFilter, ClusterRow, DroppedCluster, JobEnd, JobFilter, JobRow, Limits, Listed, NewApiKey, NewBackup,
-    NewBackupJob, NewCluster, NewJob, NewSchedule, Page, ProjectRow, ScheduleRow,
+    ClusterFilter, ClusterRow, CopyRow, DroppedCluster, JobEnd, JobFilter, JobRow, Limits, Listed, NewApiKey,
+    NewBackup, NewBackupJob, NewCluster, NewJob, NewSchedule, Page, ProjectRow, ScheduleRow,
 };
 
 /// A catalog in one SQLite file.
@@ -163,6 +164,24 @@ impl Catalog for SqliteCatalog {
         now: Timestamp,
     ) -> Result<Option<(BackupRow, JobRow)>, CatalogError> {
         self.write(|tx| schedules::start(tx, &self.limits, revision, next, backup, job, now))
+    }
+
+    fn copies_of(&self, backup: &BackupId) -> Result<Vec<CopyRow>, CatalogError> {
+        self.read(|connection| copies::of_backup(connection, backup))
+    }
+
+    fn expired_copies(&self, now: Timestamp, most: u32) -> Result<Vec<CopyRow>, CatalogError> {
+        self.read(|connection| copies::expired(connection, &self.limits, now, most))
+    }
+
+    fn mark_copy_withdrawn(
+        &self,
+        backup: &BackupId,
+        region: &RegionId,
+        detail: &Value,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        self.write(|tx| copies::mark_withdrawn(tx, &self.limits, backup, region, detail, now))
     }
 
     fn record_backup(&self, record: &BackupRecord) -> Result<bool, CatalogError> {

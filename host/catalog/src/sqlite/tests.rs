@@ -41,6 +41,7 @@ fn create(catalog: &SqliteCatalog, number: u8, detail: Value) -> Result<(BackupR
         backup_type: BackupType::Cluster,
         creation_method: CreationMethod::Manual,
         expires: None,
+        expiring_copies: Vec::new(),
         collections: Value::Null,
         detail,
     };

@@ -57,6 +57,7 @@ impl Host {
             backup_type: request.backup_type,
             creation_method: CreationMethod::Manual,
             expires: None,
+            expiring_copies: Vec::new(),
             collections: Value::Null,
             detail: Value::Null,
         };
@@ -123,7 +124,9 @@ impl Host {
         backup: &BackupId,
     ) -> Result<BackupView, EngineError> {
         let record = self.backup(cluster, backup).await?;
-        Ok(view(record.backup, &record.collections, &record.detail))
+        let (id, expires) = (backup.clone(), record.backup.expires);
+        let copies = self.catalog("reading copies", move |catalog, _| super::copies::of(catalog, &id, expires)).await?;
+        Ok(BackupView { copies, ..view(record.backup, &record.collections, &record.detail) })
     }
 
     /// The record of a backup of this cluster.
@@ -221,7 +224,8 @@ fn view(row: BackupRow, collections: &Value, detail: &Value) -> BackupView {
         create_time: row.created,
         expire_time: row.expires,
         collections: collections_from_value(collections),
+        regions: detail.all_regions(),
         excluded: detail.excluded,
-        regions: detail.regions,
+        copies: Vec::new(),
     }
 }

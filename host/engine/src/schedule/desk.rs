@@ -239,6 +239,7 @@ fn start(
         backup_type: BackupType::Cluster,
         creation_method: CreationMethod::Auto,
         expires: Some(schedule.expires(now)),
+        expiring_copies: schedule.expiring_copies(now),
         collections: Value::Null,
         detail: Value::Null,
     };

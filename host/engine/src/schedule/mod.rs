@@ -45,11 +45,25 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// When a backup made at `created` expires.
+    /// When a backup made at `created` expires: with the last of its regions, because a copy says what it copies and so
+    /// holds on to it.
     #[must_use]
     pub fn expires(&self, created: Timestamp) -> Timestamp {
-        created.plus_millis(i64::from(self.retention_days).saturating_mul(DAY_MS))
+        let longest = self.copies.iter().map(|copy| copy.retention_days).max().unwrap_or_default();
+        after_days(created, longest.max(self.retention_days))
     }
+
+    /// The copies of a backup made at `created` that go before it does, and when.
+    #[must_use]
+    pub fn expiring_copies(&self, created: Timestamp) -> Vec<(RegionId, Timestamp)> {
+        let end = self.expires(created);
+        let each = self.copies.iter().map(|copy| (copy.region_id.clone(), after_days(created, copy.retention_days)));
+        each.filter(|(_, expires)| *expires < end).collect()
+    }
+}
+
+fn after_days(time: Timestamp, days: u32) -> Timestamp {
+    time.plus_millis(i64::from(days).saturating_mul(DAY_MS))
 }
 
 /// A copy into another region.

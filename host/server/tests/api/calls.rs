@@ -191,7 +191,10 @@ async fn clusters_projects_regions_and_clouds_have_the_fields_clients_read() {
     assert_eq!(regions.data()[0]["storagePriceMicrosPerGbMonth"], 25_000);
     assert_eq!(place.send("GET", "/v2/regions?cloudId=aws", "").await.data(), &json!([]));
     let clouds = place.send("GET", "/v2/clouds", "").await;
-    assert_eq!(clouds.data(), &json!([{ "cloudId": "local", "description": "" }]));
+    assert_eq!(
+        clouds.data(),
+        &json!([{ "cloudId": "cloud", "description": "" }, { "cloudId": "local", "description": "" }])
+    );
     place.host.shutdown().await;
 }
 

@@ -189,7 +189,7 @@ impl Place {
     }
 }
 
-/// Two regions, one cluster, default policies.
+/// Three regions of one provider and one of another, one cluster, default policies.
 pub(crate) const CONFIGURATION: &str = r#"
 data_directory = "data"
 [project]
@@ -204,6 +204,15 @@ vault = "vault-eu"
 id = "local-us"
 jurisdiction = "us"
 vault = "vault-us"
+[[region]]
+id = "local-us-2"
+jurisdiction = "us"
+vault = "vault-us-2"
+[[region]]
+id = "cloud-us"
+provider = "cloud"
+jurisdiction = "us"
+vault = "vault-cloud"
 [[cluster]]
 id = "in01-test"
 name = "Dedicated-01"

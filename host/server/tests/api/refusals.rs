@@ -134,6 +134,7 @@ async fn each_wrong_body_has_its_code_and_changes_nothing() {
         (CREATE, r#"{"backupType":"CLUSTER","crossRegionCopies":[{"regionId":"-"}]}"#, 400, 96001),
         (CREATE, r#"{"backupType":"CLUSTER","crossRegionCopies":[{}]}"#, 400, 96001),
         (CREATE, r#"{"backupType":"CLUSTER","crossRegionCopies":[{"regionId":"local-eu"}]}"#, 400, 96038),
+        (CREATE, r#"{"backupType":"CLUSTER","crossRegionCopies":[{"regionId":"cloud-us"}]}"#, 400, 96038),
         ("/v2/clusters/in01-other/backups/create", CLUSTER_BODY, 404, 96018),
         ("/v2/clusters/other/backups/create", CLUSTER_BODY, 400, 96036),
         (&cluster, "{}", 400, 96005),
@@ -240,6 +241,7 @@ async fn a_second_manual_backup_is_refused_with_the_job_that_is_in_the_way() {
         backup_type: BackupType::Cluster,
         creation_method: CreationMethod::Auto,
         expires: None,
+        expiring_copies: Vec::new(),
         collections: Value::Null,
         detail: Value::Null,
     };

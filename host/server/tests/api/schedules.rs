@@ -187,3 +187,86 @@ async fn deletions_that_stopped_anywhere_are_finished() {
     assert_eq!(place.host.expire_backups().await.unwrap(), Default::default(), "once is enough");
     place.host.shutdown().await;
 }
+
+/// The copies that describe lists, as (region, status).
+async fn copies(place: &Place, backup: &str) -> (Vec<(String, String)>, Value) {
+    let described = place.send("GET", &format!("/v2/clusters/in01-test/backups/{backup}"), "").await;
+    let data = described.data();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let copies = data["crossRegionCopies"].as_array().unwrap();
+    (copies.iter().map(|copy| (text(&copy["regionId"]), text(&copy["status"]))).collect(), data["regions"].clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_made_after_the_home_backup_by_one_job_per_region_and_can_be_restored_from_alone() {
+    let place = Place::start().await;
+    let body = r#"{"backupType":"CLUSTER","crossRegionCopies":[{"regionId":"local-us"},{"regionId":"local-us-2"}]}"#;
+    let backup = place.backup(body).await;
+    // The slot is free as soon as the home backup is there, whatever its copies do.
+    let second = place.send("POST", crate::place::CREATE, r#"{"backupType":"CLUSTER"}"#).await;
+    second.data();
+    quiet(&place).await;
+    let jobs = place.send("GET", "/v2/jobs?type=COPY", "").await;
+    let jobs = jobs.data()["jobs"].as_array().unwrap().clone();
+    assert_eq!(jobs.len(), 2, "{jobs:?}");
+    let home = place.send("GET", "/v2/jobs?type=BACKUP&pageSize=100", "").await;
+    let home = home.data()["jobs"].as_array().unwrap().iter().find(|job| job["backupId"] == *backup).unwrap().clone();
+    for job in &jobs {
+        assert_eq!((&job["status"], &job["backupId"]), (&json!("SUCCESSFUL"), &json!(backup)), "{job}");
+        assert!(job["createTime"].as_str() >= home["endTime"].as_str(), "a copy starts after the home backup");
+    }
+    let available = |region: &str| (region.to_owned(), "AVAILABLE".to_owned());
+    let (listed, regions) = copies(&place, &backup).await;
+    assert_eq!(listed, [available("local-us"), available("local-us-2")]);
+    // Both ended side by side, and neither forgot the other.
+    assert_eq!(regions, json!(["local-eu", "local-us", "local-us-2"]));
+    place.host.shutdown().await;
+    let alone = longshore_vault::Vault::open_local(&place.path("vault-us-2"), &longshore_vault::Keys::none()).await;
+    let vaults = longshore_engine::RegionVaults::of([alone.unwrap()]).unwrap();
+    let opened = longshore_engine::OpenedBackup::find(&vaults, None, &backup.parse().unwrap()).await.unwrap();
+    assert_eq!(
+        opened.collections().unwrap().len(),
+        opened.sealed().unwrap().extra["collections"].as_u64().unwrap() as usize
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduled_copy_goes_at_its_own_time_and_the_backup_with_the_last_of_its_regions() {
+    let clock = ManualClock::at("2026-03-02T12:00:00Z");
+    let place = Place::start_at(clock.clone()).await;
+    let body = r#"{"enabled":true,"frequency":"7","retentionDays":2,"crossRegionCopies":[
+        {"regionId":"local-us","retentionDays":1},{"regionId":"local-us-2","retentionDays":3}]}"#;
+    place.send("POST", POLICY, body).await.data();
+    quiet(&place).await;
+    quiet(&place).await;
+    let backup = automatic(&place).await.remove(0);
+    let entry = |region: &str, status: &str| (region.to_owned(), status.to_owned());
+    let expected = [entry("local-us", "AVAILABLE"), entry("local-us-2", "AVAILABLE")];
+    assert_eq!(copies(&place, &backup).await.0, expected);
+    let policy = place.send("GET", POLICY, "").await;
+    let expected = json!([
+        { "regionId": "local-us", "retentionDays": 1, "region": "local-us" },
+        { "regionId": "local-us-2", "retentionDays": 3, "region": "local-us-2" },
+    ]);
+    assert_eq!(policy.data()["crossRegionCopies"], expected);
+    clock.forward(24 * HOUR_MS - 1);
+    assert!(place.host.expire_copies().await.unwrap().is_empty());
+    clock.forward(1);
+    assert_eq!(place.host.expire_copies().await.unwrap().len(), 1);
+    assert!(place.host.expire_copies().await.unwrap().is_empty(), "once is enough");
+    let (listed, regions) = copies(&place, &backup).await;
+    assert_eq!(listed, [entry("local-us", "EXPIRED"), entry("local-us-2", "AVAILABLE")]);
+    assert_eq!(regions, json!(["local-eu", "local-us-2"]));
+    let gone =
+        longshore_vault::Vault::open_local(&place.path("vault-us"), &longshore_vault::Keys::none()).await.unwrap();
+    assert!(gone.list_backups().await.unwrap().backups.is_empty());
+    // Nobody wants automatic backups any more, so nothing keeps the last one; the home backup stays for its copy.
+    place.send("POST", POLICY, r#"{"enabled":false}"#).await.data();
+    clock.forward(2 * 24 * HOUR_MS - 1);
+    place.host.expire_backups().await.unwrap();
+    assert_eq!(automatic(&place).await, [backup.clone()]);
+    clock.forward(1);
+    place.host.expire_backups().await.unwrap();
+    assert!(automatic(&place).await.is_empty());
+    place.host.shutdown().await;
+}
