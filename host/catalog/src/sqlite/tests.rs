@@ -162,7 +162,7 @@ fn a_file_of_a_newer_version_is_refused_by_its_version() {
     rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 7").unwrap();
     let content = std::fs::read(&path).unwrap();
     let error = SqliteCatalog::open(&path).unwrap_err();
-    assert_eq!(error, CatalogError::TooNew { path: path.display().to_string(), found: 7, supported: 1 });
+    assert_eq!(error, CatalogError::TooNew { path: path.display().to_string(), found: 7, supported: 2 });
     let text = error.to_string();
     assert!(text.contains("version 7") && text.contains("up to 2"), "{text}");
     assert_eq!(std::fs::read(&path).unwrap(), content);
@@ -277,13 +277,16 @@ fn a_catalog_of_the_first_version_is_brought_up_to_date_and_keeps_what_it_held()
     old.execute_batch(
         "PRAGMA application_id = 0x4C534354; PRAGMA user_version = 1; \
          INSERT INTO projects VALUES ('proj-1', 'one', 5); \
-         INSERT INTO clusters VALUES ('in01-aa', 'proj-1', 'Old', 'local', 'milvus-lite', '/data', 1, 'RUNNING', 6, NULL, 41)",
+         INSERT INTO clusters VALUES ('in01-aa', 'proj-1', 'Old', 'local', 'milvus-lite', '/data', 1, 'RUNNING', 6, NULL, 41); \
+         INSERT INTO jobs (id, job_type, status, project_id, request, progress, result, created_ms, ended_ms) \
+         VALUES ('job-aa', 'VERIFY', 'SUCCESSFUL', 'proj-1', '{}', '{}', 'null', 7, 8)",
     )
     .unwrap();
     drop(old);
     let catalog = SqliteCatalog::open(&path).unwrap();
     let cluster = "in01-aa".parse().unwrap();
     assert_eq!(catalog.get_cluster(&cluster).unwrap().unwrap().backup_counter, 41);
+    assert_eq!(catalog.get_job(&"job-aa".parse().unwrap()).unwrap().unwrap().created, Timestamp::from_millis(7));
     let new = crate::NewSchedule { cluster, schedule: json!(1), due: None };
     assert!(catalog.swap_schedule(&new, None, Timestamp::from_millis(9)).unwrap().is_some());
     let version: i64 = catalog.writer.lock().unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
