@@ -70,7 +70,8 @@ fn open(folder: &std::path::Path) -> SqliteCatalog {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        // In memory where there is such a place: this is about what is done, not about what a power cut leaves.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let catalog = open(folder.path());
         let text = "data_directory = \"data\"\n[project]\nid = \"proj-a\"\nname = \"A\"\n\
                     [[region]]\nid = \"eu\"\nvault = \"eu\"\n[[region]]\nid = \"us\"\nvault = \"us\"";
@@ -248,11 +249,11 @@ fn months_pass_and_nothing_is_missed_or_made_twice() {
     let seeds: Vec<u64> = match std::env::var("LONGSHORE_SEED") {
         Ok(seed) => vec![seed.parse().unwrap()],
         Err(_) if std::env::var_os("LONGSHORE_LONG").is_some() => (1..=20).collect(),
-        Err(_) => vec![1, 2],
+        Err(_) => vec![1],
     };
     for seed in seeds {
-        eprintln!("seed {seed}");
-        let made = simulate(seed, 60);
+        let made = std::panic::catch_unwind(|| simulate(seed, 60));
+        let made = made.unwrap_or_else(|_| panic!("see above; play it again with LONGSHORE_SEED={seed}"));
         assert!(made > 60, "seed {seed}: only {made} automatic backups in two months");
     }
 }
