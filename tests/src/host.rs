@@ -43,7 +43,7 @@ impl HostPlace {
         let text = format!(
             r#"
             data_directory = "data"
-            server = {{ listen = "127.0.0.1:0" }}
+            server = {{ listen = "127.0.0.1:0", calls_per_second = 1000 }}
             project = {{ id = "proj-test", name = "Test" }}
             region = [
                 {{ id = "local-eu", jurisdiction = "eu", vault = "vault"{region} }},

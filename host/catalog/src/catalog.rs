@@ -169,6 +169,12 @@ pub trait Catalog: Send + Sync {
     /// [`CatalogError::Invalid`] for a page outside the limits.
     fn list_backups(&self, filter: &BackupFilter, page: Page) -> Result<Listed<BackupRow>, CatalogError>;
 
+    /// Gives a backup that is being made or AVAILABLE another name.
+    ///
+    /// # Errors
+    /// [`CatalogError::BackupNotFound`], [`CatalogError::BackupAlreadyDeleted`], [`CatalogError::TooLarge`].
+    fn rename_backup(&self, id: &BackupId, name: &str) -> Result<BackupRow, CatalogError>;
+
     /// Marks an AVAILABLE or FAILED backup as deleted: from here on no job can start that uses it. The caller then
     /// removes its manifests from the vaults and calls [`Catalog::mark_backup_purged`]; in this order a crash leaves a
     /// deleted backup to be purged later, never an available one without data.

@@ -42,6 +42,9 @@ pub struct HostConfig {
     /// Clusters to back up.
     #[serde(default, rename = "cluster")]
     pub clusters: Vec<ClusterConfig>,
+    /// Folders that exports go to.
+    #[serde(default, rename = "integration")]
+    pub integrations: Vec<IntegrationConfig>,
     /// The chains of policies.
     #[serde(default)]
     pub policy: PolicyConfig,
@@ -77,11 +80,13 @@ const fn default_ceiling() -> Budget {
 pub struct ServerConfig {
     /// Address and port; port 0 takes a free one.
     pub listen: String,
+    /// Calls a second that a key may make of one method and path.
+    pub calls_per_second: u32,
 }
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8642".to_owned() }
+        Self { listen: "127.0.0.1:8642".to_owned(), calls_per_second: 20 }
     }
 }
 
@@ -153,6 +158,16 @@ impl RegionConfig {
             transfer_price_micros_per_gb: self.transfer_price_micros_per_gb,
         }
     }
+}
+
+/// A place that exports go to.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IntegrationConfig {
+    /// Its id, as callers name it: `integ-…`.
+    pub id: String,
+    /// The folder in which each export makes one of its own.
+    pub folder: PathBuf,
 }
 
 /// A cluster.
@@ -264,6 +279,9 @@ impl HostConfig {
             cluster.milvus_lite = folder.join(&cluster.milvus_lite);
             cluster.policy.resolve(folder);
         }
+        for integration in &mut config.integrations {
+            integration.folder = folder.join(&integration.folder);
+        }
         config.policy.resolve(folder);
         config.check()?;
         Ok(config)
@@ -303,6 +321,12 @@ impl HostConfig {
                 let what =
                     format!("cluster `{}` is in region `{}`, which has no [[region]]", cluster.id, cluster.region);
                 return wrong("[[cluster]]", what);
+            }
+        }
+        for (place, integration) in self.integrations.iter().enumerate() {
+            if integration.id.is_empty() || self.integrations.iter().take(place).any(|other| other.id == integration.id)
+            {
+                return wrong("[[integration]]", format!("id `{}` is empty or stands there twice", integration.id));
             }
         }
         for region in self.guardrails.allowed_regions.iter().flatten() {

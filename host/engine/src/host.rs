@@ -25,17 +25,22 @@ use crate::views::{Principal, ReloadReport, Role};
 use crate::worker::run_workers;
 use crate::{ClusterAccess, EngineError, Limits, LocalClusters, Random, RunContext, StopSignal, SystemRandom};
 
+mod audits;
 mod backups;
 mod clusters;
 mod copies;
 mod erasures;
 mod expiry;
 mod jobs;
+mod metrics;
 mod restores;
 mod retention;
 mod schedules;
+mod upkeep;
 
 pub use expiry::ExpiryOutcome;
+pub use metrics::{ClusterMetrics, Metrics};
+pub use upkeep::{BACKUP_NAME_BYTES, ExportBackup, VerifyBackup};
 
 /// Everything a host shares between requests and jobs.
 pub(crate) struct Inner {
@@ -269,6 +274,11 @@ impl Host {
         self.catalog("registering clusters", move |catalog, now| {
             catalog.put_project(&config.project.id, &config.project.name, now)?;
             for cluster in &config.clusters {
+                // What was dropped stays so: its automatic backups are gone, and whoever dropped it does not expect it back.
+                if catalog.get_cluster(&cluster.id)?.is_some_and(|row| row.dropped.is_some()) {
+                    tracing::warn!(cluster = %cluster.id, "the configuration names a cluster that was dropped; give it a new id to back it up again, or remove it");
+                    continue;
+                }
                 let cluster = NewCluster {
                     id: cluster.id.clone(),
                     name: cluster.name.clone(),

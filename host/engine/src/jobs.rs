@@ -4,8 +4,8 @@ use longshore_model::{ClusterId, RegionId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::EngineError;
 use crate::views::{BackedUpCollection, CreateBackup, ExcludedCollection, RestoreCluster, RestoreCollections};
+use crate::{EngineError, VerifyLevel};
 
 /// The request of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,18 @@ pub enum JobRequest {
     RestoreCollections {
         /// What was asked.
         request: RestoreCollections,
+    },
+    /// Check a backup.
+    Verify {
+        /// How deep.
+        level: VerifyLevel,
+        /// Read only this share of the packs, in percent.
+        sample_percent: Option<u8>,
+    },
+    /// Write a backup out as plain files.
+    Export {
+        /// The folder to make.
+        folder: String,
     },
 }
 

@@ -82,8 +82,8 @@ mod worker;
 pub use backup::{BackupOutcome, RequestedCopy, run_backup};
 pub use clusters::{ClusterAccess, LocalClusters};
 pub use config::{
-    ClusterConfig, CollectionKey, HostConfig, MemberConfig, PluginRef, PluginsConfig, PolicyConfig, ProjectConfig,
-    RegionConfig, RegionEncryption, STANDARD_PLUGIN, ServerConfig, ShadowConfig, check_cluster_name,
+    ClusterConfig, CollectionKey, HostConfig, IntegrationConfig, MemberConfig, PluginRef, PluginsConfig, PolicyConfig,
+    ProjectConfig, RegionConfig, RegionEncryption, STANDARD_PLUGIN, ServerConfig, ShadowConfig, check_cluster_name,
 };
 pub use context::RunContext;
 pub use copy::{CopyOutcome, CopyRequest, copy_backup};
@@ -94,7 +94,9 @@ pub use error::EngineError;
 pub use export::{EXPORT_DATA, EXPORT_NOTE, ExportOutcome, export_backup};
 pub use grants::read_grants;
 pub use heal::{HealOutcome, HealRequest, HealedCollection, HealedObject, heal, repair_vault};
-pub use host::{ExpiryOutcome, Host, HostOptions};
+pub use host::{
+    BACKUP_NAME_BYTES, ClusterMetrics, ExpiryOutcome, ExportBackup, Host, HostOptions, Metrics, VerifyBackup,
+};
 pub use jobs::{BackupDetail, JobRequest};
 pub use keys::{KeyFiles, write_key_file};
 pub use limits::{BANDWIDTH_MIN_BYTES_PER_SECOND, Limits};

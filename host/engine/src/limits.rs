@@ -50,6 +50,8 @@ pub struct Limits {
     pub schedule_look_ms: u64,
     /// How often a host applies retention rules, beside doing so after each automatic backup, in milliseconds.
     pub retention_look_ms: u64,
+    /// How long after its start a scheduled backup may be missing before its cluster counts as overdue, in milliseconds.
+    pub overdue_grace_ms: u64,
     /// Times a job is tried again after its host died; then it is marked failed.
     pub job_attempts: u32,
     /// Descriptors the points of one plan may hold between planning and transfer; beyond it they are opened again.
@@ -120,6 +122,7 @@ impl Default for Limits {
             erasure_look_ms: 60_000,
             schedule_look_ms: 10_000,
             retention_look_ms: 60 * 60 * 1_000,
+            overdue_grace_ms: 6 * 60 * 60 * 1_000,
             job_attempts: 3,
             held_descriptors: 512,
             plugin_file_bytes: 64 * 1024 * 1024,

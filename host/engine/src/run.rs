@@ -11,6 +11,7 @@ use crate::blocking::blocking;
 use crate::config::HostConfig;
 use crate::copy::{CopyRequest, copy_backup};
 use crate::costs::{self, RunCosts};
+use crate::export::export_backup;
 use crate::host::Inner;
 use crate::jobs::{BackupDetail, JobRequest};
 use crate::opened::OpenedBackup;
@@ -21,7 +22,7 @@ use crate::restore::{RestoreScope, plan_restore, run_restore};
 use crate::run_policy::RunPolicy;
 use crate::views::{CreateBackup, RestoreCluster, RestoreCollections};
 use crate::worker::Finished;
-use crate::{EngineError, RunContext};
+use crate::{EngineError, RunContext, VerifyLevel, VerifyRequest, verify_backup};
 
 /// Runs a job to its end.
 pub(crate) async fn run(inner: &Arc<Inner>, job: &JobRow, context: &RunContext) -> Result<Finished, EngineError> {
@@ -46,6 +47,8 @@ pub(crate) async fn run(inner: &Arc<Inner>, job: &JobRow, context: &RunContext) 
             restore_cluster(inner, job, request, cluster_id, location, context).await
         }
         JobRequest::RestoreCollections { request } => restore_collections(inner, job, request, context).await,
+        JobRequest::Verify { level, sample_percent } => verify(inner, job, level, sample_percent, context).await,
+        JobRequest::Export { folder } => export(inner, job, &folder, context).await,
     }
 }
 
@@ -292,5 +295,52 @@ async fn restore_collections(
     let target = inner.clusters.target(&row.cluster.source_kind, &row.cluster.location)?;
     let restored = run_restore(plan, target.as_ref(), context).await?;
     let result = json!({ "clusterId": request.destination, "restore": to_value(&restored)? });
+    Ok(Finished { result, backup: None, follow_ups: Vec::new() })
+}
+
+/// Damage fails the job, because somebody has to look; the reason says what is damaged.
+async fn verify(
+    inner: &Arc<Inner>,
+    job: &JobRow,
+    level: VerifyLevel,
+    sample_percent: Option<u8>,
+    context: &RunContext,
+) -> Result<Finished, EngineError> {
+    let record = backup_record(inner, job).await?;
+    let request = VerifyRequest {
+        level,
+        sample_percent,
+        seed: None,
+        resume_file: None,
+        note_damage: true,
+        scratch: None,
+        open_with: None,
+    };
+    let outcome = verify_backup(&inner.vaults, &record.backup.id, &request, context).await?;
+    if !outcome.is_sound() {
+        let objects =
+            outcome.damaged_objects.iter().map(|one| format!("{} in {} ({})", one.object, one.region, one.found));
+        let lost = outcome.lost_collections.iter().map(|name| format!("collection {name} is lost"));
+        let problems: Vec<String> = lost.chain(outcome.problems.iter().cloned()).chain(objects).take(20).collect();
+        let what =
+            if outcome.whole { "it can be restored, but objects are damaged" } else { "it cannot be restored whole" };
+        let what = format!("{what}: {}; `longshore heal` mends what another vault holds", problems.join("; "));
+        return Err(EngineError::DamagedBackup { backup: record.backup.id.to_string(), what });
+    }
+    Ok(Finished { result: to_value(&outcome)?, backup: None, follow_ups: Vec::new() })
+}
+
+async fn export(inner: &Arc<Inner>, job: &JobRow, folder: &str, context: &RunContext) -> Result<Finished, EngineError> {
+    let record = backup_record(inner, job).await?;
+    let path = std::path::Path::new(folder);
+    // The folder is named by its job and appears by one rename. If it is there, an earlier attempt got that far.
+    let result = if job.attempt > 1 && path.exists() {
+        json!({ "backupId": record.backup.id, "folder": folder, "exportedByAnEarlierAttempt": true })
+    } else {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|error| EngineError::file(parent, error))?;
+        }
+        to_value(&export_backup(&inner.vaults, &record.backup.id, &[], path, context).await?)?
+    };
     Ok(Finished { result, backup: None, follow_ups: Vec::new() })
 }

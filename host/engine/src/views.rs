@@ -59,6 +59,12 @@ impl Role {
         !matches!(self, Self::BackupView)
     }
 
+    /// True when the role may drop clusters and read the audit log.
+    #[must_use]
+    pub const fn may_manage_project(self) -> bool {
+        matches!(self, Self::OrganizationOwner | Self::ProjectAdmin)
+    }
+
     /// True when the role may change the host itself.
     #[must_use]
     pub const fn may_administer(self) -> bool {

@@ -16,6 +16,8 @@ pub enum JobType {
     Restore,
     /// Checks a backup.
     Verify,
+    /// Writes a backup out as plain files.
+    Export,
 }
 
 /// State of a job.
@@ -47,11 +49,12 @@ impl JobStatus {
 spelled!(
     JobType,
     "job type",
-    "BACKUP, COPY, RESTORE or VERIFY",
+    "BACKUP, COPY, RESTORE, VERIFY or EXPORT",
     Backup = "BACKUP",
     Copy = "COPY",
     Restore = "RESTORE",
-    Verify = "VERIFY"
+    Verify = "VERIFY",
+    Export = "EXPORT"
 );
 spelled!(
     JobStatus,

@@ -49,6 +49,15 @@ impl Refusal {
         Self::new(StatusCode::UNAUTHORIZED, code::ILLEGAL_KEY, message)
     }
 
+    /// The key has no call of this kind left in this second.
+    pub(crate) fn too_many_calls(per_second: u32) -> Self {
+        let message = format!(
+            "The key makes more than {per_second} calls a second of this kind; nothing was changed. Wait as the \
+             `retry-after` header of this answer says, and call again."
+        );
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code::TOO_MANY_CALLS, message)
+    }
+
     /// The host failed in a way that is its operator's business.
     pub(crate) fn internal() -> Self {
         let message = "The host could not do this because of an error of its own. Its operator finds the cause in the \
@@ -68,6 +77,9 @@ impl IntoResponse for Refusal {
         let mut response = (self.status, body).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if matches!(self.status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE) {
             // The rest of the body was not read; the connection cannot be used again.

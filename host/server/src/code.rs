@@ -75,3 +75,5 @@ pub(crate) const INTERNAL: u32 = 97010;
 pub(crate) const UNAVAILABLE: u32 = 97011;
 /// The new configuration is wrong.
 pub(crate) const RELOAD_REFUSED: u32 = 97012;
+/// The key calls too often.
+pub(crate) const TOO_MANY_CALLS: u32 = 97013;

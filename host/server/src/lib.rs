@@ -2,7 +2,8 @@
 //!
 //! Contract: every answer, also to a path that does not exist, is JSON in one envelope, `{"code":0,"data":…}` or
 //! `{"code":N,"message":"…"}`, and carries a `requestid` header. `REST.md` beside this crate lists paths, codes and
-//! where documents that disagree are both accepted. The server keeps no state; what a call does is the engine's.
+//! where documents that disagree are both accepted. The server keeps no state but how often each key has called in the
+//! last second; what a call does is the engine's.
 //!
 //! Failure: a wrong request gets a 4xx and a sentence and changes nothing. A call that changes something goes on when
 //! its client leaves or its time is up, so what it started is never cut in half. A panic in a handler becomes a 500
@@ -15,7 +16,9 @@ mod guard;
 mod limits;
 mod listen;
 mod meaning;
+mod metrics;
 mod query;
+mod rates;
 mod replies;
 mod request;
 mod requests;
@@ -35,9 +38,11 @@ pub use listen::{serve, serve_with};
 pub(crate) struct App {
     pub(crate) host: Host,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) rates: Arc<rates::Rates>,
 }
 
 /// The API as a service, for embedding it into another server or for tests.
 pub fn router(host: Host, limits: Limits) -> Router {
-    routes::router(App { host, limits: Arc::new(limits) })
+    let rates = Arc::new(rates::Rates::new(limits.calls_per_second));
+    routes::router(App { host, limits: Arc::new(limits), rates })
 }

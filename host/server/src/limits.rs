@@ -14,10 +14,14 @@ pub struct Limits {
     pub head_bytes: usize,
     /// How long a call may take, in milliseconds. Backups and restores are jobs and are not bound by it.
     pub call_ms: u64,
+    /// How often a job is looked at for a client that follows its events, in milliseconds.
+    pub event_pause_ms: u64,
     /// Connections open at a time; further ones wait.
     pub connections: usize,
     /// How long open calls may go on when the server stops, in milliseconds.
     pub stop_ms: u64,
+    /// Calls a second that a key may make of one method and path.
+    pub calls_per_second: u32,
     /// Longest API key, in bytes.
     pub key_bytes: usize,
     /// Most entries on a page (Zilliz error 96008).
@@ -32,8 +36,10 @@ impl Limits {
         head_ms: 30_000,
         head_bytes: 64 * 1024,
         call_ms: 60_000,
+        event_pause_ms: 250,
         connections: 1_024,
         stop_ms: 20_000,
+        calls_per_second: 20,
         key_bytes: 512,
         page_items: 100,
     };

@@ -113,6 +113,7 @@ fn not_found(what: &str, message: &str) -> Refusal {
         "cluster" => Refusal::new(StatusCode::NOT_FOUND, code::CLUSTER_NOT_FOUND, message),
         "job" => Refusal::new(StatusCode::NOT_FOUND, code::JOB_NOT_FOUND, message),
         "project" => Refusal::new(StatusCode::NOT_FOUND, code::PROJECT, message),
+        "integration" => Refusal::bad(code::INVALID_FIELD, message),
         // Regions come in bodies only: the path exists, its content is wrong.
         "region" => Refusal::bad(code::REGION, message),
         _ => Refusal::new(StatusCode::NOT_FOUND, code::BACKUP_NOT_FOUND, message),

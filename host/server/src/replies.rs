@@ -1,5 +1,6 @@
 //! What the engine tells, in the words of the API.
 
+use longshore_catalog::AuditRow;
 use longshore_engine::{
     BackedUpCollection, BackupView, ClusterView, JobView, Page, PageRequest, ProjectView, RegionView,
 };
@@ -168,6 +169,18 @@ pub(crate) fn cluster(cluster: &ClusterView) -> Value {
         "snapshotNumber": cluster.backup_count,
         "createProgress": if cluster.status == "RUNNING" { 100 } else { 0 },
         "createTime": seconds(cluster.create_time),
+    })
+}
+
+/// An entry of the audit log.
+pub(crate) fn audit(row: &AuditRow) -> Value {
+    json!({
+        "sequence": row.sequence,
+        "time": row.entry.time,
+        "actor": row.entry.actor,
+        "action": row.entry.action,
+        "subject": row.entry.subject,
+        "outcome": row.entry.outcome,
     })
 }
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, Path, Request};
+use axum::extract::{FromRequestParts, MatchedPath, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use longshore_engine::{Principal, Role};
-use longshore_model::{BackupId, ClusterId, JobId};
+use longshore_model::{BackupId, ClusterId, JobId, ProjectId};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::answer::Refusal;
 use crate::meaning::{Asked, sentence};
@@ -29,7 +30,15 @@ impl FromRequestParts<App> for Caller {
         let key = bearer(parts).filter(|key| !key.is_empty() && key.len() <= app.limits.key_bytes);
         let key = key.ok_or_else(Refusal::illegal_key)?;
         match app.host.authenticate(key).await {
-            Ok(principal) => Ok(Self(principal)),
+            // After the key: one that is not known has no bucket to fill the memory with.
+            Ok(principal) => {
+                let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+                if app.rates.take(key, parts.method.as_str(), path, Instant::now()) {
+                    Ok(Self(principal))
+                } else {
+                    Err(Refusal::too_many_calls(app.limits.calls_per_second))
+                }
+            }
             Err(error) => Err(Asked::Other.failed(&error)),
         }
     }
@@ -59,6 +68,16 @@ impl Caller {
     /// Refuses somebody who may only look.
     pub(crate) async fn may_manage(&self, app: &App, action: Action, subject: &str) -> Result<&Principal, Refusal> {
         self.may(Role::may_manage, app, action, subject).await
+    }
+
+    /// Refuses somebody who may not drop clusters.
+    pub(crate) async fn may_manage_project(
+        &self,
+        app: &App,
+        action: Action,
+        subject: &str,
+    ) -> Result<&Principal, Refusal> {
+        self.may(Role::may_manage_project, app, action, subject).await
     }
 
     /// Refuses somebody who may not change the host itself.
@@ -111,6 +130,20 @@ impl FromRequestParts<App> for ClusterPath {
         let path = Path::<String>::from_request_parts(parts, app).await;
         let Path(cluster) = path.map_err(|error| undecodable(&error))?;
         Ok(Self(cluster_id(&cluster)?))
+    }
+}
+
+/// A project named by the path.
+#[derive(Debug)]
+pub(crate) struct ProjectPath(pub(crate) ProjectId);
+
+impl FromRequestParts<App> for ProjectPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        let path = Path::<String>::from_request_parts(parts, app).await;
+        let Path(project) = path.map_err(|error| undecodable(&error))?;
+        project.parse().map(Self).map_err(|error| Refusal::bad(code::PROJECT, sentence(&error)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Bodies of requests as the engine takes them, with every spelling that Zilliz's documents and clients use.
 
-use longshore_engine::{CreateBackup, RestoreCluster, RestoreCollections};
+use longshore_engine::{CreateBackup, ExportBackup, RestoreCluster, RestoreCollections, VerifyBackup, VerifyLevel};
 use longshore_model::{BackupType, CollectionMapping, CollectionName, ProjectId, RegionId, RestoredLoadState};
 use serde_json::Value;
 
@@ -126,6 +126,42 @@ fn mapping(entry: &Fields<'_>, from_database: &str, to_database: &str) -> Result
         }
     };
     Ok(CollectionMapping { from: collection(from_database, name)?, to: collection(to_database, to_name)?, load_state })
+}
+
+/// The body of `…/verify`; `{}` for everything but the files themselves.
+pub(crate) fn verify_backup(body: &Value) -> Result<VerifyBackup, Refusal> {
+    let body = Fields::body(body)?;
+    let level = match body.text("level")? {
+        None => VerifyLevel::Decoded,
+        Some(text) => [VerifyLevel::Exists, VerifyLevel::Stored, VerifyLevel::Decoded, VerifyLevel::Parsed]
+            .into_iter()
+            .find(|level| level.as_str() == text)
+            .ok_or_else(|| Refusal::bad(code::INVALID_FIELD, "`level` must be exists, stored, decoded or parsed."))?,
+    };
+    let percent = body.integer("samplePercent")?;
+    let sample_percent = percent.map(|percent| {
+        u8::try_from(percent)
+            .ok()
+            .filter(|percent| (1..=100).contains(percent))
+            .ok_or_else(|| Refusal::bad(code::INVALID_FIELD, "`samplePercent` must be a whole number of 1 to 100."))
+    });
+    Ok(VerifyBackup { level, sample_percent: sample_percent.transpose()? })
+}
+
+/// The body of `…/export`.
+pub(crate) fn export_backup(body: &Value) -> Result<ExportBackup, Refusal> {
+    let body = Fields::body(body)?;
+    let Some(integration_id) = body.text("integrationId")? else {
+        return Err(Refusal::bad(code::INVALID_FIELD, "`integrationId` is missing."));
+    };
+    let directory = body.text("directory")?.unwrap_or_default();
+    Ok(ExportBackup { integration_id: integration_id.to_owned(), directory: directory.to_owned() })
+}
+
+/// The body of `…/rename`.
+pub(crate) fn rename_backup(body: &Value) -> Result<String, Refusal> {
+    let name = Fields::body(body)?.text("backupName")?;
+    name.map(str::to_owned).ok_or_else(|| Refusal::bad(code::INVALID_FIELD, "`backupName` is missing."))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ impl Service {
         let text = format!(
             r#"
             data_directory = "data"
-            server = {{ listen = "127.0.0.1:0" }}
+            server = {{ listen = "127.0.0.1:0", calls_per_second = 1000 }}
             project = {{ id = "proj-test", name = "Test" }}
             region = [
                 {{ id = "local-eu", jurisdiction = "eu", vault = "vault-eu" }},

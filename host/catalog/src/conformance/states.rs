@@ -11,6 +11,7 @@ use crate::{BackupFilter, BackupOutcome, Catalog, CatalogError, JobFilter, Page}
 use CreationMethod::{Auto, Manual};
 
 pub(super) const CHECKS: &[Check] = &[
+    Check { name: "a backup is renamed until it is deleted, and its number is not used again", run: renamed },
     Check { name: "a job ends together with its backup", run: finish },
     Check { name: "an end that makes no sense is refused and changes nothing", run: bad_ends },
     Check { name: "follow-ups start with the end of their job or not at all", run: follow_ups },
@@ -243,4 +244,17 @@ fn progress(catalog: &dyn Catalog) -> Verdict {
     let ended = some("job", catalog.get_job(&job(1))?)?;
     same("a canceled job keeps how far it was", &ended.progress, &progress)?;
     same("result", ended.result, Value::Null)
+}
+
+fn renamed(catalog: &dyn Catalog) -> Verdict {
+    settle(catalog)?;
+    let expected = CatalogError::BackupNotFound { backup: backup(1) };
+    refused("an unknown backup", catalog.rename_backup(&backup(1), "before-upgrade"), &expected)?;
+    available(catalog, 1, 1, 0)?;
+    same("renamed", catalog.rename_backup(&backup(1), "before-upgrade")?.name.as_str(), "before-upgrade")?;
+    let (next, _) = create(catalog, 2, 1, longshore_model::CreationMethod::Manual, 10)?;
+    same("the next one", next.name.as_str(), "Dedicated-01_backup2")?;
+    catalog.mark_backup_deleted(&backup(1), at(20))?;
+    let expected = CatalogError::BackupAlreadyDeleted { backup: backup(1) };
+    refused("a deleted backup", catalog.rename_backup(&backup(1), "again"), &expected)
 }

@@ -231,6 +231,15 @@ pub(super) fn list(
     Ok(Listed { count: count.unsigned_abs(), items })
 }
 
+pub(super) fn rename(connection: &Connection, limits: &Limits, id: &BackupId, name: &str) -> Result<BackupRow, Fail> {
+    if existing(connection, id)?.status == BackupStatus::Deleted {
+        return Err(CatalogError::BackupAlreadyDeleted { backup: id.clone() }.into());
+    }
+    bounded("the name of a backup", name, limits.text_bytes)?;
+    connection.prepare_cached("UPDATE backups SET name = ?2 WHERE id = ?1")?.execute(params![id.as_str(), name])?;
+    existing(connection, id)
+}
+
 pub(super) fn mark_deleted(connection: &Connection, id: &BackupId, now: Timestamp) -> Result<BackupRow, Fail> {
     let backup = existing(connection, id)?;
     if backup.status == BackupStatus::Deleted {

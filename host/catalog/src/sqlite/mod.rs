@@ -196,6 +196,10 @@ impl Catalog for SqliteCatalog {
         self.read(|connection| backups::list(connection, &self.limits, filter, page))
     }
 
+    fn rename_backup(&self, id: &BackupId, name: &str) -> Result<BackupRow, CatalogError> {
+        self.write(|tx| backups::rename(tx, &self.limits, id, name))
+    }
+
     fn mark_backup_deleted(&self, id: &BackupId, now: Timestamp) -> Result<BackupRow, CatalogError> {
         self.write(|tx| backups::mark_deleted(tx, id, now))
     }

@@ -112,7 +112,7 @@ async fn wait(client: &Client, job: &str) -> anyhow::Result<Value> {
                 bars.finish();
                 anyhow::bail!("job {job} failed: {}", text(&answer, "reason"));
             }
-            _ => tokio::time::sleep(std::time::Duration::from_millis(30)).await,
+            _ => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
         }
     }
 }

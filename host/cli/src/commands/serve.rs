@@ -16,6 +16,8 @@ pub(crate) async fn run(arguments: Serve, output: Output) -> anyhow::Result<Exit
         return check(&config, output);
     }
     let listen = config.server.listen.clone();
+    let calls_per_second = config.server.calls_per_second;
+    let limits = longshore_server::Limits { calls_per_second, ..longshore_server::Limits::DEFAULT };
     let options = HostOptions { config_path: Some(arguments.config.clone()), ..HostOptions::default() };
     let host = Host::start(config, options).await?;
     let listener = match tokio::net::TcpListener::bind(&listen).await {
@@ -35,7 +37,7 @@ pub(crate) async fn run(arguments: Serve, output: Output) -> anyhow::Result<Exit
     // The one line that programs wait for and read the port from.
     say!("longshore listens on http://{address}");
     let reloads = tokio::spawn(reload_on_hangup(host.clone(), hangup));
-    let served = longshore_server::serve(host.clone(), listener, stop).await;
+    let served = longshore_server::serve_with(host.clone(), listener, stop, limits).await;
     reloads.abort();
     host.shutdown().await;
     served.context("the server stopped")?;

@@ -31,6 +31,36 @@ impl Host {
         self.catalog("counting backups", move |catalog, _| view(catalog, row)).await
     }
 
+    /// Unregisters a cluster: no backups of it are made any more, and its automatic backups are deleted. The database
+    /// itself is not touched, and backups made by hand stay. Answers how many backups were deleted; what could not be
+    /// deleted now goes later, by itself.
+    ///
+    /// # Errors
+    /// [`EngineError::Forbidden`], [`EngineError::NotFound`], [`EngineError::Catalog`] while it has a job that has not
+    /// ended.
+    pub async fn drop_cluster(&self, who: &Principal, cluster: &ClusterId) -> Result<usize, EngineError> {
+        let outcome = async {
+            if !who.role.may_manage_project() {
+                return Err(super::forbidden(who, "drop a cluster"));
+            }
+            self.cluster(cluster).await?;
+            let id = cluster.clone();
+            self.catalog("dropping a cluster", move |catalog, now| Ok(catalog.drop_cluster(&id, now)?)).await
+        }
+        .await;
+        self.audit(who, "cluster.drop", cluster.as_str(), &outcome).await;
+        let automatic = outcome?.automatic_backups;
+        // From here on it cannot be taken back: what stops half-way is found and finished by the next look.
+        let deleted = match self.expire_backups().await {
+            Ok(outcome) => outcome.deleted,
+            Err(error) => {
+                tracing::warn!(%cluster, %error, "backups of a dropped cluster are deleted later");
+                Vec::new()
+            }
+        };
+        Ok(automatic.iter().filter(|backup| deleted.contains(backup)).count())
+    }
+
     /// The row of a registered cluster.
     pub(crate) async fn cluster(&self, cluster: &ClusterId) -> Result<ClusterRow, EngineError> {
         let id = cluster.clone();

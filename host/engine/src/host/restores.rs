@@ -122,7 +122,7 @@ impl Host {
         self.accept(JobType::Restore, cluster, backup, &record.backup.project, request).await
     }
 
-    async fn accept(
+    pub(super) async fn accept(
         &self,
         job_type: JobType,
         cluster: &ClusterId,

@@ -14,6 +14,9 @@ use crate::{App, replies, requests};
 const CREATE: Action = Action { name: "backup.create", what: "create a backup" };
 const DELETE: Action = Action { name: "backup.delete", what: "delete a backup" };
 const RESTORE_CLUSTER: Action = Action { name: "backup.restore-cluster", what: "restore a backup" };
+const VERIFY: Action = Action { name: "backup.verify", what: "verify a backup" };
+const EXPORT: Action = Action { name: "backup.export", what: "export a backup" };
+const RENAME: Action = Action { name: "backup.rename", what: "rename a backup" };
 const RESTORE_COLLECTIONS: Action = Action { name: "backup.restore-collection", what: "restore a backup" };
 
 pub(super) async fn create(
@@ -91,4 +94,26 @@ pub(super) async fn restore_collections(
 pub(super) async fn decisions(State(app): State<App>, caller: Caller, path: BackupPath) -> Answer {
     let decisions = app.host.decisions(&caller.0, &path.cluster, &path.backup).await;
     Ok(success(decisions.map_err(|error| Asked::Other.failed(&error))?))
+}
+
+pub(super) async fn verify(State(app): State<App>, caller: Caller, path: BackupPath, request: Request) -> Answer {
+    let who = caller.may_manage(&app, VERIFY, path.backup.as_str()).await?;
+    let request = requests::verify_backup(&json_body(request, &app.limits).await?)?;
+    let job = app.host.verify_backup(who, &path.cluster, &path.backup, request).await;
+    Ok(success(json!({ "jobId": job.map_err(|error| Asked::Other.failed(&error))? })))
+}
+
+pub(super) async fn export(State(app): State<App>, caller: Caller, path: BackupPath, request: Request) -> Answer {
+    let who = caller.may_manage(&app, EXPORT, path.backup.as_str()).await?;
+    let request = requests::export_backup(&json_body(request, &app.limits).await?)?;
+    let job = app.host.export_backup(who, &path.cluster, &path.backup, request).await;
+    Ok(success(json!({ "jobId": job.map_err(|error| Asked::Other.failed(&error))? })))
+}
+
+pub(super) async fn rename(State(app): State<App>, caller: Caller, path: BackupPath, request: Request) -> Answer {
+    let who = caller.may_manage(&app, RENAME, path.backup.as_str()).await?;
+    let name = requests::rename_backup(&json_body(request, &app.limits).await?)?;
+    let renamed = app.host.rename_backup(who, &path.cluster, &path.backup, &name).await;
+    let renamed = renamed.map_err(|error| Asked::Other.failed(&error))?;
+    Ok(success(json!({ "backupId": renamed.backup_id, "backupName": renamed.backup_name })))
 }

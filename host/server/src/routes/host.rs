@@ -1,15 +1,16 @@
 //! Calls about the host itself.
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
 use super::Answer;
 use crate::answer::{Refusal, success};
 use crate::meaning::Asked;
+use crate::query::Parameters;
 use crate::request::{Action, Caller};
-use crate::{App, code};
+use crate::{App, code, metrics, replies};
 
 const RELOAD: Action = Action { name: "host.reload", what: "reload the configuration" };
 
@@ -23,6 +24,19 @@ pub(super) async fn reload(State(app): State<App>, caller: Caller) -> Answer {
 pub(super) async fn policies(State(app): State<App>, caller: Caller) -> Answer {
     let status = app.host.policies(&caller.0).await.map_err(|error| Asked::Other.failed(&error))?;
     Ok(success(status))
+}
+
+/// Who did what.
+pub(super) async fn audit(State(app): State<App>, caller: Caller, parameters: Parameters) -> Answer {
+    let page = parameters.page(app.limits.page_items)?;
+    let listed = app.host.list_audit(&caller.0, page).await.map_err(|error| Asked::Other.failed(&error))?;
+    Ok(success(replies::page("auditLogs", page, listed, replies::audit)))
+}
+
+/// Numbers for Prometheus, which sends the key as its bearer token.
+pub(super) async fn metrics(State(app): State<App>, caller: Caller) -> Answer {
+    let numbers = app.host.metrics(&caller.0).await.map_err(|error| Asked::Other.failed(&error))?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::text(&numbers)).into_response())
 }
 
 /// The process answers.

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 
 use crate::answer::Refusal;
 use crate::guard::guard;
@@ -27,17 +27,25 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v2/clusters/{cluster_id}/backups/{backup_id}/restoreCluster", post(backups::restore_cluster))
         .route("/v2/clusters/{cluster_id}/backups/{backup_id}/restoreCollection", post(backups::restore_collections))
         .route("/v2/clusters/{cluster_id}/backups/{backup_id}/decisions", get(backups::decisions))
+        .route("/v2/clusters/{cluster_id}/backups/{backup_id}/verify", post(backups::verify))
+        .route("/v2/clusters/{cluster_id}/backups/{backup_id}/export", post(backups::export))
+        .route("/v2/clusters/{cluster_id}/backups/{backup_id}/rename", post(backups::rename))
         .route("/v2/clusters/{cluster_id}/backups/policy", post(schedules::set).get(schedules::describe))
         .route("/v2/jobs", get(jobs::list))
         .route("/v2/jobs/{job_id}", get(jobs::describe))
+        .route("/v2/jobs/{job_id}/events", get(jobs::events))
         .route("/v2/jobs/{job_id}/cancel", post(jobs::cancel))
         .route("/v2/clusters", get(clusters::list))
         .route("/v2/clusters/{cluster_id}", get(clusters::describe))
+        .route("/v2/clusters/{cluster_id}/drop", delete(clusters::drop))
+        .route("/v2/auditLogs", get(host::audit))
         .route("/v2/projects", get(clusters::projects))
+        .route("/v2/projects/{project_id}", get(clusters::project))
         .route("/v2/regions", get(clusters::regions))
         .route("/v2/clouds", get(clusters::clouds))
         .route("/v2/policies", get(host::policies))
         .route("/v2/reload", post(host::reload))
+        .route("/metrics", get(host::metrics))
         .route("/healthz", get(host::healthy))
         .route("/readyz", get(host::ready))
         .fallback(no_such_path)
@@ -67,7 +75,7 @@ mod tests {
         let source = include_str!("mod.rs").split("mod tests").next().unwrap();
         for call in source.split(".route(").skip(1) {
             let path = call.split('"').nth(1).unwrap();
-            for (method, word) in [("GET", "get("), ("POST", "post("), ("DELETE", ".delete(")] {
+            for (method, word) in [("GET", "get("), ("POST", "post("), ("DELETE", "delete(")] {
                 if call.split(".route(").next().unwrap().contains(word) {
                     routes.push(format!("{method} {path}"));
                 }

@@ -70,7 +70,7 @@ fn get(path: &str) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_sends_nothing_or_nonsense_or_too_much_holds_nobody_up() {
     // Room for one connection: each client is gone before the next can be served.
-    let limits = Limits { head_ms: 200, connections: 1, ..Limits::DEFAULT };
+    let limits = Limits { head_ms: 200, connections: 1, ..crate::place::FAST };
     let serving = serving(limits).await;
     assert_eq!(serving.exchange(Vec::new()).await, "", "a silent client is closed");
     let started = b"GET /healthz HTTP/1.1\r\nHost:".to_vec();
@@ -89,7 +89,7 @@ async fn a_client_that_sends_nothing_or_nonsense_or_too_much_holds_nobody_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_refused_closes_its_connection() {
-    let limits = Limits { body_ms: 100, body_bytes: 1_000, ..Limits::DEFAULT };
+    let limits = Limits { body_ms: 100, body_bytes: 1_000, ..crate::place::FAST };
     let serving = serving(limits).await;
     let head = format!(
         "POST /v2/clusters/in01-test/backups/create HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n",
@@ -106,7 +106,7 @@ async fn a_body_that_is_refused_closes_its_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_ends_although_a_connection_idles_and_takes_no_new_ones() {
     // More patience than the test has: idle connections must be closed, not waited for.
-    let serving = serving(Limits { stop_ms: 600_000, ..Limits::DEFAULT }).await;
+    let serving = serving(Limits { stop_ms: 600_000, ..crate::place::FAST }).await;
     let mut idle = serving.connect();
     // Served once, then kept open.
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();

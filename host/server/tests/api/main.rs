@@ -8,3 +8,4 @@ mod nonsense;
 mod place;
 mod refusals;
 mod schedules;
+mod upkeep;

@@ -57,6 +57,13 @@ fn paths(text: &str) -> Vec<(&'static str, String)> {
         ("GET", format!("/v2/clusters/in01-test/backups/{text}")),
         ("DELETE", format!("/v2/clusters/{text}/backups/{text}")),
         ("POST", format!("/v2/clusters/in01-test/backups/{text}/restoreCluster")),
+        ("POST", format!("/v2/clusters/{text}/backups/policy")),
+        ("DELETE", format!("/v2/clusters/{text}/drop")),
+        ("POST", format!("/v2/clusters/in01-test/backups/{text}/verify")),
+        ("POST", format!("/v2/clusters/in01-test/backups/{text}/export")),
+        ("POST", format!("/v2/clusters/in01-test/backups/{text}/rename")),
+        ("GET", format!("/v2/projects/{text}")),
+        ("GET", format!("/v2/jobs/{text}/events")),
         ("GET", format!("/v2/jobs/{text}")),
         ("POST", format!("/v2/jobs/{text}/cancel")),
         ("GET", format!("/v2/backups?projectId={text}&clusterId={text}&backupType={text}")),
@@ -100,6 +107,14 @@ async fn trouble_in_bodies_is_refused() {
                 json!({ "backupType": "COLLECTION", "dbCollections": [{ "dbName": value, "collectionNames": [value] }] }),
             ),
             (CREATE.to_owned(), json!({ "backupType": "COLLECTION", "crossRegionCopies": [{ "regionId": value }] })),
+            ("/v2/clusters/in01-test/backups/policy".to_owned(), json!({ "enabled": value, "frequency": "9" })),
+            (
+                "/v2/clusters/in01-test/backups/policy".to_owned(),
+                json!({ "enabled": true, "cron": [value], "startTime": value, "retentionDays": value }),
+            ),
+            (format!("{restore}/verify"), json!({ "level": value, "samplePercent": value })),
+            (format!("{restore}/export"), json!({ "integrationId": value, "directory": value })),
+            (format!("{restore}/rename"), json!({ "backupName": value })),
             (
                 format!("{restore}/restoreCluster"),
                 json!({ "projectId": value, "clusterName": value, "cuSize": value, "collectionStatus": value }),
@@ -121,7 +136,7 @@ async fn trouble_in_bodies_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_are_no_json_or_too_much_of_it_are_refused() {
-    let place = Place::start_with(Limits { body_bytes: 10_000, ..Limits::DEFAULT }).await;
+    let place = Place::start_with(Limits { body_bytes: 10_000, ..crate::place::FAST }).await;
     let before = place.counts();
     let deep = "[".repeat(5_000);
     let deep_object = r#"{"a":"#.repeat(1_500);
@@ -153,7 +168,7 @@ async fn bodies_that_are_no_json_or_too_much_of_it_are_refused() {
     let answer = place.ask(request.body(Body::from_stream(broken)).unwrap()).await;
     assert_eq!(answer.refusal(), (400, 97001));
     // One that says nothing for ever.
-    let slow = Place::start_with(Limits { body_ms: 20, ..Limits::DEFAULT }).await;
+    let slow = Place::start_with(Limits { body_ms: 20, ..crate::place::FAST }).await;
     let silent = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
     let request = Request::post(CREATE).header("Authorization", format!("Bearer {}", slow.owner));
     assert_eq!(slow.ask(request.body(Body::from_stream(silent)).unwrap()).await.refusal(), (408, 97008));

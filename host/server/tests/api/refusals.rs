@@ -73,6 +73,11 @@ async fn a_key_that_may_only_look_changes_nothing() {
         ("DELETE", backup.to_owned()),
         ("POST", format!("{backup}/restoreCluster")),
         ("POST", format!("{backup}/restoreCollection")),
+        ("POST", format!("{backup}/verify")),
+        ("POST", format!("{backup}/export")),
+        ("POST", format!("{backup}/rename")),
+        ("POST", "/v2/clusters/in01-test/backups/policy".to_owned()),
+        ("DELETE", "/v2/clusters/in01-test/drop".to_owned()),
         ("POST", "/v2/jobs/job-1/cancel".to_owned()),
         ("POST", "/v2/reload".to_owned()),
     ];
@@ -259,4 +264,25 @@ async fn a_second_manual_backup_is_refused_with_the_job_that_is_in_the_way() {
     // Somebody else's backup is nobody's.
     let elsewhere = "/v2/clusters/in01-other/backups/backup0_01010101010101010101";
     assert_eq!(place.send("GET", elsewhere, "").await.refusal(), (404, 97003));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_calls_too_often_is_told_to_wait_and_others_are_not() {
+    let place = Place::start_with(longshore_server::Limits { calls_per_second: 3, ..crate::place::FAST }).await;
+    let other = place.key("other", Role::BackupView);
+    let mut refused = None;
+    // Each bucket fills while the calls are made, so more than three may pass; not all of a hundred in a row.
+    for _ in 0..100 {
+        let answer = place.send("GET", "/v2/clusters", "").await;
+        if answer.status.as_u16() != 200 {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.expect("a hundred calls in a row passed");
+    assert_eq!(refused.refusal(), (429, 97013));
+    assert_eq!(refused.headers["retry-after"], "1");
+    place.send("GET", "/v2/clusters/in01-test", "").await.data();
+    place.send_as(&other, "GET", "/v2/clusters", "").await.data();
+    place.host.shutdown().await;
 }

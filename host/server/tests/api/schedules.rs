@@ -1,9 +1,12 @@
 //! Backup policies: automatic backups are made, expire, and go with their cluster.
 
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
 use longshore_catalog::{BackupFilter, Catalog as _, Page};
 use longshore_engine::Role;
 use longshore_model::{BackupStatus, CreationMethod};
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use crate::place::{ManualClock, Place};
 
@@ -140,6 +143,7 @@ async fn automatic_backups_expire_and_manual_ones_do_not() {
     let noted = audit.items.iter().find(|row| row.entry.subject == first[0]).unwrap();
     assert!(noted.entry.actor.contains("it expired at 2026-03-03T12:00:00Z"), "{noted:?}");
 
+    assert_eq!(metric(&place, "longshore_backup_overdue").await, Some(0));
     // Later backups fail: the last one stays, until nobody wants automatic backups any more.
     std::fs::rename(place.path("cluster"), place.path("elsewhere")).unwrap();
     for _ in 0..3 {
@@ -149,12 +153,28 @@ async fn automatic_backups_expire_and_manual_ones_do_not() {
         place.host.expire_backups().await.unwrap();
     }
     assert_eq!(automatic(&place).await, second);
+    assert_eq!(metric(&place, "longshore_backup_overdue").await, Some(1), "somebody has to look");
     place.send("POST", POLICY, r#"{"enabled":false}"#).await.data();
     place.host.expire_backups().await.unwrap();
     assert!(automatic(&place).await.is_empty());
     let vault = longshore_vault_listing(&place).await;
     assert!(vault == [manual], "{vault:?}");
     place.host.shutdown().await;
+}
+
+/// What `/metrics` says of the cluster.
+async fn metric(place: &Place, name: &str) -> Option<i64> {
+    let request = Request::get("/metrics").header("Authorization", format!("Bearer {}", place.owner));
+    let response = place.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let bytes = to_bytes(response.into_body(), 1_000_000).await.unwrap();
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, number) = line.rsplit_once(' ').unwrap();
+        assert!(name.ends_with('}') && number.parse::<u64>().is_ok(), "{line}");
+    }
+    let line = format!("{name}{{cluster=\"in01-test\"}} ");
+    text.lines().find_map(|text| text.strip_prefix(&line)?.parse().ok())
 }
 
 /// Backups that the home vault has.

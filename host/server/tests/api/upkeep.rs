@@ -1,0 +1,211 @@
+//! What is done with backups and clusters that are there: verify, export, rename, drop, the audit log, events of jobs.
+
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use longshore_engine::Role;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use crate::place::{CLUSTER, CREATE, Place};
+
+const CLUSTER_BODY: &str = r#"{"backupType":"CLUSTER"}"#;
+
+fn path_of(backup: &str) -> String {
+    format!("/v2/clusters/{CLUSTER}/backups/{backup}")
+}
+
+/// Starts a job with a call and waits for its end.
+async fn job(place: &Place, path: &str, body: &str) -> Value {
+    let answer = place.send("POST", path, body).await;
+    place.ended(answer.data()["jobId"].as_str().unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_renamed() {
+    let place = Place::start().await;
+    let backup = place.backup(CLUSTER_BODY).await;
+    let path = format!("{}/rename", path_of(&backup));
+    let renamed = place.send("POST", &path, r#"{"backupName":"before the upgrade"}"#).await;
+    assert_eq!(renamed.data(), &json!({ "backupId": backup, "backupName": "before the upgrade" }));
+    let listed = place.send("GET", "/v2/backups", "").await;
+    assert_eq!(listed.data()["backups"][0]["backupName"], "before the upgrade");
+    let long = "x".repeat(129);
+    for name in ["", " a", "a/b", "a\u{202e}b", "Größe", long.as_str()] {
+        let body = json!({ "backupName": name }).to_string();
+        assert_eq!(place.send("POST", &path, &body).await.refusal(), (400, 97002), "{name}");
+    }
+    let other = "/v2/clusters/in01-test/backups/backup0_ab/rename";
+    assert_eq!(place.send("POST", other, r#"{"backupName":"a"}"#).await.refusal(), (404, 97003));
+    let listed = place.send("GET", "/v2/backups", "").await;
+    assert_eq!(listed.data()["backups"][0]["backupName"], "before the upgrade");
+    place.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verifying_succeeds_and_after_damage_fails_and_says_what_is_damaged() {
+    let place = Place::start().await;
+    let backup = place.backup(CLUSTER_BODY).await;
+    let path = format!("{}/verify", path_of(&backup));
+    for body in ["{}", r#"{"level":"parsed"}"#, r#"{"level":"stored","samplePercent":50}"#] {
+        let job = job(&place, &path, body).await;
+        assert_eq!((&job["status"], &job["type"]), (&json!("SUCCESSFUL"), &json!("VERIFY")), "{job}");
+        assert_eq!(job["result"]["whole"], true, "{job}");
+    }
+    for body in [r#"{"level":"opened"}"#, r#"{"level":"deep"}"#, r#"{"samplePercent":0}"#, r#"{"samplePercent":101}"#] {
+        assert_eq!(place.send("POST", &path, body).await.refusal(), (400, 97002), "{body}");
+    }
+    let pack = largest_file(&place.path("vault-eu"));
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x40;
+    let mut permissions = std::fs::metadata(&pack).unwrap().permissions();
+    permissions.set_readonly(false);
+    std::fs::set_permissions(&pack, permissions).unwrap();
+    std::fs::write(&pack, bytes).unwrap();
+    let job = job(&place, &path, "{}").await;
+    assert_eq!(job["status"], "FAILED", "{job}");
+    assert!(job["reason"].as_str().unwrap().contains("damaged"), "{job}");
+    place.host.shutdown().await;
+}
+
+fn largest_file(folder: &std::path::Path) -> std::path::PathBuf {
+    let mut largest = (0, std::path::PathBuf::new());
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else {
+                largest = largest.max((entry.metadata().unwrap().len(), entry.path()));
+            }
+        }
+    }
+    largest.1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_exported_below_a_configured_folder_and_nowhere_else() {
+    let place = Place::start().await;
+    let backup = place.backup(CLUSTER_BODY).await;
+    let path = format!("{}/export", path_of(&backup));
+    let mut folders = std::collections::BTreeSet::new();
+    for body in [r#"{"integrationId":"integ-1"}"#, r#"{"integrationId":"integ-1","directory":"2026/march"}"#] {
+        let job = job(&place, &path, body).await;
+        assert_eq!((&job["status"], &job["type"]), (&json!("SUCCESSFUL"), &json!("EXPORT")), "{job}");
+        let folder = std::path::PathBuf::from(job["result"]["folder"].as_str().unwrap());
+        assert!(folder.join("milvus-lite.db").is_dir() && folder.join("longshore-export.json").is_file(), "{folder:?}");
+        assert!(folder.starts_with(place.path("exports")));
+        assert!(folders.insert(folder));
+    }
+    for (body, expected) in [
+        ("{}", (400, 97002)),
+        (r#"{"integrationId":"integ-2"}"#, (400, 97002)),
+        (r#"{"integrationId":"integ-1","directory":"../elsewhere"}"#, (400, 97002)),
+        (r#"{"integrationId":"integ-1","directory":"/tmp"}"#, (400, 97002)),
+        (r#"{"integrationId":"integ-1","directory":"a/../../b"}"#, (400, 97002)),
+    ] {
+        assert_eq!(place.send("POST", &path, body).await.refusal(), expected, "{body}");
+    }
+    place.host.shutdown().await;
+}
+
+/// Names and lengths of all files below a folder.
+fn tree(folder: &std::path::Path) -> Vec<(std::path::PathBuf, u64)> {
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else {
+                files.push((entry.path(), entry.metadata().unwrap().len()));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropping_a_cluster_deletes_its_automatic_backups_and_leaves_manual_ones_and_the_database() {
+    let place = Place::start().await;
+    let manual = place.backup(CLUSTER_BODY).await;
+    let policy = "/v2/clusters/in01-test/backups/policy";
+    place.send("POST", policy, r#"{"enabled":true}"#).await.data();
+    let automatic = place.send("GET", "/v2/backups?creationMethod=AUTO", "").await.data()["backups"][0].clone();
+    let jobs = place.send("GET", "/v2/jobs?type=BACKUP", "").await.data()["jobs"].clone();
+    for job in jobs.as_array().unwrap() {
+        place.ended(job["jobId"].as_str().unwrap()).await;
+    }
+    let before = tree(&place.path("cluster"));
+    let drop = "/v2/clusters/in01-test/drop";
+    let manager = place.key("manager", Role::BackupManage);
+    assert_eq!(place.send_as(&manager, "DELETE", drop, "{}").await.refusal(), (403, 96027));
+    assert_eq!(place.send("DELETE", "/v2/clusters/in01-other/drop", "{}").await.refusal(), (404, 96018));
+    let admin = place.key("admin", Role::ProjectAdmin);
+    let dropped = place.send_as(&admin, "DELETE", drop, "{}").await;
+    assert_eq!((&dropped.data()["clusterId"], &dropped.data()["deletedBackups"]), (&json!(CLUSTER), &json!(1)));
+
+    let listed = place.send("GET", "/v2/backups", "").await;
+    assert_eq!((&listed.data()["count"], &listed.data()["backups"][0]["backupId"]), (&json!(1), &json!(manual)));
+    let gone = place.send("GET", &path_of(automatic["backupId"].as_str().unwrap()), "").await;
+    assert_eq!(gone.data()["status"], "DELETED");
+    for (method, path, body) in [
+        ("GET", "/v2/clusters/in01-test", ""),
+        ("DELETE", drop, "{}"),
+        ("POST", CREATE, CLUSTER_BODY),
+        ("GET", policy, ""),
+        ("POST", policy, r#"{"enabled":true}"#),
+    ] {
+        assert_eq!(place.send(method, path, body).await.refusal(), (404, 96018), "{method} {path}");
+    }
+    assert_eq!(tree(&place.path("cluster")), before, "the database is not touched");
+    let body = r#"{"projectId":"proj-test","clusterName":"New-1","cuSize":1,"collectionStatus":"KEEP"}"#;
+    let restored = job(&place, &format!("{}/restoreCluster", path_of(&manual)), body).await;
+    assert_eq!(restored["status"], "SUCCESSFUL", "{restored}");
+    // A reload reads the configuration, which still names it.
+    place.send("POST", "/v2/reload", "{}").await.data();
+    assert_eq!(place.send("GET", "/v2/clusters/in01-test", "").await.refusal(), (404, 96018));
+
+    assert_eq!(place.send_as(&manager, "GET", "/v2/auditLogs", "").await.refusal(), (403, 96027));
+    let log = place.send_as(&admin, "GET", "/v2/auditLogs?pageSize=100", "").await;
+    let entries = log.data()["auditLogs"].as_array().unwrap();
+    let said = |actor: &str, action: &str, outcome: &str| {
+        entries.iter().any(|entry| {
+            let text = |name: &str| entry[name].as_str().unwrap().to_owned();
+            text("actor").starts_with(actor) && text("action") == action && text("outcome").contains(outcome)
+        })
+    };
+    assert!(said("manager", "cluster.drop", "may not"), "{log:?}");
+    assert!(said("admin", "cluster.drop", "ok"), "{log:?}");
+    assert!(said("expiry, cluster in01-test was dropped", "backup.delete", "ok"), "{log:?}");
+    place.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_followed_by_events_until_it_has_ended() {
+    let place = Place::start().await;
+    let created = place.send("POST", CREATE, CLUSTER_BODY).await;
+    let path = format!("/v2/jobs/{}/events", created.data()["jobId"].as_str().unwrap());
+    let request = Request::get(&path).header("Authorization", format!("Bearer {}", place.owner));
+    let response = place.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    // The stream ends by itself, or reading it would go on for ever.
+    let bytes = to_bytes(response.into_body(), 10_000_000).await.unwrap();
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    let events: Vec<Value> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect();
+    assert_eq!(text.matches("event: job\n").count(), events.len());
+    let last = events.last().unwrap();
+    assert_eq!((&last["status"], &last["progress"]), (&json!("SUCCESSFUL"), &json!("100")), "{text}");
+    let described = place.send("GET", path.trim_end_matches("/events"), "").await;
+    assert_eq!(last, described.data());
+    assert!(events.windows(2).all(|pair| pair[0] != pair[1]), "an event tells of a change");
+    let unknown = place.send("GET", "/v2/jobs/job-1/events", "").await;
+    assert_eq!(unknown.refusal(), (404, 96026));
+    place.host.shutdown().await;
+}
