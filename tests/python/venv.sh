@@ -1,12 +1,14 @@
 #!/bin/sh
-# Makes (once) a Python environment with real Milvus Lite and prints the path of its python.
-#   venv.sh [REQUIREMENTS_FILE]
+# Makes (once) a Python environment, with real Milvus Lite unless other packages are named, and prints the path of its
+# python.
+#   venv.sh [REQUIREMENTS_FILE [MODULES]]
 # The environment lies in ${LONGSHORE_TEST_CACHE:-$HOME/.cache/longshore}/python-<hash of the requirements>.
 # Exit 3 with one plain sentence when it cannot be had; callers then skip what needs it, and say so.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 requirements=${1:-"$here/requirements.txt"}
+modules=${2:-"milvus_lite, pymilvus"}
 cache=${LONGSHORE_TEST_CACHE:-"${HOME:-/tmp}/.cache/longshore"}
 python=${LONGSHORE_PYTHON:-python3}
 
@@ -32,7 +34,7 @@ log="$cache/python-$hash.log"
 "$python" -m venv "$target" >"$log" 2>&1 || give_up "A Python environment cannot be made (is python3-venv installed?): $(tail -n 1 "$log")"
 for pause in 2 5 15 0; do
     if "$target/bin/pip" install --disable-pip-version-check --no-input --retries 5 -r "$requirements" >>"$log" 2>&1; then
-        "$target/bin/python" -c 'import milvus_lite, pymilvus' >>"$log" 2>&1 || give_up "The installed packages do not load: $(tail -n 1 "$log")"
+        "$target/bin/python" -c "import $modules" >>"$log" 2>&1 || give_up "The installed packages do not load: $(tail -n 1 "$log")"
         : >"$target/complete"
         echo "$target/bin/python"
         exit 0
