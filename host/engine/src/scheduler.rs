@@ -25,6 +25,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
         // Also at the start: for what became too old while no host ran.
         if rules_applied.is_none_or(|last| now.millis_since(last) >= every) {
             host.apply_retention_quietly().await;
+            host.warn_of_overdue_backups().await;
             rules_applied = Some(now);
         }
         tokio::select! {

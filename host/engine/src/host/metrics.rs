@@ -56,6 +56,24 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Says in the log which clusters have had no good backup for longer than their schedules allow. Said again and again:
+    /// an alert that comes once is missed.
+    pub(crate) async fn warn_of_overdue_backups(&self) {
+        let grace_ms = i64::try_from(self.inner.limits.overdue_grace_ms).unwrap_or(i64::MAX);
+        let metrics = self.catalog("reading numbers", move |catalog, now| from_catalog(catalog, now, grace_ms)).await;
+        match metrics {
+            Ok(metrics) => {
+                for cluster in metrics.clusters.iter().filter(|cluster| cluster.overdue) {
+                    let newest = cluster.newest_backup.map_or_else(|| "none".to_owned(), |time| time.to_string());
+                    tracing::error!(cluster = %cluster.cluster_id, newest, "no good backup for longer than the schedule allows");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "it is not known which clusters are overdue"),
+        }
+    }
+}
+
 fn from_catalog(catalog: &dyn Catalog, now: Timestamp, grace_ms: i64) -> Result<Metrics, EngineError> {
     use JobStatus::{Canceled, Canceling, Failed, InProgress, Pending, Successful};
     let mut jobs = Vec::new();

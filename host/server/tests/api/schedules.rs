@@ -284,7 +284,7 @@ async fn a_scheduled_copy_goes_at_its_own_time_and_the_backup_with_the_last_of_i
     place.send("POST", POLICY, r#"{"enabled":false}"#).await.data();
     clock.forward(2 * 24 * HOUR_MS - 1);
     place.host.expire_backups().await.unwrap();
-    assert_eq!(automatic(&place).await, [backup.clone()]);
+    assert_eq!(automatic(&place).await, std::slice::from_ref(&backup));
     clock.forward(1);
     place.host.expire_backups().await.unwrap();
     assert!(automatic(&place).await.is_empty());
