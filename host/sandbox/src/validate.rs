@@ -139,7 +139,7 @@ mod tests {
         ..Limits::DEFAULT
     };
 
-    /// What [`Limits`] says about the room above what compilers write. `LONGSHORE_MEASURE=FILE` prints the figures of a file.
+    /// What [`Limits`] says about the room above what compilers write.
     #[test]
     fn shipped_plugins_are_far_below_the_limits() {
         let plugins = ["standard", "residency", "tiered", "cost-cap", "rules", "hostile"];
@@ -148,15 +148,11 @@ mod tests {
         for plugin in plugins {
             let bytes = std::fs::read(format!("{root}/{plugin}/{plugin}.wasm")).unwrap();
             let found = measure(&bytes, &UNLIMITED).unwrap();
-            println!("{plugin}: {found:?}");
             most.functions = most.functions.max(found.functions);
             most.function_bytes = most.function_bytes.max(found.function_bytes);
             most.function_joins = most.function_joins.max(found.function_joins);
             most.component_levels = most.component_levels.max(found.component_levels);
             most.component_instances = most.component_instances.max(found.component_instances);
-        }
-        if let Some(file) = std::env::var_os("LONGSHORE_MEASURE") {
-            println!("{}: {:?}", file.display(), measure(&std::fs::read(&file).unwrap(), &UNLIMITED).unwrap());
         }
         let limits = Limits::DEFAULT;
         assert!(most.functions * 100 < limits.functions, "{most:?}");
