@@ -312,7 +312,13 @@ async fn a_catalog_of_encrypted_vaults_is_rebuilt_with_a_reader_key() {
     let (host, with) = encrypted_host("");
     let (server, client) = host.start();
     let path = back_up(&client).await;
-    let before = client.data("GET", &path, None).await;
+    let describe = async |client: &Client| {
+        let mut described = client.data("GET", &path, None).await;
+        // Which job made a copy goes with the jobs; where copies are, `regions` says.
+        described.as_object_mut().unwrap().remove("crossRegionCopies");
+        described
+    };
+    let before = describe(&client).await;
     server.stop();
     for name in ["catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"] {
         let _ = std::fs::remove_file(host.path().join("data").join(name));
@@ -325,7 +331,7 @@ async fn a_catalog_of_encrypted_vaults_is_rebuilt_with_a_reader_key() {
     let report = host.rebuild(&[]).ok().json();
     assert_eq!(report["clusters"][0]["clusterName"], "Dedicated-01", "{report}");
     let (server, client) = host.start();
-    assert_eq!(client.data("GET", &path, None).await, before);
+    assert_eq!(describe(&client).await, before);
     server.stop();
 }
 

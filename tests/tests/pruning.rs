@@ -82,7 +82,12 @@ fn backups_and_deletions_on_one_host_and_prunes_on_another_lose_nothing() {
     let (began, wanted) = (Instant::now(), Duration::from_secs(if long() { 120 } else { 6 }));
     let mut made = 0;
     while began.elapsed() < wanted || made < 6 {
-        let some: Vec<String> = all.iter().filter(|_| random.chance(40)).cloned().collect();
+        // One collection was never flushed and has no data file to compare; it does not go alone.
+        let never_flushed = |name: &String| name.ends_with("recent_searches");
+        let mut some: Vec<String> = all.iter().filter(|_| random.chance(40)).cloned().collect();
+        if some.iter().all(never_flushed) {
+            some.clear();
+        }
         alive.push(back_up(&some));
         made += 1;
         if alive.len() > 3 {

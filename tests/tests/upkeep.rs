@@ -162,7 +162,10 @@ async fn everything(client: &Client) -> Vec<Value> {
             backup["clusterId"].as_str().unwrap(),
             backup["backupId"].as_str().unwrap()
         );
-        all.push(client.data("GET", &path, None).await);
+        let mut described = client.data("GET", &path, None).await;
+        // Which job made a copy goes with the jobs; where copies are, `regions` says.
+        described.as_object_mut().unwrap().remove("crossRegionCopies");
+        all.push(described);
     }
     let mut clusters = client.data("GET", "/v2/clusters?pageSize=100", None).await;
     for cluster in clusters["clusters"].as_array_mut().unwrap() {

@@ -157,7 +157,7 @@ mod tests {
         let limits = Limits::DEFAULT;
         assert!(most.functions * 100 < limits.functions, "{most:?}");
         assert!(most.function_bytes * 20 < limits.function_bytes, "{most:?}");
-        assert!(most.function_joins * 40 < limits.function_joins, "{most:?}");
+        assert!(most.function_joins * 20 < limits.function_joins, "{most:?}");
         assert!(most.component_levels < limits.component_levels, "{most:?}");
         assert!(most.component_instances * 4 < limits.component_instances, "{most:?}");
     }

@@ -81,7 +81,7 @@ pub trait Source: Send + Sync {
 pub struct PointOptions {
     /// Take index files too, where they are whole and stable. They can be rebuilt and are left out otherwise.
     pub include_index_files: bool,
-    /// Hold every file open, also those that an earlier run stored ([`KnownFiles::is_stored`]).
+    /// Hold every file open, also those that an earlier run stored ([`KnownFile::is_stored`]).
     pub hold_all_files: bool,
 }
 

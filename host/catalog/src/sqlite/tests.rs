@@ -282,6 +282,8 @@ fn a_catalog_of_the_first_version_is_brought_up_to_date_and_keeps_what_it_held()
          VALUES ('job-aa', 'VERIFY', 'SUCCESSFUL', 'proj-1', '{}', '{}', 'null', 7, 8)",
     )
     .unwrap();
+    let progress = serde_json::to_string(&longshore_model::Progress::default()).unwrap();
+    old.execute("UPDATE jobs SET progress = ?1", [progress]).unwrap();
     drop(old);
     let catalog = SqliteCatalog::open(&path).unwrap();
     let cluster = "in01-aa".parse().unwrap();

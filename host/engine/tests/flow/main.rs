@@ -4,6 +4,7 @@
 mod history;
 mod incremental;
 mod limits;
+mod not_held;
 mod restore;
 mod resume;
 mod support;

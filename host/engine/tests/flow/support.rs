@@ -14,8 +14,8 @@ use longshore_engine::{
 };
 use longshore_model::{BackupId, CollectionName, FixedClock, RestoredLoadState, Timestamp};
 use longshore_source::{
-    CollectionPoint, Inventory, MilvusLiteSource, MilvusLiteTarget, PointFile, PointOptions, PointState, Source,
-    SourceError, SourceKind,
+    CollectionPoint, Inventory, KnownFiles, MilvusLiteSource, MilvusLiteTarget, PointFile, PointOptions, PointState,
+    Source, SourceError, SourceKind,
 };
 use longshore_vault::testing::FaultStore;
 use longshore_vault::{Vault, VaultOptions};
@@ -102,6 +102,10 @@ impl Source for Counting {
         self.inner.inventory().await
     }
 
+    async fn inventory_knowing(&self, known: Arc<dyn KnownFiles>) -> Result<Inventory, SourceError> {
+        self.inner.inventory_knowing(known).await
+    }
+
     async fn open_point(
         &self,
         name: &CollectionName,
@@ -157,6 +161,10 @@ impl CollectionPoint for CountingPoint {
         self.inner.read(file, offset, length).await
     }
 
+    fn holds_all_files(&self) -> bool {
+        self.inner.holds_all_files()
+    }
+
     async fn recheck(&self) -> Result<PointState, SourceError> {
         self.inner.recheck().await
     }
@@ -181,6 +189,10 @@ impl Place {
         let vault = Vault::init(store.store(), options).await.unwrap().with_limits(limits);
         let policy = RunPolicy::standard(&vault).unwrap();
         Self { store, vaults: RegionVaults::of([vault.clone()]).unwrap(), vault, policy }
+    }
+
+    pub(crate) fn policy(&self) -> &RunPolicy {
+        &self.policy
     }
 
     pub(crate) async fn back_up(

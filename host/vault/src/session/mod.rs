@@ -183,7 +183,9 @@ impl Vault {
         let known = index::load(self.objects(), Purpose::Writing, &marks).await?;
         pin.honour(&marks.ids()).await?;
         let limits = self.limits();
-        let budget_bytes = options.memory_budget_bytes.max(limits.memory_budget_min_bytes);
+        // Whoever encrypts holds two copies of a piece beside it, on each thread, to prove that it can be decrypted.
+        let proof_bytes = if key.is_some() { 2 * limits.split_bytes * options.cpu_threads.max(1) } else { 0 };
+        let budget_bytes = options.memory_budget_bytes.saturating_sub(proof_bytes).max(limits.memory_budget_min_bytes);
         // A quarter at most for the open pack: the rest is for pieces at work and packs on their way.
         let pack_bytes = limits.pack_target_bytes.min(budget_bytes / 4);
         // A pack may go over its target by one blob.
