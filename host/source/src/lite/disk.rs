@@ -163,6 +163,19 @@ impl Folder {
             .map_err(|e| io_error("look at", &self.show(path), e))
     }
 
+    /// Whether there is something of this name in a folder that was just listed in this one.
+    pub(crate) fn has(&self, folder: &str, name: &str) -> Result<bool, SourceError> {
+        let path = format!("{folder}/{name}");
+        // One call for each of thousands of collections. Where the folder is a link this tells at most that something is
+        // there; what opens it later goes through cap-std.
+        match there(
+            rustix::fs::statat(&self.dir, &path, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from),
+        ) {
+            Ok(found) => Ok(found.is_some()),
+            Err(error) => Err(io_error("look at", &self.show(&path), error)),
+        }
+    }
+
     /// When something was created, where the file system knows, in milliseconds since 1970.
     pub(crate) fn created_ms(&self) -> Option<i64> {
         let created = self.dir.dir_metadata().ok()?.created().ok()?.into_std();

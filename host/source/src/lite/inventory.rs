@@ -49,7 +49,7 @@ pub(crate) fn names(shared: &Shared) -> Result<Vec<CollectionName>, SourceError>
         let Some(folder) = shared.root.folder(&path)? else { continue };
         for collection in folder.folders(shared.limits.folder_entries)? {
             // What has no schema is no collection, as in `entry_once`.
-            if folder.stat(&format!("{collection}/{}", layout::SCHEMA))?.is_some() {
+            if folder.has(&collection, layout::SCHEMA)? {
                 found.push(CollectionName::new(&database, &collection)?);
             }
         }

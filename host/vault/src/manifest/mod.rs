@@ -32,8 +32,8 @@ pub use root::{DatabaseSealed, DdlChange, Excluded, Receipt, ReceiptOpen, Root, 
 /// Sealed halves of as many bytes are shrunk: decisions and names of thousands of collections shrink to a tenth, and
 /// small ones stay readable for people.
 const SHRUNK_FROM_BYTES: usize = 64 * 1024;
-/// Zstandard level of sealed halves.
-pub(crate) const SEALED_LEVEL: i32 = 3;
+/// Zstandard level of sealed halves: what repeats in them repeats so often that higher levels find little more.
+pub(crate) const SEALED_LEVEL: i32 = 1;
 
 /// The half of a manifest that only readers need.
 #[derive(Debug, Clone, PartialEq)]
