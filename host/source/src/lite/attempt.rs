@@ -129,7 +129,7 @@ pub(crate) fn open(shared: &Shared, name: &CollectionName, options: PointOptions
     let folder = shared.collection(name)?.ok_or_else(|| shared.unknown(name))?;
     let wal_before = folder.stat(layout::WAL)?;
     let looked = match shared.memory.find(name) {
-        Some(looked) if looked.is_current(&folder)? => Some(looked),
+        Some(looked) if looked.described.is_current(&folder)? => Some(looked),
         _ => None,
     };
     let (schema, manifest_file) = match &looked {
@@ -140,7 +140,7 @@ pub(crate) fn open(shared: &Shared, name: &CollectionName, options: PointOptions
             (schema, open_manifest(shared, &folder)?)
         }
     };
-    let manifest = manifest_file.as_ref().map_or_else(|| Arc::new(Manifest::absent()), |one| Arc::clone(&one.content));
+    let manifest = content_of(manifest_file.as_ref());
     if manifest_file.is_none() || wal_before.is_none() {
         must_be_settled(shared, &folder)?;
     }
@@ -182,6 +182,11 @@ pub(crate) fn open_manifest(shared: &Shared, folder: &Folder) -> Result<Option<D
         return Err(Miss::Changed("its manifest.json is missing although there is a manifest.json.prev".to_owned()));
     }
     Ok(None)
+}
+
+/// What a manifest says, or what its absence means.
+pub(crate) fn content_of(manifest: Option<&Document<Manifest>>) -> Arc<Manifest> {
+    manifest.map_or_else(|| Arc::new(Manifest::absent()), |manifest| Arc::clone(&manifest.content))
 }
 
 /// A collection without manifest or log may be one that is just being deleted. Its folders would be changing.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use longshore_model::{ClassBytes, CollectionName, DEFAULT_DATABASE, FileClass, LoadState, Timestamp};
 use serde_json::Value;
 
-use super::attempt::{Miss, open_manifest, open_schema};
+use super::attempt::{Miss, content_of, open_manifest, open_schema};
 use super::disk::{Folder, OpenFile, Stat};
 use super::layout::{self, WalKind};
 use super::looked::{Document, Looked, LookedFile};
@@ -145,7 +145,7 @@ fn see(shared: &Shared, name: &CollectionName, tolerant: bool) -> Result<Option<
         Err(Miss::Changed(_)) if tolerant => None,
         other => other?,
     };
-    let manifest = manifest_file.as_ref().map_or_else(|| Arc::new(Manifest::absent()), |one| Arc::clone(&one.content));
+    let manifest = content_of(manifest_file.as_ref());
     let stats = stats(&folder, &manifest, tolerant)?;
     let indexes = index_files(shared, &folder, &manifest)?;
     let log = log(shared, &folder, &manifest, &schema.content)?;

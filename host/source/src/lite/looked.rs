@@ -52,10 +52,34 @@ pub(crate) struct LookedFile {
     pub(crate) is_stored: bool,
 }
 
+/// The files that describe a collection, as they were seen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Described {
+    folder: Stat,
+    schema: Stat,
+    manifest: Option<Stat>,
+}
+
+impl Described {
+    /// What was seen, if all of it changed so long ago that another file, or another content, would have another time.
+    pub(crate) fn settled(shared: &Shared, folder: Stat, schema: Stat, manifest: Option<Stat>) -> Option<Self> {
+        let is_settled = |stat: &Stat| shared.age_ms(stat) >= shared.limits.identity_age_ms;
+        let settled = is_settled(&schema) && manifest.as_ref().is_none_or(is_settled);
+        settled.then_some(Self { folder, schema, manifest })
+    }
+
+    /// Whether the collection in `folder` is still described by the same files with the same times.
+    pub(crate) fn is_current(&self, folder: &Folder) -> Result<bool, SourceError> {
+        Ok(folder.stat_self()?.same_inode(&self.folder)
+            && folder.stat(layout::SCHEMA)? == Some(self.schema)
+            && folder.stat(layout::MANIFEST)? == self.manifest)
+    }
+}
+
 /// A collection as an inventory saw it.
 #[derive(Debug)]
 pub(crate) struct Looked {
-    folder: Stat,
+    pub(crate) described: Described,
     pub(crate) schema: Document<Schema>,
     pub(crate) manifest: Document<Manifest>,
     /// In the order of [`Manifest::files`].
@@ -72,25 +96,13 @@ impl Looked {
         files: Vec<LookedFile>,
     ) -> Option<Self> {
         let manifest = manifest?;
-        let settled = is_settled(shared, [&schema.stat, &manifest.stat]);
-        settled.then(|| Self { folder, schema: schema.let_go(), manifest: manifest.let_go(), files })
-    }
-
-    /// Whether the collection in `folder` is still described by the same files.
-    pub(crate) fn is_current(&self, folder: &Folder) -> Result<bool, SourceError> {
-        Ok(folder.stat_self()?.same_inode(&self.folder)
-            && folder.stat(layout::SCHEMA)? == Some(self.schema.stat)
-            && folder.stat(layout::MANIFEST)? == Some(self.manifest.stat))
+        let described = Described::settled(shared, folder, schema.stat, Some(manifest.stat))?;
+        Some(Self { described, schema: schema.let_go(), manifest: manifest.let_go(), files })
     }
 
     fn size_bytes(&self) -> usize {
         self.schema.bytes.len() + self.manifest.bytes.len() + self.files.len() * size_of::<LookedFile>()
     }
-}
-
-/// True when all of these changed so long ago that another file, or another content, would have another time.
-pub(crate) fn is_settled<'a>(shared: &Shared, stats: impl IntoIterator<Item = &'a Stat>) -> bool {
-    stats.into_iter().all(|stat| shared.age_ms(stat) >= shared.limits.identity_age_ms)
 }
 
 /// What the last inventory saw, as much as fits.

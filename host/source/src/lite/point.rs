@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 use super::attempt::{self, Miss, NamedKind, Opened};
 use super::disk::{Folder, OpenFile, ReadAt, Stat, io_error};
 use super::layout::{self, WalKind};
-use super::looked::is_settled;
-use super::manifest::Manifest;
+use super::looked::Described;
 use super::rows::{LiveKeys, parquet_keys};
 use super::shared::{Shared, blocking};
 use super::wal::Reader;
@@ -249,23 +248,13 @@ impl LitePoint {
     fn later(&self) -> Later {
         let opened = &self.opened;
         let manifest = opened.manifest_file.as_ref().map(|manifest| manifest.stat);
-        let seen = Seen { folder: opened.folder_stat, schema: opened.schema.stat, manifest };
-        let settled = is_settled(&self.shared, std::iter::once(&seen.schema).chain(&seen.manifest));
         Later {
             shared: Arc::clone(&self.shared),
             name: self.name.clone(),
             fingerprint: opened.fingerprint,
-            seen: settled.then_some(seen),
+            described: Described::settled(&self.shared, opened.folder_stat, opened.schema.stat, manifest),
         }
     }
-}
-
-/// The files that a fingerprint was taken from.
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    folder: Stat,
-    schema: Stat,
-    manifest: Option<Stat>,
 }
 
 /// Looks again at a collection; holds nothing open.
@@ -275,7 +264,7 @@ struct Later {
     name: CollectionName,
     fingerprint: Digest,
     /// Where the files had been unchanged for so long that the same files with the same times have the same fingerprint.
-    seen: Option<Seen>,
+    described: Option<Described>,
 }
 
 #[async_trait]
@@ -293,21 +282,18 @@ impl Recheck for Later {
 impl Later {
     fn look_again(&self) -> Result<PointState, SourceError> {
         let Some(folder) = self.shared.collection(&self.name)? else { return Ok(PointState::Dropped) };
-        let folder_stat = folder.stat_self()?;
-        if let Some(seen) = &self.seen
-            && folder_stat.same_inode(&seen.folder)
-            && folder.stat(layout::SCHEMA)? == Some(seen.schema)
-            && folder.stat(layout::MANIFEST)? == seen.manifest
+        if let Some(described) = &self.described
+            && described.is_current(&folder)?
         {
             return Ok(PointState::Unaltered);
         }
         let Some(schema) = attempt::open_schema(&self.shared, &folder)? else { return Ok(PointState::Dropped) };
         let manifest = match attempt::open_manifest(&self.shared, &folder) {
-            Ok(manifest) => manifest.map_or_else(|| Arc::new(Manifest::absent()), |manifest| manifest.content),
+            Ok(manifest) => attempt::content_of(manifest.as_ref()),
             Err(Miss::Fatal(error)) => return Err(error),
             Err(Miss::Changed(_) | Miss::Missing(_)) => return Ok(PointState::Altered),
         };
-        let now = fingerprint::of(&folder_stat, &schema, &manifest);
+        let now = fingerprint::of(&folder.stat_self()?, &schema, &manifest);
         Ok(if now == self.fingerprint { PointState::Unaltered } else { PointState::Altered })
     }
 }
