@@ -52,8 +52,7 @@ pub struct WhyDecision {
 /// # Errors
 /// [`EngineError::Vault`], [`EngineError::DamagedBackup`], [`EngineError::Policy`] for records of another form.
 pub fn decision_records(opened: &OpenedBackup) -> Result<Vec<DecisionRecord>, EngineError> {
-    let kept = read(opened)?;
-    Ok(read_kept(kept.records.iter().map(JsonText::as_str), &kept.granted_files)?)
+    read(opened)?.decision_records()
 }
 
 /// What a root keeps of its decisions, as far as it is needed here.
@@ -64,6 +63,12 @@ struct Kept {
     records: Vec<JsonText>,
     #[serde(rename = "grantedFiles")]
     granted_files: Vec<KeptFiles>,
+}
+
+impl Kept {
+    fn decision_records(&self) -> Result<Vec<DecisionRecord>, EngineError> {
+        Ok(read_kept(self.records.iter().map(JsonText::as_str), &self.granted_files)?)
+    }
 }
 
 fn read(opened: &OpenedBackup) -> Result<Kept, EngineError> {
@@ -82,15 +87,15 @@ pub fn why(
     limits: &Limits,
 ) -> Result<WhyView, EngineError> {
     let sealed = opened.sealed()?;
-    let rows = read(opened)?.rows;
-    let records = decision_records(opened)?;
+    let kept = read(opened)?;
+    let records = kept.decision_records()?;
     let name = collection.to_string();
     let about = |row: &ExplainRow| {
         let stream = row.item.strip_prefix(&name).is_some_and(|rest| rest.starts_with('/'));
         row.item == name || stream
     };
     let mut decisions = Vec::new();
-    for row in rows.into_iter().filter(about) {
+    for row in kept.rows.into_iter().filter(about) {
         decisions.push(decision(row, &records, collection, plugins, limits)?);
     }
     if decisions.is_empty() {

@@ -32,9 +32,7 @@ pub(super) fn scrubbed(root: &RootSealed, name: &CollectionName, erasure_id: &st
     for database in root.databases.iter_mut().filter(|database| database.name == name.database) {
         database.aliases.retain(|_, stands_for| *stands_for != name.collection);
     }
-    if decisions_name(&root, name) {
-        root.decisions = scrubbed_decisions(&root, name).unwrap_or_default();
-    }
+    root.decisions = scrubbed_decisions(&root, name).unwrap_or_default();
     scrub(&mut root.extra, name);
     if !root.extra.is_object() {
         root.extra = json!({});
