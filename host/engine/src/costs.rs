@@ -16,17 +16,17 @@ use longshore_vault::StoredByDay;
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
+use crate::catalog_calls::Setting;
 use crate::config::HostConfig;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// Bytes of a gigabyte, as prices mean it.
 const GB: u128 = 1_000_000_000;
-/// Under which key the catalog keeps what was seen.
-const SETTING: &str = "stored-bytes-by-day";
+/// What was seen, as the catalog keeps it.
+const SEEN: Setting =
+    Setting { key: "stored-bytes-by-day", tries: 8, conflict: "other jobs keep noting what vaults hold" };
 /// Days that are kept there: this month and the one before.
 const DAYS_KEPT: i64 = 62;
-/// How often a change is tried again when another job was faster.
-const TRIES: u32 = 8;
 
 /// What is known about costs beside what vaults hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl RunCosts {
         catalog: Option<&dyn Catalog>,
     ) -> Result<Self, EngineError> {
         let own = config.clusters.iter().find(|one| one.id == *cluster).and_then(|one| one.month_budget_micros);
-        let seen = catalog.map(|catalog| catalog.get_setting(SETTING)).transpose()?.flatten();
+        let seen = catalog.map(|catalog| catalog.get_setting(SEEN.key)).transpose()?.flatten();
         Ok(Self {
             month_budget_micros: own.or(config.project.month_budget_micros),
             seen: SeenBytes::from_value(seen.as_ref())?,
@@ -164,17 +164,14 @@ pub(crate) fn month_estimate_micros(storage: &[RegionStorage]) -> u64 {
 /// # Errors
 /// [`EngineError::Catalog`], [`EngineError::Conflict`].
 pub(crate) fn note(catalog: &dyn Catalog, storage: &[RegionStorage], now: Timestamp) -> Result<(), EngineError> {
-    for _ in 0..TRIES {
-        let before = catalog.get_setting(SETTING)?;
-        let mut seen = SeenBytes::from_value(before.as_ref())?;
+    let write = |seen: &SeenBytes| {
+        serde_json::to_value(seen)
+            .map_err(|error| EngineError::Internal { what: format!("writing what vaults held by day: {error}") })
+    };
+    SEEN.change(catalog, SeenBytes::from_value, write, |seen| {
         seen.see(storage, now.as_millis().div_euclid(DAY_MS));
-        let after = serde_json::to_value(&seen)
-            .map_err(|error| EngineError::Internal { what: format!("writing what vaults held by day: {error}") })?;
-        if before.as_ref() == Some(&after) || catalog.swap_setting(SETTING, before.as_ref(), &after)? {
-            return Ok(());
-        }
-    }
-    Err(EngineError::Conflict { what: "other jobs keep noting what vaults hold".to_owned() })
+        Ok(())
+    })
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use longshore_vault::{
     BackupSummary, BlobId, CollectionFiles, CollectionSealed, IdKey, NamedBackup, Part, RootOpen, Vault, VaultError,
 };
 
-use crate::plan::ClusterTarget;
+use crate::request::ClusterTarget;
 use crate::resume::{Unfinished, content_id, unfinished};
 use crate::vaults::RegionVaults;
 use crate::{EngineError, RunContext};

@@ -33,6 +33,7 @@
 mod backup;
 mod blocking;
 mod boards;
+mod catalog_calls;
 mod clusters;
 mod config;
 mod context;
@@ -63,6 +64,7 @@ mod prune;
 mod random;
 mod rate;
 mod rebuild;
+mod request;
 mod restore;
 mod resume;
 mod retention;
@@ -101,7 +103,7 @@ pub use jobs::{BackupDetail, JobRequest};
 pub use keys::{KeyFiles, write_key_file};
 pub use limits::{BANDWIDTH_MIN_BYTES_PER_SECOND, Limits};
 pub use opened::{OpenedBackup, OpenedCollection, OpenedPart};
-pub use plan::{BackupPlan, BackupRequest, ClusterTarget, PlannedCollection, PlannedStream, plan_backup};
+pub use plan::{BackupPlan, PlannedCollection, PlannedStream, plan_backup};
 pub use plan_view::{PlanMonth, PlanReason, PlanRegion, PlanRow, PlanTotals, PlanView};
 pub use policies::{
     InstallReport, Installed, MemberStatus, PluginRow, PluginSignature, PolicyDesk, PolicyStatus, PromoteReport,
@@ -113,6 +115,7 @@ pub use progress::{ProgressBoard, StopSignal};
 pub use prune::{delete_backup, plan_prune, run_prune};
 pub use random::{Random, SystemRandom};
 pub use rebuild::{RebuildReport, RebuiltBackup, RebuiltCluster, rebuild_catalog};
+pub use request::{BackupRequest, ClusterTarget};
 pub use restore::{
     ProvenCollection, RestoreOutcome, RestorePlan, RestoreScope, all_under_their_own_names, check_destinations,
     plan_restore, run_restore,

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use crate::EngineError;
 
-use crate::plan::{BackupPlan, BackupRequest, PlannedCollection};
+use crate::plan::{BackupPlan, PlannedCollection};
+use crate::request::BackupRequest;
 use crate::transfer::TransferredCollection;
 
 /// One collection of a part.

@@ -127,8 +127,7 @@ impl FromRequestParts<App> for ClusterPath {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
-        let path = Path::<String>::from_request_parts(parts, app).await;
-        let Path(cluster) = path.map_err(|error| undecodable(&error))?;
+        let cluster = only_segment(parts, app).await?;
         Ok(Self(cluster_id(&cluster)?))
     }
 }
@@ -141,8 +140,7 @@ impl FromRequestParts<App> for ProjectPath {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
-        let path = Path::<String>::from_request_parts(parts, app).await;
-        let Path(project) = path.map_err(|error| undecodable(&error))?;
+        let project = only_segment(parts, app).await?;
         project.parse().map(Self).map_err(|error| Refusal::bad(code::PROJECT, sentence(&error)))
     }
 }
@@ -155,13 +153,18 @@ impl FromRequestParts<App> for JobPath {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
-        let path = Path::<String>::from_request_parts(parts, app).await;
-        let Path(job) = path.map_err(|error| undecodable(&error))?;
+        let job = only_segment(parts, app).await?;
         match job.parse() {
             Ok(job) => Ok(Self(job)),
             Err(error) => Err(Refusal::new(StatusCode::NOT_FOUND, code::JOB_NOT_FOUND, sentence(&error))),
         }
     }
+}
+
+/// The text of a path's only variable part.
+async fn only_segment(parts: &mut Parts, app: &App) -> Result<String, Refusal> {
+    let path = Path::<String>::from_request_parts(parts, app).await;
+    path.map(|Path(text)| text).map_err(|error| undecodable(&error))
 }
 
 /// A cluster id that was sent.

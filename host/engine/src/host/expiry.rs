@@ -8,11 +8,12 @@
 //! Order: the catalog's mark, then the vaults, then the catalog's note that nothing is left. A host that dies in between
 //! leaves a deleted backup that [`Host::expire_backups`] finishes.
 
-use longshore_catalog::{BackupFilter, BackupRow, Catalog, CatalogError, Page as CatalogPage};
+use longshore_catalog::{BackupFilter, BackupRow, CatalogError, Page as CatalogPage};
 use longshore_model::{BackupId, BackupStatus, CreationMethod};
 
 use super::Host;
 use crate::EngineError;
+use crate::catalog_calls::every;
 use crate::views::{Principal, Role};
 
 /// Rows that are read in one go.
@@ -103,7 +104,11 @@ impl Host {
     }
 
     async fn every_backup(&self, filter: BackupFilter) -> Result<Vec<BackupRow>, EngineError> {
-        self.catalog("listing backups", move |catalog, _| every_backup(catalog, &filter)).await
+        self.catalog("listing backups", move |catalog, _| {
+            // Nothing is changed meanwhile that would move rows between pages; what comes in is new.
+            Ok(every(PAGE, |page| catalog.list_backups(&filter, page))?)
+        })
+        .await
     }
 
     /// True for the newest automatic backup of a cluster that is still to be backed up automatically.
@@ -154,17 +159,4 @@ impl Host {
             Err(error) => tracing::warn!(%error, "expired backups were not deleted; the next look tries again"),
         }
     }
-}
-
-/// All pages. Nothing is changed meanwhile that would move rows between pages; what comes in is new.
-fn every_backup(catalog: &dyn Catalog, filter: &BackupFilter) -> Result<Vec<BackupRow>, EngineError> {
-    let mut rows = Vec::new();
-    for current in 1.. {
-        let listed = catalog.list_backups(filter, CatalogPage { size: PAGE, current })?;
-        rows.extend(listed.items);
-        if u64::from(current) * u64::from(PAGE) >= listed.count {
-            break;
-        }
-    }
-    Ok(rows)
 }

@@ -7,6 +7,7 @@ use longshore_model::{BackupStatus, BackupType, ClusterId, JobStatus, JobType, R
 
 use super::Host;
 use crate::EngineError;
+use crate::catalog_calls::every;
 use crate::schedule;
 use crate::views::Principal;
 
@@ -46,7 +47,7 @@ impl Host {
     /// # Errors
     /// When the catalog cannot be read.
     pub async fn metrics(&self, _who: &Principal) -> Result<Metrics, EngineError> {
-        let grace_ms = i64::try_from(self.inner.limits.overdue_grace_ms).unwrap_or(i64::MAX);
+        let grace_ms = self.overdue_grace_ms();
         let mut metrics =
             self.catalog("reading numbers", move |catalog, now| from_catalog(catalog, now, grace_ms)).await?;
         for region in &self.inner.config().regions {
@@ -60,17 +61,21 @@ impl Host {
     /// Says in the log which clusters have had no good backup for longer than their schedules allow. Said again and again:
     /// an alert that comes once is missed.
     pub(crate) async fn warn_of_overdue_backups(&self) {
-        let grace_ms = i64::try_from(self.inner.limits.overdue_grace_ms).unwrap_or(i64::MAX);
-        let metrics = self.catalog("reading numbers", move |catalog, now| from_catalog(catalog, now, grace_ms)).await;
-        match metrics {
-            Ok(metrics) => {
-                for cluster in metrics.clusters.iter().filter(|cluster| cluster.overdue) {
+        let grace_ms = self.overdue_grace_ms();
+        let read = move |catalog: &dyn Catalog, now| clusters_of(catalog, now, grace_ms);
+        match self.catalog("looking for overdue clusters", read).await {
+            Ok(clusters) => {
+                for cluster in clusters.iter().filter(|cluster| cluster.overdue) {
                     let newest = cluster.newest_backup.map_or_else(|| "none".to_owned(), |time| time.to_string());
                     tracing::error!(cluster = %cluster.cluster_id, newest, "no good backup for longer than the schedule allows");
                 }
             }
             Err(error) => tracing::warn!(%error, "it is not known which clusters are overdue"),
         }
+    }
+
+    fn overdue_grace_ms(&self) -> i64 {
+        i64::try_from(self.inner.limits.overdue_grace_ms).unwrap_or(i64::MAX)
     }
 }
 
@@ -88,17 +93,12 @@ fn from_catalog(catalog: &dyn Catalog, now: Timestamp, grace_ms: i64) -> Result<
         let filter = BackupFilter { statuses: Some(vec![status]), ..BackupFilter::default() };
         backups.push((status, catalog.list_backups(&filter, ONE)?.count));
     }
-    let mut clusters = Vec::new();
-    for current in 1.. {
-        let listed = catalog.list_clusters(&ClusterFilter::default(), CatalogPage { size: PAGE, current })?;
-        for row in &listed.items {
-            clusters.push(of_cluster(catalog, row, now, grace_ms)?);
-        }
-        if u64::from(current) * u64::from(PAGE) >= listed.count {
-            break;
-        }
-    }
-    Ok(Metrics { jobs, backups, vaults: Vec::new(), clusters })
+    Ok(Metrics { jobs, backups, vaults: Vec::new(), clusters: clusters_of(catalog, now, grace_ms)? })
+}
+
+fn clusters_of(catalog: &dyn Catalog, now: Timestamp, grace_ms: i64) -> Result<Vec<ClusterMetrics>, EngineError> {
+    let rows = every(PAGE, |page| catalog.list_clusters(&ClusterFilter::default(), page))?;
+    rows.iter().map(|row| of_cluster(catalog, row, now, grace_ms)).collect()
 }
 
 fn of_cluster(

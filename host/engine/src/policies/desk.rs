@@ -13,7 +13,6 @@ use std::sync::Arc;
 use longshore_catalog::{AuditEntry, Catalog, SqliteCatalog};
 use longshore_model::{Clock, PolicyKind};
 use longshore_sandbox::{Budget, Sandbox};
-use serde_json::Value;
 
 pub use self::report::{
     InstallReport, MemberStatus, PluginRow, PolicyStatus, PromoteReport, PromoteRules, SetRow, ShadowStatus,
@@ -25,6 +24,7 @@ use super::state::{Installed, PolicyState, Quarantined, STATE_SETTING};
 use super::store::{PluginFile, PluginStore};
 use super::{Effective, Trust, effective, load_bytes, transitions};
 use crate::EngineError;
+use crate::catalog_calls::Setting;
 use crate::config::{HostConfig, STANDARD_PLUGIN, is_plugin_name};
 
 /// How often a change is tried again when somebody else was faster.
@@ -46,24 +46,9 @@ pub(crate) fn open_if_there(config: &HostConfig) -> Result<Option<SqliteCatalog>
     if path.exists() { Ok(Some(SqliteCatalog::open(&path)?)) } else { Ok(None) }
 }
 
-/// Changes one value of the catalog, whoever else does so at the same time.
-fn swap<S, T>(
-    catalog: &dyn Catalog,
-    setting: &str,
-    read: impl Fn(Option<&Value>) -> Result<S, EngineError>,
-    write: impl Fn(&S) -> Result<Value, EngineError>,
-    mut change: impl FnMut(&mut S) -> Result<T, EngineError>,
-) -> Result<T, EngineError> {
-    for _ in 0..TRIES {
-        let before = catalog.get_setting(setting)?;
-        let mut state = read(before.as_ref())?;
-        let answer = change(&mut state)?;
-        let after = write(&state)?;
-        if before.as_ref() == Some(&after) || catalog.swap_setting(setting, before.as_ref(), &after)? {
-            return Ok(answer);
-        }
-    }
-    Err(EngineError::Conflict { what: "others keep changing the policies of this host; try again".to_owned() })
+/// A value that several people and jobs may change.
+const fn setting(key: &'static str) -> Setting {
+    Setting { key, tries: TRIES, conflict: "others keep changing the policies of this host; try again" }
 }
 
 /// Changes what is remembered about policies.
@@ -71,7 +56,7 @@ pub(crate) fn change_state<T>(
     catalog: &dyn Catalog,
     change: impl FnMut(&mut PolicyState) -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
-    swap(catalog, STATE_SETTING, PolicyState::from_value, PolicyState::to_value, change)
+    setting(STATE_SETTING).change(catalog, PolicyState::from_value, PolicyState::to_value, change)
 }
 
 /// Changes the records of candidates.
@@ -83,7 +68,7 @@ pub(crate) fn change_shadows<T>(
         serde_json::to_value(records)
             .map_err(|error| EngineError::Internal { what: format!("writing the records of candidates: {error}") })
     };
-    swap(catalog, SHADOWS_SETTING, ShadowRecords::from_value, write, change)
+    setting(SHADOWS_SETTING).change(catalog, ShadowRecords::from_value, write, change)
 }
 
 /// The policies of a host, for people to look after.

@@ -4,14 +4,14 @@
 //! transaction that moves its schedule on. So these calls may run in several processes at once, and stop anywhere.
 
 use longshore_catalog::{
-    BackupRow, Catalog, CatalogError, ClusterRow, JobRow, NewBackup, NewBackupJob, NewSchedule, Page as CatalogPage,
-    ScheduleRow,
+    BackupRow, Catalog, CatalogError, ClusterRow, JobRow, NewBackup, NewBackupJob, NewSchedule, ScheduleRow,
 };
 use longshore_model::{BackupId, BackupType, ClusterId, CreationMethod, JobId, Timestamp};
 use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
 use super::{DEFAULT_RETENTION_DAYS, MAX_RETENTION_DAYS, Schedule, ScheduleChange, SetSchedule, Starts};
+use crate::catalog_calls::every;
 use crate::config::HostConfig;
 use crate::jobs::JobRequest;
 use crate::random::draw;
@@ -71,17 +71,8 @@ pub fn get_schedule(catalog: &dyn Catalog, cluster: &ClusterId) -> Result<Schedu
 /// # Errors
 /// [`EngineError::Catalog`].
 pub fn list_schedules(catalog: &dyn Catalog) -> Result<Vec<ScheduleView>, EngineError> {
-    let mut views = Vec::new();
-    for current in 1.. {
-        let listed = catalog.list_schedules(CatalogPage { size: PAGE, current })?;
-        for row in &listed.items {
-            views.push(view(&row.cluster, Some(row))?);
-        }
-        if u64::from(current) * u64::from(PAGE) >= listed.count {
-            break;
-        }
-    }
-    Ok(views)
+    let rows = every(PAGE, |page| catalog.list_schedules(page))?;
+    rows.iter().map(|row| view(&row.cluster, Some(row))).collect()
 }
 
 /// Changes the schedule of a cluster. One that is turned on is due at once; one that is changed keeps a run that it owes.
