@@ -157,19 +157,19 @@ impl Vault {
         Ok(damages)
     }
 
-    /// Moves the damaged roots and receipts of a backup under `set-aside/`. Good ones stay.
+    /// Moves the damaged roots and receipts of one commit of a backup under `set-aside/`. Good ones stay.
     ///
     /// # Errors
-    /// [`VaultError::BadManifest`] when no root or receipt of it here is good: the backup would vanish from this vault.
+    /// [`VaultError::BadManifest`] when no root or receipt of this commit here is good: it would vanish from this vault.
     /// Failures of the store.
-    pub async fn set_damaged_commits_aside(&self, backup_id: &BackupId) -> Result<Vec<String>, VaultError> {
+    pub async fn set_damaged_commits_aside(&self, backup_id: &BackupId, token: u64) -> Result<Vec<String>, VaultError> {
         let commits = self.commits_of(backup_id).await?;
-        if !commits.iter().any(|commit| commit.loaded.is_ok()) {
+        if !commits.iter().any(|commit| commit.token == token && commit.loaded.is_ok()) {
             return Err(bad("receipt", format!("no root or receipt of {backup_id} is good here")));
         }
         let mut aside = Vec::new();
         for damage in self.manifest_damages(Some(backup_id)).await? {
-            if damage.kind != ManifestKind::Part {
+            if damage.kind != ManifestKind::Part && damage.token == token {
                 aside.push(self.set_manifest_aside(&damage).await?);
             }
         }

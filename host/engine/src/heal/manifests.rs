@@ -3,17 +3,32 @@
 //! A root is repeated by every receipt, a receipt can be made again from root and part. A part stands nowhere else but in
 //! a copy of the whole vault; when there is none, a new one is made from the parts of other vaults (`parts.rs`), for those of
 //! their collections whose blobs are all here still: so a heal never brings a collection into a region it was not placed in.
+//!
+//! While an erasure is under way, or stopped on the way, one vault may know a backup only by a commit that others have left
+//! behind. Whoever reads that vault alone needs it, and so does the erasure when it goes on: such a commit is healed too
+//! where something of it is damaged here, but what is missing of it is not made again.
+
+use std::collections::BTreeSet;
 
 use longshore_model::{BackupId, Digest};
-use longshore_vault::{CommittedRoot, LoadedBackup, Part, PartRef, Vault, VaultError};
+use longshore_vault::{CommittedRoot, KnownCommit, LoadedBackup, Part, PartRef, Vault, VaultError};
 
 use super::{Heal, PartHere};
 use crate::EngineError;
 use crate::verify::DamagedObject;
 
-/// What all vaults together know of the newest commit of a backup.
+/// A root or receipt, the vault it is in, and whether that is the one that is healed.
+struct Found {
+    vault: Vault,
+    here: bool,
+    commit: KnownCommit,
+}
+
+/// What all vaults together know of one commit of a backup.
 pub(super) struct Known {
-    pub(super) newest: LoadedBackup,
+    pub(super) root: LoadedBackup,
+    /// No vault knows a later commit of it.
+    is_newest: bool,
     /// Parts that should be in the vault that is healed.
     here: Vec<PartRef>,
     /// Parts in sources.
@@ -29,8 +44,33 @@ pub(super) struct Known {
 impl Heal<'_> {
     /// Heals the manifests of a backup and answers its good parts here.
     pub(super) async fn manifests(&mut self, backup: &BackupId) -> Result<Vec<PartHere>, EngineError> {
-        let Some(mut known) = self.known(backup).await? else { return Ok(Vec::new()) };
-        let root = known.newest.committed();
+        let mut found = Vec::new();
+        for (place, vault) in std::iter::once(&self.vault).chain(&self.sources).enumerate() {
+            let commits = vault.commits_of(backup).await.map_err(EngineError::vault(vault.region_id()))?;
+            // The vault itself comes first. Not told by id: a copy of the whole vault has the same one.
+            let of = |commit| Found { vault: vault.clone(), here: place == 0, commit };
+            found.extend(commits.into_iter().map(of));
+        }
+        let Some(newest) = found.iter().map(|found| found.commit.token).max() else {
+            return Err(EngineError::NotFound { what: "backup", id: backup.to_string() });
+        };
+        let here = found.iter().filter(|found| found.here);
+        let mut tokens: BTreeSet<u64> = here.map(|found| found.commit.token).collect();
+        tokens.insert(newest);
+        let mut parts = Vec::new();
+        for token in tokens {
+            let of_it: Vec<Found>;
+            (of_it, found) = found.into_iter().partition(|found| found.commit.token == token);
+            if let Some(known) = self.known(of_it, token == newest) {
+                parts.extend(self.commit(backup, known).await?);
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Heals the manifests of one commit of a backup and answers its good parts here.
+    async fn commit(&mut self, backup: &BackupId, mut known: Known) -> Result<Vec<PartHere>, EngineError> {
+        let root = known.root.committed();
         self.root(&root, &known).await?;
         self.parts_of_damaged_receipts(&root, &mut known).await?;
         let (mut parts, mut lost) = (Vec::new(), Vec::new());
@@ -66,20 +106,10 @@ impl Heal<'_> {
         Ok(())
     }
 
-    /// Asks every vault; `None` (and a result that says so) when no vault has a good root or receipt of the newest commit.
-    async fn known(&mut self, backup: &BackupId) -> Result<Option<Known>, EngineError> {
-        let mut commits = Vec::new();
-        for (place, vault) in std::iter::once(&self.vault).chain(&self.sources).enumerate() {
-            let found = vault.commits_of(backup).await.map_err(EngineError::vault(vault.region_id()))?;
-            // The vault itself comes first. Not told by id: a copy of the whole vault has the same one.
-            let here = place == 0;
-            commits.extend(found.into_iter().map(|commit| (vault.clone(), here, commit)));
-        }
-        let Some(token) = commits.iter().map(|(_, _, commit)| commit.token).max() else {
-            return Err(EngineError::NotFound { what: "backup", id: backup.to_string() });
-        };
+    /// What the roots and receipts of one commit say; `None` (and a result that says so) when none of them is good.
+    fn known(&mut self, found: Vec<Found>, is_newest: bool) -> Option<Known> {
         let (mut good, mut damaged) = (Vec::new(), Vec::new());
-        for (vault, here, commit) in commits.into_iter().filter(|(_, _, commit)| commit.token == token) {
+        for Found { vault, here, commit } in found {
             match commit.loaded {
                 Ok(loaded) => good.push((vault, here, loaded)),
                 Err(error) if here => {
@@ -88,11 +118,16 @@ impl Heal<'_> {
                 Err(_) => {}
             }
         }
-        let Some((_, _, newest)) = good.first().cloned() else {
+        let Some((_, _, root)) = good.first().cloned() else {
+            let how = if is_newest {
+                "no vault has a good root or receipt of this backup"
+            } else {
+                "other vaults have only a later commit of this backup: an erasure stopped on the way, begin it again"
+            };
             for damage in damaged {
-                self.note(&damage, false, "no vault has a good root or receipt of this backup");
+                self.note(&damage, false, how);
             }
-            return Ok(None);
+            return None;
         };
         let (mut parts_here, mut elsewhere) = (Vec::new(), Vec::new());
         for (vault, here, loaded) in &good {
@@ -110,16 +145,19 @@ impl Heal<'_> {
         let receipts = good.iter().filter_map(|(_, _, loaded)| Some((loaded.part.as_ref()?, &loaded.replaces)));
         let receipts = receipts.filter(|(part, _)| part.vault_id == *self.vault.id());
         let replaced = receipts.flat_map(|(part, lost)| lost.iter().map(|digest| (*digest, part.clone()))).collect();
-        Ok(Some(Known { newest, here: parts_here, elsewhere, damaged, is_known_here, replaced }))
+        Some(Known { root, is_newest, here: parts_here, elsewhere, damaged, is_known_here, replaced })
     }
 
     /// The home vault gets its root back.
     async fn root(&mut self, root: &CommittedRoot, known: &Known) -> Result<(), EngineError> {
         let region = self.vault.region_id().clone();
-        if known.newest.root.open.home_region != region {
+        if known.root.root.open.home_region != region {
             return Ok(());
         }
         let damage = known.damaged.iter().find(|damage| damage.object == root.key).cloned();
+        if damage.is_none() && !known.is_newest {
+            return Ok(());
+        }
         let missing = DamagedObject {
             region: region.clone(),
             object: root.key.clone(),
@@ -166,23 +204,24 @@ impl Heal<'_> {
     /// is here.
     async fn receipt(&mut self, root: &CommittedRoot, known: &Known, parts: &[PartHere]) -> Result<(), EngineError> {
         let region = self.vault.region_id().clone();
-        let is_home = known.newest.root.open.home_region == region;
+        let is_home = known.root.root.open.home_region == region;
         let receipts: Vec<DamagedObject> =
             known.damaged.iter().filter(|damage| damage.object != root.key).cloned().collect();
-        let missing = !is_home && !known.is_known_here && !parts.is_empty();
+        let missing = !is_home && known.is_newest && !known.is_known_here && !parts.is_empty();
         if receipts.is_empty() && !missing {
             return Ok(());
         }
         if !self.request.dry_run {
             for part in parts {
                 // In the home vault the root names the first part; further ones are named by receipts alone.
-                if !is_home || !known.newest.root.open.parts.contains(&part.reference) {
+                if !is_home || !known.root.root.open.parts.contains(&part.reference) {
                     let put = self.vault.put_receipt(root, &part.reference).await;
                     put.map_err(EngineError::vault(&region))?;
                 }
             }
             if !parts.is_empty() {
-                self.vault.set_damaged_commits_aside(&root.backup_id).await.map_err(EngineError::vault(&region))?;
+                let aside = self.vault.set_damaged_commits_aside(&root.backup_id, root.token).await;
+                aside.map_err(EngineError::vault(&region))?;
             }
         }
         let how = if parts.is_empty() { "its part is not here" } else { "made again from the root and the part here" };

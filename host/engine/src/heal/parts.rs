@@ -124,7 +124,7 @@ impl Heal<'_> {
             }
         }
         found.sort_by(|(_, one), (_, other)| one.name.cmp(&other.name));
-        let listed = match known.newest.root.sealed.open() {
+        let listed = match known.root.root.sealed.open() {
             Ok(sealed) => sealed.extra.get("collections").and_then(Value::as_u64).unwrap_or(u64::MAX),
             // Without anything to make a part of no key is asked for.
             Err(VaultError::Locked) if found.is_empty() => u64::MAX,
@@ -181,7 +181,7 @@ fn how(collections: &Collections, whole: bool) -> String {
 
 /// The vault of the backup's home region, as far as it is open or named.
 fn home_vault_id(known: &Known, vault: &Vault, sources: &[Vault]) -> Option<VaultId> {
-    let open = &known.newest.root.open;
+    let open = &known.root.root.open;
     let open_vaults = std::iter::once(vault).chain(sources);
     let named = open.parts.iter().find(|part| part.region_id == open.home_region).map(|part| part.vault_id.clone());
     named.or_else(|| {
