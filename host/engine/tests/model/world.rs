@@ -59,6 +59,8 @@ fn is_left_alone(step: &Step) -> bool {
     match (step.action, step.meanwhile.as_ref().map(|(_, other)| *other)) {
         (_, None) => true,
         (Some(Action::Heal { .. }), _) => false,
+        // The hours of the other one are too many for a prune that stands still: it says so and deletes nothing.
+        (Some(Action::Prune { .. } | Action::Sweep { .. }), Some(Action::Sweep { .. })) => false,
         (_, Some(other)) => matches!(other, Action::Prune { .. } | Action::Sweep { hours: 2 }),
     }
 }
