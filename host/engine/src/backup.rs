@@ -14,8 +14,8 @@ use longshore_model::{BackupId, BackupType, CollectionName, JobType, Phase, Regi
 use longshore_policy::Usage;
 use longshore_source::{PointState, Recheck, Source};
 use longshore_vault::{
-    CommittedRoot, DdlChange, Excluded, FinishedPart, JsonText, PartRef, Pin, PinRequest, ReliesOn, Root, RootOpen,
-    RootSealed, Sealed, Session, SessionOptions, Sizes,
+    CommittedRoot, DdlChange, Excluded, FinishedPart, JsonText, PartRef, Pin, PinRequest, ReliesOn, RootOpen,
+    RootSealed, Session, SessionOptions, Sizes,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -186,16 +186,26 @@ async fn write_and_commit(
     // The last moment at which a stop leaves nothing: from here on the backup is carried through.
     context.stop.check()?;
     context.progress.enter(Phase::Commit);
-    let parts = finish_parts(plan, vaults, writing, &moved, &states, context).await?;
-    let lost = |error| EngineError::Internal { what: format!("the decisions were not written down: {error}") };
-    let decisions = decisions.await.map_err(lost)??;
-    let root = root(plan, &parts, ddl_changes.clone(), decisions);
     let home = &plan.request.cluster.home_region;
-    let committed = commit(&root, writing, home, vaults).await?;
+    let pinned = writing.get(home).ok_or_else(|| EngineError::Internal { what: format!("no session for {home}") })?;
+    let home_vault = vaults.get(home)?;
+    let packed = async {
+        let lost = |error| EngineError::Internal { what: format!("the decisions were not written down: {error}") };
+        let sealed = root_sealed(plan, ddl_changes.clone(), decisions.await.map_err(lost)??);
+        let request = &plan.request;
+        let packed = home_vault.pack_root(&request.backup_id, request.fencing_token, sealed, &pinned.pin);
+        packed.await.map_err(EngineError::vault(home))
+    };
+    // What the root says to readers needs no part, so that both are written down at the same time.
+    let (parts, packed) = tokio::try_join!(finish_parts(plan, vaults, writing, &moved, &states, context), packed)?;
+    let root = root_open(plan, &parts);
+    // The commit: after it the backup exists, whatever happens next.
+    let committed =
+        home_vault.commit_packed_root(&root, &packed, &pinned.pin).await.map_err(EngineError::vault(home))?;
     let warnings = put_receipts(&committed, &parts, home, vaults).await;
     context.progress.enter(Phase::Done);
     let outcome = outcome(plan, &moved, &states, &root, ddl_changes, context.clock.now());
-    drop_aside((moved, parts, root));
+    drop_aside((moved, parts, packed));
     Ok(BackupOutcome { warnings, ..outcome })
 }
 
@@ -290,11 +300,12 @@ async fn finish_parts(
     Ok(parts)
 }
 
-fn root(plan: &BackupPlan, parts: &[FinishedPart], ddl_changes: Vec<DdlChange>, decisions: JsonText) -> Root {
+/// What the root says to everybody.
+fn root_open(plan: &BackupPlan, parts: &[FinishedPart]) -> RootOpen {
     let request = &plan.request;
     let parts: Vec<PartRef> = parts.iter().map(|part| part.reference.clone()).collect();
     let sizes = parts.iter().fold(Sizes::default(), |sum, part| sum.plus(part.sizes));
-    let open = RootOpen {
+    RootOpen {
         backup_id: request.backup_id.clone(),
         token: request.fencing_token,
         backup_type: request.backup_type,
@@ -306,13 +317,18 @@ fn root(plan: &BackupPlan, parts: &[FinishedPart], ddl_changes: Vec<DdlChange>, 
         expires: request.expires,
         sizes,
         parts,
-    };
+    }
+}
+
+/// What it says to readers.
+fn root_sealed(plan: &BackupPlan, ddl_changes: Vec<DdlChange>, decisions: JsonText) -> RootSealed {
+    let request = &plan.request;
     let excluded = plan.excluded.iter().map(|decision| Excluded {
         name: decision.collection.clone(),
         reason: decision.value.reason.clone(),
         decided_by: decision.decided_by.member.clone(),
     });
-    let sealed = RootSealed {
+    RootSealed {
         backup_name: Some(request.backup_name.clone()),
         cluster_name: request.cluster.name.clone(),
         databases: database_entries(&plan.inventory.databases),
@@ -324,19 +340,7 @@ fn root(plan: &BackupPlan, parts: &[FinishedPart], ddl_changes: Vec<DdlChange>, 
         source_version: plan.inventory.source_version.clone(),
         host_version: env!("CARGO_PKG_VERSION").to_owned(),
         extra: json!({ "collections": plan.collections.len(), "copies": requested_copies(plan) }),
-    };
-    Root { open, sealed: Sealed::Readable(sealed) }
-}
-
-/// The commit: after it the backup exists, whatever happens next.
-async fn commit(
-    root: &Root,
-    writing: &BTreeMap<RegionId, Writing>,
-    home: &RegionId,
-    vaults: &RegionVaults,
-) -> Result<CommittedRoot, EngineError> {
-    let pinned = writing.get(home).ok_or_else(|| EngineError::Internal { what: format!("no session for {home}") })?;
-    vaults.get(home)?.commit_root(root, &pinned.pin).await.map_err(EngineError::vault(home))
+    }
 }
 
 /// Repeats the committed root in the other vaults. A receipt that cannot be written is a warning and not a failure: the
@@ -379,7 +383,7 @@ fn outcome(
     plan: &BackupPlan,
     moved: &[TransferredCollection],
     states: &[PointState],
-    root: &Root,
+    root: &RootOpen,
     ddl_changes: Vec<DdlChange>,
     committed: Timestamp,
 ) -> BackupOutcome {
@@ -394,7 +398,7 @@ fn outcome(
             region: planned.placed.value.region.clone(),
             changed_during_backup: *state != PointState::Unaltered,
         });
-    let mut regions: Vec<RegionId> = root.open.parts.iter().map(|part| part.region_id.clone()).collect();
+    let mut regions: Vec<RegionId> = root.parts.iter().map(|part| part.region_id.clone()).collect();
     regions.sort();
     BackupOutcome {
         backup_id: plan.request.backup_id.clone(),
@@ -404,10 +408,10 @@ fn outcome(
         collections: collections.collect(),
         excluded: excluded_views(plan),
         files: moved.iter().map(|collection| collection.files.len() as u64).sum(),
-        size_bytes: root.open.sizes.plain_bytes,
+        size_bytes: root.sizes.plain_bytes,
         reused_bytes: moved.iter().map(|collection| collection.reused_bytes).sum(),
         deduplicated_bytes: moved.iter().map(|collection| collection.deduplicated_bytes).sum(),
-        stored_bytes: root.open.sizes.new_bytes,
+        stored_bytes: root.sizes.new_bytes,
         ddl_changes,
         copies: requested_copies(plan),
         policy_usage: plan.usage.clone(),

@@ -340,8 +340,13 @@ async fn ask_streams_and_places(
     let (policy, run, facts) = (policy.clone(), run.clone(), facts.to_vec());
     let streams = streams_to_ask(&policy, &facts, sampled);
     blocking("asking the compression and placement policies", move || {
-        let compression = policy.set.choose(&run, &streams)?;
-        let placement = policy.set.place(&run, &facts, &offers, &policy.guardrails)?;
+        // Neither kind is told what the other one answers.
+        let (compression, placement) = std::thread::scope(|scope| {
+            let placing = scope.spawn(|| policy.set.place(&run, &facts, &offers, &policy.guardrails));
+            (policy.set.choose(&run, &streams), placing.join())
+        });
+        let stopped = |_| EngineError::Internal { what: "asking the placement policies did not end well".to_owned() };
+        let (compression, placement) = (compression?, placement.map_err(stopped)??);
         let mut rows = explain(&compression);
         rows.extend(explain(&placement));
         let (mut records, mut usage) = (compression.records, compression.usage);

@@ -9,9 +9,10 @@ use longshore_model::{BackupId, Digest};
 use crate::backups::LoadedBackup;
 use crate::crypto::WrappedSession;
 use crate::layout::{ManifestKey, ManifestKind};
-use crate::manifest::bad;
+use crate::manifest::{PackedHalf, bad};
 use crate::{
-    Limits, PartRef, Pin, Receipt, ReceiptOpen, Root, RootOpen, Sealed, Vault, VaultError, Withdrawal, digest_of,
+    Limits, PartRef, Pin, Receipt, ReceiptOpen, Root, RootOpen, RootSealed, Sealed, Vault, VaultError, Withdrawal,
+    digest_of,
 };
 
 /// A root that is durable: the backup exists.
@@ -31,7 +32,40 @@ pub struct CommittedRoot {
     pub(crate) session: Option<WrappedSession>,
 }
 
+/// The sealed half of a root, ready to be written: most of the work of a root, and it needs no part to be there.
+#[derive(Debug)]
+pub struct PackedRoot {
+    backup_id: BackupId,
+    token: u64,
+    sealed: PackedHalf,
+}
+
 impl Vault {
+    /// Packs what a root will say to readers, on a thread of its own.
+    ///
+    /// # Errors
+    /// [`VaultError::TooLarge`], [`VaultError::BadManifest`]; failures of the store while the key of the session is made
+    /// durable.
+    pub async fn pack_root(
+        &self,
+        backup_id: &BackupId,
+        token: u64,
+        sealed: RootSealed,
+        pin: &Pin,
+    ) -> Result<PackedRoot, VaultError> {
+        let session = self.job_session(pin).await?.cloned();
+        let (vault, backup_id) = (self.clone(), backup_id.clone());
+        let packing = tokio::task::spawn_blocking(move || {
+            let seal = vault.manifest_seal(session.as_ref())?;
+            let sealed = Sealed::Readable(sealed);
+            let sealed = PackedHalf::of(ManifestKind::Root, (&backup_id, token), &sealed, &seal, vault.limits())?;
+            Ok(PackedRoot { backup_id, token, sealed })
+        });
+        let stopped =
+            |error: tokio::task::JoinError| VaultError::TaskStopped { task: "packs a root", reason: error.to_string() };
+        packing.await.map_err(stopped)?
+    }
+
     /// Commits a backup: writes its root into this vault, which must be the one of the home region. When this returns,
     /// the backup exists. All parts must have been finished before.
     ///
@@ -44,7 +78,26 @@ impl Vault {
     /// [`VaultError::PinLapsed`], [`VaultError::Withdrawn`], [`VaultError::BadManifest`], [`VaultError::Store`]: the
     /// backup does not exist. [`VaultError::Uncertain`]: it is not known whether it does; if it does, it is whole.
     pub async fn commit_root(&self, root: &Root, pin: &Pin) -> Result<CommittedRoot, VaultError> {
-        let RootOpen { backup_id, token, home_region, project_id, .. } = &root.open;
+        let (backup_id, token) = (root.open.backup_id.clone(), root.open.token);
+        let seal = self.manifest_seal(self.job_session(pin).await?)?;
+        let sealed = PackedHalf::of(ManifestKind::Root, (&backup_id, token), &root.sealed, &seal, self.limits())?;
+        self.commit_packed_root(&root.open, &PackedRoot { backup_id, token, sealed }, pin).await
+    }
+
+    /// As [`Vault::commit_root`], with a sealed half that was packed before.
+    ///
+    /// # Errors
+    /// As [`Vault::commit_root`].
+    pub async fn commit_packed_root(
+        &self,
+        open: &RootOpen,
+        packed: &PackedRoot,
+        pin: &Pin,
+    ) -> Result<CommittedRoot, VaultError> {
+        let RootOpen { backup_id, token, home_region, project_id, .. } = open;
+        if (backup_id, *token) != (&packed.backup_id, packed.token) {
+            return Err(bad("root", format!("its halves speak of {backup_id} and of {}", packed.backup_id)));
+        }
         if home_region != self.region_id() || project_id != self.project_id() {
             let (region, project) = (self.region_id(), self.project_id());
             let reason = format!(
@@ -53,8 +106,8 @@ impl Vault {
             return Err(bad("root", reason));
         }
         let session = self.job_session(pin).await?;
-        let bytes = root.to_bytes(&self.manifest_seal(session)?, self.limits())?;
-        for part in root.open.parts.iter().filter(|part| part.vault_id == *self.id()) {
+        let bytes = open.to_bytes(&packed.sealed, &self.manifest_seal(session)?, self.limits())?;
+        for part in open.parts.iter().filter(|part| part.vault_id == *self.id()) {
             self.require_part(part).await?;
         }
         self.check_not_withdrawn(backup_id, *token).await?;

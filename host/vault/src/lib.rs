@@ -80,7 +80,7 @@ mod withdrawal;
 
 pub use backups::{BackupListing, BackupSummary, KnownCommit, LoadedBackup, NamedBackup, Origin};
 pub use codec::{CodecError, Transcoder};
-pub use commit::CommittedRoot;
+pub use commit::{CommittedRoot, PackedRoot};
 pub use crypto::{
     Encryption, Keys, LockedBody, NamedRecipient, ReaderKey, Recipient, RecipientChange, RecipientList, WriterKey,
 };

@@ -51,9 +51,12 @@ pub(crate) async fn open(
     let mut attempts = 1;
     loop {
         let (state, wanted) = (Arc::clone(shared), name.clone());
-        let tried = blocking(&name.to_string(), move || Ok(attempt::open(&state, &wanted, options))).await?;
-        let reason = match tried {
-            Ok(opened) => return Ok(LitePoint::new(shared, name, opened, attempts)),
+        let attempt = move || {
+            let opened = attempt::open(&state, &wanted, options);
+            Ok(opened.map(|opened| LitePoint::new(&state, &wanted, opened, attempts)))
+        };
+        let reason = match blocking(&name.to_string(), attempt).await? {
+            Ok(point) => return Ok(point),
             Err(Miss::Fatal(error)) => return Err(error),
             Err(Miss::Missing(path)) if attempts >= limits.open_attempts => {
                 return Err(SourceError::MissingFile { collection: name.clone(), path });
@@ -347,11 +350,11 @@ fn count_live(opened: &Opened, memory_bytes: u64, limits: &crate::Limits) -> Res
             return Ok(None);
         }
         match named.kind {
-            NamedKind::Data(_) => parquet_keys(&named.open(&opened.folder)?, key, &mut |key, sequence| {
+            NamedKind::Data(_) => parquet_keys(&named.open(&opened.folder)?, key, limits, &mut |key, sequence| {
                 keys.insert(key, sequence);
                 Ok(())
             })?,
-            NamedKind::Delta => parquet_keys(&named.open(&opened.folder)?, key, &mut |key, sequence| {
+            NamedKind::Delta => parquet_keys(&named.open(&opened.folder)?, key, limits, &mut |key, sequence| {
                 keys.delete(key, sequence);
                 Ok(())
             })?,

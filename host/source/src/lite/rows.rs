@@ -15,7 +15,7 @@ use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
@@ -71,11 +71,15 @@ fn footer(file: &OpenFile, limits: &Limits) -> Result<ParquetMetaData, SourceErr
 pub(crate) fn parquet_keys(
     file: &Arc<OpenFile>,
     key: &str,
+    limits: &Limits,
     visit: &mut dyn FnMut(Key<'_>, u64) -> Result<(), SourceError>,
 ) -> Result<(), SourceError> {
     let damaged = |reason: String| SourceError::Damaged { path: file.shown.clone(), reason };
-    let builder = ParquetRecordBatchReaderBuilder::try_new(Positional(Arc::clone(file)));
-    let builder = builder.map_err(|error| damaged(error.to_string()))?;
+    // The types of these two columns are what Parquet says: what Arrow adds for all of them costs more than reading them.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let described = ArrowReaderMetadata::try_new(Arc::new(footer(file, limits)?), options);
+    let described = described.map_err(|error| damaged(error.to_string()))?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(Positional(Arc::clone(file)), described);
     let schema = builder.parquet_schema();
     let columns: Vec<&str> = schema.root_schema().get_fields().iter().map(|field| field.name()).collect();
     let wanted = |name: &str| columns.iter().position(|column| *column == name);

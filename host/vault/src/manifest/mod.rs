@@ -5,6 +5,7 @@
 //! JSON. Fields this version does not know are ignored, so that a later version can add some.
 
 mod json_text;
+mod packed;
 mod part;
 mod root;
 
@@ -12,28 +13,21 @@ use std::io::Read;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use longshore_model::{BackupId, Digest, RegionId, VaultId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
-use crate::crypto::{SessionKey, append_code};
 use crate::layout::{FORMAT_VERSION, ManifestKey, ManifestKind};
-use crate::{IdKey, Limits, LockedBody, VaultError, digest_of};
+use crate::{Limits, LockedBody, VaultError, digest_of};
 
 pub use json_text::JsonText;
+pub(crate) use packed::{ManifestSeal, PackedHalf, SEALED_LEVEL};
 pub use part::{
     CollectionFiles, CollectionFinding, CollectionSealed, FileEntry, FileSealed, PackRef, Part, PartOpen, PartSealed,
     content_digest,
 };
 pub use root::{DatabaseSealed, DdlChange, Excluded, Receipt, ReceiptOpen, Root, RootOpen, RootSealed};
-
-/// Sealed halves of as many bytes are shrunk: decisions and names of thousands of collections shrink to a tenth, and
-/// small ones stay readable for people.
-const SHRUNK_FROM_BYTES: usize = 64 * 1024;
-/// Zstandard level of sealed halves: what repeats in them repeats so often that higher levels find little more.
-pub(crate) const SEALED_LEVEL: i32 = 1;
 
 /// The half of a manifest that only readers need.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,15 +97,6 @@ impl Sizes {
     }
 }
 
-/// What stands around every manifest when it is written.
-#[derive(Serialize)]
-struct Envelope<'a, O, S> {
-    format: u32,
-    kind: &'a str,
-    open: &'a O,
-    sealed: S,
-}
-
 /// A manifest before its halves are read: so that a newer format or an unknown encoding is not called damaged, and whoever
 /// needs the open half alone does not pay for the other one.
 #[derive(Deserialize)]
@@ -130,89 +115,6 @@ struct SealedHalf<'a> {
     encoding: String,
     #[serde(borrow)]
     body: Option<&'a RawValue>,
-}
-
-/// A sealed half as it is written; `zstd` is `plain`, shrunk, where that pays.
-#[derive(Serialize)]
-#[serde(tag = "encoding", content = "body")]
-enum SealedOnDisk<'a> {
-    #[serde(rename = "plain")]
-    Plain(&'a RawValue),
-    #[serde(rename = "zstd")]
-    Zstd(String),
-    #[serde(rename = "age-1")]
-    Locked(&'a LockedBody),
-}
-
-/// What the manifests of a vault are written with.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum ManifestSeal<'a> {
-    /// As they are.
-    Plain,
-    /// Sealed halves encrypted in this session, and a code at the end.
-    Age1 {
-        /// The job's data key; `None` where nothing is to be encrypted (a receipt has no content of its own).
-        session: Option<&'a SessionKey>,
-        /// What the code is made with.
-        id_key: &'a IdKey,
-    },
-}
-
-/// The JSON of a manifest. `backup` is what its sealed half is bound to.
-fn write<O: Serialize, S: Serialize + Clone>(
-    kind: ManifestKind,
-    backup: (&BackupId, u64),
-    open: &O,
-    sealed: &Sealed<S>,
-    seal: &ManifestSeal<'_>,
-    limits: &Limits,
-) -> Result<Bytes, VaultError> {
-    let too_large = |size_bytes: usize| VaultError::TooLarge {
-        what: format!("the {} manifest", kind.word()),
-        size_bytes: size_bytes as u64,
-        limit_bytes: limits.manifest_bytes,
-    };
-    let failed = |error: serde_json::Error| bad(kind.word(), error.to_string());
-    let json = |sealed: SealedOnDisk<'_>| {
-        serde_json::to_vec(&Envelope { format: FORMAT_VERSION, kind: kind.word(), open, sealed }).map_err(failed)
-    };
-    let bytes = match (seal, sealed) {
-        (ManifestSeal::Plain, Sealed::Readable(body)) => {
-            let plain = to_raw_value(body).map_err(failed)?;
-            // No reader would unpack it.
-            if plain.get().len() as u64 > limits.manifest_bytes {
-                return Err(too_large(plain.get().len()));
-            }
-            if plain.get().len() < SHRUNK_FROM_BYTES {
-                json(SealedOnDisk::Plain(&plain))?
-            } else {
-                let frame = zstd::bulk::compress(plain.get().as_bytes(), SEALED_LEVEL);
-                json(SealedOnDisk::Zstd(STANDARD.encode(frame.map_err(|error| bad(kind.word(), error.to_string()))?)))?
-            }
-        }
-        // Its vault could never hand out the key of the session.
-        (ManifestSeal::Plain, Sealed::Locked(_)) => {
-            return Err(bad(kind.word(), "it is encrypted, and its vault is not"));
-        }
-        (ManifestSeal::Age1 { session, id_key }, _) => {
-            let mut bytes = match (sealed, session) {
-                (Sealed::Locked(locked), _) => json(SealedOnDisk::Locked(locked))?,
-                (Sealed::Readable(body), Some(session)) => {
-                    json(SealedOnDisk::Locked(&LockedBody::seal(session, kind, backup, body)?))?
-                }
-                (Sealed::Readable(body), None) if kind == ManifestKind::Receipt => {
-                    json(SealedOnDisk::Plain(&to_raw_value(body).map_err(failed)?))?
-                }
-                (Sealed::Readable(_), None) => return Err(bad(kind.word(), "there is no session to encrypt it in")),
-            };
-            append_code(&mut bytes, |bytes| id_key.manifest_code(bytes));
-            bytes
-        }
-    };
-    if bytes.len() as u64 > limits.manifest_bytes {
-        return Err(too_large(bytes.len()));
-    }
-    Ok(Bytes::from(bytes))
 }
 
 impl<'a> Halves<'a> {

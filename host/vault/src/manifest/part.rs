@@ -6,11 +6,15 @@ use bytes::Bytes;
 use longshore_model::{BackupId, CollectionName, Digest, FileClass, IndexFacts, LoadState, Timestamp, VaultId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::to_raw_value;
 
-use super::{JsonText, ManifestSeal, Sealed, Sizes, bad, read, write};
+use super::{JsonText, ManifestSeal, PackedHalf, Sealed, Sizes, bad, read};
 use crate::crypto::SessionKey;
 use crate::layout::ManifestKind;
 use crate::{BlobId, IdKey, Limits, PackId, VaultError};
+
+/// From as many files on, the two halves of a part are written down side by side.
+const SIDE_BY_SIDE_FILES: usize = 1_000;
 
 /// What of a backup is in one vault. Means nothing without a root or a receipt that names it.
 #[derive(Debug, Clone, PartialEq)]
@@ -171,7 +175,21 @@ impl Part {
     pub(crate) fn to_bytes(&self, seal: &ManifestSeal<'_>, limits: &Limits) -> Result<Bytes, VaultError> {
         self.check("part")?;
         let backup = (&self.open.backup_id, self.open.token);
-        write(ManifestKind::Part, backup, &self.open, &self.sealed, seal, limits)
+        let pack = || PackedHalf::of(ManifestKind::Part, backup, &self.sealed, seal, limits);
+        let open = || to_raw_value(&self.open).map_err(|error| bad("part", error.to_string()));
+        let files: usize = self.open.collections.iter().map(|collection| collection.files.len()).sum();
+        let (packed, open) = if files < SIDE_BY_SIDE_FILES {
+            (pack(), open())
+        } else {
+            std::thread::scope(|scope| {
+                let packing = scope.spawn(pack);
+                let open = open();
+                let stopped =
+                    |_| Err(VaultError::TaskStopped { task: "packs a part", reason: "it panicked".to_owned() });
+                (packing.join().unwrap_or_else(stopped), open)
+            })
+        };
+        packed?.write(ManifestKind::Part, &open?, seal, limits)
     }
 
     /// Reads the bytes of the object called `object`. What is encrypted stays locked.

@@ -9,7 +9,7 @@ use longshore_model::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{JsonText, ManifestSeal, PartRef, Sealed, Sizes, bad, read, read_open, write};
+use super::{JsonText, ManifestSeal, PackedHalf, PartRef, Sealed, Sizes, bad, read, read_open};
 use crate::crypto::SessionKey;
 use crate::layout::ManifestKind;
 use crate::{Limits, VaultError, digest_of};
@@ -130,10 +130,11 @@ impl Root {
     ///
     /// # Errors
     /// [`VaultError::BadManifest`], [`VaultError::TooLarge`].
+    #[cfg(test)]
     pub(crate) fn to_bytes(&self, seal: &ManifestSeal<'_>, limits: &Limits) -> Result<Bytes, VaultError> {
-        self.open.check("root")?;
         let backup = (&self.open.backup_id, self.open.token);
-        write(ManifestKind::Root, backup, &self.open, &self.sealed, seal, limits)
+        let packed = PackedHalf::of(ManifestKind::Root, backup, &self.sealed, seal, limits)?;
+        self.open.to_bytes(&packed, seal, limits)
     }
 
     /// Opens the sealed half with the key of its session.
@@ -162,6 +163,20 @@ impl RootOpen {
         let (open, locked): (Self, bool) = read_open(ManifestKind::Root, object, bytes)?;
         open.check(object)?;
         Ok((open, locked))
+    }
+
+    /// The bytes of the root with this sealed half, after all checks.
+    ///
+    /// # Errors
+    /// [`VaultError::BadManifest`], [`VaultError::TooLarge`].
+    pub(crate) fn to_bytes(
+        &self,
+        sealed: &PackedHalf,
+        seal: &ManifestSeal<'_>,
+        limits: &Limits,
+    ) -> Result<Bytes, VaultError> {
+        self.check("root")?;
+        sealed.write(ManifestKind::Root, self, seal, limits)
     }
 
     fn check(&self, object: &str) -> Result<(), VaultError> {
@@ -208,7 +223,7 @@ pub struct ReceiptOpen {
 }
 
 /// A receipt has nothing sealed of its own: the root inside brings its own sealed half.
-#[derive(Clone, Serialize)]
+#[derive(Serialize)]
 struct Nothing {}
 
 impl Receipt {
@@ -218,7 +233,8 @@ impl Receipt {
     /// [`VaultError::TooLarge`].
     pub(crate) fn to_bytes(&self, seal: &ManifestSeal<'_>, limits: &Limits) -> Result<Bytes, VaultError> {
         let backup = (&self.open.backup_id, self.open.token);
-        write(ManifestKind::Receipt, backup, &self.open, &Sealed::Readable(Nothing {}), seal, limits)
+        let packed = PackedHalf::of(ManifestKind::Receipt, backup, &Sealed::Readable(Nothing {}), seal, limits)?;
+        packed.write(ManifestKind::Receipt, &self.open, seal, limits)
     }
 
     /// Reads the bytes of the object called `object`, and the root inside.

@@ -343,8 +343,18 @@ impl Session {
         if let Sealed::Locked(locked) = &draft.sealed {
             vault.require_session(&locked.session).await?;
         }
-        let part = self.assemble(draft)?;
-        let bytes = part.to_bytes(&vault.manifest_seal(self.shared.sealing.session.as_ref())?, vault.limits())?;
+        let shared = Arc::clone(&self.shared);
+        let written = tokio::task::spawn_blocking(move || {
+            let part = shared.assemble(draft)?;
+            let seal = shared.vault.manifest_seal(shared.sealing.session.as_ref())?;
+            let bytes = part.to_bytes(&seal, shared.vault.limits())?;
+            Ok((part, bytes))
+        });
+        let stopped = |error: tokio::task::JoinError| VaultError::TaskStopped {
+            task: "writes a part down",
+            reason: error.to_string(),
+        };
+        let (part, bytes) = written.await.map_err(stopped)??;
         // Last, and before anything names these blobs: if the pin lapsed, a prune may have taken some of them.
         self.shared.pin.check().await?;
         let (backup_id, token) = (part.open.backup_id.clone(), part.open.token);
@@ -360,16 +370,18 @@ impl Session {
         };
         Ok(FinishedPart { reference, part })
     }
+}
 
+impl Shared {
     /// Completes the draft, proving that every blob it names is durable and indexed.
     fn assemble(&self, draft: PartDraft) -> Result<Part, VaultError> {
-        let state = self.shared.lock();
+        let state = self.lock();
         let (mut packs, mut seen) = (BTreeSet::new(), HashSet::new());
         let (mut plain_bytes, mut stored_bytes) = (0_u64, 0_u64);
         for file in draft.collections.iter().flat_map(|collection| &collection.files) {
             let mut length = 0_u64;
             for id in &file.blobs {
-                let location = state.indexed.first(id).or_else(|| self.shared.known.first(id));
+                let location = state.indexed.first(id).or_else(|| self.known.first(id));
                 let location = location.ok_or_else(|| bad("part", format!("the blob {id} was not stored")))?;
                 length = length.saturating_add(u64::from(location.entry.plain_bytes));
                 if seen.insert(*id) {
@@ -383,7 +395,7 @@ impl Session {
             }
             plain_bytes = plain_bytes.saturating_add(length);
         }
-        let size_of = |id: &PackId| state.indexed.pack_bytes(id).or_else(|| self.shared.known.pack_bytes(id));
+        let size_of = |id: &PackId| state.indexed.pack_bytes(id).or_else(|| self.known.pack_bytes(id));
         let packs = packs
             .into_iter()
             .map(|id| size_of(&id).map(|size_bytes| PackRef { id, size_bytes }))
@@ -392,7 +404,7 @@ impl Session {
         let open = PartOpen {
             backup_id: draft.backup_id,
             token: draft.token,
-            vault_id: self.shared.vault.id().clone(),
+            vault_id: self.vault.id().clone(),
             home_vault_id: draft.home_vault_id,
             created: draft.created,
             sizes: Sizes { plain_bytes, stored_bytes, new_bytes: state.new_bytes },
@@ -400,8 +412,8 @@ impl Session {
             packs,
         };
         let mut part = Part { open, sealed: draft.sealed };
-        if self.shared.vault.is_encrypted() {
-            part.mark_for_writers(&self.shared.sealing.id_key);
+        if self.vault.is_encrypted() {
+            part.mark_for_writers(&self.sealing.id_key);
         }
         Ok(part)
     }
