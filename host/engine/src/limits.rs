@@ -25,6 +25,10 @@ pub struct Limits {
     pub parallel_collections: usize,
     /// Chunks of one collection in flight. More than twice the cores gains nothing.
     pub parallel_chunks: usize,
+    /// Files of at most as many bytes are stored several at a time by one thread.
+    pub small_file_bytes: u64,
+    /// As many bytes of small files are stored by one thread before it is somebody else's turn.
+    pub small_files_batch_bytes: u64,
     /// How often a backup makes what it stored durable and notes the finished files for a later attempt, in
     /// milliseconds.
     pub checkpoint_ms: u64,
@@ -110,6 +114,8 @@ impl Default for Limits {
             cpu_threads: None,
             parallel_collections: 4,
             parallel_chunks: 4,
+            small_file_bytes: 128 * 1024,
+            small_files_batch_bytes: 512 * 1024,
             checkpoint_ms: 30_000,
             checkpoint_bytes: 1024 * 1024 * 1024,
             check_free_space: true,

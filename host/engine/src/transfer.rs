@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{Codec, Digest, FileClass, RegionId};
 use longshore_source::{CollectionPoint, PointFile, PointOptions, PointState, Recheck, Source, SourceError};
 use longshore_vault::{
-    FileEntry, FileSealed, InputError, JsonText, PieceSource, Reading, Session, VaultError, content_digest,
+    FileEntry, FileSealed, InputError, JsonText, PieceSource, Reading, Session, SmallFile, StoredFile, VaultError,
+    content_digest,
 };
 use serde_json::Value;
 
@@ -21,7 +23,7 @@ use crate::history::History;
 use crate::manifests::no_json;
 use crate::plan::PlannedCollection;
 use crate::resume::Checkpoints;
-use crate::{EngineError, ProgressBoard, RunContext};
+use crate::{EngineError, Limits, ProgressBoard, RunContext};
 
 /// A collection whose bytes are in a session.
 ///
@@ -112,19 +114,27 @@ async fn transfer_point(
     let reused: Vec<Option<Moved>> =
         point.files().iter().enumerate().map(|(number, file)| mover.reuse(number, file)).collect();
     context.progress.add(place, reused.iter().flatten().map(|moved| moved.entry.size_bytes).sum());
-    let moved: Vec<Moved> = stream::iter(reused.into_iter().enumerate())
-        .map(|(number, reused)| async move {
-            match reused {
-                Some(moved) => Ok(moved),
-                None => {
-                    context.stop.check()?;
-                    mover.file(number, codecs).await
-                }
+    let mut moved: Vec<Moved> = Vec::with_capacity(reused.len());
+    let mut left = Vec::new();
+    for (number, reused) in reused.into_iter().enumerate() {
+        match reused {
+            Some(reused) => moved.push(reused),
+            None => left.push(number),
+        }
+    }
+    let stored: Vec<Vec<Moved>> = stream::iter(mover.batches(&left, &context.limits))
+        .map(|numbers| async move {
+            context.stop.check()?;
+            match numbers[..] {
+                [number] => Ok(vec![mover.file(number, codecs).await?]),
+                _ => mover.small_files(&numbers, codecs).await,
             }
         })
-        .buffered(context.limits.parallel_chunks.max(1))
+        .buffer_unordered(context.limits.parallel_chunks.max(1))
         .try_collect()
         .await?;
+    moved.extend(stored.into_iter().flatten());
+    moved.sort_by_key(|moved| moved.entry.number);
     let files = moved.iter().map(|file| (file.name.path.as_str(), file.entry.size_bytes, file.name.digest));
     let live_rows = live_rows(&point, &content_digest(files), mover, context).await?;
     let sum = |keep: &dyn Fn(&Moved) -> u64| moved.iter().map(keep).sum();
@@ -174,23 +184,87 @@ struct Mover<'a> {
 }
 
 impl Mover<'_> {
+    /// Files by number: small ones several together, so that one thread does them all, the others by themselves.
+    fn batches(&self, numbers: &[usize], limits: &Limits) -> Vec<Vec<usize>> {
+        let most = limits.small_files_batch_bytes.min(self.session.piece_bytes() as u64);
+        let (mut batches, mut open, mut open_bytes) = (Vec::new(), Vec::new(), 0);
+        for number in numbers {
+            let size_bytes = self.point.files().get(*number).map_or(u64::MAX, |file| file.size_bytes);
+            if size_bytes > limits.small_file_bytes.min(most) {
+                batches.push(vec![*number]);
+                continue;
+            }
+            if open_bytes + size_bytes > most {
+                batches.push(std::mem::take(&mut open));
+                open_bytes = 0;
+            }
+            open.push(*number);
+            open_bytes += size_bytes;
+        }
+        batches.push(open);
+        batches.retain(|batch| !batch.is_empty());
+        batches
+    }
+
     async fn file(&self, number: usize, codecs: &BTreeMap<FileClass, Codec>) -> Result<Moved, EngineError> {
-        let lost = || EngineError::Internal { what: "a file of a point got lost".to_owned() };
-        let file = self.point.files().get(number).ok_or_else(lost)?;
-        // A class without a stream appeared after planning (a first flush, say): it is small, and raw is always right.
-        let codec = codecs.get(&file.class).copied().unwrap_or(Codec::Store);
+        let (file, codec) = self.look_up(number, codecs)?;
         let pieces = FilePieces { point: Arc::clone(self.point), number };
         let on_bytes = |bytes| {
             self.progress.add(self.place, bytes);
             self.checkpoints.moved(bytes);
         };
         let stored = self.session.put_file(&pieces, file.size_bytes, codec, &on_bytes).await;
-        let stored = stored.map_err(|error| self.explain(error))?;
+        self.moved(number, file, stored.map_err(|error| self.explain(error))?)
+    }
+
+    /// Small files, on one thread.
+    async fn small_files(
+        &self,
+        numbers: &[usize],
+        codecs: &BTreeMap<FileClass, Codec>,
+    ) -> Result<Vec<Moved>, EngineError> {
+        let small = numbers.iter().map(|number| self.small_file(*number, codecs));
+        let small: Vec<SmallFile> = try_join_all(small).await?;
+        let mut moved = Vec::with_capacity(numbers.len());
+        let stored = self.session.put_small_files(small).await.map_err(|error| self.explain(error))?;
+        for (number, stored) in numbers.iter().zip(stored) {
+            self.progress.add(self.place, stored.size_bytes);
+            self.checkpoints.moved(stored.size_bytes);
+            let (file, _) = self.look_up(*number, codecs)?;
+            moved.push(self.moved(*number, file, stored)?);
+        }
+        Ok(moved)
+    }
+
+    /// Its bytes come where the others of its batch are read, or at once where they are in memory or come over a network.
+    async fn small_file(&self, number: usize, codecs: &BTreeMap<FileClass, Codec>) -> Result<SmallFile, EngineError> {
+        let (file, codec) = self.look_up(number, codecs)?;
+        let size_bytes = usize::try_from(file.size_bytes).unwrap_or(usize::MAX);
+        let pieces = FilePieces { point: Arc::clone(self.point), number };
+        let reading = match pieces.reading(0, size_bytes) {
+            Some(reading) => reading,
+            None => {
+                let bytes = self.point.read(number, 0, size_bytes).await?;
+                Box::new(move || Ok(bytes))
+            }
+        };
+        Ok(SmallFile { reading, size_bytes, codec })
+    }
+
+    fn look_up(&self, number: usize, codecs: &BTreeMap<FileClass, Codec>) -> Result<(&PointFile, Codec), EngineError> {
+        let lost = || EngineError::Internal { what: "a file of a point got lost".to_owned() };
+        let file = self.point.files().get(number).ok_or_else(lost)?;
+        // A class without a stream appeared after planning (a first flush, say): it is small, and raw is always right.
+        Ok((file, codecs.get(&file.class).copied().unwrap_or(Codec::Store)))
+    }
+
+    fn moved(&self, number: usize, file: &PointFile, stored: StoredFile) -> Result<Moved, EngineError> {
         let identity = file.identity.as_ref().and_then(|identity| self.history.keyed(identity));
         if let Some(identity) = identity {
             self.checkpoints.finished(self.region, identity, file.size_bytes, &stored.blobs, &stored.digest);
         }
-        let number = u32::try_from(number).map_err(|_| lost())?;
+        let lost = |_| EngineError::Internal { what: "a point has too many files".to_owned() };
+        let number = u32::try_from(number).map_err(lost)?;
         Ok(Moved {
             entry: FileEntry {
                 number,

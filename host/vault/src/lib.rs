@@ -107,7 +107,7 @@ pub use reader::{FilePiece, Reader};
 pub use repair::{RepairOutcome, RepairPlan};
 pub use session::{
     BlobInfo, CopiedBlobs, FinishedPart, InputError, PartDraft, PieceSource, Reading, Session, SessionOptions,
-    StoredBlob, StoredFile,
+    SmallFile, StoredBlob, StoredFile,
 };
 pub use stored::StoredByDay;
 pub use throttle::{CpuPermit, Priority, Throttle, ThrottleLimits};

@@ -20,7 +20,7 @@ pub(super) struct Budget {
 
 /// A share of the budget; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Reservation(OwnedSemaphorePermit);
+pub(super) struct Reservation(Option<OwnedSemaphorePermit>);
 
 impl Budget {
     /// A budget beside which an open pack of `pack_bytes` always fits: no reservation can ask for more than is left
@@ -40,7 +40,7 @@ impl Budget {
     pub(super) async fn reserve(&self, bytes: usize) -> Result<Reservation, VaultError> {
         let wanted = u32::try_from(units(bytes)).unwrap_or(u32::MAX).min(self.most);
         match Arc::clone(&self.permits).acquire_many_owned(wanted).await {
-            Ok(permit) => Ok(Reservation(permit)),
+            Ok(permit) => Ok(Reservation(Some(permit))),
             // The semaphore is never closed.
             Err(_) => Err(VaultError::SessionEnded),
         }
@@ -50,8 +50,15 @@ impl Budget {
 impl Reservation {
     /// Gives back what is beyond `bytes`.
     pub(super) fn shrink_to(&mut self, bytes: usize) {
-        let surplus = self.0.num_permits().saturating_sub(units(bytes));
-        drop(self.0.split(surplus));
+        if let Some(permit) = &mut self.0 {
+            let surplus = permit.num_permits().saturating_sub(units(bytes));
+            drop(permit.split(surplus));
+        }
+    }
+
+    /// A share of it, for one of several pieces that it was made for. There is less only where a reservation was cut.
+    pub(super) fn share(&mut self, bytes: usize) -> Self {
+        Self(self.0.as_mut().and_then(|permit| permit.split(units(bytes).min(permit.num_permits()))))
     }
 }
 
@@ -84,7 +91,15 @@ mod tests {
         assert_eq!(budget.permits.available_permits(), 89);
         first.shrink_to(50 * UNIT_BYTES);
         assert_eq!(budget.permits.available_permits(), 89, "shrinking never grows");
+        let second = first.share(4 * UNIT_BYTES);
         drop(first);
+        assert_eq!(budget.permits.available_permits(), 96, "what was shared is still held");
+        drop(second);
+        assert_eq!(budget.permits.available_permits(), 100);
+        let mut small = budget.reserve(UNIT_BYTES).await.unwrap();
+        let more = small.share(9 * UNIT_BYTES);
+        assert_eq!(budget.permits.available_permits(), 99, "a share is never more than there was");
+        drop((small, more));
         assert_eq!(budget.permits.available_permits(), 100);
     }
 }

@@ -20,22 +20,21 @@
 //! a blob which is not in a durable, indexed pack, or files whose blobs do not add up.
 
 mod budget;
+mod files;
 mod from_vault;
 mod shared;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{BackupId, Codec, Digest, Timestamp, VaultId};
 
 use self::budget::{Budget, work_bytes};
+pub use self::files::{InputError, PieceSource, Reading, SmallFile};
 pub use self::from_vault::CopiedBlobs;
 pub(crate) use self::from_vault::fetch_pack;
 use self::shared::{Piece, Sealing, Shared};
-use crate::file_digest::{PieceDigest, join_pieces};
 use crate::layout::{ManifestKey, ManifestKind};
 use crate::manifest::bad;
 use crate::prune::marks::Marks;
@@ -63,30 +62,6 @@ impl Default for SessionOptions {
         }
     }
 }
-
-/// A file as [`Session::put_file`] reads it.
-#[async_trait]
-pub trait PieceSource: Send + Sync {
-    /// Reads exactly `length` bytes at `offset`. Several calls run at the same time.
-    ///
-    /// # Errors
-    /// Whatever reading can fail with; comes back as [`VaultError::Input`].
-    async fn read(&self, offset: u64, length: usize) -> Result<Bytes, InputError>;
-
-    /// The same as work for a thread that may wait; `None` where reading is more than that. The session then reads,
-    /// hashes and encodes on one thread: handing each of thousands of small files from one to the next costs more than
-    /// reading them.
-    fn reading(&self, offset: u64, length: usize) -> Option<Reading> {
-        let _ = (offset, length);
-        None
-    }
-}
-
-/// Why a file could not be read.
-pub type InputError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Reads a piece; made by [`PieceSource::reading`].
-pub type Reading = Box<dyn FnOnce() -> Result<Bytes, InputError> + Send>;
 
 /// What became of one piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -244,80 +219,6 @@ impl Session {
         let reservation = self.shared.budget.reserve(work_bytes(codec, plain.len())).await?;
         let (blob, _) = self.shared.store(Piece { plain, codec, place: None }, reservation).await?;
         Ok(blob)
-    }
-
-    /// Stores a file of known length, several pieces at the same time. `on_bytes` is told the length of each piece that
-    /// is done. Memory for a piece is reserved before it is read.
-    ///
-    /// # Errors
-    /// [`VaultError::Input`] when reading fails or gives another length: the session goes on, only this file is not
-    /// stored. Otherwise as [`Session::put`].
-    pub async fn put_file(
-        &self,
-        source: &dyn PieceSource,
-        size_bytes: u64,
-        codec: Codec,
-        on_bytes: &(dyn Fn(u64) + Send + Sync),
-    ) -> Result<StoredFile, VaultError> {
-        self.shared.check()?;
-        // A power of two, so that the digest of the file can be put together from its pieces.
-        let most = self.shared.vault.limits().blob_bytes as u64;
-        let split_bytes = 1_u64 << (self.shared.vault.limits().split_bytes as u64).min(most).max(1024).ilog2();
-        let pieces = (0..size_bytes.div_ceil(split_bytes)).map(|number| number * split_bytes);
-        let done: Vec<(StoredBlob, PieceDigest)> = stream::iter(pieces)
-            .map(|offset| async move {
-                let length = split_bytes.min(size_bytes - offset);
-                let done = self.put_piece(source, offset, length, size_bytes, codec).await?;
-                on_bytes(length);
-                Ok::<_, VaultError>(done)
-            })
-            .buffered(self.shared.vault.limits().pieces_in_flight.max(1))
-            .try_collect()
-            .await?;
-        let digests: Vec<PieceDigest> = done.iter().map(|(_, digest)| *digest).collect();
-        let digest = if size_bytes == 0 { Some(digest_of(&[])) } else { join_pieces(&digests) };
-        let digest = digest.ok_or_else(|| bad("part", "the pieces of a file do not fit together"))?;
-        let new = done.iter().map(|(blob, _)| blob).filter(|blob| blob.new);
-        let (new_plain_bytes, added_bytes) =
-            new.fold((0, 0), |(plain, added), blob| (plain + blob.plain_bytes, added + blob.added_bytes));
-        let blobs = done.iter().map(|(blob, _)| blob.id).collect();
-        Ok(StoredFile { size_bytes, blobs, digest, new_plain_bytes, added_bytes })
-    }
-
-    async fn put_piece(
-        &self,
-        source: &dyn PieceSource,
-        offset: u64,
-        length: u64,
-        file_bytes: u64,
-        codec: Codec,
-    ) -> Result<(StoredBlob, PieceDigest), VaultError> {
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        self.check_length(length)?;
-        let reservation = self.shared.budget.reserve(work_bytes(codec, length)).await?;
-        let read = move |plain: Result<Bytes, InputError>| {
-            let plain = plain.map_err(|source| VaultError::Input { source })?;
-            if plain.len() != length {
-                let found = plain.len();
-                let source =
-                    format!("{length} bytes at {offset} were asked for, {found} came: the file changed").into();
-                return Err(VaultError::Input { source });
-            }
-            Ok(Piece { plain, codec, place: Some((offset, file_bytes)) })
-        };
-        let (blob, digest) = match source.reading(offset, length) {
-            Some(reading) => self.shared.read_and_store(move || read(reading()), reservation).await?,
-            None => self.shared.store(read(source.read(offset, length).await)?, reservation).await?,
-        };
-        Ok((blob, digest.ok_or_else(|| bad("part", "a piece of a file has no digest"))?))
-    }
-
-    fn check_length(&self, length: usize) -> Result<(), VaultError> {
-        let limit = self.shared.vault.limits().blob_bytes;
-        if length <= limit {
-            return Ok(());
-        }
-        Err(VaultError::TooLarge { what: "a piece".to_owned(), size_bytes: length as u64, limit_bytes: limit as u64 })
     }
 
     /// Makes everything put so far durable and findable, so that a later attempt need not store it again. Costs a pack

@@ -13,8 +13,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::StoredBlob;
-use super::budget::{Budget, Reservation};
+use super::budget::{Budget, Reservation, work_bytes};
+use super::{InputError, Reading, StoredBlob};
 use crate::codec::Transcoder;
 use crate::crypto::{SessionKey, random_bytes};
 use crate::file_digest::{PieceDigest, hash_piece};
@@ -95,6 +95,40 @@ pub(super) struct Piece {
     pub(super) codec: Codec,
     /// Offset in its file and length of the file, when it belongs to one.
     pub(super) place: Option<(u64, u64)>,
+}
+
+/// A piece of a file that is not read yet.
+pub(super) struct Unread {
+    pub(super) reading: Reading,
+    pub(super) codec: Codec,
+    pub(super) offset: u64,
+    pub(super) length: usize,
+    pub(super) file_bytes: u64,
+}
+
+impl Unread {
+    fn read(self) -> Result<Piece, VaultError> {
+        let Self { reading, codec, offset, length, file_bytes } = self;
+        Piece::of_file(reading(), codec, (offset, file_bytes), length)
+    }
+}
+
+impl Piece {
+    /// A piece of a file, if it was read and has the length that was asked for. `place` is its offset and the file's length.
+    pub(super) fn of_file(
+        plain: Result<Bytes, InputError>,
+        codec: Codec,
+        place: (u64, u64),
+        length: usize,
+    ) -> Result<Self, VaultError> {
+        let plain = plain.map_err(|source| VaultError::Input { source })?;
+        if plain.len() != length {
+            let (offset, found) = (place.0, plain.len());
+            let source = format!("{length} bytes at {offset} were asked for, {found} came: the file changed").into();
+            return Err(VaultError::Input { source });
+        }
+        Ok(Self { plain, codec, place: Some(place) })
+    }
 }
 
 impl Shared {
@@ -185,26 +219,32 @@ impl Shared {
         }
     }
 
-    /// Reads a piece and stores it, on one thread. It counts as working only once it has been read, so that slow disks keep
-    /// many threads reading and not only as many as there are processors.
+    /// Reads pieces and stores them, on one thread. It counts as working only once they have been read, so that slow disks
+    /// keep many threads reading and not only as many as there are processors. `reservation` is for all of them.
+    ///
+    /// When one cannot be read, none of them is stored.
     pub(super) async fn read_and_store(
         self: &Arc<Self>,
-        read: impl FnOnce() -> Result<Piece, VaultError> + Send + 'static,
-        reservation: Reservation,
-    ) -> Result<(StoredBlob, Option<PieceDigest>), VaultError> {
+        pieces: Vec<Unread>,
+        mut reservation: Reservation,
+    ) -> Result<Vec<(StoredBlob, Option<PieceDigest>)>, VaultError> {
         let shared = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
-            let piece = read()?;
+            let pieces: Vec<Piece> = pieces.into_iter().map(Unread::read).collect::<Result<_, _>>()?;
             let working = shared.runtime.block_on(async {
                 let permit = Arc::clone(&shared.cpu).acquire_owned().await;
                 (shared.vault.throttle().cpu().await, permit)
             });
-            let result = shared.store_now(piece, reservation);
+            let stored = pieces.into_iter().map(|piece| {
+                let share = reservation.share(work_bytes(piece.codec, piece.plain.len()));
+                shared.store_now(piece, share)
+            });
+            let stored = stored.collect();
             drop(working);
-            result
+            stored
         });
         task.await.unwrap_or_else(|error| {
-            Err(self.fail(VaultError::TaskStopped { task: "reads and encodes a piece", reason: error.to_string() }))
+            Err(self.fail(VaultError::TaskStopped { task: "reads and encodes pieces", reason: error.to_string() }))
         })
     }
 
