@@ -122,7 +122,7 @@ async fn transfer_point(
             None => left.push(number),
         }
     }
-    let stored: Vec<Vec<Moved>> = stream::iter(mover.batches(&left, &context.limits))
+    let storing = stream::iter(mover.batches(&left, &context.limits))
         .map(|numbers| async move {
             context.stop.check()?;
             match numbers[..] {
@@ -131,12 +131,14 @@ async fn transfer_point(
             }
         })
         .buffer_unordered(context.limits.parallel_chunks.max(1))
-        .try_collect()
-        .await?;
+        .try_collect::<Vec<Vec<Moved>>>();
+    // Of a collection with a new file nobody has counted the rows: that is done while its files are stored.
+    let counting = async { if left.is_empty() { Ok(None) } else { count(&point, context).await.map(Some) } };
+    let (stored, counted) = tokio::try_join!(storing, counting)?;
     moved.extend(stored.into_iter().flatten());
     moved.sort_by_key(|moved| moved.entry.number);
     let files = moved.iter().map(|file| (file.name.path.as_str(), file.entry.size_bytes, file.name.digest));
-    let live_rows = live_rows(&point, &content_digest(files), mover, context).await?;
+    let live_rows = live_rows(&point, &content_digest(files), counted, mover, context).await?;
     let sum = |keep: &dyn Fn(&Moved) -> u64| moved.iter().map(keep).sum();
     let used = moved.iter().filter(|file| !file.reused).filter_map(|file| codecs.get(&file.entry.class));
     Ok(TransferredCollection {
@@ -153,24 +155,29 @@ async fn transfer_point(
     })
 }
 
-/// Live rows of a point. Counting reads every file; where the same content was counted before, nothing is read.
+/// Live rows of a point, `counted` if they were just counted. Where the same content was counted before, nothing is read.
 async fn live_rows(
     point: &Arc<dyn CollectionPoint>,
     content: &Digest,
+    counted: Option<Option<u64>>,
     mover: &Mover<'_>,
     context: &RunContext,
 ) -> Result<Option<u64>, EngineError> {
-    let live_rows = match mover.history.live_rows(content) {
-        Some(live_rows) => Some(live_rows),
-        None => {
-            let _thread = context.throttle.cpu().await;
-            point.live_rows(context.limits.live_rows_memory_bytes).await?
-        }
+    let live_rows = match (counted, mover.history.live_rows(content)) {
+        (Some(counted), _) => counted,
+        (None, Some(known)) => Some(known),
+        (None, None) => count(point, context).await?,
     };
     if let Some(live_rows) = live_rows {
         mover.checkpoints.counted(mover.region, content, live_rows);
     }
     Ok(live_rows)
+}
+
+/// Counts live rows, which reads every file; `None` where there are too many.
+async fn count(point: &Arc<dyn CollectionPoint>, context: &RunContext) -> Result<Option<u64>, EngineError> {
+    let _thread = context.throttle.cpu().await;
+    Ok(point.live_rows(context.limits.live_rows_memory_bytes).await?)
 }
 
 struct Mover<'a> {
