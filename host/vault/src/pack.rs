@@ -295,6 +295,9 @@ pub(crate) struct PackBuilder {
 
 /// Blobs below this many bytes are copied together: one write per piece would cost more than the copy.
 const COPIED_BYTES: usize = 64 * 1024;
+/// As many bytes are copied together before the next piece begins. One piece for a whole pack would be copied again each
+/// time it grows, into memory that was never touched before.
+const TAIL_BYTES: usize = 1024 * 1024;
 
 impl PackBuilder {
     /// An empty pack under this header. What is pushed into an encrypted one must be encrypted under its key: either by
@@ -338,6 +341,10 @@ impl PackBuilder {
     /// Adds the bytes of the next blob.
     fn lay_down(&mut self, stored: Bytes) {
         if stored.len() < COPIED_BYTES {
+            if self.tail.len() >= TAIL_BYTES {
+                self.cut_tail();
+                self.tail.reserve(TAIL_BYTES + COPIED_BYTES);
+            }
             self.tail.extend_from_slice(&stored);
         } else {
             self.cut_tail();
