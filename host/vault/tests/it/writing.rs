@@ -206,6 +206,62 @@ async fn a_piece_beyond_the_limit_and_a_file_that_got_shorter_are_errors_of_that
     session.checkpoint().await.unwrap();
 }
 
+fn small_file(bytes: &[u8], codec: Codec) -> SmallFile {
+    let plain = Bytes::copy_from_slice(bytes);
+    SmallFile { size_bytes: plain.len(), codec, reading: Box::new(move || Ok(plain)) }
+}
+
+#[tokio::test]
+async fn small_files_stored_together_are_what_they_are_one_by_one() {
+    let files = [noise(1, 5_000), Vec::new(), vec![7; 20_000], noise(1, 5_000), noise(2, 3), Vec::new()];
+    let vault = new_vault(memory()).await;
+    let pin = vault.pin(request(1), clock()).await.unwrap();
+    let together = vault.begin(&pin, SessionOptions::default()).await.unwrap();
+    let batch = files.iter().zip(CODECS.into_iter().cycle()).map(|(bytes, codec)| small_file(bytes, codec));
+    let stored = together.put_small_files(batch.collect()).await.unwrap();
+    assert_eq!(stored.len(), files.len());
+    assert_eq!(stored[3].new_plain_bytes, 0, "the same bytes are stored once");
+    let other = new_vault(memory()).await;
+    let pin = other.pin(request(1), clock()).await.unwrap();
+    let alone = other.begin(&pin, SessionOptions::default()).await.unwrap();
+    for ((bytes, codec), stored) in files.iter().zip(CODECS.into_iter().cycle()).zip(stored) {
+        let source = Memory(Bytes::from(bytes.clone()));
+        let one = alone.put_file(&source, bytes.len() as u64, codec, &|_| {}).await.unwrap();
+        assert_eq!((one.size_bytes, one.digest, one.new_plain_bytes), {
+            (stored.size_bytes, stored.digest, stored.new_plain_bytes)
+        });
+        // Ids are made with the key of the vault.
+        let blobs: Vec<BlobId> =
+            (!bytes.is_empty()).then(|| vault.id_key().unwrap().blob_id(bytes)).into_iter().collect();
+        assert_eq!((stored.blobs, one.blobs.len()), (blobs.clone(), blobs.len()));
+    }
+    let budget = together.idle_budget_bytes();
+    together.checkpoint().await.unwrap();
+    let held = together.idle_budget_bytes() - budget;
+    assert!(held > 5_000, "what waits in the open pack counts until it is written: {held}");
+}
+
+#[tokio::test]
+async fn of_small_files_of_which_one_cannot_be_read_none_is_stored_and_the_session_goes_on() {
+    let vault = new_vault(memory()).await.with_limits(small_limits());
+    let pin = vault.pin(request(1), clock()).await.unwrap();
+    let session = vault.begin(&pin, SessionOptions::default()).await.unwrap();
+    let idle = session.idle_budget_bytes();
+    let short = SmallFile { size_bytes: 100, codec: Codec::Store, reading: Box::new(|| Ok(Bytes::from_static(b"50"))) };
+    let lost = SmallFile { size_bytes: 100, codec: Codec::Store, reading: Box::new(|| Err("it is gone".into())) };
+    for (bad, said) in [(short, "the file changed"), (lost, "it is gone")] {
+        let batch = vec![small_file(&noise(1, 900), Codec::Store), bad];
+        let error = session.put_small_files(batch).await.map(drop).unwrap_err();
+        assert!(matches!(&error, VaultError::Input { source } if source.to_string().contains(said)), "{error}");
+    }
+    assert_eq!(session.idle_budget_bytes(), idle, "their memory was given back");
+    let long = vec![small_file(&vec![0; Limits::DEFAULT.blob_bytes], Codec::Store), small_file(b"x", Codec::Store)];
+    assert!(matches!(session.put_small_files(long).await, Err(VaultError::TooLarge { .. })));
+    let whole = session.put_small_files(vec![small_file(&noise(1, 900), Codec::Store)]).await.unwrap();
+    assert_eq!(whole[0].new_plain_bytes, 900, "it was not stored before");
+    session.checkpoint().await.unwrap();
+}
+
 #[tokio::test]
 async fn after_a_failed_upload_the_session_stores_nothing_more_and_says_why() {
     let faults = FaultStore::new(memory());
