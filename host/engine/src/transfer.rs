@@ -132,8 +132,10 @@ async fn transfer_point(
         })
         .buffer_unordered(context.limits.parallel_chunks.max(1))
         .try_collect::<Vec<Vec<Moved>>>();
-    // Of a collection with a new file nobody has counted the rows: that is done while its files are stored.
-    let counting = async { if left.is_empty() { Ok(None) } else { count(&point, context).await.map(Some) } };
+    // Of a collection that no earlier backup holds anything of, nobody has counted the rows: that is done while its files
+    // are stored. Of others the content may be known; only once its digest is can that be told.
+    let is_new = moved.is_empty();
+    let counting = async { if is_new { count(&point, context).await.map(Some) } else { Ok(None) } };
     let (stored, counted) = tokio::try_join!(storing, counting)?;
     moved.extend(stored.into_iter().flatten());
     moved.sort_by_key(|moved| moved.entry.number);
