@@ -23,6 +23,9 @@ pub enum PolicyKind {
 }
 
 impl PolicyKind {
+    /// All of them, in the order in which a run asks them.
+    pub const ALL: [Self; 3] = [Self::Selection, Self::Compression, Self::Placement];
+
     /// The spelling used in configuration and records.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -74,9 +74,16 @@ pub fn diff(
         if calls.is_empty() {
             continue;
         }
+        calls.retain(|record| comparison.is_decided_by_both(record));
+        if calls.is_empty() {
+            continue;
+        }
         comparison.diff.runs += 1;
         calls.sort_by_key(|record| (record.question.kind(), record.asked.member.clone(), record.page_number));
         comparison.run(&calls, &run, &estimates)?;
+    }
+    if comparison.diff.runs == 0 {
+        return Err(nothing_in_common(old.oracle, new.oracle));
     }
     Ok(comparison.finish())
 }
@@ -94,6 +101,21 @@ fn nothing_to_compare(records: &[DecisionRecord], member: Option<&str>, old: &dy
             old.digest()
         ),
     };
+    PolicyError::NotReplayable { problem }
+}
+
+fn nothing_in_common(old: &dyn Oracle, new: &dyn Oracle) -> PolicyError {
+    let kinds = |oracle: &dyn Oracle| {
+        let kinds = PolicyKind::ALL.iter().filter(|kind| oracle.serves(**kind)).map(ToString::to_string);
+        kinds.collect::<Vec<_>>().join(", ")
+    };
+    let (before, after) = (&old.about().name, &new.about().name);
+    let problem = format!(
+        "`{before}` decides {} and `{after}` decides {}, and no record is of a kind that both decide; compare policies of \
+         the same kind",
+        kinds(old),
+        kinds(new)
+    );
     PolicyError::NotReplayable { problem }
 }
 
@@ -148,9 +170,20 @@ impl<'a> Comparison<'a> {
             protected_losses: 0,
             losses: Vec::new(),
             not_repeated: Vec::new(),
+            not_compared: BTreeMap::new(),
         };
         let (groups, losses) = (BTreeMap::new(), BTreeMap::new());
         Ok(Self { old, new, limits, diff, groups, kept: Kept::default(), losses, left_out: BTreeSet::new() })
+    }
+
+    /// Whether a record can be compared; one that cannot is counted.
+    fn is_decided_by_both(&mut self, record: &DecisionRecord) -> bool {
+        let kind = record.question.kind();
+        let both = self.old.decides(kind) && self.new.decides(kind);
+        if !both {
+            *self.diff.not_compared.entry(kind).or_default() += 1;
+        }
+        both
     }
 
     /// Compares the calls of one run, sorted by kind, member and page.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use longshore_model::PolicyKind;
 use serde_json::Value;
 
 use super::{Compared, Side};
@@ -38,6 +39,11 @@ impl<'a> Asker<'a> {
             digest: self.side.oracle.digest().to_string(),
             fuel_used: self.fuel_used,
         }
+    }
+
+    /// Whether this side decides a kind.
+    pub(super) fn decides(&self, kind: PolicyKind) -> bool {
+        self.side.oracle.serves(kind)
     }
 
     /// Whether this side asks exactly what the record asked of exactly the same file.

@@ -114,6 +114,8 @@ pub struct PolicyDiff {
     /// Records to which the old policy, which is the one that was asked then, gives another answer now. A policy that
     /// does not answer the same question the same way cannot be compared.
     pub not_repeated: Vec<String>,
+    /// Records of kinds that one of both does not decide: nothing can be said of those.
+    pub not_compared: BTreeMap<PolicyKind, usize>,
 }
 
 impl PolicyDiff {

@@ -177,6 +177,27 @@ fn builder_with(limits: Limits, fake: &Arc<Fake>) -> PolicySet {
 }
 
 #[test]
+fn what_one_of_both_does_not_decide_is_told_and_not_compared() {
+    let (standard, records) = standard_corpus();
+    let selection_only = candidate().serving(&[PolicyKind::Selection]);
+    let diff = compare(&records, standard.as_ref(), &selection_only);
+    let of = |kind| records.iter().filter(|record| record.question.kind() == kind).count();
+    assert_eq!(diff.records, of(PolicyKind::Selection));
+    let left: Vec<_> = diff.not_compared.into_iter().collect();
+    let expected = [PolicyKind::Compression, PolicyKind::Placement].map(|kind| (kind, of(kind)));
+    assert_eq!(left, expected);
+    let nothing: Vec<_> = records.into_iter().filter(|record| record.question.kind() != PolicyKind::Selection).collect();
+    let error = longshore_policy::diff(
+        &nothing,
+        None,
+        Side::of(standard.as_ref()),
+        Side::of(&selection_only),
+        &Limits::DEFAULT,
+    );
+    insta::assert_snapshot!(error.unwrap_err());
+}
+
+#[test]
 fn an_old_policy_that_no_longer_answers_as_it_did_is_told() {
     let (standard, mut records) = standard_corpus();
     let drifted = Fake::standard().select_each(|_| Some(selected(false, "drift")));

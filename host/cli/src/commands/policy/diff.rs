@@ -45,6 +45,12 @@ fn text(diff: &PolicyDiff) -> String {
     for label in &diff.not_repeated {
         text.push_str(&format!("NOT REPEATED: the old policy answers {label} otherwise than it did then\n"));
     }
+    for (kind, records) in &diff.not_compared {
+        text.push_str(&format!(
+            "not compared: {} records of {kind}, which one of both does not decide\n",
+            number(*records as u64)
+        ));
+    }
     if !diff.groups.is_empty() {
         text.push('\n');
         text.push_str(&groups(&diff.groups));
