@@ -15,11 +15,12 @@ fn start(folder: &Path, arguments: &[&str]) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// The states of all pins of a vault.
+/// The states of all pins of a vault. A pin that has not got its name yet is none.
 fn states(vault: &Path) -> Vec<Value> {
     let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let jobs = entries(&vault.join("pins")).map(|entry| entry.path());
     let pins = jobs.flat_map(|job| entries(&job).map(|entry| entry.path()).collect::<Vec<_>>());
+    let pins = pins.filter(|pin| pin.extension().is_some_and(|extension| extension == "json"));
     let read = pins.filter_map(|pin| serde_json::from_slice::<Value>(&std::fs::read(pin).ok()?).ok());
     read.map(|pin| pin["state"].clone()).collect()
 }

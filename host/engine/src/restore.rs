@@ -15,9 +15,9 @@ use longshore_model::{
     VaultId,
 };
 use longshore_source::{
-    DatabaseEntry, RestoreRun, RestoreTarget, RestoredCollection, TargetCollection, TargetFile, TargetPlan,
+    DatabaseEntry, FilePiece, RestoreRun, RestoreTarget, RestoredCollection, TargetCollection, TargetFile, TargetPlan,
 };
-use longshore_vault::{FileEntry, Priority, Reader};
+use longshore_vault::{BlobId, FileEntry, FilePiece as Piece, Priority, Reader};
 use serde::Serialize;
 
 use crate::opened::{OpenedBackup, OpenedCollection};
@@ -315,13 +315,20 @@ async fn write_collection(
         let of_file = reader.file_pieces(&to_write.entry).map_err(EngineError::vault(region))?;
         pieces.extend(of_file.into_iter().map(|piece| (file, piece)));
     }
-    stream::iter(pieces)
+    let (pieces, blobs): (Vec<(usize, u64)>, Vec<BlobId>) =
+        pieces.into_iter().map(|(file, piece): (usize, Piece)| ((file, piece.offset), piece.blob)).unzip();
+    let pieces = &pieces;
+    stream::iter(reader.runs(&blobs, context.limits.small_files_batch_bytes))
         .map(Ok)
-        .try_for_each_concurrent(context.limits.parallel_chunks.max(1), |(file, piece)| async move {
+        .try_for_each_concurrent(context.limits.parallel_chunks.max(1), |blobs| async move {
             context.stop.check()?;
-            let bytes = reader.read_blob(&piece.blob).await.map_err(EngineError::vault(region))?;
-            let length = bytes.len() as u64;
-            run.write(place, file, piece.offset, bytes).await?;
+            let read = reader.read_run(&blobs).await.map_err(EngineError::vault(region))?;
+            let length = read.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+            let of = |(place, bytes)| {
+                let (file, offset) = pieces.get(place).copied()?;
+                Some(FilePiece { file, offset, bytes })
+            };
+            run.write_pieces(place, read.into_iter().filter_map(of).collect()).await?;
             context.progress.add(place, length);
             Ok::<_, EngineError>(())
         })

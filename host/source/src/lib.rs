@@ -22,7 +22,7 @@ pub use source::{
     CollectionEntry, CollectionPoint, DatabaseEntry, FileIdentity, Inventory, KnownFile, KnownFiles, PointFile,
     PointOptions, PointState, Reading, Recheck, Source, SourceKind,
 };
-pub use target::{RestoreRun, RestoreTarget, RestoredCollection, TargetCollection, TargetFile, TargetPlan};
+pub use target::{FilePiece, RestoreRun, RestoreTarget, RestoredCollection, TargetCollection, TargetFile, TargetPlan};
 
 /// Raises the soft limit of open descriptors to the hard one, because a point holds all files of a collection open.
 /// Call it once when the program starts. Returns the limit that holds now.

@@ -59,6 +59,17 @@ pub trait RestoreTarget: Send + Sync {
     async fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn RestoreRun>, SourceError>;
 }
 
+/// Bytes of a file of a collection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePiece {
+    /// The file's place in the plan.
+    pub file: usize,
+    /// Where in it they belong.
+    pub offset: u64,
+    /// They.
+    pub bytes: Bytes,
+}
+
 /// A restore under way.
 #[async_trait]
 pub trait RestoreRun: Send + Sync {
@@ -86,6 +97,18 @@ pub trait RestoreRun: Send + Sync {
     /// # Errors
     /// [`SourceError::OutOfRange`] for bytes outside the file; failures of writing.
     async fn write(&self, collection: usize, file: usize, offset: u64, bytes: Bytes) -> Result<(), SourceError>;
+
+    /// Writes pieces of several files of a collection: small ones come many at a time. What was written when it fails is not
+    /// known.
+    ///
+    /// # Errors
+    /// As [`RestoreRun::write`].
+    async fn write_pieces(&self, collection: usize, pieces: Vec<FilePiece>) -> Result<(), SourceError> {
+        for FilePiece { file, offset, bytes } in pieces {
+            self.write(collection, file, offset, bytes).await?;
+        }
+        Ok(())
+    }
 
     /// Makes one collection durable in the staging folder, reads it back and counts it.
     ///

@@ -46,6 +46,7 @@
 //! [`Reader::file_pieces`] and [`Reader::read_blob`]. [`Vault::verify`] looks whether all is there.
 
 mod backups;
+mod blob_runs;
 mod codec;
 mod commit;
 mod crypto;
@@ -79,6 +80,7 @@ mod verify;
 mod withdrawal;
 
 pub use backups::{BackupListing, BackupSummary, KnownCommit, LoadedBackup, NamedBackup, Origin};
+pub use blob_runs::BlobRun;
 pub use codec::{CodecError, Transcoder};
 pub use commit::{CommittedRoot, PackedRoot};
 pub use crypto::{

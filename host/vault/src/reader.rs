@@ -180,16 +180,9 @@ impl Reader {
         let decoded = if stored.len() <= self.inner.vault.limits().inline_bytes {
             self.decode(&opener, &entry, &stored)
         } else {
-            // The semaphore is never closed.
-            let _permit = self.inner.cpu.acquire().await;
-            let thread = self.inner.vault.throttle().cpu().await;
             let reader = self.clone();
-            let task = tokio::task::spawn_blocking(move || {
-                let decoded = reader.decode(&opener, &entry, &stored);
-                drop(thread);
-                decoded
-            });
-            task.await.unwrap_or_else(|error| Err(format!("a decoder that stopped: {error}")))
+            let decoded = self.on_a_cpu_thread(move || reader.decode(&opener, &entry, &stored)).await;
+            decoded.unwrap_or_else(|error| Err(format!("a decoder that stopped: {error}")))
         };
         decoded.map_err(|found| VaultError::Damaged {
             what: format!("the blob {}", entry.id),
@@ -197,6 +190,22 @@ impl Reader {
             expected: format!("{} bytes with this id", entry.plain_bytes),
             found,
         })
+    }
+
+    /// Runs CPU work when it is its turn. The error is that of a task that stopped.
+    pub(crate) async fn on_a_cpu_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, tokio::task::JoinError> {
+        // The semaphore is never closed.
+        let _permit = self.inner.cpu.acquire().await;
+        let thread = self.inner.vault.throttle().cpu().await;
+        tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(thread);
+            done
+        })
+        .await
     }
 
     /// What the blobs of a pack are opened with; reads its header when the vault is encrypted.

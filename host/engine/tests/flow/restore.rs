@@ -28,7 +28,10 @@ async fn a_rerun_fetches_only_what_is_missing_or_wrong() {
     let vault = Vault::open(record.store(), &longshore_vault::Keys::none()).await.unwrap();
     let vaults = longshore_engine::RegionVaults::of([vault]).unwrap();
     let whole = RestoreScope::WholeCluster(RestoredLoadState::Keep);
-    let context = || RunContext::new(Limits { parallel_collections: 1, parallel_chunks: 1, ..Limits::default() });
+    // One read for each piece, so that it shows which of them were fetched.
+    let limits =
+        Limits { parallel_collections: 1, parallel_chunks: 1, small_files_batch_bytes: 0, ..Limits::default() };
+    let context = || RunContext::new(limits);
     let restore = async |to: &std::path::Path, scope: RestoreScope| {
         let plan = plan_restore(&vaults, None, &id, scope).await.unwrap();
         record.clear();

@@ -186,7 +186,8 @@ fn what_one_of_both_does_not_decide_is_told_and_not_compared() {
     let left: Vec<_> = diff.not_compared.into_iter().collect();
     let expected = [PolicyKind::Compression, PolicyKind::Placement].map(|kind| (kind, of(kind)));
     assert_eq!(left, expected);
-    let nothing: Vec<_> = records.into_iter().filter(|record| record.question.kind() != PolicyKind::Selection).collect();
+    let nothing: Vec<_> =
+        records.into_iter().filter(|record| record.question.kind() != PolicyKind::Selection).collect();
     let error = longshore_policy::diff(
         &nothing,
         None,

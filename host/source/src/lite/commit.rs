@@ -18,6 +18,8 @@ use crate::{Limits, SourceError, TargetPlan};
 
 /// From this number of files on, the whole file system is synchronised at once.
 const MANY_FILES: usize = 500;
+/// Threads that synchronise them then.
+const FORCING_THREADS: usize = 4;
 
 /// Moves what was staged into place and removes the staging folder.
 pub(crate) fn run(mut staging: Staging, plan: &TargetPlan, limits: &Limits) -> Result<(), SourceError> {
@@ -104,10 +106,20 @@ fn force(root: &Folder, plan: &TargetPlan) -> Result<(), SourceError> {
         let opened = root.dir.open(".").map_err(|error| io_error("open", &root.shown, error))?;
         rustix::fs::syncfs(&opened).map_err(|error| io_error("synchronise", &root.shown, error.into()))?;
     }
-    for path in paths {
-        let synced = root.dir.open(&path).and_then(|file| file.sync_all());
-        synced.map_err(|error| io_error("synchronise", &root.show(&path), error))?;
-    }
+    let force = |paths: &[String]| {
+        paths.iter().try_for_each(|path| {
+            let synced = root.dir.open(path).and_then(|file| file.sync_all());
+            synced.map_err(|error| io_error("synchronise", &root.show(path), error))
+        })
+    };
+    let share = paths.len().div_ceil(if paths.len() > MANY_FILES { FORCING_THREADS } else { 1 }).max(1);
+    let stopped = |_| Err(SourceError::Cancelled);
+    std::thread::scope(|scope| {
+        let (first, others) = paths.split_at(share.min(paths.len()));
+        let others: Vec<_> = others.chunks(share).map(|share| scope.spawn(move || force(share))).collect();
+        let first = force(first);
+        others.into_iter().fold(first, |all, one| all.and(one.join().unwrap_or_else(stopped)))
+    })?;
     sync_with_parents(root, plan::folders(plan).iter().map(String::as_str))
 }
 

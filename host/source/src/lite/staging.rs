@@ -17,8 +17,8 @@ use super::shared::{Shared, blocking};
 use super::target::{Staging, as_source, available_bytes};
 use super::{commit, layout, plan, point, schema};
 use crate::{
-    CollectionPoint, Limits, PointOptions, RestoreRun, RestoredCollection, SourceError, TargetCollection, TargetFile,
-    TargetPlan,
+    CollectionPoint, FilePiece, Limits, PointOptions, RestoreRun, RestoredCollection, SourceError, TargetCollection,
+    TargetFile, TargetPlan,
 };
 
 /// Bytes that are read back in one go.
@@ -183,7 +183,7 @@ impl Inner {
 /// BLAKE3 of a file's bytes.
 fn digest(file: &OpenFile) -> Result<Digest, SourceError> {
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; READ_BACK_BYTES];
+    let mut buffer = vec![0; usize::try_from(file.stat.size_bytes).unwrap_or(usize::MAX).min(READ_BACK_BYTES)];
     let mut at = 0;
     while at < file.stat.size_bytes {
         let length = usize::try_from(file.stat.size_bytes - at).unwrap_or(usize::MAX).min(READ_BACK_BYTES);
@@ -216,6 +216,13 @@ impl RestoreRun for StagedRun {
     async fn write(&self, collection: usize, file: usize, offset: u64, bytes: Bytes) -> Result<(), SourceError> {
         let inner = Arc::clone(&self.inner);
         blocking(&self.inner.root.shown, move || inner.write(collection, file, offset, &bytes)).await
+    }
+
+    async fn write_pieces(&self, collection: usize, pieces: Vec<FilePiece>) -> Result<(), SourceError> {
+        let inner = Arc::clone(&self.inner);
+        let write =
+            move || pieces.iter().try_for_each(|piece| inner.write(collection, piece.file, piece.offset, &piece.bytes));
+        blocking(&self.inner.root.shown, write).await
     }
 
     async fn finish_collection(&self, collection: usize) -> Result<RestoredCollection, SourceError> {

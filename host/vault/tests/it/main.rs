@@ -1,6 +1,7 @@
 //! The storage core as those who drive it see it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod blob_runs;
 mod damage;
 mod deleting;
 mod encryption;
