@@ -3,6 +3,8 @@
 use longshore_model::{CollectionName, ModelError};
 use thiserror::Error;
 
+use crate::milvus::Refusal;
+
 /// Reading a source or restoring into a target failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -161,6 +163,72 @@ pub enum SourceError {
     #[error("this cannot be restored: {reason}")]
     BadPlan {
         /// What is wrong with it.
+        reason: String,
+    },
+    /// The address of a server cannot be one.
+    #[error("`{endpoint}` is not the address of a Milvus server: {reason}")]
+    BadServerAddress {
+        /// What was given.
+        endpoint: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No server answers there, or the connection broke.
+    #[error(
+        "the Milvus server at `{endpoint}` cannot be reached: {reason}; see that it runs and that address, port and TLS are right"
+    )]
+    ServerUnreachable {
+        /// Its address.
+        endpoint: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The server took too long.
+    #[error(
+        "the Milvus server at `{endpoint}` did not answer {call} within {waited_ms} ms: see whether it is overloaded, then try again"
+    )]
+    NoAnswer {
+        /// Its address.
+        endpoint: String,
+        /// The call.
+        call: &'static str,
+        /// How long was waited.
+        waited_ms: u64,
+    },
+    /// User, password or token are wrong or missing.
+    #[error("the Milvus server at `{endpoint}` does not let us in: {reason}; check user and password, or the token")]
+    NotLetIn {
+        /// Its address.
+        endpoint: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The user lacks a right.
+    #[error("the Milvus user may not call {call}: {reason}; give it a role with that privilege, or use another user")]
+    NotPermitted {
+        /// The call.
+        call: &'static str,
+        /// What the server said.
+        reason: String,
+    },
+    /// The server does not know a call.
+    #[error("Milvus {version} does not offer {call}, which is needed here: use a server that does")]
+    CallNotOffered {
+        /// The call.
+        call: &'static str,
+        /// The server's version.
+        version: String,
+    },
+    /// The server understood and said no.
+    #[error("Milvus refused {call}: {reason} (code {code})")]
+    CallRefused {
+        /// The call.
+        call: &'static str,
+        /// The server's number for it.
+        code: i32,
+        /// What that means here.
+        refusal: Refusal,
+        /// What the server said.
         reason: String,
     },
     /// A name that cannot be used.

@@ -11,6 +11,7 @@ mod check;
 mod error;
 mod limits;
 mod lite;
+pub mod milvus;
 mod source;
 mod target;
 

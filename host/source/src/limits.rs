@@ -37,6 +37,22 @@ pub struct Limits {
     pub count_memory_bytes: u64,
     /// Most files in one restore plan.
     pub plan_files: u64,
+    /// How long connecting to a server may take, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// How often a connection that is waited on is asked whether it still lives, in milliseconds.
+    pub keep_alive_ms: u64,
+    /// How long a server may take for one answer, in milliseconds.
+    pub call_timeout_ms: u64,
+    /// Pause before a call is made again, in milliseconds; it doubles from time to time.
+    pub call_pause_ms: u64,
+    /// Longest such pause, in milliseconds.
+    pub call_longest_pause_ms: u64,
+    /// How long calls are made again while the server cannot be reached or is not ready, in milliseconds.
+    pub unavailable_patience_ms: u64,
+    /// How long calls are made again while the server says that there are too many of them, in milliseconds.
+    pub rate_patience_ms: u64,
+    /// Longest answer of a server, in bytes.
+    pub answer_bytes: usize,
     /// Space that must stay free on a target's disk besides the files, in bytes.
     pub spare_bytes: u64,
 }
@@ -60,6 +76,14 @@ impl Limits {
         read_bytes: 256 << 20,
         count_memory_bytes: 256 << 20,
         plan_files: 10_000_000,
+        connect_timeout_ms: 10_000,
+        keep_alive_ms: 20_000,
+        call_timeout_ms: 60_000,
+        call_pause_ms: 100,
+        call_longest_pause_ms: 5_000,
+        unavailable_patience_ms: 15_000,
+        rate_patience_ms: 900_000,
+        answer_bytes: 256 << 20,
         spare_bytes: 1 << 20,
     };
 }
