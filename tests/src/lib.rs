@@ -5,9 +5,11 @@
 
 mod encrypted;
 mod host;
+mod milvus;
 
 pub use encrypted::{Encrypted, private_file, set_mode};
 pub use host::{HostPlace, residency};
+pub use milvus::{Milvus, milvus_judge, milvus_python};
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

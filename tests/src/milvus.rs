@@ -1,0 +1,162 @@
+//! The real Milvus server for tests: standalone, local storage, in a folder and on ports of its own.
+//!
+//! The server's supervisor (`tests/python/milvus_server.py`) stops it and removes its folder when its standard input
+//! ends, so it goes with the test program, however that ends.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+
+use serde_json::Value;
+
+use crate::{Ran, root, skipped};
+
+/// A Python with the Milvus server and pymilvus 2.3 in it, or `None` (noted as skipped) where it cannot be had.
+#[must_use]
+pub fn milvus_python() -> Option<PathBuf> {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let python = PYTHON.get_or_init(|| {
+        let requirements = root().join("tests/python/requirements-milvus.txt");
+        let script = root().join("tests/python/venv.sh");
+        let ran = Command::new("bash").arg(script).arg(requirements).arg("milvus, pymilvus").output();
+        let ran: Ran = ran.map_err(|error| error.to_string())?.into();
+        match ran.code {
+            0 => Ok(ran.stdout.trim().lines().last().unwrap_or_default().into()),
+            _ => Err(ran.stderr.trim().lines().last().unwrap_or_default().to_owned()),
+        }
+    });
+    match python {
+        Ok(python) => Some(python.clone()),
+        Err(why) => {
+            skipped(&format!("the real Milvus server: {why}"));
+            None
+        }
+    }
+}
+
+/// A running Milvus server. Stopped, and its data removed, when dropped or when the test program ends.
+pub struct Milvus {
+    /// Port of gRPC (and of its REST), on 127.0.0.1.
+    pub port: u16,
+    /// The root folder of its storage: `insert_log`, `delta_log` and others are in it.
+    pub storage: PathBuf,
+    supervisor: Mutex<Supervisor>,
+}
+
+struct Supervisor {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+    folder: PathBuf,
+}
+
+impl Supervisor {
+    fn answer(&mut self) -> Value {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("the supervisor of Milvus can be read");
+        serde_json::from_str(&line)
+            .unwrap_or_else(|error| panic!("{error} in the answer `{line}` of Milvus' supervisor"))
+    }
+
+    fn ask(&mut self, word: &str) -> Value {
+        let input = self.input.as_mut().expect("it runs until it is dropped");
+        writeln!(input, "{word}").and_then(|()| input.flush()).expect("the supervisor of Milvus reads");
+        self.answer()
+    }
+}
+
+impl Milvus {
+    /// The server that the tests of one program share; each makes databases of its own. `None` (noted as skipped) where it
+    /// cannot be had.
+    #[must_use]
+    pub fn shared() -> Option<&'static Self> {
+        static SHARED: OnceLock<Option<Milvus>> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start(&[])).as_ref()
+    }
+
+    /// Starts one; `arguments` as `tests/python/milvus_server.py` takes them.
+    ///
+    /// # Panics
+    /// When it is installed and does not become healthy.
+    #[must_use]
+    pub fn start(arguments: &[&str]) -> Option<Self> {
+        let python = milvus_python()?;
+        // Not a `TempDir`: a static is never dropped. The supervisor removes it.
+        let folder = tempfile::Builder::new().prefix("longshore-milvus-").tempdir().expect("a folder").keep();
+        let mut child = Command::new(python)
+            .arg(root().join("tests/python/milvus_server.py"))
+            .arg(&folder)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python runs");
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut supervisor = Supervisor { child, input, output, folder };
+        let started = supervisor.answer();
+        let port = started["port"].as_u64().and_then(|port| u16::try_from(port).ok());
+        let port = port.unwrap_or_else(|| panic!("Milvus did not start: {started}"));
+        let storage = started["storage"].as_str().expect("a storage folder").into();
+        Some(Self { port, storage, supervisor: Mutex::new(supervisor) })
+    }
+
+    /// Where it listens, `127.0.0.1:…`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Its folder: `data`, `logs`, and room for what a test wants the server to read.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.lock().folder.clone()
+    }
+
+    /// Kills it as a power cut would.
+    pub fn kill(&self) {
+        assert_eq!(self.lock().ask("kill")["ended"], true);
+    }
+
+    /// Starts it again on the same data and the same port.
+    ///
+    /// # Panics
+    /// When it does not become healthy.
+    pub fn start_again(&self) {
+        let started = self.lock().ask("start");
+        assert_eq!(started["port"].as_u64(), Some(self.port.into()), "{started}");
+    }
+
+    /// Whether its process is there.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.lock().ask("alive")["alive"] == true
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Supervisor> {
+        self.supervisor.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Drop for Milvus {
+    fn drop(&mut self) {
+        let supervisor = self.supervisor.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        drop(supervisor.input.take());
+        let _ = supervisor.child.wait();
+    }
+}
+
+/// Runs one of our programs under `tests/python` that speak with the server through pymilvus.
+///
+/// # Panics
+/// When Python is not there; ask [`Milvus::shared`] first.
+pub fn milvus_judge<I, S>(milvus: &Milvus, arguments: I) -> Ran
+where
+    I: IntoIterator<Item = S>,
+    S: AsRef<std::ffi::OsStr>,
+{
+    let python = milvus_python().expect("it was there when the server was started");
+    let script: &Path = &root().join("tests/python/milvus_judge.py");
+    Command::new(python).arg(script).arg(milvus.address()).args(arguments).output().expect("python runs").into()
+}
