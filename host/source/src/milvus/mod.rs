@@ -4,6 +4,8 @@
 
 mod address;
 mod client;
+mod kept;
+mod layout;
 #[doc(hidden)]
 pub mod proto;
 mod rpc;
@@ -11,5 +13,9 @@ mod version;
 
 pub use address::{Credentials, Secret, ServerAddress, Tls};
 pub use client::MilvusClient;
+pub use kept::{
+    KeptAccess, KeptField, KeptGrant, KeptIndex, KeptPartition, KeptPoint, KeptSchema, KeptSegment, KeptUser,
+};
+pub use layout::LogPath;
 pub use rpc::{Refusal, Rpc};
 pub use version::ServerVersion;

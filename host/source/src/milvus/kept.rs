@@ -1,0 +1,207 @@
+//! What a backup keeps of a Milvus collection besides its files: what [`CollectionPoint::schema`](crate::CollectionPoint)
+//! and [`CollectionPoint::description`](crate::CollectionPoint) of kind `milvus` are, and what a restore reads out of them.
+//!
+//! Contract: a schema is kept as the bytes that the server sent, so that what a newer server says in it survives; the
+//! rest is JSON that people can read. Fields that this version does not know are ignored, so that a later one can add some.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use prost::Message;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::proto::schema::CollectionSchema;
+use crate::SourceError;
+
+/// What data definition made of a collection: its schema in the sense of [`CollectionPoint::schema`](crate::CollectionPoint).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct KeptSchema {
+    /// The fields as people read them; nothing is restored from it.
+    pub fields: Vec<KeptField>,
+    /// A `schema.CollectionSchema` as the server sent it, in Base64.
+    pub message: String,
+    /// Number of shards.
+    pub shards: i32,
+    /// Number of Milvus' `ConsistencyLevel`.
+    pub consistency_level: i32,
+    /// Properties, in order of key.
+    pub properties: Vec<(String, String)>,
+    /// Names of the partitions, in order of creation; those of a partition key are `_default_0` and so on.
+    pub partitions: Vec<String>,
+    /// Indexes, in order of field and name.
+    pub indexes: Vec<KeptIndex>,
+}
+
+/// A field as people read it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct KeptField {
+    /// Its name.
+    pub name: String,
+    /// Its number, which names the folders of its files.
+    pub field_id: i64,
+    /// Its type, as Milvus calls it, for example `FloatVector`.
+    pub data_type: String,
+    /// Parameters of the type, for example `dim`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub type_params: Vec<(String, String)>,
+    /// Whether it is the primary key.
+    #[serde(skip_serializing_if = "is_false")]
+    pub is_primary_key: bool,
+    /// Whether rows are spread over partitions by it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub is_partition_key: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// An index as it was declared.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct KeptIndex {
+    /// Field it is on.
+    pub field_name: String,
+    /// Its name.
+    pub index_name: String,
+    /// What it was created with, in the server's order.
+    pub params: Vec<(String, String)>,
+}
+
+/// The point that the files of a backup belong to.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct KeptPoint {
+    /// What the server said its version is, for example `v2.3.5-lite`.
+    pub server_version: String,
+    /// The collection's number on that server.
+    pub collection_id: i64,
+    /// The flush that the point is: a hybrid timestamp (milliseconds since 1970, shifted left by 18).
+    pub flush_timestamp: u64,
+    /// Whether it was held in memory.
+    pub loaded: bool,
+    /// The partitions by the numbers that stand in the paths of files.
+    pub partitions: Vec<KeptPartition>,
+    /// The segments that the files belong to.
+    pub segments: Vec<KeptSegment>,
+}
+
+/// A partition by number and name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct KeptPartition {
+    /// Number in the paths of files.
+    pub partition_id: i64,
+    /// Its name.
+    pub name: String,
+}
+
+/// A segment of the point.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct KeptSegment {
+    /// Number of its partition; −1 for deletes of all partitions (level zero, 2.4 and newer).
+    pub partition_id: i64,
+    /// Its number.
+    pub segment_id: i64,
+    /// Rows in it, deleted ones included.
+    pub rows: u64,
+    /// True when it holds deletes and no rows (level zero, 2.4 and newer).
+    #[serde(skip_serializing_if = "is_false")]
+    pub is_level_zero: bool,
+    /// How its files are laid out; 0 before Milvus 2.6.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub storage_version: i64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(value: &i64) -> bool {
+    *value == 0
+}
+
+/// Users, roles and what they may do, as far as a server tells; passwords are never told.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct KeptAccess {
+    /// Users, `root` left out.
+    pub users: Vec<KeptUser>,
+    /// Names of roles, the built-in ones left out.
+    pub roles: Vec<String>,
+    /// What roles may do.
+    pub grants: Vec<KeptGrant>,
+    /// An `RBACMeta` of servers from 2.4.10 on, in Base64: the same with hashed passwords. Empty where there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// A user and the roles it has.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct KeptUser {
+    /// Its name.
+    pub name: String,
+    /// Its roles.
+    pub roles: Vec<String>,
+}
+
+/// One privilege of a role.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct KeptGrant {
+    /// The role.
+    pub role: String,
+    /// Kind of object, for example `Collection` or `Global`.
+    pub object: String,
+    /// Which object; `*` for all.
+    pub object_name: String,
+    /// The privilege, for example `Insert`.
+    pub privilege: String,
+    /// The database it holds in.
+    pub db_name: String,
+}
+
+impl KeptSchema {
+    /// Reads what [`CollectionPoint::schema`](crate::CollectionPoint) gave. `shown` names the collection in messages.
+    ///
+    /// # Errors
+    /// [`SourceError::Damaged`].
+    pub fn read(value: &Value, shown: &str) -> Result<Self, SourceError> {
+        Self::deserialize(value).map_err(|error| damaged(shown, format!("what is kept of its schema: {error}")))
+    }
+
+    /// The bytes of the schema.
+    ///
+    /// # Errors
+    /// [`SourceError::Damaged`].
+    pub fn message_bytes(&self, shown: &str) -> Result<Vec<u8>, SourceError> {
+        let bytes = STANDARD.decode(&self.message);
+        bytes.map_err(|error| damaged(shown, format!("the kept bytes of its schema are no Base64: {error}")))
+    }
+
+    /// The schema, to look into.
+    ///
+    /// # Errors
+    /// [`SourceError::Damaged`].
+    pub fn decode(&self, shown: &str) -> Result<CollectionSchema, SourceError> {
+        let bytes = self.message_bytes(shown)?;
+        let schema = CollectionSchema::decode(bytes.as_slice());
+        schema.map_err(|error| damaged(shown, format!("the kept bytes of its schema are no schema: {error}")))
+    }
+}
+
+impl KeptPoint {
+    /// Reads what [`CollectionPoint::description`](crate::CollectionPoint) gave.
+    ///
+    /// # Errors
+    /// [`SourceError::Damaged`].
+    pub fn read(value: &Value, shown: &str) -> Result<Self, SourceError> {
+        Self::deserialize(value).map_err(|error| damaged(shown, format!("what is kept of its point: {error}")))
+    }
+}
+
+fn damaged(shown: &str, reason: String) -> SourceError {
+    SourceError::Damaged { path: shown.to_owned(), reason }
+}
