@@ -231,6 +231,44 @@ pub enum SourceError {
         /// What the server said.
         reason: String,
     },
+    /// The server is older than what can be read.
+    #[error(
+        "Milvus {version} is too old to be backed up: its deletes would be lost; 2.3 and newer can be, so upgrade it first"
+    )]
+    TooOldServer {
+        /// Its version.
+        version: String,
+    },
+    /// The server's files cannot be reached.
+    #[error("the files of the Milvus server cannot be read at `{storage}`: {reason}")]
+    BadStorage {
+        /// Folder or bucket.
+        storage: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A segment with rows has no files: mostly the root path or the bucket is not the server's.
+    #[error(
+        "collection {collection} has a segment of {rows} rows, but `{folder}` holds no file of it: the storage that is configured here is not the one this server writes to; give its root path (minio.rootPath or localStorage.path) and bucket (minio.bucketName); `longshore source check` helps to find them"
+    )]
+    SegmentWithoutFiles {
+        /// Which collection.
+        collection: CollectionName,
+        /// Rows the server says it has.
+        rows: u64,
+        /// Where its files were looked for.
+        folder: String,
+    },
+    /// A flush did not end.
+    #[error(
+        "Milvus did not finish flushing collection {collection} within {waited_ms} ms: see whether it is overloaded or its storage is full, then try again"
+    )]
+    FlushTakesTooLong {
+        /// Which collection.
+        collection: CollectionName,
+        /// How long was waited.
+        waited_ms: u64,
+    },
     /// A name that cannot be used.
     #[error(transparent)]
     Name(#[from] ModelError),

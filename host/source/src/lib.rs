@@ -7,7 +7,10 @@
 //! Failure: every failure is a [`SourceError`], a sentence that names the file. Damaged or hostile files give an error,
 //! never a panic and never a silently shorter copy.
 
+mod blocking;
+mod buffers;
 mod check;
+mod disk;
 mod error;
 mod limits;
 mod lite;
@@ -19,6 +22,7 @@ pub use check::{CheckedFiles, StoredBytes, StoredFile, check_files};
 pub use error::SourceError;
 pub use limits::Limits;
 pub use lite::{MilvusLiteSource, MilvusLiteTarget};
+pub use milvus::{MilvusServer, MilvusSource};
 pub use source::{
     CollectionEntry, CollectionPoint, DatabaseEntry, FileIdentity, Inventory, KnownFile, KnownFiles, PointFile,
     PointOptions, PointState, Reading, Recheck, Source, SourceKind,

@@ -51,6 +51,14 @@ pub struct Limits {
     pub unavailable_patience_ms: u64,
     /// How long calls are made again while the server says that there are too many of them, in milliseconds.
     pub rate_patience_ms: u64,
+    /// Collections that a server is asked about side by side when it is listed.
+    pub list_calls: usize,
+    /// Pause before a flush is asked about again, in milliseconds; it doubles from time to time.
+    pub flush_pause_ms: u64,
+    /// Longest such pause, in milliseconds.
+    pub flush_longest_pause_ms: u64,
+    /// How long a flush may take, in milliseconds.
+    pub flush_patience_ms: u64,
     /// Longest answer of a server, in bytes.
     pub answer_bytes: usize,
     /// Space that must stay free on a target's disk besides the files, in bytes.
@@ -83,6 +91,10 @@ impl Limits {
         call_longest_pause_ms: 5_000,
         unavailable_patience_ms: 15_000,
         rate_patience_ms: 900_000,
+        list_calls: 8,
+        flush_pause_ms: 100,
+        flush_longest_pause_ms: 1_000,
+        flush_patience_ms: 1_800_000,
         answer_bytes: 256 << 20,
         spare_bytes: 1 << 20,
     };

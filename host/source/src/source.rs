@@ -21,6 +21,8 @@ use crate::SourceError;
 pub enum SourceKind {
     /// A Milvus Lite 3 data directory.
     MilvusLite,
+    /// A Milvus server, 2.3 or newer.
+    Milvus,
 }
 
 impl SourceKind {
@@ -29,6 +31,7 @@ impl SourceKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MilvusLite => "milvus-lite",
+            Self::Milvus => "milvus",
         }
     }
 }
@@ -94,6 +97,10 @@ pub struct Inventory {
     pub databases: Vec<DatabaseEntry>,
     /// Collections in order of (database, name).
     pub collections: Vec<CollectionEntry>,
+    /// Users, roles and what they may do, as the source keeps them; `None` where it has none or does not tell.
+    pub access: Option<Value>,
+    /// What could not be read and is left out, in sentences.
+    pub warnings: Vec<String>,
 }
 
 /// One database.
@@ -138,8 +145,8 @@ pub struct CollectionEntry {
     pub fingerprint: Digest,
 }
 
-/// One collection at one consistent point. Its files are held open: they can be read to the end even when the source
-/// deletes them meanwhile. Only files that an earlier run stored may not be ([`CollectionPoint::holds_all_files`]).
+/// One collection at one consistent point. Files that it holds open can be read to the end even when the source deletes them
+/// meanwhile; which it does not hold open, [`CollectionPoint::holds_all_files`] says.
 #[async_trait]
 pub trait CollectionPoint: Send + Sync {
     /// Which collection.
@@ -177,13 +184,14 @@ pub trait CollectionPoint: Send + Sync {
         None
     }
 
-    /// False when files that an earlier run stored were not opened, because they need not be read. Whoever must read one
-    /// all the same, and finds it changed or gone, opens the collection again with [`PointOptions::hold_all_files`].
+    /// False when not all files are held open: those that an earlier run stored are not, because they need not be read, and
+    /// a server's are not at all. Whoever must read one all the same, and finds it changed or gone, opens the collection
+    /// again with [`PointOptions::hold_all_files`], as often as it takes but not for ever.
     fn holds_all_files(&self) -> bool {
         true
     }
 
-    /// Number of files it holds open, one for each of [`CollectionPoint::files`] unless it says otherwise.
+    /// Number of files it holds open: one for each of [`CollectionPoint::files`] unless it says otherwise.
     fn descriptors(&self) -> usize {
         self.files().len()
     }
@@ -273,10 +281,10 @@ pub struct PointFile {
     pub rows: Option<u64>,
 }
 
-/// What makes an immutable file the same file without reading it (DESIGN §7). Taken from the open descriptor.
+/// What makes an immutable file the same file without reading it. Numbers that a kind of source does not have are 0.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileIdentity {
-    /// Kind of source and, for a directory, its absolute path.
+    /// Kind of source, and the absolute path of its directory or the bucket that its files are in.
     pub source: String,
     /// Path within the source.
     pub path: String,
@@ -290,4 +298,7 @@ pub struct FileIdentity {
     pub modified_ns: i64,
     /// Time of the last change of the inode, nanoseconds since 1970.
     pub changed_ns: i64,
+    /// What the store of a bucket says to tell one content of a key from another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
 }

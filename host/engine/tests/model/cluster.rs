@@ -117,7 +117,13 @@ impl Source for MadeCluster {
         let mut collections: Vec<CollectionEntry> = collections.collect();
         collections.sort_by(|one, other| one.name.cmp(&other.name));
         let default = DatabaseEntry { name: "default".to_owned(), properties: json!({}), aliases: BTreeMap::new() };
-        Ok(Inventory { source_version: "made up".to_owned(), databases: vec![default], collections })
+        Ok(Inventory {
+            source_version: "made up".to_owned(),
+            databases: vec![default],
+            collections,
+            access: None,
+            warnings: Vec::new(),
+        })
     }
 
     async fn open_point(
@@ -138,6 +144,7 @@ impl Source for MadeCluster {
                 size_bytes: file.bytes.len() as u64,
                 modified_ns: 1,
                 changed_ns: 1,
+                tag: None,
             })
         };
         let listed = files.iter().map(|(path, file)| PointFile {

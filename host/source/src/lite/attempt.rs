@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use longshore_model::CollectionName;
 
-use super::disk::{Folder, OpenFile, Stat};
 use super::layout;
 use super::looked::{Document, Looked, LookedFile};
 use super::manifest::Manifest;
@@ -24,6 +23,7 @@ use super::schema::Schema;
 use super::shared::Shared;
 use super::wal_cut::{self, Cut, CutError};
 use super::{fingerprint, index_file};
+use crate::disk::{Folder, OpenFile, Stat};
 use crate::{PointOptions, SourceError};
 
 /// How long to wait before the last look when the log's folder changed a moment ago, in milliseconds. A collection that

@@ -14,12 +14,12 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::disk::ReadAt;
 use super::layout::{self, WalKind};
 use super::manifest::Manifest;
 use super::rows::{LiveKeys, batch_keys};
 use super::schema::Schema;
 use super::{index_file, wal};
+use crate::disk::ReadAt;
 use crate::{CheckedFiles, Limits, SourceError, StoredBytes, StoredFile};
 
 impl ReadAt for dyn StoredBytes {

@@ -11,9 +11,9 @@ use std::io::ErrorKind;
 use longshore_model::DEFAULT_DATABASE;
 use serde_json::Value;
 
-use super::disk::{Folder, io_error};
 use super::target::{Place, STAGED, Staging, check_names_are_free, lock_database};
 use super::{inventory, layout, plan};
+use crate::disk::{Folder, io_error};
 use crate::{Limits, SourceError, TargetPlan};
 
 /// From this number of files on, the whole file system is synchronised at once.

@@ -2,10 +2,10 @@
 
 use longshore_model::Digest;
 
-use super::disk::Stat;
 use super::looked::Document;
 use super::manifest::Manifest;
 use super::schema::Schema;
+use crate::disk::Stat;
 
 /// Hashes what only DDL changes. Two collections that were created one after the other have different fingerprints even
 /// if every byte is the same: their folder or the time of their schema.json differs.

@@ -10,7 +10,7 @@
 //!
 //! All other kinds are left out and rebuilt.
 
-use super::disk::{OpenFile, ReadAt};
+use crate::disk::{OpenFile, ReadAt};
 
 /// Bytes of the header that every FAISS index starts with, after its four letters.
 const FAISS_HEADER_BYTES: u64 = 4 + 8 + 8 + 8 + 1 + 4;

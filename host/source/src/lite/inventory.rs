@@ -7,13 +7,13 @@ use longshore_model::{ClassBytes, CollectionName, DEFAULT_DATABASE, FileClass, L
 use serde_json::Value;
 
 use super::attempt::{Miss, content_of, open_manifest, open_schema};
-use super::disk::{Folder, OpenFile, Stat};
 use super::layout::{self, WalKind};
 use super::looked::{Document, Looked, LookedFile};
 use super::manifest::Manifest;
 use super::schema::Schema;
 use super::shared::Shared;
 use super::{fingerprint, wal_cut};
+use crate::disk::{Folder, OpenFile, Stat};
 use crate::{CollectionEntry, DatabaseEntry, Inventory, KnownFiles, SourceError};
 
 /// How often a collection is looked at again when a file vanishes between being named and being looked at.
@@ -38,7 +38,13 @@ pub(crate) fn list(shared: &Shared, known: &dyn KnownFiles) -> Result<Inventory,
         }
         databases.push(DatabaseEntry { name, properties, aliases });
     }
-    Ok(Inventory { source_version: "milvus-lite 3".to_owned(), databases, collections })
+    Ok(Inventory {
+        source_version: "milvus-lite 3".to_owned(),
+        databases,
+        collections,
+        access: None,
+        warnings: Vec::new(),
+    })
 }
 
 /// Names of all collections, in order of database and name, without looking into them.

@@ -13,12 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use longshore_model::CollectionName;
 
-use super::disk::{Folder, OpenFile, Stat};
 use super::layout;
 use super::manifest::Manifest;
 use super::schema::Schema;
 use super::shared::Shared;
 use crate::SourceError;
+use crate::disk::{Folder, OpenFile, Stat};
 
 /// A description of a collection: its bytes, and what they say.
 #[derive(Debug)]

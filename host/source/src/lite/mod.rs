@@ -3,10 +3,8 @@
 //! The format is Milvus Lite 3.2's own; every module names the file of that package it follows.
 
 mod attempt;
-mod buffers;
 mod check;
 mod commit;
-mod disk;
 mod fingerprint;
 mod index_file;
 mod inventory;

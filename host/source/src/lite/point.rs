@@ -9,13 +9,14 @@ use longshore_model::{CollectionName, Digest, FileClass};
 use serde_json::{Value, json};
 
 use super::attempt::{self, Miss, NamedKind, Opened};
-use super::disk::{Folder, OpenFile, ReadAt, Stat, io_error};
 use super::layout::{self, WalKind};
 use super::looked::Described;
 use super::rows::{LiveKeys, parquet_keys};
-use super::shared::{Shared, blocking};
+use super::shared::Shared;
 use super::wal::Reader;
 use super::{fingerprint, wal_cut};
+use crate::blocking::blocking;
+use crate::disk::{Folder, OpenFile, ReadAt, Stat, io_error};
 use crate::{CollectionPoint, PointFile, PointOptions, PointState, Reading, Recheck, SourceError};
 
 /// Where the bytes of a file come from.

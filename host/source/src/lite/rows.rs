@@ -20,8 +20,8 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::disk::{OpenFile, ReadAt, io_error};
 use super::wal::Key;
+use crate::disk::{OpenFile, ReadAt, io_error};
 use crate::{Limits, SourceError};
 
 /// The last eight bytes of a Parquet file: length of the footer, magic.

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use longshore_model::{Clock, CollectionName};
 
-use super::buffers::Buffers;
-use super::disk::{Folder, OpenFile, Stat};
 use super::looked::Memory;
 use super::{layout, rows};
+use crate::buffers::Buffers;
+use crate::disk::{Folder, OpenFile, Stat};
 use crate::{FileIdentity, Limits, SourceError};
 
 /// Row counts that are remembered at most.
@@ -112,22 +112,7 @@ impl Shared {
             size_bytes: stat.size_bytes,
             modified_ns: stat.modified_ns,
             changed_ns: stat.changed_ns,
+            tag: None,
         })
-    }
-}
-
-/// Runs work that waits for the disk on a thread that may wait.
-pub(crate) async fn blocking<T: Send + 'static>(
-    what: &str,
-    work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
-) -> Result<T, SourceError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        // The decoders of other crates see bytes of unknown origin; should one of them panic, the file is to blame.
-        Err(error) if error.is_panic() => Err(SourceError::Damaged {
-            path: what.to_owned(),
-            reason: "decoding one of its files failed in a way that is not understood".to_owned(),
-        }),
-        Err(_) => Err(SourceError::Cancelled),
     }
 }

@@ -8,9 +8,10 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use longshore_model::{Clock, CollectionName, SystemClock};
 
-use super::disk::{Folder, io_error};
-use super::shared::{Shared, blocking};
+use super::shared::Shared;
 use super::{inventory, layout, point};
+use crate::blocking::blocking;
+use crate::disk::{Folder, io_error};
 use crate::{CollectionPoint, Inventory, KnownFiles, Limits, PointOptions, Source, SourceError, SourceKind};
 
 /// A Milvus Lite 3 data directory to read from, whether a program has it open or not.

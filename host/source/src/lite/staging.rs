@@ -12,10 +12,11 @@ use bytes::Bytes;
 use cap_std::fs::OpenOptions;
 use longshore_model::Digest;
 
-use super::disk::{Folder, OpenFile, ReadAt, io_error};
-use super::shared::{Shared, blocking};
+use super::shared::Shared;
 use super::target::{Staging, as_source, available_bytes};
 use super::{commit, layout, plan, point, schema};
+use crate::blocking::blocking;
+use crate::disk::{Folder, OpenFile, ReadAt, io_error};
 use crate::{
     CollectionPoint, FilePiece, Limits, PointOptions, RestoreRun, RestoredCollection, SourceError, TargetCollection,
     TargetFile, TargetPlan,

@@ -14,11 +14,12 @@ use cap_std::fs::{Dir, OpenOptions};
 use longshore_model::SystemClock;
 use rustix::fs::{FlockOperation, flock};
 
-use super::disk::{Folder, io_error};
-use super::shared::{Shared, blocking};
+use super::shared::Shared;
 use super::source::open_root;
 use super::staging::StagedRun;
 use super::{inventory, layout, plan};
+use crate::blocking::blocking;
+use crate::disk::{Folder, io_error};
 use crate::{Limits, RestoreRun, RestoreTarget, SourceError, SourceKind, TargetPlan};
 
 /// What is written before it is moved into place, within the staging folder.

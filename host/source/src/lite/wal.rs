@@ -10,7 +10,7 @@
 
 use arrow_ipc::{Endianness, Field, Message, MessageHeader, RecordBatch, Type, root_as_message};
 
-use super::disk::ReadAt;
+use crate::disk::ReadAt;
 use crate::{Limits, SourceError};
 
 /// Starts every message of the stream.
@@ -286,7 +286,7 @@ impl<F: ReadAt + ?Sized> Reader<'_, F> {
     /// Reads bytes that are known to be inside of the file.
     fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, SourceError> {
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
-        self.file.fill(&mut bytes, offset).map_err(|error| super::disk::io_error("read", self.shown, error))?;
+        self.file.fill(&mut bytes, offset).map_err(|error| crate::disk::io_error("read", self.shown, error))?;
         Ok(bytes)
     }
 

@@ -17,9 +17,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::disk::{Folder, OpenFile};
 use super::layout::{self, WalKind};
 use super::wal::{Batch, Columns, Reader, Scan};
+use crate::disk::{Folder, OpenFile};
 use crate::{Limits, SourceError};
 
 /// One log file, cut.

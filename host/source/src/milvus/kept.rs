@@ -17,6 +17,9 @@ use crate::SourceError;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct KeptSchema {
+    /// What people wrote about the collection.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
     /// The fields as people read them; nothing is restored from it.
     pub fields: Vec<KeptField>,
     /// A `schema.CollectionSchema` as the server sent it, in Base64.

@@ -2,13 +2,25 @@
 //!
 //! Metadata and flushes go over gRPC ([`MilvusClient`]), files are read where the server keeps them.
 
+mod access;
 mod address;
 mod client;
+mod cut;
+mod describe;
+mod features;
+mod flush;
+mod folder_storage;
+mod inventory;
 mod kept;
 mod layout;
+mod point;
 #[doc(hidden)]
 pub mod proto;
 mod rpc;
+mod segments;
+mod shared;
+mod source;
+mod storage;
 mod version;
 
 pub use address::{Credentials, Secret, ServerAddress, Tls};
@@ -18,4 +30,7 @@ pub use kept::{
 };
 pub use layout::LogPath;
 pub use rpc::{Refusal, Rpc};
+pub use shared::MilvusServer;
+pub use source::MilvusSource;
+pub use storage::StorageLocation;
 pub use version::ServerVersion;

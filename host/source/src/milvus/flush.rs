@@ -1,0 +1,66 @@
+//! Makes a server write down what it has of a collection, and waits until it is on storage.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use longshore_model::CollectionName;
+use tokio::time::Instant;
+
+use super::client::MilvusClient;
+use super::describe::found;
+use super::proto::milvus::{FlushRequest, GetFlushStateRequest};
+use crate::{Limits, SourceError};
+
+/// A flush that is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Flushed {
+    /// The hybrid timestamp up to which rows and deletes are on storage.
+    pub(super) timestamp: u64,
+    /// The segments that hold them, as of the flush: compaction may have replaced some since.
+    pub(super) segments: BTreeSet<i64>,
+}
+
+/// Flushes a collection. `None` when there is none of that name.
+///
+/// Waiting is for the flush's timestamp as well as for segments: only so deletes that no segment was sealed for are on
+/// storage too (measured on 2.3.5: they come half a second after the call).
+///
+/// # Errors
+/// What calls fail with; [`SourceError::FlushTakesTooLong`].
+pub(super) async fn flush(
+    client: &MilvusClient,
+    name: &CollectionName,
+    limits: &Limits,
+) -> Result<Option<Flushed>, SourceError> {
+    let request = FlushRequest { db_name: name.database.clone(), collection_names: vec![name.collection.clone()] };
+    let Some(answer) = found(client.call(request).await)? else { return Ok(None) };
+    let Some(timestamp) = answer.coll_flush_ts.get(&name.collection).copied().filter(|timestamp| *timestamp > 0) else {
+        let (call, version) = ("Flush with a timestamp", client.version_text().to_owned());
+        return Err(SourceError::CallNotOffered { call, version });
+    };
+    let of = |lists: &std::collections::HashMap<String, super::proto::schema::LongArray>| {
+        lists.get(&name.collection).map(|list| list.data.clone()).unwrap_or_default()
+    };
+    let sealed = of(&answer.coll_seg_i_ds);
+    let segments: BTreeSet<i64> = sealed.iter().copied().chain(of(&answer.flush_coll_seg_i_ds)).collect();
+    let started = Instant::now();
+    let mut pause = Duration::from_millis(limits.flush_pause_ms);
+    loop {
+        let request = GetFlushStateRequest {
+            segment_i_ds: sealed.clone(),
+            flush_ts: timestamp,
+            db_name: name.database.clone(),
+            collection_name: name.collection.clone(),
+        };
+        let Some(state) = found(client.call(request).await)? else { return Ok(None) };
+        if state.flushed {
+            return Ok(Some(Flushed { timestamp, segments }));
+        }
+        let waited_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if waited_ms > limits.flush_patience_ms {
+            return Err(SourceError::FlushTakesTooLong { collection: name.clone(), waited_ms });
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(limits.flush_longest_pause_ms));
+    }
+}

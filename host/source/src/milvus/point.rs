@@ -1,0 +1,247 @@
+//! One collection of a Milvus server at one consistent point: the state at the timestamp of a flush.
+//!
+//! Contract: the segments that the server lists after the flush hold every row and every delete up to the flush's timestamp;
+//! copying just them gave exactly that state beside a writer (measured on 2.3.5). Rows and deletes that came later
+//! may be in them too, and the timestamp, which the description keeps, is where a restore cuts. What holds
+//! nothing up to it is left out ([`cut`]).
+//!
+//! Files are not held open: thousands of them cannot be, and in a bucket there is nothing to hold. What vanishes is
+//! [`SourceError::FileChanged`], and whoever reads opens the collection again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use longshore_model::{CollectionName, Digest, LoadState};
+use serde_json::Value;
+
+use super::cut;
+use super::describe::{Described, describe};
+use super::flush::{Flushed, flush};
+use super::kept::{KeptPoint, KeptSegment};
+use super::segments::{LogFileEntry, SegmentFiles, flushed_segments, kept, list_files};
+use super::shared::{Shared, identity};
+use super::storage::LogStorage;
+use crate::{CollectionPoint, PointFile, PointState, Reading, Recheck, SourceError};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct MilvusPoint {
+    shared: Arc<Shared>,
+    storage: Stored,
+    name: CollectionName,
+    schema: Value,
+    description: Value,
+    files: Vec<PointFile>,
+    stored: Vec<String>,
+    physical_rows: u64,
+    fingerprint: Digest,
+}
+
+/// A storage that can be shown.
+#[derive(Clone)]
+struct Stored(Arc<dyn LogStorage>);
+
+impl std::fmt::Debug for Stored {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.shown())
+    }
+}
+
+/// Why an attempt to open a point is made again.
+enum Again {
+    /// The collection was altered, or its segments replaced, in the middle.
+    Changed(String),
+    Failed(SourceError),
+}
+
+impl From<SourceError> for Again {
+    fn from(error: SourceError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Flushes a collection and lists its files.
+///
+/// # Errors
+/// [`SourceError::UnknownCollection`], [`SourceError::KeepsChanging`], [`SourceError::SegmentWithoutFiles`], and what calls
+/// and listings fail with.
+pub(super) async fn open(shared: &Arc<Shared>, name: &CollectionName) -> Result<MilvusPoint, SourceError> {
+    let mut pause = Duration::from_millis(shared.limits.flush_pause_ms);
+    let client = shared.client().await?;
+    let flushed = flush(client, name, &shared.limits).await?.ok_or_else(|| shared.unknown(name))?;
+    let mut last = String::new();
+    for _ in 0..shared.limits.open_attempts.max(1) {
+        match attempt(shared, name, &flushed).await {
+            Ok(point) => return Ok(point),
+            Err(Again::Failed(error)) => return Err(error),
+            Err(Again::Changed(reason)) => last = reason,
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(shared.limits.flush_longest_pause_ms));
+    }
+    Err(SourceError::KeepsChanging { collection: name.clone(), attempts: shared.limits.open_attempts, reason: last })
+}
+
+async fn attempt(shared: &Arc<Shared>, name: &CollectionName, flushed: &Flushed) -> Result<MilvusPoint, Again> {
+    let client = shared.client().await?;
+    let storage = Arc::clone(shared.storage().await?);
+    let gone = || Again::Failed(shared.unknown(name));
+    let described = describe(client, name).await?.ok_or_else(gone)?;
+    let before = flushed_segments(client, name, described.collection_id).await?.ok_or_else(gone)?;
+    let listed = list_files(storage.as_ref(), described.collection_id, kept(&before)).await?;
+    let after = flushed_segments(client, name, described.collection_id).await?.ok_or_else(gone)?;
+    let still_there = |segment: &KeptSegment| after.iter().any(|other| other.segment_id == segment.segment_id);
+    if let Some(segment) = listed.segments.iter().find(|segment| !still_there(segment)) {
+        return Err(Again::Changed(format!("segment {} was replaced by a compaction", segment.segment_id)));
+    }
+    let again = describe(client, name).await?.ok_or_else(gone)?;
+    if again.fingerprint() != described.fingerprint() {
+        return Err(Again::Changed("it was altered".to_owned()));
+    }
+    listed.check_complete(name, &described, storage.as_ref())?;
+    let listed = cut::up_to(flushed, listed, &storage, shared).await?;
+    Ok(point(shared, storage, name, &described, flushed, client.version_text(), listed))
+}
+
+fn point(
+    shared: &Arc<Shared>,
+    storage: Arc<dyn LogStorage>,
+    name: &CollectionName,
+    described: &Described,
+    flushed: &Flushed,
+    version: &str,
+    listed: SegmentFiles,
+) -> MilvusPoint {
+    let physical_rows = listed.rows();
+    let files = listed.files.iter().map(|file| point_file(storage.as_ref(), described, file)).collect();
+    let description = KeptPoint {
+        server_version: version.to_owned(),
+        collection_id: described.collection_id,
+        flush_timestamp: flushed.timestamp,
+        loaded: described.load_state == LoadState::Loaded,
+        partitions: described.partitions.clone(),
+        segments: listed.segments,
+    };
+    MilvusPoint {
+        shared: Arc::clone(shared),
+        storage: Stored(storage),
+        name: name.clone(),
+        schema: serde_json::to_value(&described.schema).unwrap_or_default(),
+        description: serde_json::to_value(description).unwrap_or_default(),
+        files,
+        stored: listed.files.into_iter().map(|file| file.stored).collect(),
+        physical_rows,
+        fingerprint: described.fingerprint(),
+    }
+}
+
+fn point_file(storage: &dyn LogStorage, described: &Described, file: &LogFileEntry) -> PointFile {
+    let partition = described.partitions.iter().find(|partition| partition.partition_id == file.log.partition_id);
+    PointFile {
+        path: file.log.to_string(),
+        class: file.log.class(),
+        partition: partition.map(|partition| partition.name.clone()),
+        size_bytes: file.listed.size_bytes,
+        identity: Some(identity(storage, file)),
+        rows: None,
+    }
+}
+
+impl MilvusPoint {
+    /// The stored path of a piece of a file.
+    fn piece(&self, file: usize, offset: u64, length: usize) -> Result<&str, SourceError> {
+        let (Some(entry), Some(stored)) = (self.files.get(file), self.stored.get(file)) else {
+            let path = format!("file {file} of {}", self.name);
+            return Err(SourceError::OutOfRange { path, offset, end: offset, size_bytes: 0 });
+        };
+        let end = offset.saturating_add(length as u64);
+        if end > entry.size_bytes {
+            let path = entry.path.clone();
+            return Err(SourceError::OutOfRange { path, offset, end, size_bytes: entry.size_bytes });
+        }
+        if length as u64 > self.shared.limits.read_bytes {
+            let (path, what, limit) =
+                (entry.path.clone(), "the length of one read in bytes", self.shared.limits.read_bytes);
+            return Err(SourceError::LimitExceeded { path, what, used: length as u64, limit });
+        }
+        Ok(stored)
+    }
+
+    fn later(&self) -> Later {
+        Later { shared: Arc::clone(&self.shared), name: self.name.clone(), fingerprint: self.fingerprint }
+    }
+}
+
+#[async_trait]
+impl CollectionPoint for MilvusPoint {
+    fn name(&self) -> &CollectionName {
+        &self.name
+    }
+
+    fn files(&self) -> &[PointFile] {
+        &self.files
+    }
+
+    fn schema(&self) -> &Value {
+        &self.schema
+    }
+
+    fn description(&self) -> &Value {
+        &self.description
+    }
+
+    fn physical_rows(&self) -> u64 {
+        self.physical_rows
+    }
+
+    async fn live_rows(&self, _memory_bytes: u64) -> Result<Option<u64>, SourceError> {
+        Ok(None)
+    }
+
+    async fn read(&self, file: usize, offset: u64, length: usize) -> Result<Bytes, SourceError> {
+        let stored = self.piece(file, offset, length)?;
+        self.storage.0.read(stored, offset, length).await
+    }
+
+    fn reading(&self, file: usize, offset: u64, length: usize) -> Option<Reading> {
+        // What cannot be read says so when it is read.
+        self.storage.0.reading(self.piece(file, offset, length).ok()?, offset, length)
+    }
+
+    fn holds_all_files(&self) -> bool {
+        false
+    }
+
+    fn descriptors(&self) -> usize {
+        0
+    }
+
+    async fn recheck(&self) -> Result<PointState, SourceError> {
+        self.later().recheck().await
+    }
+
+    fn recheck_later(&self) -> Option<Arc<dyn Recheck>> {
+        Some(Arc::new(self.later()))
+    }
+}
+
+/// Looks again at a collection.
+struct Later {
+    shared: Arc<Shared>,
+    name: CollectionName,
+    fingerprint: Digest,
+}
+
+#[async_trait]
+impl Recheck for Later {
+    async fn recheck(&self) -> Result<PointState, SourceError> {
+        let described = describe(self.shared.client().await?, &self.name).await?;
+        Ok(match described {
+            None => PointState::Dropped,
+            Some(described) if described.fingerprint() == self.fingerprint => PointState::Unaltered,
+            Some(_) => PointState::Altered,
+        })
+    }
+}
