@@ -66,6 +66,9 @@ pub fn check_files(
     if kind == SourceKind::MilvusLite.as_str() {
         return Ok(crate::lite::check_files(files, complete, limits));
     }
+    if kind == SourceKind::Milvus.as_str() {
+        return Ok(crate::milvus::check_files(files, complete, limits));
+    }
     Err(SourceError::Unsupported {
         path: kind.to_owned(),
         reason: "this Longshore cannot parse the files of this kind of source".to_owned(),

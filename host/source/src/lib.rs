@@ -15,6 +15,7 @@ mod error;
 mod limits;
 mod lite;
 pub mod milvus;
+mod rows;
 mod source;
 mod target;
 
@@ -23,6 +24,7 @@ pub use error::SourceError;
 pub use limits::Limits;
 pub use lite::{MilvusLiteSource, MilvusLiteTarget};
 pub use milvus::{MilvusServer, MilvusSource};
+pub use rows::RowSum;
 pub use source::{
     CollectionEntry, CollectionPoint, DatabaseEntry, FileIdentity, Inventory, KnownFile, KnownFiles, PointFile,
     PointOptions, PointState, Reading, Recheck, Source, SourceKind,

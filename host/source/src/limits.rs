@@ -37,6 +37,12 @@ pub struct Limits {
     pub count_memory_bytes: u64,
     /// Most files in one restore plan.
     pub plan_files: u64,
+    /// Longest log file of a Milvus server, in bytes.
+    pub binlog_bytes: u64,
+    /// Most bytes that one payload of such a file may unpack to.
+    pub binlog_plain_bytes: u64,
+    /// Most rows of one segment of a Milvus server.
+    pub segment_rows: u64,
     /// How long connecting to a server may take, in milliseconds.
     pub connect_timeout_ms: u64,
     /// How often a connection that is waited on is asked whether it still lives, in milliseconds.
@@ -84,6 +90,9 @@ impl Limits {
         read_bytes: 256 << 20,
         count_memory_bytes: 256 << 20,
         plan_files: 10_000_000,
+        binlog_bytes: 1 << 30,
+        binlog_plain_bytes: 2 << 30,
+        segment_rows: 50_000_000,
         connect_timeout_ms: 10_000,
         keep_alive_ms: 20_000,
         call_timeout_ms: 60_000,

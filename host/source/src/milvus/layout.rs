@@ -13,15 +13,15 @@
 use longshore_model::FileClass;
 
 /// Folder of inserted rows.
-pub const INSERT_LOG: &str = "insert_log";
+pub(crate) const INSERT_LOG: &str = "insert_log";
 /// Folder of deletes.
-pub const DELTA_LOG: &str = "delta_log";
+pub(crate) const DELTA_LOG: &str = "delta_log";
 /// The number of the field that holds numbers of rows.
-pub const ROW_ID_FIELD: i64 = 0;
+pub(crate) const ROW_ID_FIELD: i64 = 0;
 /// The number of the field that holds the hybrid timestamp of each row.
-pub const TIMESTAMP_FIELD: i64 = 1;
+pub(crate) const TIMESTAMP_FIELD: i64 = 1;
 /// The partition that level-zero segments of all partitions are in.
-pub const ALL_PARTITIONS: i64 = -1;
+pub(crate) const ALL_PARTITIONS: i64 = -1;
 
 /// Where a file of a collection belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,6 +4,7 @@
 
 mod access;
 mod address;
+mod binlog;
 mod client;
 mod cut;
 mod describe;
@@ -16,6 +17,7 @@ mod layout;
 mod point;
 #[doc(hidden)]
 pub mod proto;
+mod rows;
 mod rpc;
 mod segments;
 mod shared;
@@ -24,11 +26,14 @@ mod storage;
 mod version;
 
 pub use address::{Credentials, Secret, ServerAddress, Tls};
+pub use binlog::{Binlog, Descriptor, LogFile};
 pub use client::MilvusClient;
 pub use kept::{
     KeptAccess, KeptField, KeptGrant, KeptIndex, KeptPartition, KeptPoint, KeptSchema, KeptSegment, KeptUser,
 };
 pub use layout::LogPath;
+pub(crate) use rows::check_files;
+pub use rows::{CollectionLogs, CountedRows, RowSchema, SegmentLogs};
 pub use rpc::{Refusal, Rpc};
 pub use shared::MilvusServer;
 pub use source::MilvusSource;

@@ -1,0 +1,201 @@
+//! Deletes: which keys were deleted, and when (`internal/storage/{delta_data,data_codec}.go`).
+//!
+//! Three forms are read: a JSON text `{"pk":…,"ts":…,"pkType":…}` for each delete (2.3 and 2.4), `key,timestamp` (2.1
+//! and older), and a Parquet file with two columns `pk` and `ts` (2.5 and newer; written from its source, not run).
+
+use std::collections::HashMap;
+
+use arrow_array::Array;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::values::{batches, each_value};
+use super::{Binlog, LogFile, damaged};
+use crate::{Limits, SourceError};
+
+/// Memory of one key in the table, its share of empty places and of the copy while the table grows included.
+const KEY_BYTES: u64 = 84;
+
+/// The last time each key was deleted.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Deletes {
+    /// By 64-bit key, or by 16 bytes of the BLAKE3 of a text key: two of a billion are the same with a probability of
+    /// 10^-21.
+    integers: HashMap<i64, u64>,
+    texts: HashMap<[u8; 16], u64>,
+    /// All that were read, repeated ones included.
+    pub(crate) count: u64,
+}
+
+#[derive(Deserialize)]
+struct Delete<'a> {
+    #[serde(borrow)]
+    pk: &'a RawValue,
+    ts: u64,
+    #[serde(rename = "pkType", default)]
+    key_type: i32,
+}
+
+/// Number of Milvus' `DataType` for 64-bit keys.
+const INT64: i32 = 5;
+
+impl Deletes {
+    /// Whether a row with this key, written at `timestamp`, is deleted. A row of the very time of a delete stays: that is
+    /// what an upsert writes (`isDeletedValue` of `internal/datanode/compactor.go`).
+    ///
+    /// `key` is in the form in which [`Values`](super::Values) gives it.
+    pub(crate) fn hide(&self, key: &[u8], is_text: bool, timestamp: u64) -> bool {
+        let deleted = if is_text {
+            self.texts.get(&short(key))
+        } else {
+            <[u8; 8]>::try_from(key).ok().and_then(|key| self.integers.get(&i64::from_le_bytes(key)))
+        };
+        deleted.is_some_and(|deleted| timestamp < *deleted)
+    }
+
+    /// True when nothing is deleted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    fn note_integer(&mut self, key: i64, timestamp: u64) {
+        let last = self.integers.entry(key).or_default();
+        *last = timestamp.max(*last);
+        self.count += 1;
+    }
+
+    fn note_text(&mut self, key: &[u8], timestamp: u64) {
+        let last = self.texts.entry(short(key)).or_default();
+        *last = timestamp.max(*last);
+        self.count += 1;
+    }
+
+    fn check(&self, shown: &str, limits: &Limits) -> Result<(), SourceError> {
+        let used = (self.integers.len() + self.texts.len()) as u64 * KEY_BYTES;
+        if used > limits.count_memory_bytes {
+            let what = "the memory that its deletes take, in bytes";
+            return Err(SourceError::LimitExceeded {
+                path: shown.to_owned(),
+                what,
+                used,
+                limit: limits.count_memory_bytes,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn short(key: &[u8]) -> [u8; 16] {
+    let mut short = [0; 16];
+    short.iter_mut().zip(blake3::hash(key).as_bytes()).for_each(|(to, from)| *to = *from);
+    short
+}
+
+/// Adds the deletes of a file; those after `cut` do not count. Blocks.
+///
+/// # Errors
+/// [`SourceError::Damaged`], [`SourceError::LimitExceeded`], failures of reading.
+pub(crate) fn read_deletes(
+    file: &LogFile,
+    is_text: bool,
+    cut: Option<u64>,
+    limits: &Limits,
+    into: &mut Deletes,
+) -> Result<(), SourceError> {
+    let shown = &file.shown;
+    let binlog = Binlog::parse(&file.read(limits)?, shown)?;
+    if !binlog.is_deletes {
+        return Err(damaged(shown, "it holds rows where deletes are expected"));
+    }
+    let counts = |timestamp: u64| cut.is_none_or(|cut| timestamp <= cut);
+    for payload in &binlog.payloads {
+        batches(payload, shown, limits, &mut |columns, names| match columns {
+            [texts] => each_value(texts, shown, &mut |text| {
+                let text = text.and_then(|text| std::str::from_utf8(text).ok());
+                let text = text.ok_or_else(|| damaged(shown, "a delete of it is no text"))?;
+                let wrong = || damaged(shown, "a delete of it cannot be read");
+                note(text, is_text, &counts, into).ok_or_else(wrong)?;
+                into.check(shown, limits)
+            }),
+            columns => {
+                let column = |wanted: &str| {
+                    let place = names.iter().position(|name| name == wanted);
+                    let found = place.and_then(|place| columns.get(place)).filter(|column| column.null_count() == 0);
+                    found.ok_or_else(|| damaged(shown, format!("it has no column `{wanted}` without gaps")))
+                };
+                let mut timestamps = Vec::new();
+                each_value(column("ts")?, shown, &mut |value| {
+                    let value = value.and_then(|value| value.try_into().ok()).map(u64::from_le_bytes);
+                    timestamps.push(value.ok_or_else(|| damaged(shown, "its timestamps are no 64-bit numbers"))?);
+                    Ok(())
+                })?;
+                let mut timestamps = timestamps.into_iter();
+                each_value(column("pk")?, shown, &mut |key| {
+                    let (Some(key), Some(timestamp)) = (key, timestamps.next()) else { return Ok(()) };
+                    if counts(timestamp) {
+                        match (is_text, <[u8; 8]>::try_from(key)) {
+                            (true, _) => into.note_text(key, timestamp),
+                            (false, Ok(key)) => into.note_integer(i64::from_le_bytes(key), timestamp),
+                            (false, Err(_)) => return Err(damaged(shown, "its keys are no 64-bit numbers")),
+                        }
+                    }
+                    into.check(shown, limits)
+                })
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// Adds one delete; `None` when it cannot be read.
+fn note(text: &str, is_text: bool, counts: &dyn Fn(u64) -> bool, into: &mut Deletes) -> Option<()> {
+    if !text.starts_with('{') {
+        let (key, timestamp) = text.rsplit_once(',')?;
+        let (key, timestamp) = (key.parse().ok()?, timestamp.parse().ok()?);
+        if counts(timestamp) {
+            into.note_integer(key, timestamp);
+        }
+        return (!is_text).then_some(());
+    }
+    let delete: Delete<'_> = serde_json::from_str(text).ok()?;
+    if (delete.key_type != INT64) != is_text && delete.key_type != 0 {
+        return None;
+    }
+    if is_text {
+        let key: String = serde_json::from_str(delete.pk.get()).ok()?;
+        if counts(delete.ts) {
+            into.note_text(key.as_bytes(), delete.ts);
+        }
+    } else {
+        let key: i64 = delete.pk.get().parse().ok()?;
+        if counts(delete.ts) {
+            into.note_integer(key, delete.ts);
+        }
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn deletes_hide_what_is_older_and_an_upsert_stays() {
+        let mut deletes = Deletes::default();
+        let all = |_: u64| true;
+        for text in [r#"{"pk":7,"ts":100,"pkType":5}"#, r#"{"pk":7,"ts":90,"pkType":5}"#, "-9223372036854775808,5"] {
+            note(text, false, &all, &mut deletes).unwrap();
+        }
+        let hidden = |key: i64, timestamp| deletes.hide(&key.to_le_bytes(), false, timestamp);
+        assert!(hidden(7, 99) && !hidden(7, 100) && !hidden(7, 101) && !hidden(8, 1) && hidden(i64::MIN, 4));
+        let mut deletes = Deletes::default();
+        note(r#"{"pk":"a\"b","ts":18446744073709551615,"pkType":21}"#, true, &all, &mut deletes).unwrap();
+        assert!(deletes.hide(b"a\"b", true, u64::MAX - 1) && !deletes.hide(b"a", true, 0));
+        note(r#"{"pk":"late","ts":50,"pkType":21}"#, true, &|timestamp| timestamp < 50, &mut deletes).unwrap();
+        assert!(!deletes.hide(b"late", true, 1), "after the cut");
+        for text in ["", "{}", r#"{"pk":"x","ts":1,"pkType":21}"#, r#"{"pk":1.5,"ts":1,"pkType":5}"#, "x,1", "1,-1"] {
+            assert_eq!(note(text, false, &all, &mut deletes), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Reads Milvus' binlogs: files of inserted values and of deletes (`internal/storage` of Milvus 2.3).
+//!
+//! Contract: bytes come from a stranger. Every number in them is checked before it is used, no length leads to an
+//! allocation beyond the limits, and what does not fit is [`SourceError::Damaged`] or [`SourceError::Unsupported`] with the
+//! path of the file, never a panic. A file is read to its end or not at all: there is no shorter answer.
+
+mod deletes;
+mod events;
+mod values;
+
+pub(crate) use deletes::{Deletes, read_deletes};
+pub use events::{Binlog, Descriptor};
+pub(crate) use values::{Values, read_keys, read_timestamps};
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{Limits, SourceError, StoredBytes};
+
+/// A log file, wherever its bytes are.
+#[derive(Clone)]
+pub struct LogFile {
+    /// Its path, for messages.
+    pub shown: String,
+    /// Its length.
+    pub size_bytes: u64,
+    /// Its bytes.
+    pub bytes: Arc<dyn StoredBytes>,
+}
+
+impl std::fmt::Debug for LogFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogFile").field("shown", &self.shown).field("size_bytes", &self.size_bytes).finish()
+    }
+}
+
+impl LogFile {
+    /// Reads all of it. Blocks.
+    ///
+    /// # Errors
+    /// [`SourceError::LimitExceeded`], [`SourceError::Io`].
+    pub(crate) fn read(&self, limits: &Limits) -> Result<Bytes, SourceError> {
+        if self.size_bytes > limits.binlog_bytes {
+            let (path, what, limit) = (self.shown.clone(), "its size in bytes", limits.binlog_bytes);
+            return Err(SourceError::LimitExceeded { path, what, used: self.size_bytes, limit });
+        }
+        let mut buffer = vec![0; usize::try_from(self.size_bytes).unwrap_or(usize::MAX)];
+        let read = self.bytes.fill(&mut buffer, 0);
+        read.map_err(|error| SourceError::Io { action: "read", path: self.shown.clone(), error })?;
+        Ok(buffer.into())
+    }
+}
+
+pub(crate) fn damaged(shown: &str, reason: impl Into<String>) -> SourceError {
+    SourceError::Damaged { path: shown.to_owned(), reason: reason.into() }
+}

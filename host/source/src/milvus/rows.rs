@@ -1,0 +1,344 @@
+//! The rows in the logs of a Milvus collection: how many, and their digest.
+//!
+//! A row is live unless a delete of its key is later than the row. Deletes stand in the segment they hit
+//! (2.3), or in level-zero segments that hit their whole partition or, with partition −1, all of them (2.4 and newer).
+//! Row numbers and timestamps (fields 0 and 1) are the server's own and no part of a row.
+//!
+//! Memory: one log file at a time, unpacked, and 41 bytes for each row of a segment.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use longshore_model::FileClass;
+
+use super::binlog::{Deletes, LogFile, Values, damaged, read_deletes, read_keys, read_timestamps};
+use super::layout::{ALL_PARTITIONS, LogPath, ROW_ID_FIELD, TIMESTAMP_FIELD};
+use super::proto::schema::{CollectionSchema, DataType, FieldSchema};
+use crate::rows::{FieldName, RowDigest};
+use crate::{Limits, RowSum, SourceError, StoredFile};
+
+/// Name of the field that holds what the schema does not name, where that is allowed.
+pub(crate) const DYNAMIC_FIELD: &str = "$meta";
+
+/// What is known of a collection's fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowSchema {
+    names: BTreeMap<i64, String>,
+    has_dynamic: bool,
+    key: i64,
+    key_is_text: bool,
+}
+
+impl RowSchema {
+    /// Takes it from a schema whose fields are numbered.
+    ///
+    /// # Errors
+    /// [`SourceError::Damaged`] for a schema without a primary key; `shown` names the collection.
+    pub fn of(schema: &CollectionSchema, shown: &str) -> Result<Self, SourceError> {
+        let within = schema.struct_array_fields.iter().flat_map(|field| &field.fields);
+        let fields: Vec<&FieldSchema> = schema.fields.iter().chain(within).collect();
+        let key = fields.iter().find(|field| field.is_primary_key);
+        let key = key.ok_or_else(|| damaged(shown, "its schema has no primary key"))?;
+        Ok(Self {
+            names: fields.iter().map(|field| (field.field_id, field.name.clone())).collect(),
+            has_dynamic: schema.enable_dynamic_field,
+            key: key.field_id,
+            key_is_text: matches!(key.data_type(), DataType::VarChar | DataType::String),
+        })
+    }
+
+    /// The field's name. A field that no schema names is the dynamic one, whose number the server does not tell.
+    fn name(&self, field_id: i64, shown: &str) -> Result<&str, SourceError> {
+        match self.names.get(&field_id) {
+            Some(name) => Ok(name),
+            None if self.has_dynamic => Ok(DYNAMIC_FIELD),
+            None => Err(damaged(shown, format!("its schema has no field number {field_id}"))),
+        }
+    }
+}
+
+/// The logs of one segment.
+#[derive(Debug, Clone, Default)]
+pub struct SegmentLogs {
+    /// Number of its partition.
+    pub partition_id: i64,
+    /// Its number.
+    pub segment_id: i64,
+    /// Logs by field, in order of number.
+    fields: BTreeMap<i64, Vec<LogFile>>,
+    deletes: Vec<LogFile>,
+}
+
+/// The segments of a collection.
+#[derive(Debug, Clone, Default)]
+pub struct CollectionLogs {
+    segments: BTreeMap<(i64, i64), SegmentLogs>,
+}
+
+/// What a segment, a partition or a collection holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CountedRows {
+    /// Rows in the files, deleted ones included.
+    pub physical: u64,
+    /// The live ones, and their digest.
+    pub live: RowSum,
+}
+
+impl CountedRows {
+    /// The sum of both.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self { physical: self.physical.saturating_add(other.physical), live: self.live.plus(other.live) }
+    }
+}
+
+impl CollectionLogs {
+    /// Sorts files by segment and field.
+    ///
+    /// # Errors
+    /// [`SourceError::Damaged`] for a path that is no log's, or whose class is another.
+    pub fn of(files: &[StoredFile]) -> Result<Self, SourceError> {
+        let mut sorted: Vec<(LogPath, &StoredFile)> = Vec::with_capacity(files.len());
+        for file in files {
+            let path = LogPath::parse(&file.path).filter(|path| path.class() == file.class);
+            sorted.push((path.ok_or_else(|| damaged(&file.path, "it is no place of a log of Milvus"))?, file));
+        }
+        sorted.sort_unstable_by_key(|(path, _)| *path);
+        let mut segments: BTreeMap<(i64, i64), SegmentLogs> = BTreeMap::new();
+        for (path, file) in sorted {
+            let segment = segments.entry((path.partition_id, path.segment_id)).or_default();
+            (segment.partition_id, segment.segment_id) = (path.partition_id, path.segment_id);
+            let log = LogFile {
+                shown: file.path.clone(),
+                size_bytes: file.size_bytes,
+                bytes: std::sync::Arc::clone(&file.bytes),
+            };
+            match path.field_id {
+                Some(field) => segment.fields.entry(field).or_default().push(log),
+                None => segment.deletes.push(log),
+            }
+        }
+        Ok(Self { segments })
+    }
+
+    /// Its segments with rows, in order of partition and number.
+    pub fn segments(&self) -> impl Iterator<Item = &SegmentLogs> {
+        self.segments.values().filter(|segment| segment.has_rows())
+    }
+
+    /// Partitions that rows are in.
+    #[must_use]
+    pub fn partitions(&self) -> BTreeSet<i64> {
+        self.segments().map(|segment| segment.partition_id).collect()
+    }
+
+    /// Deletes that hit whole partitions, by partition. Blocks.
+    ///
+    /// # Errors
+    /// As [`CollectionLogs::count`].
+    pub(crate) fn level_zero(
+        &self,
+        schema: &RowSchema,
+        cut: Option<u64>,
+        limits: &Limits,
+    ) -> Result<BTreeMap<i64, Deletes>, SourceError> {
+        let mut found: BTreeMap<i64, Deletes> = BTreeMap::new();
+        for segment in self.segments.values().filter(|segment| !segment.has_rows()) {
+            let deletes = found.entry(segment.partition_id).or_default();
+            for file in &segment.deletes {
+                read_deletes(file, schema.key_is_text, cut, limits, deletes)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads everything and counts it, partition by partition. With `cut`, a hybrid timestamp, what happened after it did
+    /// not happen. `name_of` gives a partition's name. Blocks.
+    ///
+    /// # Errors
+    /// [`SourceError::Damaged`], [`SourceError::Unsupported`], [`SourceError::LimitExceeded`], failures of reading.
+    pub fn count(
+        &self,
+        schema: &RowSchema,
+        name_of: &dyn Fn(i64) -> Option<String>,
+        cut: Option<u64>,
+        limits: &Limits,
+    ) -> Result<BTreeMap<i64, CountedRows>, SourceError> {
+        let level_zero = self.level_zero(schema, cut, limits)?;
+        let mut counted: BTreeMap<i64, CountedRows> = BTreeMap::new();
+        for segment in self.segments() {
+            let partition = name_of(segment.partition_id);
+            let nameless = || damaged(&segment.shown(), "no partition of the collection has its number");
+            let rows = segment.count(&partition.ok_or_else(nameless)?, schema, &level_zero, cut, limits)?;
+            let so_far = counted.entry(segment.partition_id).or_default();
+            *so_far = so_far.plus(rows);
+        }
+        Ok(counted)
+    }
+}
+
+impl SegmentLogs {
+    fn has_rows(&self) -> bool {
+        !self.fields.is_empty()
+    }
+
+    /// Whether deletes of its own came with it.
+    #[must_use]
+    pub fn has_deletes(&self) -> bool {
+        !self.deletes.is_empty()
+    }
+
+    fn shown(&self) -> String {
+        format!("segment {} of partition {}", self.segment_id, self.partition_id)
+    }
+
+    /// Reads the segment and counts it. Blocks.
+    ///
+    /// # Errors
+    /// As [`CollectionLogs::count`].
+    pub(crate) fn count(
+        &self,
+        partition: &str,
+        schema: &RowSchema,
+        level_zero: &BTreeMap<i64, Deletes>,
+        cut: Option<u64>,
+        limits: &Limits,
+    ) -> Result<CountedRows, SourceError> {
+        let alive = self.alive(schema, level_zero, cut, limits)?;
+        let mut fields = Vec::new();
+        for field in self.fields.keys().filter(|field| !matches!(**field, ROW_ID_FIELD | TIMESTAMP_FIELD)) {
+            fields.push((schema.name(*field, &self.shown())?, *field));
+        }
+        fields.sort_unstable();
+        if let Some([(name, _), _]) = fields.array_windows().find(|[(left, _), (right, _)]| left == right) {
+            return Err(damaged(&self.shown(), format!("two of its fields would be `{name}`")));
+        }
+        if !schema.names.keys().all(|field| self.fields.contains_key(field)) {
+            return Err(damaged(&self.shown(), "a field of the collection's schema has no logs in it"));
+        }
+        let mut rows = vec![RowDigest::new(partition); alive.len()];
+        for (name, field) in fields {
+            let name = FieldName::new(name);
+            let mut place = 0_usize;
+            for file in self.fields.get(&field).into_iter().flatten() {
+                Values::open(file, limits)?.each(&mut |value| {
+                    // More values than rows are found below.
+                    if let (Some(row), Some(true)) = (rows.get_mut(place), alive.get(place)) {
+                        row.add(&name, value);
+                    }
+                    place += 1;
+                    Ok(())
+                })?;
+            }
+            self.same_rows(place, alive.len(), field)?;
+        }
+        let mut counted = CountedRows { physical: alive.len() as u64, live: RowSum::default() };
+        for (row, _) in rows.iter().zip(&alive).filter(|(_, alive)| **alive) {
+            counted.live.add(row);
+        }
+        Ok(counted)
+    }
+
+    /// Which of its rows a client sees.
+    fn alive(
+        &self,
+        schema: &RowSchema,
+        level_zero: &BTreeMap<i64, Deletes>,
+        cut: Option<u64>,
+        limits: &Limits,
+    ) -> Result<Vec<bool>, SourceError> {
+        let mut own = Deletes::default();
+        for file in &self.deletes {
+            read_deletes(file, schema.key_is_text, cut, limits, &mut own)?;
+        }
+        let of_partitions = [self.partition_id, ALL_PARTITIONS].map(|partition| level_zero.get(&partition));
+        let all: Vec<&Deletes> = std::iter::once(&own)
+            .chain(of_partitions.into_iter().flatten())
+            .filter(|deletes| !deletes.is_empty())
+            .collect();
+        let logs = |field: i64| {
+            let missing = || damaged(&self.shown(), format!("field {field}, which every segment has, has no logs"));
+            self.fields.get(&field).ok_or_else(missing)
+        };
+        let timestamps = read_timestamps(logs(TIMESTAMP_FIELD)?, limits)?;
+        let mut alive: Vec<bool> = timestamps.iter().map(|timestamp| cut.is_none_or(|cut| *timestamp <= cut)).collect();
+        let mut place = 0;
+        read_keys(logs(schema.key)?, limits, &mut |key| {
+            if let (Some(alive), Some(timestamp)) = (alive.get_mut(place), timestamps.get(place)) {
+                *alive &= !all.iter().any(|deletes| deletes.hide(key, schema.key_is_text, *timestamp));
+            }
+            place += 1;
+        })?;
+        self.same_rows(place, alive.len(), schema.key)?;
+        Ok(alive)
+    }
+
+    fn same_rows(&self, rows: usize, expected: usize, field: i64) -> Result<(), SourceError> {
+        if rows == expected {
+            return Ok(());
+        }
+        Err(damaged(&self.shown(), format!("field {field} has {rows} rows in it, and the timestamps say {expected}")))
+    }
+}
+
+/// Checks that logs parse, each by itself; see [`crate::check_files`].
+pub(crate) fn check_files(files: &[StoredFile], complete: bool, limits: &Limits) -> crate::CheckedFiles {
+    let mut found = crate::CheckedFiles::default();
+    let mut rows: BTreeMap<(i64, i64), BTreeMap<i64, u64>> = BTreeMap::new();
+    for file in files {
+        match check_file(file, limits) {
+            Ok((path, count)) => {
+                found.parsed += 1;
+                if let Some(field) = path.field_id {
+                    *rows.entry((path.partition_id, path.segment_id)).or_default().entry(field).or_default() += count;
+                }
+            }
+            Err(error) => found.problems.push((file.path.clone(), reason(error))),
+        }
+    }
+    if !complete {
+        return found;
+    }
+    for ((partition, segment), fields) in &rows {
+        let counts: BTreeSet<u64> = fields.values().copied().collect();
+        if counts.len() > 1 {
+            let what =
+                format!("the fields of segment {segment} of partition {partition} have different numbers of rows");
+            found.problems.push((String::new(), what));
+        }
+    }
+    if found.problems.is_empty() {
+        found.physical_rows = Some(rows.values().filter_map(|fields| fields.values().next()).sum());
+    }
+    found
+}
+
+fn check_file(file: &StoredFile, limits: &Limits) -> Result<(LogPath, u64), SourceError> {
+    let path = LogPath::parse(&file.path).filter(|path| path.class() == file.class);
+    let path = path.ok_or_else(|| damaged(&file.path, "it is no place of a log of Milvus"))?;
+    let log =
+        LogFile { shown: file.path.clone(), size_bytes: file.size_bytes, bytes: std::sync::Arc::clone(&file.bytes) };
+    if file.class == FileClass::Delta {
+        // Keys of either kind are told apart by what they are.
+        let read = |is_text| {
+            let mut deletes = Deletes::default();
+            read_deletes(&log, is_text, None, limits, &mut deletes).map(|()| deletes.count)
+        };
+        return Ok((path, read(false).or_else(|_| read(true))?));
+    }
+    let values = Values::open(&log, limits)?;
+    let descriptor = values.binlog().descriptor;
+    if Some(descriptor.field_id) != path.field_id || descriptor.segment_id != path.segment_id {
+        let reason =
+            format!("it says that it is of field {} of segment {}", descriptor.field_id, descriptor.segment_id);
+        return Err(damaged(&file.path, reason));
+    }
+    Ok((path, values.each(&mut |_| Ok(()))?))
+}
+
+/// What is wrong, without the path, which stands beside it.
+fn reason(error: SourceError) -> String {
+    match error {
+        SourceError::Damaged { reason, .. } | SourceError::Unsupported { reason, .. } => reason,
+        error => error.to_string(),
+    }
+}
