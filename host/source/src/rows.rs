@@ -8,8 +8,8 @@
 //! A row's own digest begins as the BLAKE3 of `longshore row 1` and its partition's name; then, for each field in order of
 //! name, it becomes the BLAKE3 of itself, the length of the field's name (32 bits), the name, and one byte 0 for a
 //! missing value, or one byte 1 and the value. Integers are 64-bit little-endian, truth is one byte, fractions are
-//! little-endian in their own width, text, JSON and vectors are their bytes, arrays Milvus' `ScalarField` message. The
-//! digest of a collection is the sum of its rows' digests as 256-bit little-endian numbers, the carry beyond left out.
+//! little-endian in their own width, text, JSON and vectors are their bytes, and an array is its elements, each behind its
+//! length (32 bits). The digest of a collection is the sum of its rows' digests as 256-bit little-endian numbers, the carry beyond left out.
 
 use longshore_model::Digest;
 use serde::{Deserialize, Serialize};

@@ -9,20 +9,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_model::FileClass;
+use prost::Message;
 
 use super::binlog::{Deletes, LogFile, Values, damaged, read_deletes, read_keys, read_timestamps};
 use super::layout::{ALL_PARTITIONS, LogPath, ROW_ID_FIELD, TIMESTAMP_FIELD};
-use super::proto::schema::{CollectionSchema, DataType, FieldSchema};
+use super::proto::schema::scalar_field::Data;
+use super::proto::schema::{CollectionSchema, DataType, FieldSchema, ScalarField};
 use crate::rows::{FieldName, RowDigest};
 use crate::{Limits, RowSum, SourceError, StoredFile};
 
 /// Name of the field that holds what the schema does not name, where that is allowed.
 pub(crate) const DYNAMIC_FIELD: &str = "$meta";
 
+/// A field as rows need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct RowField {
+    name: String,
+    is_array: bool,
+    /// Rows from before it was added have no logs of it (2.6).
+    may_be_missing: bool,
+}
+
 /// What is known of a collection's fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowSchema {
-    names: BTreeMap<i64, String>,
+    fields: BTreeMap<i64, RowField>,
     has_dynamic: bool,
     key: i64,
     key_is_text: bool,
@@ -39,21 +50,70 @@ impl RowSchema {
         let key = fields.iter().find(|field| field.is_primary_key);
         let key = key.ok_or_else(|| damaged(shown, "its schema has no primary key"))?;
         Ok(Self {
-            names: fields.iter().map(|field| (field.field_id, field.name.clone())).collect(),
+            fields: fields.iter().map(|field| (field.field_id, RowField::of(field))).collect(),
             has_dynamic: schema.enable_dynamic_field,
             key: key.field_id,
             key_is_text: matches!(key.data_type(), DataType::VarChar | DataType::String),
         })
     }
 
-    /// The field's name. A field that no schema names is the dynamic one, whose number the server does not tell.
-    fn name(&self, field_id: i64, shown: &str) -> Result<&str, SourceError> {
-        match self.names.get(&field_id) {
-            Some(name) => Ok(name),
-            None if self.has_dynamic => Ok(DYNAMIC_FIELD),
-            None => Err(damaged(shown, format!("its schema has no field number {field_id}"))),
+    /// The fields of a segment that has logs of these, in order of name. A field that no schema names is the dynamic one,
+    /// whose number the server does not tell.
+    fn of_segment(&self, with_logs: &[i64], shown: &str) -> Result<Vec<(RowField, i64)>, SourceError> {
+        let mut found = Vec::new();
+        for field in with_logs.iter().filter(|field| !matches!(**field, ROW_ID_FIELD | TIMESTAMP_FIELD)) {
+            match self.fields.get(field) {
+                Some(known) => found.push((known.clone(), *field)),
+                None if self.has_dynamic => found.push((RowField::dynamic(), *field)),
+                None => return Err(damaged(shown, format!("its schema has no field number {field}"))),
+            }
         }
+        for (field, known) in self.fields.iter().filter(|(field, _)| !with_logs.contains(field)) {
+            if !known.may_be_missing {
+                return Err(damaged(shown, format!("field `{}` of its schema has no logs in it", known.name)));
+            }
+            found.push((known.clone(), *field));
+        }
+        let dynamic = found.iter().filter(|(field, _)| field.name == DYNAMIC_FIELD).count();
+        if dynamic != usize::from(self.has_dynamic) {
+            return Err(damaged(shown, format!("{dynamic} of its fields hold what the schema does not name")));
+        }
+        found.sort_unstable_by(|(one, _), (other, _)| one.name.cmp(&other.name));
+        Ok(found)
     }
+}
+
+impl RowField {
+    fn of(field: &FieldSchema) -> Self {
+        let is_array = field.data_type() == DataType::Array;
+        Self { name: field.name.clone(), is_array, may_be_missing: field.nullable }
+    }
+
+    fn dynamic() -> Self {
+        Self { name: DYNAMIC_FIELD.to_owned(), is_array: false, may_be_missing: false }
+    }
+}
+
+/// The elements of an array, each behind its length (32 bits): servers write an empty array in two ways.
+fn elements(message: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(message.len());
+    let mut add = |element: &[u8]| {
+        bytes.extend(u32::try_from(element.len()).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.extend(element);
+    };
+    match ScalarField::decode(message).ok()?.data {
+        None => {}
+        Some(Data::BoolData(array)) => array.data.iter().for_each(|one| add(&[u8::from(*one)])),
+        Some(Data::IntData(array)) => array.data.iter().for_each(|one| add(&i64::from(*one).to_le_bytes())),
+        Some(Data::LongData(array)) => array.data.iter().for_each(|one| add(&one.to_le_bytes())),
+        Some(Data::FloatData(array)) => array.data.iter().for_each(|one| add(&one.to_le_bytes())),
+        Some(Data::DoubleData(array)) => array.data.iter().for_each(|one| add(&one.to_le_bytes())),
+        Some(Data::StringData(array)) => array.data.iter().for_each(|one| add(one.as_bytes())),
+        Some(Data::BytesData(array)) => array.data.iter().for_each(|one| add(one)),
+        Some(Data::JsonData(array)) => array.data.iter().for_each(|one| add(one)),
+        Some(Data::ArrayData(_)) => return None,
+    }
+    Some(bytes)
 }
 
 /// The logs of one segment.
@@ -204,32 +264,33 @@ impl SegmentLogs {
         limits: &Limits,
     ) -> Result<CountedRows, SourceError> {
         let alive = self.alive(schema, level_zero, cut, limits)?;
-        let mut fields = Vec::new();
-        for field in self.fields.keys().filter(|field| !matches!(**field, ROW_ID_FIELD | TIMESTAMP_FIELD)) {
-            fields.push((schema.name(*field, &self.shown())?, *field));
-        }
-        fields.sort_unstable();
-        if let Some([(name, _), _]) = fields.array_windows().find(|[(left, _), (right, _)]| left == right) {
-            return Err(damaged(&self.shown(), format!("two of its fields would be `{name}`")));
-        }
-        if !schema.names.keys().all(|field| self.fields.contains_key(field)) {
-            return Err(damaged(&self.shown(), "a field of the collection's schema has no logs in it"));
-        }
+        let with_logs: Vec<i64> = self.fields.keys().copied().collect();
         let mut rows = vec![RowDigest::new(partition); alive.len()];
-        for (name, field) in fields {
-            let name = FieldName::new(name);
+        for (field, number) in schema.of_segment(&with_logs, &self.shown())? {
+            let name = FieldName::new(&field.name);
+            let Some(files) = self.fields.get(&number) else {
+                rows.iter_mut().for_each(|row| row.add(&name, None));
+                continue;
+            };
             let mut place = 0_usize;
-            for file in self.fields.get(&field).into_iter().flatten() {
+            for file in files {
                 Values::open(file, limits)?.each(&mut |value| {
                     // More values than rows are found below.
                     if let (Some(row), Some(true)) = (rows.get_mut(place), alive.get(place)) {
-                        row.add(&name, value);
+                        match value.filter(|_| field.is_array) {
+                            None => row.add(&name, value),
+                            Some(array) => {
+                                let array = elements(array);
+                                let array = array.ok_or_else(|| damaged(&file.shown, "a value of it is no array"))?;
+                                row.add(&name, Some(&array));
+                            }
+                        }
                     }
                     place += 1;
                     Ok(())
                 })?;
             }
-            self.same_rows(place, alive.len(), field)?;
+            self.same_rows(place, alive.len(), number)?;
         }
         let mut counted = CountedRows { physical: alive.len() as u64, live: RowSum::default() };
         for (row, _) in rows.iter().zip(&alive).filter(|(_, alive)| **alive) {
