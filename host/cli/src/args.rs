@@ -6,6 +6,7 @@ mod plugin;
 mod plugin_store;
 mod policy;
 mod schedule;
+mod source;
 mod space;
 mod upkeep;
 
@@ -24,6 +25,7 @@ pub(crate) use plugin::{
 pub(crate) use plugin_store::PluginStoreCommand;
 pub(crate) use policy::{Diff, Plan, PolicyCommand, Promote, RecordsFrom, Why};
 pub(crate) use schedule::{ScheduleCommand, ScheduleOf};
+pub(crate) use source::{SourceCommand, WhichCluster};
 pub(crate) use space::{Delete, Prune, Space, Vaults};
 pub(crate) use upkeep::{Catalog, Erase, Export, Retention};
 
@@ -86,10 +88,13 @@ policy, 5 a protected collection would lose its backup, 130 interrupted.\nNO_COL
 pub(crate) enum Command {
     /// Make a vault, encrypted if you say so. A vault that is not encrypted is also made by the first backup into it.
     Init(Init),
-    /// Back up a Milvus Lite directory into a vault, without a server.
+    /// Back up a Milvus Lite directory or a Milvus server into a vault, without a host.
     Backup(Backup),
     /// Show what a backup would do and why: collections, regions, bytes and cost a month. Writes nothing.
     Plan(Plan),
+    /// Look whether a cluster can be backed up.
+    #[command(subcommand)]
+    Source(SourceCommand),
     /// List the backups of a vault.
     List(List),
     /// Show one backup: collections, sizes, where they are, and what each policy decided and why.
@@ -146,8 +151,8 @@ pub(crate) enum Command {
 /// `longshore backup`.
 #[derive(Debug, Args)]
 pub(crate) struct Backup {
-    /// A Milvus Lite 3 data directory.
-    pub(crate) directory: PathBuf,
+    #[command(flatten)]
+    pub(crate) of: WhichCluster,
     /// Folder of the vault; made when it does not exist.
     #[arg(long, value_name = "VAULT")]
     pub(crate) to: PathBuf,

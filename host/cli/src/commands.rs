@@ -21,6 +21,7 @@ pub(crate) mod retention;
 pub(crate) mod schedule;
 pub(crate) mod serve;
 pub(crate) mod show;
+pub(crate) mod source;
 pub(crate) mod vault;
 pub(crate) mod verify;
 mod which;

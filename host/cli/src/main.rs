@@ -67,6 +67,7 @@ async fn run(arguments: Arguments, output: Output, stop: &StopSignal) -> anyhow:
     // A point holds all files of a collection open; a refused raise shows itself when files run out.
     let _ = longshore_source::raise_descriptor_limit();
     match arguments.command {
+        Command::Source(command) => commands::source::run(command, output).await,
         Command::Backup(arguments) => commands::backup::run(arguments, cache, output, stop).await,
         Command::Plan(arguments) => commands::plan::run(arguments, cache, output, stop).await,
         Command::Why(arguments) => commands::why::run(arguments, cache, output).await,

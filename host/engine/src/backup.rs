@@ -204,9 +204,10 @@ async fn write_and_commit(
         home_vault.commit_packed_root(&root, &packed, &pinned.pin).await.map_err(EngineError::vault(home))?;
     let warnings = put_receipts(&committed, &parts, home, vaults).await;
     context.progress.enter(Phase::Done);
-    let outcome = outcome(plan, &moved, &states, &root, ddl_changes, context.clock.now());
+    let mut outcome = outcome(plan, &moved, &states, &root, ddl_changes, context.clock.now());
+    outcome.warnings.extend(warnings);
     drop_aside((moved, parts, packed));
-    Ok(BackupOutcome { warnings, ..outcome })
+    Ok(outcome)
 }
 
 /// Stores all collections, those with the highest priority first.
@@ -339,8 +340,16 @@ fn root_sealed(plan: &BackupPlan, ddl_changes: Vec<DdlChange>, decisions: JsonTe
         source_kind: plan.source_kind.as_str().to_owned(),
         source_version: plan.inventory.source_version.clone(),
         host_version: env!("CARGO_PKG_VERSION").to_owned(),
-        extra: json!({ "collections": plan.collections.len(), "copies": requested_copies(plan) }),
+        extra: root_extra(plan),
     }
+}
+
+fn root_extra(plan: &BackupPlan) -> Value {
+    let mut extra = json!({ "collections": plan.collections.len(), "copies": requested_copies(plan) });
+    if let (Some(access), Some(extra)) = (&plan.inventory.access, extra.as_object_mut()) {
+        extra.insert("access".to_owned(), access.clone());
+    }
+    extra
 }
 
 /// Repeats the committed root in the other vaults. A receipt that cannot be written is a warning and not a failure: the
@@ -417,7 +426,7 @@ fn outcome(
         policy_usage: plan.usage.clone(),
         committed,
         duration_ms: committed.millis_since(plan.started),
-        warnings: Vec::new(),
+        warnings: plan.inventory.warnings.clone(),
     }
 }
 

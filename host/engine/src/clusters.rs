@@ -1,14 +1,22 @@
 //! From a registered cluster to something that can be read or restored into.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use longshore_source::{MilvusLiteSource, MilvusLiteTarget, RestoreTarget, Source, SourceKind};
+use longshore_source::{MilvusLiteSource, MilvusLiteTarget, MilvusSource, RestoreTarget, Source, SourceKind};
 
 use crate::EngineError;
+use crate::config::{ClusterConfig, MilvusConfig};
 
 /// Opens clusters. Embedders put their own sources behind it.
 pub trait ClusterAccess: Send + Sync {
+    /// Tells of the clusters that are configured now: what a server needs beside its address (credentials, storage) stands
+    /// in the configuration and not in the catalog.
+    fn configure(&self, clusters: &[ClusterConfig]) {
+        let _ = clusters;
+    }
+
     /// Opens a cluster for reading.
     ///
     /// # Errors
@@ -28,30 +36,72 @@ pub trait ClusterAccess: Send + Sync {
     fn provision(&self, kind: &str, cluster_id: &str) -> Result<String, EngineError>;
 }
 
-/// Clusters that are Milvus Lite directories on this machine.
-#[derive(Debug, Clone)]
+/// Milvus Lite directories on this machine, and Milvus servers.
+#[derive(Debug)]
 pub struct LocalClusters {
     /// Folder in which restores make new clusters.
-    pub new_clusters: PathBuf,
+    new_clusters: PathBuf,
+    /// Servers by their address.
+    servers: RwLock<BTreeMap<String, MilvusConfig>>,
 }
 
-fn check_kind(kind: &str) -> Result<(), EngineError> {
-    if kind == SourceKind::MilvusLite.as_str() {
-        return Ok(());
+impl LocalClusters {
+    /// No server is known yet; restores make new clusters in this folder.
+    #[must_use]
+    pub fn new(new_clusters: PathBuf) -> Self {
+        Self { new_clusters, servers: RwLock::default() }
     }
-    let what =
-        format!("`{kind}` is not a kind of cluster this host can open; it knows {}", SourceKind::MilvusLite.as_str());
-    Err(EngineError::BadRequest { what })
+
+    fn server(&self, location: &str) -> Result<MilvusConfig, EngineError> {
+        let servers = self.servers.read().unwrap_or_else(PoisonError::into_inner);
+        servers.get(location).cloned().ok_or_else(|| EngineError::BadRequest {
+            what: format!(
+                "the Milvus server {location} is not in the configuration, so its storage and credentials are not known; \
+                 add a [[cluster]] with a table `milvus` for it"
+            ),
+        })
+    }
+}
+
+fn unknown_kind(kind: &str) -> EngineError {
+    let known = [SourceKind::MilvusLite, SourceKind::Milvus].map(SourceKind::as_str).join(" and ");
+    EngineError::BadRequest { what: format!("`{kind}` is not a kind of cluster this host can open; it knows {known}") }
+}
+
+/// Refuses what only a directory can be.
+fn check_lite(kind: &str) -> Result<(), EngineError> {
+    if kind == SourceKind::MilvusLite.as_str() { Ok(()) } else { Err(unknown_kind(kind)) }
+}
+
+impl ClusterConfig {
+    /// Opens it for reading; a server is connected with the first call.
+    ///
+    /// # Errors
+    /// When its directory is not there, or one of its secrets cannot be read.
+    pub fn source(&self) -> Result<Arc<dyn Source>, EngineError> {
+        match &self.milvus {
+            Some(milvus) => Ok(Arc::new(MilvusSource::new(milvus.server()?))),
+            None => Ok(Arc::new(MilvusLiteSource::open(Path::new(&self.location()))?)),
+        }
+    }
 }
 
 impl ClusterAccess for LocalClusters {
+    fn configure(&self, clusters: &[ClusterConfig]) {
+        let servers = clusters.iter().filter_map(|cluster| Some((cluster.location(), cluster.milvus.clone()?)));
+        *self.servers.write().unwrap_or_else(PoisonError::into_inner) = servers.collect();
+    }
+
     fn source(&self, kind: &str, location: &str) -> Result<Arc<dyn Source>, EngineError> {
-        check_kind(kind)?;
+        if kind == SourceKind::Milvus.as_str() {
+            return Ok(Arc::new(MilvusSource::new(self.server(location)?.server()?)));
+        }
+        check_lite(kind)?;
         Ok(Arc::new(MilvusLiteSource::open(Path::new(location))?))
     }
 
     fn target(&self, kind: &str, location: &str) -> Result<Arc<dyn RestoreTarget>, EngineError> {
-        check_kind(kind)?;
+        check_lite(kind)?;
         let location = Path::new(location);
         // A target makes its own folder only: a missing parent is more likely a typing error or a disk that is not
         // mounted. This parent is the host's own.
@@ -63,7 +113,7 @@ impl ClusterAccess for LocalClusters {
     }
 
     fn provision(&self, kind: &str, cluster_id: &str) -> Result<String, EngineError> {
-        check_kind(kind)?;
+        check_lite(kind)?;
         let location = self.new_clusters.join(cluster_id);
         if location.exists() {
             let what = format!("{} exists already, so no new cluster can be made there", location.display());

@@ -4,10 +4,11 @@
 //! keys are errors, so a typing mistake never silently means the default. Relative paths are relative to the folder of
 //! the file. Failure: [`EngineError::Config`] with file, line and key.
 
+mod cluster;
 mod copies;
 mod policy;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use longshore_model::{ClusterId, CollectionName, ProjectId, Region, RegionId};
@@ -17,6 +18,7 @@ use serde::Deserialize;
 
 use crate::{EngineError, KeyFiles, Limits, RetentionRules};
 
+pub use self::cluster::{ClusterConfig, MilvusConfig, MilvusStorageConfig};
 pub use self::policy::{MemberConfig, PluginRef, PluginsConfig, PolicyConfig, STANDARD_PLUGIN, ShadowConfig};
 pub(crate) use self::policy::{SMALL_FILE_BYTES, is_plugin_name, read_plugin};
 
@@ -171,43 +173,6 @@ pub struct IntegrationConfig {
     pub folder: PathBuf,
 }
 
-/// A cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClusterConfig {
-    /// Its id, `in01-…`.
-    pub id: ClusterId,
-    /// Its name: letters, digits and hyphens.
-    pub name: String,
-    /// Its home region.
-    pub region: RegionId,
-    /// Folder of its Milvus Lite data.
-    pub milvus_lite: PathBuf,
-    /// Budget that is shown to the policies of this cluster in place of the project's. What it is held against are the costs
-    /// of the whole project: a lower one makes way for other clusters.
-    #[serde(default)]
-    pub month_budget_micros: Option<u64>,
-    /// Rules in place of `[retention]`; the whole table, not single values.
-    #[serde(default)]
-    pub retention: Option<RetentionRules>,
-    /// Chains in place of those of the project, kind by kind: a kind that is named here is exactly what it says, one that
-    /// is not is the project's.
-    #[serde(default)]
-    pub policy: PolicyConfig,
-    /// Labels by collection (`database.collection`), for policies.
-    #[serde(default)]
-    pub labels: BTreeMap<CollectionKey, BTreeMap<String, String>>,
-}
-
-impl ClusterConfig {
-    /// Labels as policies see them.
-    #[must_use]
-    pub(crate) fn labels_of_collections(&self) -> BTreeMap<CollectionName, Vec<(String, String)>> {
-        let pairs = |labels: &BTreeMap<String, String>| labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-        self.labels.iter().map(|(key, labels)| (key.0.clone(), pairs(labels))).collect()
-    }
-}
-
 /// A collection's name as a key of a table: `collection` or `database.collection`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CollectionKey(pub CollectionName);
@@ -277,7 +242,7 @@ impl HostConfig {
             *path = folder.join(&*path);
         }
         for cluster in &mut config.clusters {
-            cluster.milvus_lite = folder.join(&cluster.milvus_lite);
+            cluster.resolve(folder);
             cluster.policy.resolve(folder);
         }
         for integration in &mut config.integrations {
@@ -317,6 +282,7 @@ impl HostConfig {
                 return wrong("[[cluster]]", format!("cluster `{}` stands there twice", cluster.id));
             }
             check_cluster_name(&cluster.name)
+                .and_then(|()| cluster.check())
                 .map_err(|what| EngineError::Config { place: format!("[[cluster]] {}", cluster.id), what })?;
             if !seen.contains(cluster.region.as_str()) {
                 let what =

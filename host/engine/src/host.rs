@@ -123,7 +123,7 @@ impl Host {
             blocking("loading the policies", move || PolicyRuntime::start(&set_up, kept, sandbox, clock)).await?;
         let clusters = options
             .clusters
-            .unwrap_or_else(|| Arc::new(LocalClusters { new_clusters: config.data_directory.join("clusters") }));
+            .unwrap_or_else(|| Arc::new(LocalClusters::new(config.data_directory.join("clusters"))));
         let mut context = RunContext::new(limits);
         context.clock = Arc::clone(&options.clock);
         context.random = Arc::clone(&options.random);
@@ -271,6 +271,7 @@ impl Host {
 
     async fn register_configured(&self) -> Result<(), EngineError> {
         let config = self.inner.config();
+        self.inner.clusters.configure(&config.clusters);
         self.catalog("registering clusters", move |catalog, now| {
             catalog.put_project(&config.project.id, &config.project.name, now)?;
             for cluster in &config.clusters {
@@ -284,8 +285,8 @@ impl Host {
                     name: cluster.name.clone(),
                     project: config.project.id.clone(),
                     region: cluster.region.clone(),
-                    source_kind: longshore_source::SourceKind::MilvusLite.as_str().to_owned(),
-                    location: cluster.milvus_lite.display().to_string(),
+                    source_kind: cluster.kind().as_str().to_owned(),
+                    location: cluster.location(),
                     cu_size: 1,
                     status: "RUNNING".to_owned(),
                 };

@@ -77,6 +77,15 @@ impl ProgressBoard {
         });
     }
 
+    /// Begins one collection again, by its place.
+    pub(crate) fn restart(&self, collection: usize) {
+        self.state.send_modify(|progress| {
+            if let Some(entry) = progress.collections.get_mut(collection) {
+                entry.done_bytes = 0;
+            }
+        });
+    }
+
     /// Adds bytes done to one collection, by its place.
     pub fn add(&self, collection: usize, bytes: u64) {
         self.rate.lock().unwrap_or_else(PoisonError::into_inner).add(bytes, self.started.elapsed());

@@ -12,7 +12,6 @@
 //! Failure: [`EngineError`]; what was added until then is whole, and the next run adds the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use longshore_catalog::{
     BackupFilter, BackupRecord, BackupRow, Catalog, NewCluster, Page as CatalogPage, SqliteCatalog,
@@ -293,9 +292,9 @@ fn add(
 fn cluster(config: &HostConfig, backup: &BackupRow, source_kind: String) -> NewCluster {
     let made_here = config.data_directory.join("clusters").join(backup.cluster.as_str());
     let configured = config.clusters.iter().find(|cluster| cluster.id == backup.cluster);
-    let path: Option<&Path> = match configured {
-        Some(configured) => Some(&configured.milvus_lite),
-        None => Some(made_here.as_path()).filter(|path| path.is_dir()),
+    let location = match configured {
+        Some(configured) => Some(configured.location()),
+        None => made_here.is_dir().then(|| made_here.display().to_string()),
     };
     NewCluster {
         id: backup.cluster.clone(),
@@ -303,8 +302,8 @@ fn cluster(config: &HostConfig, backup: &BackupRow, source_kind: String) -> NewC
         project: backup.project.clone(),
         region: configured.map_or_else(|| backup.region.clone(), |configured| configured.region.clone()),
         source_kind,
-        location: path.map(|path| path.display().to_string()).unwrap_or_default(),
+        status: if location.is_some() { "RUNNING" } else { "UNKNOWN" }.to_owned(),
+        location: location.unwrap_or_default(),
         cu_size: 1,
-        status: if path.is_some() { "RUNNING" } else { "UNKNOWN" }.to_owned(),
     }
 }

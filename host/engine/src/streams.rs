@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{Codec, CollectionName, FileClass, StreamFacts};
-use longshore_source::{CollectionPoint, PointFile, PointOptions, Source};
+use longshore_source::{CollectionPoint, PointFile, PointOptions, Source, SourceError};
 use longshore_vault::{Throttle, Transcoder};
 
 use crate::blocking::blocking;
@@ -159,7 +159,11 @@ async fn sample(
 ) -> Result<(), EngineError> {
     for window in &stream.windows {
         let length = usize::try_from(window.length).unwrap_or(usize::MAX);
-        let bytes = point.read(window.file, window.offset, length).await?;
+        let bytes = match point.read(window.file, window.offset, length).await {
+            // The transfer opens the collection again; a sample is not worth that.
+            Err(SourceError::FileChanged { .. }) if !point.holds_all_files() => continue,
+            bytes => bytes?,
+        };
         stream.measured.add(&encode_all(bytes, offered_codecs(stream.class), transcoders, throttle).await?);
     }
     Ok(())

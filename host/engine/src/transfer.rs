@@ -25,6 +25,9 @@ use crate::plan::PlannedCollection;
 use crate::resume::Checkpoints;
 use crate::{EngineError, Limits, ProgressBoard, RunContext};
 
+/// Times a collection is opened at most when files of it vanish while they are read.
+const POINT_ATTEMPTS: u32 = 4;
+
 /// A collection whose bytes are in a session.
 ///
 /// The point itself is let go, and with it every file it holds open: thousands of collections have more files than a
@@ -82,17 +85,22 @@ pub(crate) async fn transfer(
         Some(point) => Arc::clone(point),
         None => source.open_point(&planned.facts.name, options).await?,
     };
-    let holds_all_files = point.holds_all_files();
-    match transfer_point(planned, place, point, session, history, checkpoints, context).await {
-        // A file that an earlier backup holds had to be read all the same (its pack is about to be pruned, say), and the
-        // source has deleted it meanwhile. A point that holds all its files does not depend on either.
-        Err(EngineError::Source(SourceError::FileChanged { .. })) if !holds_all_files => {
-            let options = PointOptions { hold_all_files: true, ..options };
-            let point = source.open_point(&planned.facts.name, options).await?;
-            transfer_point(planned, place, point, session, history, checkpoints, context).await
+    let mut point = point;
+    for _ in 1..POINT_ATTEMPTS {
+        let holds_all_files = point.holds_all_files();
+        match transfer_point(planned, place, point, session, history, checkpoints, context).await {
+            // A file that is not held open is gone: one that an earlier backup holds had to be read all the same (its pack is
+            // about to be pruned, say), or a server has removed what a compaction replaced. What was moved is found again.
+            Err(EngineError::Source(SourceError::FileChanged { path, .. })) if !holds_all_files => {
+                tracing::info!(collection = %planned.facts.name, path, "a file vanished; opening the collection again");
+                let options = PointOptions { hold_all_files: true, ..options };
+                point = source.open_point(&planned.facts.name, options).await?;
+                context.progress.restart(place);
+            }
+            result => return result,
         }
-        result => result,
     }
+    transfer_point(planned, place, point, session, history, checkpoints, context).await
 }
 
 async fn transfer_point(

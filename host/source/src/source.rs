@@ -67,6 +67,17 @@ pub trait Source: Send + Sync {
         Ok(self.inventory().await?.collections.into_iter().map(|entry| entry.name).collect())
     }
 
+    /// Looks whether backups of this cluster can work, and says what to change where they cannot. Changes nothing in it.
+    async fn check(&self) -> Vec<SourceFinding> {
+        match self.inventory().await {
+            Ok(inventory) => {
+                let (collections, databases) = (inventory.collections.len(), inventory.databases.len());
+                vec![SourceFinding::good("read", format!("{collections} collections in {databases} databases"))]
+            }
+            Err(error) => vec![SourceFinding::bad("read", error.to_string())],
+        }
+    }
+
     /// Opens one collection at one consistent point. The point holds every row acknowledged before this call began.
     ///
     /// # Errors
@@ -77,6 +88,50 @@ pub trait Source: Send + Sync {
         name: &CollectionName,
         options: PointOptions,
     ) -> Result<Arc<dyn CollectionPoint>, SourceError>;
+}
+
+/// One thing that [`Source::check`] looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceFinding {
+    /// What was looked at, in a word or two.
+    pub what: &'static str,
+    /// How it is.
+    pub state: FindingState,
+    /// What was found, and what to do.
+    pub text: String,
+}
+
+/// How something that was looked at is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FindingState {
+    /// As it should be.
+    Good,
+    /// Backups work, but not all is as it should be.
+    Warning,
+    /// Backups do not work.
+    Bad,
+}
+
+impl SourceFinding {
+    /// As it should be.
+    #[must_use]
+    pub fn good(what: &'static str, text: impl Into<String>) -> Self {
+        Self { what, state: FindingState::Good, text: text.into() }
+    }
+
+    /// Not quite as it should be.
+    #[must_use]
+    pub fn warning(what: &'static str, text: impl Into<String>) -> Self {
+        Self { what, state: FindingState::Warning, text: text.into() }
+    }
+
+    /// In the way of backups.
+    #[must_use]
+    pub fn bad(what: &'static str, text: impl Into<String>) -> Self {
+        Self { what, state: FindingState::Bad, text: text.into() }
+    }
 }
 
 /// What to include in a point.

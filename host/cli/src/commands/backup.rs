@@ -1,21 +1,21 @@
-//! `longshore backup`: the engine on one directory and one vault, without a server.
+//! `longshore backup`: the engine on one cluster and one vault, without a host.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use longshore_engine::{
-    BackupRequest, ClusterTarget, Limits, PlanView, PolicyConfig, PreparedVault, RegionVaults, RunContext, RunPolicy,
+    BackupRequest, Limits, PlanView, PolicyConfig, PreparedVault, RegionVaults, RunContext, RunPolicy,
     StopSignal, build_chains, plan_backup, run_backup,
 };
 use longshore_model::CreationMethod;
 use longshore_sandbox::{Sandbox, SandboxConfig};
-use longshore_source::MilvusLiteSource;
 use longshore_vault::Vault;
 use serde_json::json;
 
 use crate::Exit;
 use crate::args::Backup;
 use crate::bars::with_bars;
+use crate::commands::source::OpenedCluster;
 use crate::output::Output;
 use crate::tables;
 
@@ -25,8 +25,11 @@ pub(crate) async fn run(
     output: Output,
     stop: &StopSignal,
 ) -> anyhow::Result<Exit> {
-    let source = MilvusLiteSource::open(&arguments.directory)?;
-    refuse_overlap(&arguments.directory, &arguments.to)?;
+    let opened = OpenedCluster::open(&arguments.of)?;
+    let source = opened.source.as_ref();
+    if let Some(folder) = &opened.folder {
+        refuse_overlap(folder, &arguments.to)?;
+    }
     let mut context = RunContext::new(Limits {
         check_free_space: !arguments.no_space_check,
         checkpoint_ms: (arguments.checkpoint_seconds * 1_000.0) as u64,
@@ -38,14 +41,14 @@ pub(crate) async fn run(
         PreparedVault::prepare(&arguments.to, &project, &arguments.keys.read()?, context.random.as_ref()).await?;
     let vault = prepared.vault();
     let policy = policy(arguments.policy.as_deref(), cache, vault).await?;
-    let mut cluster = ClusterTarget::for_directory(&arguments.directory, vault.region_id().clone())?;
+    let mut cluster = opened.target(vault.region_id().clone())?;
     cluster.project_id = vault.project_id().clone();
     let vaults = RegionVaults::of([vault.clone()])?;
     let mut request = BackupRequest::manual(cluster, arguments.collections, &context)?;
     if arguments.automatic {
         request.creation_method = CreationMethod::Auto;
     }
-    let plan = plan_backup(request, &source, &policy, &vaults, &context).await?;
+    let plan = plan_backup(request, source, &policy, &vaults, &context).await?;
     if arguments.dry_run {
         let view = PlanView::of(&plan);
         let value = json!({ "dryRun": true, "plan": view });
@@ -53,7 +56,7 @@ pub(crate) async fn run(
         return Ok(Exit::Done);
     }
     let vaults = RegionVaults::of([prepared.make().await?])?;
-    let outcome = with_bars(&context, output, run_backup(plan, &source, &vaults, &context)).await?;
+    let outcome = with_bars(&context, output, run_backup(plan, source, &vaults, &context)).await?;
     output.result(&serde_json::to_value(&outcome)?, || tables::backup(&outcome));
     let vault = arguments.to.display();
     output.hint(&format!("\nNext: longshore verify {vault}\n      longshore restore {vault} --to restored.db"));

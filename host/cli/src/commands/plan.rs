@@ -1,15 +1,17 @@
 //! `longshore plan`: what a backup would do, from a directory alone or from a host's configuration.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use longshore_engine::{
     BackupRequest, ClusterTarget, HostConfig, Limits, PlanView, PreparedVault, RegionVaults, RunContext, RunPolicy,
     StopSignal, plan_backup, policy_of,
 };
 use longshore_model::CreationMethod;
-use longshore_source::MilvusLiteSource;
+use longshore_source::{MilvusLiteSource, Source};
 
 use super::backup;
+use super::source::one_of;
 use crate::Exit;
 use crate::args::Plan;
 use crate::output::Output;
@@ -17,7 +19,7 @@ use crate::tables;
 
 /// Everything a plan is made from.
 struct Inputs {
-    source: MilvusLiteSource,
+    source: Arc<dyn Source>,
     cluster: ClusterTarget,
     policy: RunPolicy,
     vaults: RegionVaults,
@@ -43,7 +45,7 @@ pub(crate) async fn run(
     if arguments.automatic {
         request.creation_method = CreationMethod::Auto;
     }
-    let plan = plan_backup(request, &source, &policy, &vaults, &context).await?;
+    let plan = plan_backup(request, source.as_ref(), &policy, &vaults, &context).await?;
     let view = PlanView::of(&plan);
     output.result(&serde_json::to_value(&view)?, || tables::plan(&view));
     Ok(Exit::Done)
@@ -52,7 +54,7 @@ pub(crate) async fn run(
 /// One directory, one region without prices.
 async fn alone(arguments: &Plan, cache: Option<PathBuf>, context: &RunContext) -> anyhow::Result<Inputs> {
     let directory = arguments.directory.as_deref().ok_or_else(|| anyhow::anyhow!("give a directory or --config"))?;
-    let source = MilvusLiteSource::open(directory)?;
+    let source: Arc<dyn Source> = Arc::new(MilvusLiteSource::open(directory)?);
     let (project, random) = ("proj-local".parse()?, context.random.as_ref());
     let vault = match &arguments.to {
         Some(to) => PreparedVault::prepare(to, &project, &arguments.keys.read()?, random).await?.vault().clone(),
@@ -70,22 +72,12 @@ async fn configured(
     cache: Option<PathBuf>,
     context: &RunContext,
 ) -> anyhow::Result<Inputs> {
-    let cluster = match (&arguments.cluster, config.clusters.as_slice()) {
-        (None, [one]) => one,
-        (None, several) => {
-            let ids: Vec<&str> = several.iter().map(|cluster| cluster.id.as_str()).collect();
-            anyhow::bail!("say which cluster with --cluster; the configuration has: {}", ids.join(", "));
-        }
-        (Some(id), clusters) => clusters
-            .iter()
-            .find(|cluster| cluster.id == *id)
-            .ok_or_else(|| anyhow::anyhow!("the configuration has no cluster `{id}`"))?,
-    };
+    let cluster = one_of(config, arguments.cluster.as_ref())?;
     let keys = config.keys.read()?;
     let vaults =
         RegionVaults::open_to_plan(&config.project.id, &config.regions, &keys, context.random.as_ref()).await?;
     let (asked, id) = (config.clone(), cluster.id.clone());
     let policy = tokio::task::spawn_blocking(move || policy_of(&asked, &id, cache)).await??;
-    let source = MilvusLiteSource::open(&cluster.milvus_lite)?;
+    let source = cluster.source()?;
     Ok(Inputs { source, cluster: ClusterTarget::configured(config, cluster), policy, vaults })
 }

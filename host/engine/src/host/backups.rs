@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Host, require_manage};
 use crate::EngineError;
-use crate::facts::missing_names;
+use crate::facts::missing_names_of;
 use crate::jobs::{BackupDetail, JobRequest, collections_from_value};
 use crate::random::draw;
 use crate::views::{BackupFilter, BackupView, CreateBackup, CreatedBackup, Page, PageRequest, Principal};
@@ -41,10 +41,10 @@ impl Host {
         let row = self.cluster(cluster).await?;
         self.check_request(&request, &row.cluster.region)?;
         let source = self.inner.clusters.source(&row.cluster.source_kind, &row.cluster.location)?;
-        let inventory = source.inventory().await?;
-        let missing = missing_names(&request.collections, &inventory.collections);
+        let there = source.collection_names().await?;
+        let missing = missing_names_of(&request.collections, &there);
         if !missing.is_empty() {
-            let available = inventory.collections.iter().map(|entry| entry.name.to_string()).take(20).collect();
+            let available = there.iter().map(ToString::to_string).take(20).collect();
             return Err(EngineError::UnknownCollections { names: missing, available });
         }
         let random = self.inner.random.as_ref();

@@ -5,6 +5,7 @@
 mod access;
 mod address;
 mod binlog;
+mod check;
 mod client;
 mod cut;
 mod describe;

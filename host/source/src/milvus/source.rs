@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use longshore_model::{Clock, CollectionName, SystemClock};
 
 use super::shared::{MilvusServer, Shared};
-use super::{inventory, point};
-use crate::{CollectionPoint, Inventory, KnownFiles, Limits, PointOptions, Source, SourceError, SourceKind};
+use super::{check, inventory, point};
+use crate::{CollectionPoint, Inventory, KnownFiles, Limits, PointOptions, Source, SourceError, SourceFinding, SourceKind,
+};
 
 /// A Milvus server, 2.3 or newer, to read from.
 #[derive(Debug, Clone)]
@@ -46,6 +47,10 @@ impl Source for MilvusSource {
     async fn collection_names(&self) -> Result<Vec<CollectionName>, SourceError> {
         let client = self.shared.client().await?;
         inventory::names(client, &inventory::databases(client).await?).await
+    }
+
+    async fn check(&self) -> Vec<SourceFinding> {
+        check::check(&self.shared).await
     }
 
     async fn open_point(

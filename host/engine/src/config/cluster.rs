@@ -1,0 +1,246 @@
+//! `[[cluster]]`: where a cluster is and how it is reached.
+//!
+//! Secrets never stand in the configuration: it names the file or the environment variable that holds one, which is read
+//! when the cluster is opened. Failure: [`EngineError`]; no message repeats a secret.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use longshore_model::{ClusterId, CollectionName, RegionId};
+use longshore_source::milvus::{Credentials, Secret, ServerAddress, StorageLocation, Tls};
+use longshore_source::{MilvusServer, SourceKind};
+use serde::Deserialize;
+
+use super::{CollectionKey, PolicyConfig};
+use crate::keys::read_private;
+use crate::{EngineError, RetentionRules};
+
+/// A cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// Its id, `in01-…`.
+    pub id: ClusterId,
+    /// Its name: letters, digits and hyphens.
+    pub name: String,
+    /// Its home region.
+    pub region: RegionId,
+    /// Folder of its Milvus Lite data, for a cluster of kind `milvus-lite`.
+    #[serde(default)]
+    pub milvus_lite: Option<PathBuf>,
+    /// How its server is reached, for a cluster of kind `milvus`.
+    #[serde(default)]
+    pub milvus: Option<MilvusConfig>,
+    /// Budget that is shown to the policies of this cluster in place of the project's. What it is held against are the costs
+    /// of the whole project: a lower one makes way for other clusters.
+    #[serde(default)]
+    pub month_budget_micros: Option<u64>,
+    /// Rules in place of `[retention]`; the whole table, not single values.
+    #[serde(default)]
+    pub retention: Option<RetentionRules>,
+    /// Chains in place of those of the project, kind by kind: a kind that is named here is exactly what it says, one that
+    /// is not is the project's.
+    #[serde(default)]
+    pub policy: PolicyConfig,
+    /// Labels by collection (`database.collection`), for policies.
+    #[serde(default)]
+    pub labels: BTreeMap<CollectionKey, BTreeMap<String, String>>,
+}
+
+impl ClusterConfig {
+    /// Labels as policies see them.
+    #[must_use]
+    pub(crate) fn labels_of_collections(&self) -> BTreeMap<CollectionName, Vec<(String, String)>> {
+        let pairs = |labels: &BTreeMap<String, String>| labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        self.labels.iter().map(|(key, labels)| (key.0.clone(), pairs(labels))).collect()
+    }
+
+    /// What kind of cluster it is.
+    #[must_use]
+    pub fn kind(&self) -> SourceKind {
+        if self.milvus.is_some() { SourceKind::Milvus } else { SourceKind::MilvusLite }
+    }
+
+    /// Where it is, as the catalog keeps it: a folder or the address of a server.
+    #[must_use]
+    pub fn location(&self) -> String {
+        match (&self.milvus, &self.milvus_lite) {
+            (Some(milvus), _) => milvus.endpoint.clone(),
+            (None, Some(folder)) => folder.display().to_string(),
+            (None, None) => String::new(),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        match (&self.milvus_lite, &self.milvus) {
+            (Some(_), None) => Ok(()),
+            (None, Some(milvus)) => milvus.check(),
+            (None, None) => Err("says neither `milvus_lite` nor has it a table `milvus`; give one of them".to_owned()),
+            (Some(_), Some(_)) => Err("has both `milvus_lite` and a table `milvus`; give one of them".to_owned()),
+        }
+    }
+
+    pub(super) fn resolve(&mut self, folder: &Path) {
+        let join = |path: &mut Option<PathBuf>| {
+            if let Some(path) = path {
+                *path = folder.join(&*path);
+            }
+        };
+        join(&mut self.milvus_lite);
+        if let Some(milvus) = &mut self.milvus {
+            for path in [
+                &mut milvus.password_file,
+                &mut milvus.token_file,
+                &mut milvus.ca_certificate_file,
+                &mut milvus.client_certificate_file,
+                &mut milvus.client_key_file,
+                &mut milvus.storage.folder,
+            ] {
+                join(path);
+            }
+        }
+    }
+}
+
+/// How a Milvus server is reached and where it keeps its files.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MilvusConfig {
+    /// `http://host:19530`, `https://host:19530` for TLS.
+    pub endpoint: String,
+    /// Its user, where the server asks for one.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// File with the user's password; only its owner may read it.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// Environment variable with the password.
+    #[serde(default)]
+    pub password_env: Option<String>,
+    /// File with a token in place of user and password.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+    /// Environment variable with a token.
+    #[serde(default)]
+    pub token_env: Option<String>,
+    /// The authority that the server's certificate must come from, PEM; those of the system when left out.
+    #[serde(default)]
+    pub ca_certificate_file: Option<PathBuf>,
+    /// The name in the server's certificate, where it is not the host of the endpoint.
+    #[serde(default)]
+    pub server_name: Option<String>,
+    /// Certificate that this side shows, PEM.
+    #[serde(default)]
+    pub client_certificate_file: Option<PathBuf>,
+    /// Its key, PEM; only its owner may read it.
+    #[serde(default)]
+    pub client_key_file: Option<PathBuf>,
+    /// Where the server keeps its files.
+    pub storage: MilvusStorageConfig,
+}
+
+/// Where a Milvus server keeps its files.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MilvusStorageConfig {
+    /// The server's `localStorage.path`, a folder that this machine sees too.
+    #[serde(default)]
+    pub folder: Option<PathBuf>,
+}
+
+impl MilvusConfig {
+    /// The server with its secrets read.
+    ///
+    /// # Errors
+    /// [`EngineError::File`] for a file that cannot be read or that others can read, [`EngineError::BadRequest`] for what does
+    /// not go together. No message repeats a secret.
+    pub fn server(&self) -> Result<MilvusServer, EngineError> {
+        let address =
+            ServerAddress { endpoint: self.endpoint.clone(), credentials: self.credentials()?, tls: self.tls()? };
+        Ok(MilvusServer { address, storage: self.storage.location()? })
+    }
+
+    /// What goes together, without reading a secret.
+    fn check(&self) -> Result<(), String> {
+        let one_of = |what: &str, file: &Option<PathBuf>, variable: &Option<String>| match (file, variable) {
+            (Some(_), Some(_)) => Err(format!("has both `{what}_file` and `{what}_env`; give one of them")),
+            (file, variable) => Ok(file.is_some() || variable.is_some()),
+        };
+        let has_password = one_of("password", &self.password_file, &self.password_env)?;
+        let has_token = one_of("token", &self.token_file, &self.token_env)?;
+        match (&self.user, has_password, has_token) {
+            (None, false, _) | (Some(_), true, false) => {}
+            (Some(user), false, _) => {
+                return Err(format!("user `{user}` has no password; give `password_file` or `password_env`"));
+            }
+            (None, true, _) => return Err("has a password and no `user`".to_owned()),
+            (Some(_), true, true) => return Err("has a token and a user; give one of them".to_owned()),
+        }
+        if self.client_certificate_file.is_some() != self.client_key_file.is_some() {
+            return Err("`client_certificate_file` and `client_key_file` belong together".to_owned());
+        }
+        self.storage.check()
+    }
+
+    fn credentials(&self) -> Result<Option<Credentials>, EngineError> {
+        let password = secret("password", self.password_file.as_deref(), self.password_env.as_deref())?;
+        let token = secret("token", self.token_file.as_deref(), self.token_env.as_deref())?;
+        Ok(match (&self.user, password, token) {
+            (Some(user), Some(password), _) => Some(Credentials::Password { user: user.clone(), password }),
+            (_, _, token) => token.map(Credentials::Token),
+        })
+    }
+
+    fn tls(&self) -> Result<Option<Tls>, EngineError> {
+        let identity = match (&self.client_certificate_file, &self.client_key_file) {
+            (Some(certificate), Some(key)) => Some((read(certificate)?, Secret::new(read_private(key)?.as_str()))),
+            _ => None,
+        };
+        let tls = Tls {
+            ca_certificate: self.ca_certificate_file.as_deref().map(read).transpose()?,
+            server_name: self.server_name.clone(),
+            identity,
+        };
+        Ok((tls != Tls::default()).then_some(tls))
+    }
+}
+
+impl MilvusStorageConfig {
+    fn check(&self) -> Result<(), String> {
+        match &self.folder {
+            Some(_) => Ok(()),
+            None => Err("its storage has no `folder`; give the server's localStorage.path".to_owned()),
+        }
+    }
+
+    fn location(&self) -> Result<StorageLocation, EngineError> {
+        self.folder
+            .clone()
+            .map(StorageLocation::Folder)
+            .ok_or_else(|| bad("the storage of the Milvus server is not configured".to_owned()))
+    }
+}
+
+fn bad(what: String) -> EngineError {
+    EngineError::BadRequest { what }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, EngineError> {
+    std::fs::read(path).map_err(|error| EngineError::file(path, error))
+}
+
+/// A secret out of a file or an environment variable. White space around it is no part of it.
+fn secret(what: &str, file: Option<&Path>, variable: Option<&str>) -> Result<Option<Secret>, EngineError> {
+    let text = match (file, variable) {
+        (None, None) => return Ok(None),
+        (Some(file), _) => read_private(file)?,
+        (None, Some(variable)) => match std::env::var(variable) {
+            Ok(text) => zeroize::Zeroizing::new(text),
+            Err(_) => return Err(bad(format!("the environment variable {variable} (`{what}_env`) is not set"))),
+        },
+    };
+    if text.trim().is_empty() {
+        return Err(bad(format!("the {what} is empty")));
+    }
+    Ok(Some(Secret::new(text.trim())))
+}
