@@ -121,9 +121,8 @@ impl Host {
         let (set_up, kept, clock) = (config.clone(), Arc::clone(&catalog), Arc::clone(&options.clock));
         let policies =
             blocking("loading the policies", move || PolicyRuntime::start(&set_up, kept, sandbox, clock)).await?;
-        let clusters = options
-            .clusters
-            .unwrap_or_else(|| Arc::new(LocalClusters::new(config.data_directory.join("clusters"))));
+        let clusters =
+            options.clusters.unwrap_or_else(|| Arc::new(LocalClusters::new(config.data_directory.join("clusters"))));
         let mut context = RunContext::new(limits);
         context.clock = Arc::clone(&options.clock);
         context.random = Arc::clone(&options.random);

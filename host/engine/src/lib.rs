@@ -84,8 +84,9 @@ mod worker;
 pub use backup::{BackupOutcome, RequestedCopy, run_backup};
 pub use clusters::{ClusterAccess, LocalClusters};
 pub use config::{
-    ClusterConfig, CollectionKey, HostConfig, IntegrationConfig, MemberConfig, MilvusConfig, MilvusStorageConfig, PluginRef, PluginsConfig, PolicyConfig,
-    ProjectConfig, RegionConfig, RegionEncryption, STANDARD_PLUGIN, ServerConfig, ShadowConfig, check_cluster_name,
+    ClusterConfig, CollectionKey, HostConfig, IntegrationConfig, MemberConfig, MilvusConfig, MilvusStorageConfig,
+    PluginRef, PluginsConfig, PolicyConfig, ProjectConfig, RegionConfig, RegionEncryption, STANDARD_PLUGIN,
+    ServerConfig, ShadowConfig, check_cluster_name,
 };
 pub use context::RunContext;
 pub use copy::{CopyOutcome, CopyRequest, copy_backup};

@@ -26,8 +26,8 @@ pub use lite::{MilvusLiteSource, MilvusLiteTarget};
 pub use milvus::{MilvusServer, MilvusSource};
 pub use rows::RowSum;
 pub use source::{
-    CollectionEntry, CollectionPoint, DatabaseEntry, FileIdentity, FindingState, Inventory, KnownFile, KnownFiles, PointFile,
-    PointOptions, PointState, Reading, Recheck, Source, SourceFinding, SourceKind,
+    CollectionEntry, CollectionPoint, DatabaseEntry, FileIdentity, FindingState, Inventory, KnownFile, KnownFiles,
+    PointFile, PointOptions, PointState, Reading, Recheck, Source, SourceFinding, SourceKind,
 };
 pub use target::{FilePiece, RestoreRun, RestoreTarget, RestoredCollection, TargetCollection, TargetFile, TargetPlan};
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use longshore_engine::{
-    BackupRequest, Limits, PlanView, PolicyConfig, PreparedVault, RegionVaults, RunContext, RunPolicy,
-    StopSignal, build_chains, plan_backup, run_backup,
+    BackupRequest, Limits, PlanView, PolicyConfig, PreparedVault, RegionVaults, RunContext, RunPolicy, StopSignal,
+    build_chains, plan_backup, run_backup,
 };
 use longshore_model::CreationMethod;
 use longshore_sandbox::{Sandbox, SandboxConfig};

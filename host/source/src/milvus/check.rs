@@ -36,7 +36,12 @@ pub(super) async fn check(shared: &Shared) -> Vec<SourceFinding> {
             found.push(match access(client, &databases).await {
                 Ok(access) => SourceFinding::good(
                     "users",
-                    format!("{} users, {} roles, {} grants", access.users.len(), access.roles.len(), access.grants.len()),
+                    format!(
+                        "{} users, {} roles, {} grants",
+                        access.users.len(),
+                        access.roles.len(),
+                        access.grants.len()
+                    ),
                 ),
                 Err(error) => SourceFinding::warning("users", format!("they will not be in backups: {error}")),
             });
@@ -64,9 +69,10 @@ fn version(client: &MilvusClient) -> SourceFinding {
     let text = format!("Milvus {} at {}", client.version_text(), client.endpoint());
     match client.version() {
         None => SourceFinding::warning("server", format!("{text}: not a release; what it can do is found by asking")),
-        Some(version) if version > NEWEST => {
-            SourceFinding::warning("server", format!("{text}: newer than what is known here; try a restore before relying on it"))
-        }
+        Some(version) if version > NEWEST => SourceFinding::warning(
+            "server",
+            format!("{text}: newer than what is known here; try a restore before relying on it"),
+        ),
         Some(_) => SourceFinding::good("server", text),
     }
 }
@@ -94,9 +100,10 @@ async fn files(client: &MilvusClient, storage: &dyn LogStorage, names: &[Collect
         return SourceFinding::good("storage", text);
     }
     match storage.folders("").await {
-        Ok(folders) if folders.iter().any(|folder| folder == INSERT_LOG) => {
-            SourceFinding::good("storage", format!("{shown} has a folder {INSERT_LOG}; no flushed rows to compare with"))
-        }
+        Ok(folders) if folders.iter().any(|folder| folder == INSERT_LOG) => SourceFinding::good(
+            "storage",
+            format!("{shown} has a folder {INSERT_LOG}; no flushed rows to compare with"),
+        ),
         Ok(_) => SourceFinding::warning(
             "storage",
             format!(

@@ -7,7 +7,8 @@ use longshore_model::{Clock, CollectionName, SystemClock};
 
 use super::shared::{MilvusServer, Shared};
 use super::{check, inventory, point};
-use crate::{CollectionPoint, Inventory, KnownFiles, Limits, PointOptions, Source, SourceError, SourceFinding, SourceKind,
+use crate::{
+    CollectionPoint, Inventory, KnownFiles, Limits, PointOptions, Source, SourceError, SourceFinding, SourceKind,
 };
 
 /// A Milvus server, 2.3 or newer, to read from.

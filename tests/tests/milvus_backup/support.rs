@@ -1,0 +1,182 @@
+//! A server to back up, and rows made through the client of this repository.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use longshore_engine::{ClusterTarget, RegionVaults, RunContext, RunPolicy};
+use longshore_model::CollectionName;
+use longshore_source::milvus::proto::common::KeyValuePair;
+use longshore_source::milvus::proto::milvus::{
+    CreateCollectionRequest, CreateDatabaseRequest, DeleteRequest, InsertRequest, MutationResult,
+};
+use longshore_source::milvus::proto::schema::{
+    CollectionSchema, DataType, FieldData, FieldSchema, FloatArray, LongArray, ScalarField, VectorField, field_data,
+    scalar_field, vector_field,
+};
+use longshore_source::milvus::{MilvusClient, ServerAddress, StorageLocation};
+use longshore_source::{Limits, MilvusServer, MilvusSource};
+use longshore_tests::milvus::Milvus;
+use prost::Message;
+
+/// Numbers in a vector.
+const DIMENSION: usize = 16;
+
+/// The server of these tests: nothing is compacted unless it is asked for, and what a compaction replaced goes at once.
+pub(crate) fn server() -> Option<(&'static Milvus, MutexGuard<'static, ()>)> {
+    static SERVER: OnceLock<Option<Milvus>> = OnceLock::new();
+    static TURN: Mutex<()> = Mutex::new(());
+    // One test at a time: a machine with two cores has enough to do with a server.
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let started = SERVER.get_or_init(|| {
+        Milvus::start(&[
+            "dataCoord.compaction.enableAutoCompaction=false",
+            "dataCoord.gc.interval=1",
+            "dataCoord.gc.dropTolerance=1",
+        ])
+    });
+    if let Some(milvus) = started.as_ref().filter(|milvus| !milvus.is_alive()) {
+        milvus.start_again();
+    }
+    Some((started.as_ref()?, turn))
+}
+
+pub(crate) fn as_server(milvus: &Milvus) -> MilvusServer {
+    let storage = StorageLocation::Folder(milvus.storage.clone());
+    MilvusServer { address: ServerAddress::open(milvus.address()), storage }
+}
+
+pub(crate) fn as_source(milvus: &Milvus) -> MilvusSource {
+    MilvusSource::new(as_server(milvus))
+}
+
+pub(crate) async fn client(milvus: &Milvus) -> MilvusClient {
+    MilvusClient::connect(&ServerAddress::open(milvus.address()), Limits::DEFAULT).await.unwrap()
+}
+
+/// A configuration of one Milvus cluster, `more` in its table `milvus`.
+pub(crate) fn configuration(folder: &Path, endpoint: &str, storage: &Path, more: &str) {
+    let text = format!(
+        "data_directory = \"data\"\n[project]\nid = \"proj-test\"\nname = \"Test\"\n[[region]]\nid = \"local-eu\"\n\
+         vault = \"regional\"\n[[cluster]]\nid = \"in01-milvus\"\nname = \"Milvus\"\nregion = \"local-eu\"\n\
+         [cluster.milvus]\nendpoint = \"http://{endpoint}\"\n{more}\n[cluster.milvus.storage]\nfolder = \"{}\"\n",
+        storage.display()
+    );
+    std::fs::write(folder.join("longshore.toml"), text).unwrap();
+}
+
+/// A collection with a key, a number and a vector.
+pub(crate) struct Rows {
+    pub(crate) client: MilvusClient,
+    pub(crate) name: CollectionName,
+}
+
+impl Rows {
+    /// Makes the collection, in a database of its own.
+    pub(crate) async fn create(milvus: &Milvus, name: &str) -> Self {
+        let rows = Self { client: client(milvus).await, name: name.parse().unwrap() };
+        let (db_name, collection_name) = (rows.name.database.clone(), rows.name.collection.clone());
+        let request = CreateDatabaseRequest { db_name: db_name.clone(), properties: Vec::new() };
+        rows.client.call(request).await.unwrap();
+        let dim = KeyValuePair { key: "dim".to_owned(), value: DIMENSION.to_string() };
+        let field = |name: &str, kind: DataType| FieldSchema {
+            name: name.to_owned(),
+            data_type: kind.into(),
+            is_primary_key: name == "id",
+            ..FieldSchema::default()
+        };
+        let vector = FieldSchema { type_params: vec![dim], ..field("vec", DataType::FloatVector) };
+        let schema = CollectionSchema {
+            name: collection_name.clone(),
+            fields: vec![field("id", DataType::Int64), field("n", DataType::Int64), vector],
+            ..CollectionSchema::default()
+        };
+        let request = CreateCollectionRequest {
+            db_name,
+            collection_name,
+            schema: schema.encode_to_vec(),
+            shards_num: 1,
+            ..CreateCollectionRequest::default()
+        };
+        rows.client.call(request).await.unwrap();
+        rows
+    }
+
+    pub(crate) async fn insert(&self, keys: std::ops::Range<i64>) -> MutationResult {
+        let request = InsertRequest {
+            db_name: self.name.database.clone(),
+            collection_name: self.name.collection.clone(),
+            num_rows: u32::try_from(keys.end - keys.start).unwrap(),
+            fields_data: columns(keys),
+            ..InsertRequest::default()
+        };
+        self.client.call(request).await.unwrap()
+    }
+
+    pub(crate) async fn delete(&self, keys: std::ops::Range<i64>) -> MutationResult {
+        let request = DeleteRequest {
+            db_name: self.name.database.clone(),
+            collection_name: self.name.collection.clone(),
+            expr: format!("id in {:?}", keys.collect::<Vec<_>>()),
+            ..DeleteRequest::default()
+        };
+        self.client.call(request).await.unwrap()
+    }
+}
+
+fn columns(keys: std::ops::Range<i64>) -> Vec<FieldData> {
+    let long = |name: &str, data: Vec<i64>| FieldData {
+        r#type: DataType::Int64.into(),
+        field_name: name.to_owned(),
+        field: Some(field_data::Field::Scalars(ScalarField {
+            data: Some(scalar_field::Data::LongData(LongArray { data })),
+        })),
+        ..FieldData::default()
+    };
+    // Numbers that do not compress, the same for the same key.
+    let number = |key: i64, place: usize| {
+        let mixed = (key as u64 * 31 + place as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 40) as f32 / 16_777_216.0
+    };
+    let floats = keys.clone().flat_map(|key| (0..DIMENSION).map(move |place| number(key, place))).collect();
+    let vectors = FieldData {
+        r#type: DataType::FloatVector.into(),
+        field_name: "vec".to_owned(),
+        field: Some(field_data::Field::Vectors(VectorField {
+            dim: DIMENSION as i64,
+            data: Some(vector_field::Data::FloatVector(FloatArray { data: floats })),
+        })),
+        ..FieldData::default()
+    };
+    let numbers = keys.clone().map(|key| key * 7).collect();
+    vec![long("id", keys.collect()), long("n", numbers), vectors]
+}
+
+/// What a backup without a host needs.
+pub(crate) struct Place {
+    pub(crate) context: RunContext,
+    pub(crate) vaults: RegionVaults,
+    pub(crate) policy: RunPolicy,
+    pub(crate) cluster: ClusterTarget,
+    _folder: tempfile::TempDir,
+}
+
+impl Place {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let context = RunContext::new(longshore_engine::Limits::default());
+        let (project, keys) = ("proj-local".parse().unwrap(), longshore_vault::Keys::none());
+        let vault =
+            RegionVaults::open_or_make_one(&folder.path().join("vault"), &project, &keys, context.random.as_ref())
+                .await
+                .unwrap();
+        let policy = RunPolicy::standard(&vault).unwrap();
+        let cluster = ClusterTarget {
+            id: "in01-milvus".parse().unwrap(),
+            name: "Milvus".to_owned(),
+            project_id: project,
+            home_region: vault.region_id().clone(),
+            labels: std::collections::BTreeMap::new(),
+        };
+        Self { context, vaults: RegionVaults::of([vault]).unwrap(), policy, cluster, _folder: folder }
+    }
+}

@@ -1,0 +1,134 @@
+//! What is said when something is wrong, and that nothing half-done is left.
+
+use longshore_engine::{BackupRequest, plan_backup, run_backup};
+use longshore_model::SystemClock;
+use longshore_source::milvus::{Credentials, Secret};
+use longshore_source::{Limits, MilvusSource, Source};
+use longshore_tests::longshore_in;
+use longshore_tests::milvus::Milvus;
+
+use super::support::{Place, Rows, as_server, configuration, server};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_root_path_is_found_and_the_right_one_named() {
+    let Some((milvus, _turn)) = server() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let rows = Rows::create(milvus, "wrong_root.rows").await;
+    rows.insert(0..100).await;
+    let source = super::support::as_source(milvus);
+    source.open_point(&rows.name, longshore_source::PointOptions::default()).await.unwrap();
+
+    // The folder above the right one.
+    configuration(folder.path(), &milvus.address(), milvus.storage.parent().unwrap(), "");
+    let checked = longshore_in(folder.path(), ["source", "check", "--config", "longshore.toml"]);
+    assert_eq!(checked.code, 1, "{checked:?}");
+    let right = milvus.storage.file_name().unwrap().to_str().unwrap();
+    let said = checked.stdout.replace(['\n', ' '], "");
+    assert!(said.contains("rootPath") && said.contains(&format!("/{right}")), "{checked:?}");
+    let backup = ["backup", "--config", "longshore.toml", "--to", "vault", "--collection", "wrong_root.rows"];
+    longshore_in(folder.path(), backup).refused(1, "minio.rootPath");
+    // A folder that is not there, and a server that is not there.
+    configuration(folder.path(), &milvus.address(), &folder.path().join("nowhere"), "");
+    longshore_in(folder.path(), backup).refused(1, "localStorage.path");
+    configuration(folder.path(), "127.0.0.1:1", &milvus.storage, "");
+    longshore_in(folder.path(), backup).refused(1, "cannot be reached");
+    let listed = longshore_in(folder.path(), ["list", "vault", "--json"]);
+    assert!(listed.code != 0 || !listed.stdout.contains("backup0_"), "{listed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_during_a_backup_leaves_no_backup_and_the_next_one_goes_on() {
+    let Some((milvus, _turn)) = server() else { return };
+    let rows = Rows::create(milvus, "killed.rows").await;
+    rows.insert(0..3000).await;
+    let limits = Limits { unavailable_patience_ms: 500, ..Limits::DEFAULT };
+    let source = MilvusSource::with(as_server(milvus), limits, std::sync::Arc::new(SystemClock));
+    let place = Place::new().await;
+    let request = || BackupRequest::manual(place.cluster.clone(), vec![rows.name.clone()], &place.context).unwrap();
+    let plan = plan_backup(request(), &source, &place.policy, &place.vaults, &place.context).await.unwrap();
+    milvus.kill();
+    // The files are all there and are copied; that nothing was altered meanwhile can no longer be found out.
+    let error = run_backup(plan, &source, &place.vaults, &place.context).await.unwrap_err().to_string();
+    assert!(error.contains("cannot be reached"), "{error}");
+    let vault = place.vaults.all().first().unwrap();
+    assert!(vault.list_backups().await.unwrap().backups.is_empty());
+    milvus.start_again();
+    let plan = plan_backup(request(), &source, &place.policy, &place.vaults, &place.context).await.unwrap();
+    let outcome = run_backup(plan, &source, &place.vaults, &place.context).await.unwrap();
+    assert_eq!(outcome.collections[0].physical_rows, 3000);
+    assert_eq!(outcome.reused_bytes, outcome.size_bytes, "what the first attempt stored is not read again");
+    assert_eq!(vault.list_backups().await.unwrap().backups.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_are_backed_up_and_wrong_ones_not_let_in() {
+    let Some((_, _turn)) = server() else { return };
+    let Some(milvus) = Milvus::start(&["--authorization"]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let check = || longshore_in(folder.path(), ["source", "check", "--config", "longshore.toml", "--json"]);
+    configuration(folder.path(), &milvus.address(), &milvus.storage, "");
+    assert!(check().stdout.contains("does not let us in"), "{:?}", check());
+    let password = folder.path().join("password");
+    let write = |text: &str, mode: u32| {
+        std::fs::write(&password, text).unwrap();
+        std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    configuration(folder.path(), &milvus.address(), &milvus.storage, "user = \"root\"\npassword_file = \"password\"");
+    write("wrong-password", 0o600);
+    let said = check();
+    assert!(said.code == 1 && said.stdout.contains("check user and password"), "{said:?}");
+    assert!(!format!("{said:?}").contains("wrong-password"));
+    // A password that everybody may read is taken for known.
+    write("Milvus\n", 0o644);
+    assert!(check().stderr.contains("chmod 600") || check().stdout.contains("chmod 600"), "{:?}", check());
+    write("Milvus\n", 0o600);
+    let said = check();
+    assert_eq!(said.code, 0, "{said:?}");
+
+    let mut server = as_server(&milvus);
+    let user = |user: &str, password: &str| {
+        Some(Credentials::Password { user: user.to_owned(), password: Secret::new(password) })
+    };
+    server.address.credentials = user("root", "Milvus");
+    let root = longshore_source::milvus::MilvusClient::connect(&server.address, Limits::DEFAULT).await.unwrap();
+    make_user(&root).await;
+    let inventory = MilvusSource::new(server.clone()).inventory().await.unwrap();
+    let access = inventory.access.unwrap();
+    assert_eq!(access["users"], serde_json::json!([{ "name": "reader", "roles": ["looks"] }]));
+    assert_eq!(access["roles"], serde_json::json!(["looks"]));
+    let grant = serde_json::json!({
+        "role": "looks", "object": "Global", "objectName": "*", "privilege": "ShowCollections", "dbName": "default"
+    });
+    assert!(access["grants"].as_array().unwrap().contains(&grant), "{access}");
+    // A user who may see collections and nothing of users: backed up all the same, and it is said what is not in it.
+    server.address.credentials = user("reader", "Reader-1");
+    let inventory = MilvusSource::new(server).inventory().await.unwrap();
+    assert_eq!(inventory.access, None);
+    assert!(inventory.warnings[0].contains("users, roles and grants are not in the backup"), "{inventory:?}");
+}
+
+async fn make_user(root: &longshore_source::milvus::MilvusClient) {
+    use longshore_source::milvus::proto::milvus::{
+        CreateCredentialRequest, CreateRoleRequest, GrantEntity, GrantorEntity, ObjectEntity, OperatePrivilegeRequest,
+        OperateUserRoleRequest, PrivilegeEntity, RoleEntity, UserEntity,
+    };
+    let role = || Some(RoleEntity { name: "looks".to_owned() });
+    // "Reader-1" in Base64, as this call wants it.
+    let (username, password) = ("reader".to_owned(), "UmVhZGVyLTE=".to_owned());
+    root.call(CreateCredentialRequest { username, password, ..CreateCredentialRequest::default() }).await.unwrap();
+    root.call(CreateRoleRequest { entity: role() }).await.unwrap();
+    let (username, role_name) = ("reader".to_owned(), "looks".to_owned());
+    root.call(OperateUserRoleRequest { username, role_name, ..OperateUserRoleRequest::default() }).await.unwrap();
+    let grantor = GrantorEntity {
+        user: Some(UserEntity { name: "root".to_owned() }),
+        privilege: Some(PrivilegeEntity { name: "ShowCollections".to_owned() }),
+    };
+    let entity = GrantEntity {
+        role: role(),
+        object: Some(ObjectEntity { name: "Global".to_owned() }),
+        object_name: "*".to_owned(),
+        grantor: Some(grantor),
+        db_name: "default".to_owned(),
+    };
+    root.call(OperatePrivilegeRequest { entity: Some(entity), ..OperatePrivilegeRequest::default() }).await.unwrap();
+}
