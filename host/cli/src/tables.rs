@@ -176,7 +176,13 @@ pub(crate) fn restore(outcome: &RestoreOutcome) -> String {
             ]
         })
         .collect();
-    let text = table(&["COLLECTION", "ROWS", "PHYSICAL ROWS", "FILES", "SIZE", "PROOF", ""], &cells);
+    let mut text = table(&["COLLECTION", "ROWS", "PHYSICAL ROWS", "FILES", "SIZE", "PROOF", ""], &cells);
+    for note in &outcome.notes {
+        text = format!("{text}\nNote: {note}.");
+    }
+    for (user, password) in &outcome.passwords {
+        text = format!("{text}\nUser {user} has a new password, which is shown only here: {}", password.expose());
+    }
     format!(
         "{text}\nRestored {} in {}{}. Every file was read back and is what was backed up; row counts agree.",
         bytes(outcome.size_bytes),

@@ -8,14 +8,17 @@
 //! left, as it is after a kill: a rerun of the same plan fetches only what is missing or wrong in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Once;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{
     BackupId, CollectionMapping, CollectionName, Digest, JobType, Phase, RegionId, RestoredLoadState, Timestamp,
     VaultId,
 };
+use longshore_source::milvus::Secret;
 use longshore_source::{
-    DatabaseEntry, FilePiece, RestoreRun, RestoreTarget, RestoredCollection, TargetCollection, TargetFile, TargetPlan,
+    DatabaseEntry, FilePiece, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection, TargetCollection, TargetFile,
+    TargetPlan,
 };
 use longshore_vault::{BlobId, FileEntry, FilePiece as Piece, Priority, Reader};
 use serde::Serialize;
@@ -61,6 +64,14 @@ pub struct RestorePlan {
     pub(crate) opened: OpenedBackup,
 }
 
+impl RestorePlan {
+    /// Its collections under their new names, and their bytes.
+    fn sizes(&self) -> impl Iterator<Item = (CollectionName, u64)> {
+        let pairs = self.target.collections.iter().zip(&self.collections);
+        pairs.map(|(target, write)| (target.mapping.to.clone(), write.size_bytes))
+    }
+}
+
 /// What was restored, and how it was proven.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -75,6 +86,12 @@ pub struct RestoreOutcome {
     pub duration_ms: i64,
     /// Until when the data is, at the latest: the time of the backup.
     pub backup_time: Timestamp,
+    /// What somebody has to know or do, in sentences, for example that a collection could not be loaded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Users that were made, and their new passwords: to be shown once and kept nowhere.
+    #[serde(skip)]
+    pub passwords: Vec<(String, Secret)>,
 }
 
 /// One restored collection and what was compared.
@@ -171,7 +188,7 @@ pub async fn plan_restore(
         properties: database.properties.clone(),
         aliases: database.aliases.clone(),
     });
-    let target = TargetPlan { databases: databases.collect(), whole_cluster, collections: targets };
+    let target = TargetPlan { databases: databases.collect(), whole_cluster, collections: targets, access: None };
     Ok(RestorePlan { backup_id: backup.clone(), target, collections, opened })
 }
 
@@ -216,13 +233,7 @@ pub async fn run_restore(
 ) -> Result<RestoreOutcome, EngineError> {
     let started = context.clock.now();
     let progress = &context.progress;
-    progress.expect(
-        plan.target
-            .collections
-            .iter()
-            .zip(&plan.collections)
-            .map(|(target, write)| (target.mapping.to.clone(), write.size_bytes)),
-    );
+    progress.expect(plan.sizes());
     let wanted = |id: &VaultId| plan.collections.iter().any(|collection| collection.vault == *id);
     let throttle = context.throttle.for_priority(Priority::Restore);
     let Reading { pins, readers } =
@@ -246,7 +257,7 @@ async fn restore_pinned(
     match written {
         Ok(collections) => {
             progress.enter(Phase::Commit);
-            run.commit().await?;
+            let committed = run.commit(&Watch::of(plan, context)).await?;
             progress.enter(Phase::Done);
             Ok(RestoreOutcome {
                 backup_id: plan.backup_id.clone(),
@@ -254,6 +265,8 @@ async fn restore_pinned(
                 collections,
                 duration_ms: context.clock.now().millis_since(started),
                 backup_time: plan.opened.root.open.created,
+                notes: committed.notes,
+                passwords: committed.passwords,
             })
         }
         Err(error) => {
@@ -272,6 +285,31 @@ fn can_go_on(error: &EngineError) -> bool {
         EngineError::Stopped { why } => why != CANCELED,
         EngineError::Vault { .. } => true,
         _ => false,
+    }
+}
+
+/// Shows how far a commit is, and passes on that it is to stop. For a server it is most of the work, so bytes are counted
+/// once more.
+struct Watch<'a> {
+    plan: &'a RestorePlan,
+    context: &'a RunContext,
+    begun: Once,
+}
+
+impl<'a> Watch<'a> {
+    fn of(plan: &'a RestorePlan, context: &'a RunContext) -> Self {
+        Self { plan, context, begun: Once::new() }
+    }
+}
+
+impl RestoreWatch for Watch<'_> {
+    fn moved(&self, collection: usize, bytes: u64) {
+        self.begun.call_once(|| self.context.progress.expect(self.plan.sizes()));
+        self.context.progress.add(collection, bytes);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.context.stop.check().is_err()
     }
 }
 

@@ -272,6 +272,69 @@ pub enum SourceError {
     /// A name that cannot be used.
     #[error(transparent)]
     Name(#[from] ModelError),
+    /// A backup does not fit the server it is to be restored into.
+    #[error(
+        "a backup of Milvus {backup_version} is not restored into Milvus {version} at `{endpoint}`: {reason}; use another server, or say that any version will do"
+    )]
+    WrongVersion {
+        /// The server's address.
+        endpoint: String,
+        /// Its version.
+        version: String,
+        /// The version of the server that was backed up.
+        backup_version: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The server could not import files that are known to be right.
+    #[error("Milvus could not import partition `{partition}` of collection {collection}: {reason}")]
+    ImportFailed {
+        /// Which collection.
+        collection: CollectionName,
+        /// Which partition.
+        partition: String,
+        /// What the server said.
+        reason: String,
+    },
+    /// It is not known what became of an import.
+    #[error(
+        "what became of an import into collection {collection} is not known: {reason}; see whether the server is well, then restore again"
+    )]
+    ImportLost {
+        /// Which collection.
+        collection: CollectionName,
+        /// What was seen.
+        reason: String,
+    },
+    /// A restored collection is not what was backed up.
+    #[error("collection {collection} was not restored as it was backed up: {what}")]
+    RowsDiffer {
+        /// Which collection.
+        collection: CollectionName,
+        /// What is different, and by how much.
+        what: String,
+    },
+    /// An index could not be made.
+    #[error("index `{index}` of collection {collection} could not be made: {reason}")]
+    IndexFailed {
+        /// Which collection.
+        collection: CollectionName,
+        /// Which index.
+        index: String,
+        /// What the server said.
+        reason: String,
+    },
+    /// A restore failed, and not all that it had made could be taken back.
+    #[error("{error}; and this is left in the server: {left}; the next restore into the same staging folder drops it")]
+    LeftBehind {
+        /// Why the restore failed.
+        error: Box<SourceError>,
+        /// What is left.
+        left: String,
+    },
+    /// Somebody asked for it.
+    #[error("it was stopped; what had been restored so far was taken back")]
+    Stopped,
     /// A task of this process was cancelled.
     #[error("work was cut off because the program is shutting down")]
     Cancelled,

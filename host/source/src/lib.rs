@@ -15,21 +15,26 @@ mod error;
 mod limits;
 mod lite;
 pub mod milvus;
+mod plan;
 mod rows;
 mod source;
+mod staged;
 mod target;
 
 pub use check::{CheckedFiles, StoredBytes, StoredFile, check_files};
 pub use error::SourceError;
 pub use limits::Limits;
 pub use lite::{MilvusLiteSource, MilvusLiteTarget};
-pub use milvus::{MilvusServer, MilvusSource};
+pub use milvus::{MilvusServer, MilvusSource, MilvusTarget, MilvusTargetOptions, StagingPlace};
 pub use rows::RowSum;
 pub use source::{
     CollectionEntry, CollectionPoint, DatabaseEntry, FileIdentity, FindingState, Inventory, KnownFile, KnownFiles,
     PointFile, PointOptions, PointState, Reading, Recheck, Source, SourceFinding, SourceKind,
 };
-pub use target::{FilePiece, RestoreRun, RestoreTarget, RestoredCollection, TargetCollection, TargetFile, TargetPlan};
+pub use target::{
+    Committed, FilePiece, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection, TargetCollection, TargetFile,
+    TargetPlan,
+};
 
 /// Raises the soft limit of open descriptors to the hard one, because a point holds all files of a collection open.
 /// Call it once when the program starts. Returns the limit that holds now.

@@ -65,6 +65,22 @@ pub struct Limits {
     pub flush_longest_pause_ms: u64,
     /// How long a flush may take, in milliseconds.
     pub flush_patience_ms: u64,
+    /// Collections that are restored into a server side by side.
+    pub restored_collections: usize,
+    /// Most bytes of one call of Import, as long as a segment does not have more: a server gives up what takes 15 minutes.
+    pub import_task_bytes: u64,
+    /// How often a collection is made anew when it is not known what became of an import.
+    pub import_attempts: u32,
+    /// How long one call of Import may take, in milliseconds.
+    pub import_patience_ms: u64,
+    /// How long a restored collection may look different from its backup while the server settles, in milliseconds.
+    pub proof_patience_ms: u64,
+    /// How long making one index may take, in milliseconds.
+    pub index_patience_ms: u64,
+    /// How long loading a collection may take, in milliseconds.
+    pub load_patience_ms: u64,
+    /// How long a server that was away in the middle of a restore may take to come back, in milliseconds.
+    pub return_patience_ms: u64,
     /// Longest answer of a server, in bytes.
     pub answer_bytes: usize,
     /// Space that must stay free on a target's disk besides the files, in bytes.
@@ -104,6 +120,14 @@ impl Limits {
         flush_pause_ms: 100,
         flush_longest_pause_ms: 1_000,
         flush_patience_ms: 1_800_000,
+        restored_collections: 2,
+        import_task_bytes: 2 << 30,
+        import_attempts: 3,
+        import_patience_ms: 3_600_000,
+        proof_patience_ms: 10_000,
+        index_patience_ms: 86_400_000,
+        load_patience_ms: 600_000,
+        return_patience_ms: 120_000,
         answer_bytes: 256 << 20,
         spare_bytes: 1 << 20,
     };

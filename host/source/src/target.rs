@@ -1,14 +1,16 @@
 //! The contract between the engine and a place to restore into.
 //!
 //! A target checks everything it can before it writes a byte. Until [`RestoreRun::commit`] nothing in the target is
-//! changed: a run that is suspended or killed leaves at most a staging folder beside the target. The next run of the same
-//! plan goes on with what is in it, file by file, where the digest is right; a run of another plan removes it.
+//! changed that anybody else uses: a run that is suspended or killed leaves at most a staging folder, and in a server
+//! collections under names that say what they are. The next run of the same plan goes on with what is in the folder, file by
+//! file, where the digest is right; a run of another plan removes it.
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use longshore_model::{CollectionMapping, Digest, FileClass};
 use serde_json::Value;
 
+use crate::milvus::Secret;
 use crate::{DatabaseEntry, SourceError};
 
 /// Everything a restore will write, known before it begins.
@@ -22,6 +24,9 @@ pub struct TargetPlan {
     pub whole_cluster: bool,
     /// The collections to restore.
     pub collections: Vec<TargetCollection>,
+    /// Users, roles and what they may do, as [`Inventory::access`](crate::Inventory::access) gave them, where they are to be
+    /// restored too. Targets without users say so.
+    pub access: Option<Value>,
 }
 
 /// One collection to restore.
@@ -116,11 +121,12 @@ pub trait RestoreRun: Send + Sync {
     /// When a file cannot be read back, is incomplete, or does not parse.
     async fn finish_collection(&self, collection: usize) -> Result<RestoredCollection, SourceError>;
 
-    /// Moves everything into place. All collections must be finished.
+    /// Moves everything into place. All collections must be finished. For a server this is most of the work, so `watch` is
+    /// told how far it is and is asked whether to stop.
     ///
     /// # Errors
-    /// When something cannot be moved; what was already moved is taken back.
-    async fn commit(self: Box<Self>) -> Result<(), SourceError>;
+    /// When something cannot be moved, or [`SourceError::Stopped`]; what was already moved is taken back.
+    async fn commit(self: Box<Self>, watch: &dyn RestoreWatch) -> Result<Committed, SourceError>;
 
     /// Stops and leaves the staging folder for the next run of the same plan. A target that cannot go on with one gives up
     /// instead.
@@ -148,4 +154,27 @@ pub struct RestoredCollection {
     /// BLAKE3 of each file, read back from disk, in the order of the plan. For `schema.json` it is taken before name
     /// and TTL are adapted to the target.
     pub file_digests: Vec<Digest>,
+}
+
+/// Who is told how far a commit is.
+pub trait RestoreWatch: Send + Sync {
+    /// Some more bytes of a collection, by its place in the plan, are in place.
+    fn moved(&self, _collection: usize, _bytes: u64) {}
+
+    /// Whether to stop; what was moved is taken back then.
+    fn is_stopped(&self) -> bool {
+        false
+    }
+}
+
+/// Nobody watches.
+impl RestoreWatch for () {}
+
+/// What there is to say about a commit that ended well.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Committed {
+    /// What somebody has to know or do, in sentences, for example that a collection could not be loaded.
+    pub notes: Vec<String>,
+    /// Users that were made, and their new passwords; to be shown once and kept nowhere.
+    pub passwords: Vec<(String, Secret)>,
 }

@@ -291,7 +291,7 @@ async fn a_name_that_is_taken_while_the_restore_runs_leaves_the_target_as_it_is(
     copy_tree(&database.join("collections/python_manual"), &target.join("collections/recent_searches_2"));
     let before =
         tree(&target).into_iter().filter(|(path, _)| !path.starts_with(".longshore")).collect::<BTreeMap<_, _>>();
-    let error = run.commit().await.unwrap_err();
+    let error = run.commit(&()).await.unwrap_err();
     assert!(matches!(error, SourceError::CollectionExists { .. }), "{error}");
     assert!(tree(&target) == before);
 }
@@ -308,7 +308,7 @@ async fn an_unfinished_restore_leaves_nothing() {
     run.write(0, 0, 0, vec![1_u8; 7].into()).await.unwrap();
     let error = run.finish_collection(0).await.unwrap_err();
     assert!(error.to_string().contains("bytes were written"), "{error}");
-    let error = run.commit().await.unwrap_err();
+    let error = run.commit(&()).await.unwrap_err();
     assert!(error.to_string().contains("not finished"), "{error}");
     let run = target.begin(&plan).await.unwrap();
     run.abort().await.unwrap();

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use longshore_model::{ClassBytes, CollectionName, Digest, FileClass, LoadState};
 use longshore_source::{
-    CollectionEntry, CollectionPoint, DatabaseEntry, FileIdentity, Inventory, PointFile, PointOptions, PointState,
-    RestoreRun, RestoreTarget, RestoredCollection, Source, SourceError, SourceKind, TargetPlan,
+    CollectionEntry, CollectionPoint, Committed, DatabaseEntry, FileIdentity, Inventory, PointFile, PointOptions,
+    PointState, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection, Source, SourceError, SourceKind,
+    TargetPlan,
 };
 use longshore_vault::digest_of;
 use serde_json::{Value, json};
@@ -258,14 +259,14 @@ impl RestoreRun for MadeRun {
         Ok(RestoredCollection { physical_rows: rows, live_rows: Some(rows), file_digests })
     }
 
-    async fn commit(self: Box<Self>) -> Result<(), SourceError> {
+    async fn commit(self: Box<Self>, _watch: &dyn RestoreWatch) -> Result<Committed, SourceError> {
         let files = self.files.lock().unwrap();
         let collections = self.plan.collections.iter().zip(files.iter()).map(|(planned, bytes)| {
             let files = planned.files.iter().zip(bytes).map(|(file, bytes)| (file.path.clone(), bytes.clone()));
             (planned.mapping.to.collection.clone(), files.collect())
         });
         *self.target.restored.lock().unwrap() = Some(collections.collect());
-        Ok(())
+        Ok(Committed::default())
     }
 
     async fn abort(self: Box<Self>) -> Result<(), SourceError> {

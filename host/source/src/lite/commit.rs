@@ -29,7 +29,7 @@ pub(crate) fn run(mut staging: Staging, plan: &TargetPlan, limits: &Limits) -> R
             write_aliases(&staging.root, plan::aliases(plan, &|_, _| false), limits)?;
             force(&staging.root, plan)?;
             // rename(2) replaces nothing but an empty folder.
-            let moved = staging.folder.dir.rename(STAGED, &parent.dir, name);
+            let moved = staging.folder.folder.dir.rename(STAGED, &parent.dir, name);
             moved.map_err(|error| match error.kind() {
                 ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
                     let path = parent.show(name);
@@ -54,7 +54,7 @@ pub(crate) fn run(mut staging: Staging, plan: &TargetPlan, limits: &Limits) -> R
             into_existing(&staging, root, plan, &new, limits)?;
         }
     }
-    staging.remove()
+    staging.folder.remove()
 }
 
 /// Writes the properties of databases that are new in the target.

@@ -1,9 +1,7 @@
 //! A Milvus Lite 3 data directory to restore into: a new one, or collections into one that exists.
 //!
 //! Everything is written into a staging folder first: beside the target if that does not exist yet, inside of it (where
-//! Milvus Lite does not look) if it does, so that the last step is a rename within one file system. A staging folder is
-//! named by its plan and locked while its run lives. One that is not locked was left by a run that was suspended or
-//! killed: a run of the same plan goes on with it, a run of another plan removes it.
+//! Milvus Lite does not look) if it does, so that the last step is a rename within one file system.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,14 +18,13 @@ use super::staging::StagedRun;
 use super::{inventory, layout, plan};
 use crate::blocking::blocking;
 use crate::disk::{Folder, io_error};
+use crate::staged::{PlaceOf, StagingFolder, available_bytes, left_bytes};
 use crate::{Limits, RestoreRun, RestoreTarget, SourceError, SourceKind, TargetPlan};
 
 /// What is written before it is moved into place, within the staging folder.
 pub(crate) const STAGED: &str = "data";
 /// Part of the name of every staging folder.
 const STAGING: &str = ".longshore-restore";
-/// Held by flock(2) while the run lives.
-const STAGING_LOCK: &str = "lock";
 
 /// A Milvus Lite 3 data directory to restore into. The target is looked at when a restore begins.
 #[derive(Debug, Clone)]
@@ -91,45 +88,13 @@ impl Place {
     }
 }
 
-/// The staging folder of a run, locked; removed when dropped.
+/// The staging folder of a run.
 #[derive(Debug)]
 pub(crate) struct Staging {
     pub(crate) place: Place,
-    name: String,
-    /// The staging folder itself.
-    pub(crate) folder: Folder,
+    pub(crate) folder: StagingFolder,
     /// The staged data directory in it.
     pub(crate) root: Folder,
-    /// Whether an earlier run of the same plan left something in it.
-    pub(crate) resumed: bool,
-    _lock: std::fs::File,
-    removed: bool,
-}
-
-impl Staging {
-    /// Leaves the folder for the next run of the same plan.
-    pub(crate) fn keep(mut self) {
-        self.removed = true;
-    }
-
-    /// Removes the folder and all that is in it.
-    pub(crate) fn remove(&mut self) -> Result<(), SourceError> {
-        if !self.removed {
-            let base = self.place.base();
-            base.dir.remove_dir_all(&self.name).map_err(|error| io_error("remove", &base.show(&self.name), error))?;
-            self.removed = true;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        // A run that is dropped without commit failed or was cancelled. What cannot be removed now, the next run removes.
-        if let Err(error) = self.remove() {
-            tracing::warn!(%error, "a staging folder of a restore is left behind");
-        }
-    }
 }
 
 #[async_trait]
@@ -240,82 +205,27 @@ fn check_space(base: &Folder, plan: &TargetPlan, limits: &Limits, left_bytes: u6
     Ok(())
 }
 
-/// Bytes that this user may still write on the file system of a folder.
-pub(crate) fn available_bytes(folder: &Folder) -> Result<u64, SourceError> {
-    let system = rustix::fs::fstatvfs(&folder.dir);
-    let system = system.map_err(|error| io_error("look at the free space of", &folder.shown, error.into()))?;
-    Ok(system.f_bavail.saturating_mul(system.f_frsize))
+/// Where a file of a plan lies in the staged data directory.
+pub(crate) fn place_of(plan: &Arc<TargetPlan>) -> Box<PlaceOf> {
+    let plan = Arc::clone(plan);
+    Box::new(move |collection, file| {
+        let collection = plan.collections.get(collection)?;
+        let folder = layout::collection_folder(&collection.mapping.to);
+        Some(format!("{folder}/{}", collection.files.get(file)?.path))
+    })
 }
 
 /// Makes, or finds, and locks the staging folder of a plan, after removing those that runs of other plans left.
-fn stage(place: Place, plan: &TargetPlan, limits: &Limits) -> Result<Staging, SourceError> {
-    let prefix = place.staging_prefix();
-    let digest = plan::digest(plan).to_string();
-    let name = format!("{prefix}-{}", digest.get(..16).unwrap_or_default());
-    let base = place.base();
-    let others = base.names(limits.folder_entries)?.into_iter();
-    for other in others.filter(|other| other.starts_with(&prefix) && *other != name) {
-        // One run at a time for each target: whoever holds another folder of it is still at work.
-        if let Some(left) = base.folder(&other)? {
-            let lock = lock_staging(&left)?;
-            base.dir.remove_dir_all(&other).map_err(|error| io_error("remove", &base.show(&other), error))?;
-            drop(lock);
-        }
-    }
-    let shown = base.show(&name);
-    let resumed = match base.dir.create_dir(&name) {
-        Ok(()) => false,
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => true,
-        Err(error) => return Err(io_error("make the folder", &shown, error)),
-    };
-    let in_use = || SourceError::RestoreRunning { path: shown.clone() };
-    let folder = base.folder(&name)?.ok_or_else(in_use)?;
-    let lock = lock_staging(&folder)?;
-    // Whoever held it until a moment ago may have removed or moved it: then this one is not there under its name.
-    let here = base.stat(&name)?;
-    if !here.is_some_and(|here| folder.stat_self().is_ok_and(|stat| stat.same_inode(&here))) {
-        return Err(in_use());
-    }
-    match folder.dir.create_dir(STAGED) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(io_error("make the folder", &folder.show(STAGED), error));
-        }
-        _ => {}
-    }
-    let root = folder.folder(STAGED)?.ok_or_else(in_use)?;
-    let mut staging = Staging { place, name, folder, root, resumed, _lock: lock, removed: false };
-    let left_bytes = if resumed { left_bytes(&staging.root, plan)? } else { 0 };
-    if let Err(error) = check_space(staging.place.base(), plan, limits, left_bytes) {
-        staging.remove()?;
+fn stage(place: Place, plan: &Arc<TargetPlan>, limits: &Limits) -> Result<Staging, SourceError> {
+    let (prefix, digest) = (place.staging_prefix(), plan::digest(plan));
+    let mut folder = StagingFolder::open(place.base(), &prefix, &digest, limits, &mut |_| Ok(()))?;
+    let root = folder.inner(STAGED)?;
+    let left_bytes = if folder.resumed { left_bytes(&root, plan, &place_of(plan))? } else { 0 };
+    if let Err(error) = check_space(place.base(), plan, limits, left_bytes) {
+        folder.remove()?;
         return Err(error);
     }
-    Ok(staging)
-}
-
-/// Bytes on disk of the files of a plan that an earlier run left.
-fn left_bytes(root: &Folder, plan: &TargetPlan) -> Result<u64, SourceError> {
-    let mut sum = 0_u64;
-    for collection in &plan.collections {
-        let folder = layout::collection_folder(&collection.mapping.to);
-        for file in &collection.files {
-            let stat = root.stat(&format!("{folder}/{}", file.path))?;
-            sum = sum.saturating_add(stat.map_or(0, |stat| stat.size_bytes.min(file.size_bytes)));
-        }
-    }
-    Ok(sum)
-}
-
-fn lock_staging(folder: &Folder) -> Result<std::fs::File, SourceError> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true);
-    let shown = folder.show(STAGING_LOCK);
-    let file =
-        folder.dir.open_with(STAGING_LOCK, &options).map_err(|error| io_error("open", &shown, error))?.into_std();
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(SourceError::RestoreRunning { path: folder.shown.clone() }),
-        Err(error) => Err(io_error("lock", &shown, error.into())),
-    }
+    Ok(Staging { place, folder, root })
 }
 
 /// A staged data directory seen as a source, to read back what was restored.

@@ -18,6 +18,7 @@ mod layout;
 mod point;
 #[doc(hidden)]
 pub mod proto;
+mod restore;
 mod rows;
 mod rpc;
 mod segments;
@@ -33,6 +34,7 @@ pub use kept::{
     KeptAccess, KeptField, KeptGrant, KeptIndex, KeptPartition, KeptPoint, KeptSchema, KeptSegment, KeptUser,
 };
 pub use layout::LogPath;
+pub use restore::{MilvusTarget, MilvusTargetOptions, NewPassword, StagingPlace};
 pub(crate) use rows::check_files;
 pub use rows::{CollectionLogs, CountedRows, RowSchema, SegmentLogs};
 pub use rpc::{Refusal, Rpc};

@@ -100,7 +100,7 @@ pub(crate) async fn plan_of(source: &MilvusLiteSource, points: &[Mapped], whole_
         description: point.description().clone(),
     });
     let databases = source.inventory().await.unwrap().databases;
-    TargetPlan { databases, whole_cluster, collections: collections.collect() }
+    TargetPlan { databases, whole_cluster, collections: collections.collect(), access: None }
 }
 
 /// Copies points into a target, checks every digest, and commits.
@@ -125,7 +125,7 @@ pub(crate) async fn restore(
         assert_eq!(finished.file_digests, digests);
         restored.push(finished);
     }
-    run.commit().await?;
+    run.commit(&()).await?;
     Ok(restored)
 }
 

@@ -1,0 +1,231 @@
+//! The beginning of a restore: everything is checked that can be, what a killed run left is taken back, files get a place.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+
+use super::marker::Marker;
+use super::run::{MilvusRun, Planned};
+use super::tasks::tasks;
+use super::{MilvusTarget, StagingPlace, server, versions};
+use crate::blocking::blocking;
+use crate::disk::{Folder, io_error};
+use crate::milvus::kept::{KeptPoint, KeptSchema};
+use crate::milvus::{MilvusClient, RowSchema, StorageLocation};
+use crate::plan::{self, check_names};
+use crate::staged::{PlaceOf, StagedFiles, StagingFolder, available_bytes, left_bytes};
+use crate::{Limits, SourceError, TargetPlan};
+
+/// What the names of all staging folders begin with.
+const PREFIX: &str = "longshore-restore";
+/// Folder of the staged files within one.
+const STAGED: &str = "files";
+/// What the names of collections begin with until they are proven.
+const TEMPORARY: &str = "longshore_restore";
+
+/// See [`RestoreTarget::begin`](crate::RestoreTarget::begin).
+pub(super) async fn begin(target: &MilvusTarget, plan: Arc<TargetPlan>) -> Result<MilvusRun, SourceError> {
+    let limits = target.shared.limits;
+    check_names(&plan, &limits)?;
+    let planned = Arc::new(planned(target, &plan, &limits)?);
+    let client = target.shared.client().await?.clone();
+    let points: Vec<&KeptPoint> = planned.iter().map(|one| &one.point).collect();
+    versions::check(&client, &points, target.options.any_version)?;
+    let place = target.staging()?;
+    let storage = target.shared.server.storage.clone();
+    let staged = {
+        let (plan, planned, client, place) = (Arc::clone(&plan), Arc::clone(&planned), client.clone(), place.clone());
+        blocking(&place.folder.display().to_string(), move || {
+            stage(&place, &storage, &plan, &planned, &client, &limits)
+        })
+        .await?
+    };
+    let run = MilvusRun::new(target.clone(), client, planned, staged, server_root(&place));
+    let ready = run.take_over().await;
+    match ready {
+        Ok(()) => Ok(run),
+        Err(error) => {
+            run.keep_or_remove().await;
+            Err(error)
+        }
+    }
+}
+
+/// What is staged where, and what an earlier run of this plan made.
+pub(super) struct Staged {
+    pub(super) folder: StagingFolder,
+    pub(super) files: StagedFiles,
+    pub(super) marker: Marker,
+}
+
+/// The staging folder as the server sees it.
+fn server_root(place: &StagingPlace) -> String {
+    let seen = place.server_folder.as_ref().unwrap_or(&place.folder);
+    seen.display().to_string().trim_end_matches('/').to_owned()
+}
+
+impl Staged {
+    /// The folder of the files as the server sees it, without a slash at its end.
+    pub(super) fn as_seen(&self, root: &str) -> String {
+        format!("{root}/{}/{STAGED}", self.folder.name())
+    }
+}
+
+fn planned(target: &MilvusTarget, plan: &TargetPlan, limits: &Limits) -> Result<Vec<Planned>, SourceError> {
+    let digest = plan::digest(plan).to_string();
+    let mut all = Vec::with_capacity(plan.collections.len());
+    for (number, collection) in plan.collections.iter().enumerate() {
+        let shown = format!("collection {}", collection.mapping.from);
+        let schema = KeptSchema::read(&collection.schema, &shown)?;
+        let point = KeptPoint::read(&collection.description, &shown)?;
+        let decoded = schema.decode(&shown)?;
+        let end_ms = end_ms(point.flush_timestamp, target.options.until_ms);
+        all.push(Planned {
+            name: collection.mapping.to.clone(),
+            temporary: format!("{TEMPORARY}_{}_{number}", digest.get(..16).unwrap_or_default()),
+            tasks: tasks(number, collection, &point, limits)?,
+            rows: RowSchema::of(&decoded, &shown)?,
+            has_partition_key: decoded.fields.iter().any(|field| field.is_partition_key),
+            load_state: collection.mapping.load_state,
+            is_earlier: target.options.until_ms.is_some(),
+            schema,
+            decoded,
+            point,
+            end_ms,
+        });
+    }
+    Ok(all)
+}
+
+/// Where a restore cuts, in milliseconds: `Import` knows no finer unit, and the millisecond of the flush has rows in it that
+/// belong to the point, so it is cut at the next one. `None` for backups that do not tell, and have nothing later.
+fn end_ms(flush_timestamp: u64, until_ms: Option<u64>) -> Option<u64> {
+    let point = (flush_timestamp > 0).then(|| (flush_timestamp >> 18).saturating_add(1));
+    match (point, until_ms) {
+        (Some(point), Some(until)) => Some(point.min(until)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn open_folder(path: &std::path::Path) -> Result<Folder, SourceError> {
+    let shown = path.display().to_string();
+    std::fs::create_dir_all(path).map_err(|error| io_error("make the folder", &shown, error))?;
+    let dir = Dir::open_ambient_dir(path, ambient_authority()).map_err(|error| io_error("open", &shown, error))?;
+    Ok(Folder { dir, shown })
+}
+
+fn stage(
+    place: &StagingPlace,
+    storage: &StorageLocation,
+    plan: &Arc<TargetPlan>,
+    planned: &Arc<Vec<Planned>>,
+    client: &MilvusClient,
+    limits: &Limits,
+) -> Result<Staged, SourceError> {
+    if !place.folder.is_absolute() {
+        let reason = format!(
+            "the staging folder `{}` is not absolute: Milvus would read nothing and say that all is well; give its full path",
+            place.folder.display()
+        );
+        return Err(SourceError::BadPlan { reason });
+    }
+    let base = open_folder(&place.folder)?;
+    let runtime = tokio::runtime::Handle::current();
+    let mut clean = |left: &Folder| {
+        let marker = Marker::read(left, limits)?;
+        runtime.block_on(take_back_left(client, &marker))
+    };
+    let mut folder = StagingFolder::open(&base, PREFIX, &plan::digest(plan), limits, &mut clean)?;
+    let root = folder.inner(STAGED)?;
+    let marker = Marker::read(&folder.folder, limits)?;
+    let place_of: Box<PlaceOf> = {
+        let planned = Arc::clone(planned);
+        Box::new(move |collection, file| planned.get(collection)?.tasks.places.get(file).cloned())
+    };
+    let left = left_bytes(&root, plan, &place_of)?;
+    if let Err(error) = check_space(&base, storage, plan, left, limits) {
+        // What an earlier run left is no use without space for the rest, but what it made in the server is still noted.
+        if marker == Marker::default() {
+            folder.remove()?;
+        } else {
+            folder.keep();
+        }
+        return Err(error);
+    }
+    let mut folders = BTreeSet::new();
+    for path in planned.iter().flat_map(|one| &one.tasks.places) {
+        folders.extend(path.rsplit_once('/').map(|(parent, _)| parent));
+    }
+    for inner in folders {
+        root.dir.create_dir_all(inner).map_err(|error| io_error("make the folder", &root.show(inner), error))?;
+    }
+    let resumed = folder.resumed;
+    let files = StagedFiles::new(root, resumed, Arc::clone(plan), place_of);
+    Ok(Staged { folder, files, marker })
+}
+
+/// Staged files take their own size; a server whose storage is on the same file system needs as much again for what it makes
+/// of them.
+fn check_space(
+    base: &Folder,
+    storage: &StorageLocation,
+    plan: &TargetPlan,
+    left_bytes: u64,
+    limits: &Limits,
+) -> Result<(), SourceError> {
+    let staged = plan::needed_bytes(plan, limits);
+    let refuse = |path: &str, needed_bytes: u64, available_bytes: u64| {
+        let path = path.to_owned();
+        if needed_bytes > available_bytes {
+            Err(SourceError::NoSpace { path, needed_bytes, available_bytes })
+        } else {
+            Ok(())
+        }
+    };
+    let available = available_bytes(base)?.saturating_add(left_bytes);
+    match storage {
+        StorageLocation::Folder(root) => {
+            let shown = root.display().to_string();
+            let dir = Dir::open_ambient_dir(root, ambient_authority());
+            let dir = dir.map_err(|error| SourceError::BadStorage {
+                storage: shown.clone(),
+                reason: format!("{error}; give the folder that the server calls localStorage.path"),
+            })?;
+            let storage = Folder { dir, shown };
+            if storage.stat_self()?.device == base.stat_self()?.device {
+                return refuse(&base.shown, staged.saturating_mul(2), available);
+            }
+            refuse(&storage.shown, staged, available_bytes(&storage)?)?;
+            refuse(&base.shown, staged, available)
+        }
+        #[allow(unreachable_patterns, reason = "a bucket has no end")]
+        _ => refuse(&base.shown, staged, available),
+    }
+}
+
+/// Drops what a killed run of another plan made and nobody has seen.
+async fn take_back_left(client: &MilvusClient, marker: &Marker) -> Result<(), SourceError> {
+    for made in &marker.collections {
+        server::drop_collection(client, &made.database, &made.temporary, 0).await?;
+    }
+    for database in &marker.databases {
+        server::drop_empty_database(client, database).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_is_cut_in_milliseconds_and_never_before_its_last_one() {
+        let flush = (1_700_000_000_123 << 18) | 77;
+        assert_eq!(end_ms(flush, None), Some(1_700_000_000_124));
+        assert_eq!(end_ms(flush, Some(5)), Some(5));
+        assert_eq!(end_ms(flush, Some(u64::MAX)), Some(1_700_000_000_124));
+        assert_eq!((end_ms(0, None), end_ms(0, Some(7))), (None, Some(7)));
+    }
+}

@@ -1,0 +1,114 @@
+//! A Milvus server to restore into.
+//!
+//! Contract: files are staged where the server reads them, read back, compared and parsed before the server hears of them: one
+//! wrong byte given to `Import` ends the whole server (2.3.5), and a missing folder is no error to it but an empty
+//! collection. Then every collection is made under a temporary name, imported, counted and compared row by row, and
+//! indexed; only when all are proven do they get their names, one call each. So a restore that fails leaves the server
+//! as it was, and one that is killed leaves collections called `longshore_restore_…`, which the next start of any restore into
+//! the same staging folder drops: they stand in a marker there.
+//!
+//! Failure: [`SourceError`]; [`SourceError::LeftBehind`] names what could not be taken back.
+
+mod access;
+mod begin;
+mod commit;
+mod import;
+mod marker;
+mod proof;
+mod run;
+mod schema;
+mod server;
+mod tasks;
+mod versions;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use longshore_model::SystemClock;
+
+use super::shared::Shared;
+use super::{MilvusServer, Secret, StorageLocation};
+use crate::{Limits, RestoreRun, RestoreTarget, SourceError, TargetPlan};
+
+/// Name of the staging folder in a server's own storage, where nobody names another one. No dot may be in it: what follows a
+/// dot is the kind of a file to `Import`.
+const DEFAULT_STAGING: &str = "longshore-staging";
+
+/// Where files are put for the server to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StagingPlace {
+    /// The folder on this machine.
+    pub folder: PathBuf,
+    /// The same folder as the server sees it, where that is another path, as in a container.
+    pub server_folder: Option<PathBuf>,
+}
+
+/// Makes a password for a user that a restore makes.
+pub type NewPassword = Arc<dyn Fn() -> Secret + Send + Sync>;
+
+/// How to restore.
+#[derive(Clone, Default)]
+pub struct MilvusTargetOptions {
+    /// Where files are put; a folder in the server's own storage when it is not named.
+    pub staging: Option<StagingPlace>,
+    /// Restore each collection as it was at the end of this millisecond since 1970, where that is before the backup's point.
+    pub until_ms: Option<u64>,
+    /// Restore into a server whose version is older than the backup's, or cannot be read.
+    pub any_version: bool,
+    /// Passwords of users that are made, where the plan has users: servers tell nobody the old ones.
+    pub new_password: Option<NewPassword>,
+}
+
+impl std::fmt::Debug for MilvusTargetOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MilvusTargetOptions")
+            .field("staging", &self.staging)
+            .field("until_ms", &self.until_ms)
+            .field("any_version", &self.any_version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A Milvus server, 2.3 or newer, to restore into. It is asked when a restore begins.
+#[derive(Debug, Clone)]
+pub struct MilvusTarget {
+    shared: Arc<Shared>,
+    options: MilvusTargetOptions,
+}
+
+impl MilvusTarget {
+    /// A server; nothing is connected yet.
+    #[must_use]
+    pub fn new(server: MilvusServer, options: MilvusTargetOptions) -> Self {
+        Self::with_limits(server, options, Limits::DEFAULT)
+    }
+
+    /// The same with chosen limits.
+    #[must_use]
+    pub fn with_limits(server: MilvusServer, options: MilvusTargetOptions, limits: Limits) -> Self {
+        Self { shared: Arc::new(Shared::new(server, limits, Arc::new(SystemClock))), options }
+    }
+
+    fn staging(&self) -> Result<StagingPlace, SourceError> {
+        match (&self.options.staging, &self.shared.server.storage) {
+            (Some(staging), _) => Ok(staging.clone()),
+            (None, StorageLocation::Folder(root)) => {
+                Ok(StagingPlace { folder: root.join(DEFAULT_STAGING), server_folder: None })
+            }
+            #[allow(unreachable_patterns, reason = "other storages have no folder on this machine")]
+            (None, _) => Err(SourceError::BadPlan {
+                reason:
+                    "this server's storage is no folder of this machine, so the folder to stage files in must be named"
+                        .to_owned(),
+            }),
+        }
+    }
+}
+
+#[async_trait]
+impl RestoreTarget for MilvusTarget {
+    async fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn RestoreRun>, SourceError> {
+        Ok(Box::new(begin::begin(self, Arc::new(plan.clone())).await?))
+    }
+}

@@ -1,0 +1,301 @@
+//! A restore under way: files are written into the staging folder, read back and counted; the server hears of them at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use longshore_model::{CollectionName, Digest, RestoredLoadState};
+
+use super::begin::Staged;
+use super::commit::Commit;
+use super::marker::Marker;
+use super::tasks::CollectionTasks;
+use super::{MilvusTarget, server};
+use crate::blocking::blocking;
+use crate::disk::{OpenFile, ReadAt};
+use crate::milvus::kept::{KeptPoint, KeptSchema};
+use crate::milvus::proto::schema::CollectionSchema;
+use crate::milvus::{CollectionLogs, CountedRows, MilvusClient, RowSchema};
+use crate::{Committed, RestoreRun, RestoreWatch, RestoredCollection, SourceError, StoredBytes, StoredFile};
+
+/// A collection of the plan, with everything that is known before the first byte.
+#[derive(Debug)]
+pub(super) struct Planned {
+    /// The name it gets.
+    pub(super) name: CollectionName,
+    /// The name it has until it is proven, in the same database.
+    pub(super) temporary: String,
+    pub(super) schema: KeptSchema,
+    pub(super) decoded: CollectionSchema,
+    pub(super) rows: RowSchema,
+    pub(super) point: KeptPoint,
+    pub(super) tasks: CollectionTasks,
+    pub(super) has_partition_key: bool,
+    pub(super) load_state: RestoredLoadState,
+    /// Where the restore cuts, in milliseconds since 1970.
+    pub(super) end_ms: Option<u64>,
+    /// Whether somebody asked for an earlier state than the backup's.
+    pub(super) is_earlier: bool,
+}
+
+impl Planned {
+    pub(super) fn temporary_name(&self) -> CollectionName {
+        CollectionName { database: self.name.database.clone(), collection: self.temporary.clone() }
+    }
+
+    /// The cut as a hybrid timestamp, as the server computes it from milliseconds.
+    fn cut(&self) -> Option<u64> {
+        self.end_ms.map(|end_ms| end_ms.checked_mul(1 << 18).unwrap_or(u64::MAX))
+    }
+}
+
+/// Rows of a collection by name of partition.
+pub(super) type PartitionRows = BTreeMap<String, CountedRows>;
+
+/// See the module.
+pub(super) struct MilvusRun {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) target: MilvusTarget,
+    pub(super) client: MilvusClient,
+    pub(super) planned: Arc<Vec<Planned>>,
+    /// The staging place as the server sees it.
+    pub(super) server_root: String,
+    /// Taken when the run ends.
+    staged: Mutex<Option<Arc<Staged>>>,
+    pub(super) marker: Mutex<Marker>,
+    /// Places in the plan of collections that an earlier run of it finished.
+    pub(super) finished_before: Mutex<BTreeSet<usize>>,
+    /// What is to be in each collection, once its files are finished.
+    pub(super) expected: Vec<Mutex<Option<PartitionRows>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Inner {
+    pub(super) fn staged(&self) -> Result<Arc<Staged>, SourceError> {
+        let staged = lock(&self.staged).clone();
+        staged.ok_or_else(|| SourceError::BadPlan { reason: "this restore has ended already".to_owned() })
+    }
+
+    /// Changes the marker and writes it down before anything else is done.
+    pub(super) async fn note(&self, change: impl FnOnce(&mut Marker)) -> Result<(), SourceError> {
+        let staged = self.staged()?;
+        let marker = {
+            let mut marker = lock(&self.marker);
+            change(&mut marker);
+            marker.clone()
+        };
+        blocking(&staged.files.root.shown.clone(), move || marker.write(&staged.folder.folder)).await
+    }
+
+    pub(super) fn marker(&self) -> Marker {
+        lock(&self.marker).clone()
+    }
+
+    pub(super) fn is_finished_before(&self, collection: usize) -> bool {
+        lock(&self.finished_before).contains(&collection)
+    }
+
+    pub(super) fn expected(&self, collection: usize) -> Option<PartitionRows> {
+        self.expected.get(collection).and_then(|expected| lock(expected).clone())
+    }
+
+    /// Reads the staged files of a collection back, and counts what the server is to make of them.
+    fn count(&self, collection: usize) -> Result<(Vec<Digest>, CountedRows), SourceError> {
+        let staged = self.staged()?;
+        let limits = &self.target.shared.limits;
+        let lost = || SourceError::BadPlan { reason: format!("the plan has no collection number {collection}") };
+        let planned = self.planned.get(collection).ok_or_else(lost)?;
+        let mut files = Vec::new();
+        let digests = staged.files.read_back(collection, &mut |entry, file| {
+            // Closed again: there can be more files than descriptors.
+            let size_bytes = file.stat.size_bytes;
+            drop(file);
+            let bytes = Arc::new(StagedBytes { staged: Arc::clone(&staged), collection, file: files.len() });
+            files.push(StoredFile { path: entry.path.clone(), class: entry.class, size_bytes, bytes });
+            Ok(())
+        })?;
+        let partitions = &planned.point.partitions;
+        let name_of = |id: i64| {
+            partitions.iter().find(|partition| partition.partition_id == id).map(|partition| partition.name.clone())
+        };
+        let counted = CollectionLogs::of(&files)?.count(&planned.rows, &name_of, planned.cut(), limits)?;
+        let total = counted.values().copied().fold(CountedRows::default(), CountedRows::plus);
+        let by_name = counted.into_iter().filter_map(|(id, rows)| Some((name_of(id)?, rows))).collect();
+        if let Some(expected) = self.expected.get(collection) {
+            *lock(expected) = Some(by_name);
+        }
+        Ok((digests, total))
+    }
+}
+
+/// A staged file, opened when it is read.
+struct StagedBytes {
+    staged: Arc<Staged>,
+    collection: usize,
+    file: usize,
+}
+
+impl StoredBytes for StagedBytes {
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        let file: OpenFile = self.staged.files.open(self.collection, self.file).map_err(std::io::Error::other)?;
+        file.file.fill(buffer, offset)
+    }
+}
+
+impl MilvusRun {
+    pub(super) fn new(
+        target: MilvusTarget,
+        client: MilvusClient,
+        planned: Arc<Vec<Planned>>,
+        staged: Staged,
+        server_root: String,
+    ) -> Self {
+        let expected = planned.iter().map(|_| Mutex::new(None)).collect();
+        let marker = Mutex::new(staged.marker.clone());
+        let staged = Mutex::new(Some(Arc::new(staged)));
+        let finished_before = Mutex::default();
+        Self {
+            inner: Arc::new(Inner { target, client, planned, server_root, staged, marker, finished_before, expected }),
+        }
+    }
+
+    /// Drops what a killed run of this plan made and did not finish, and checks that the names are free.
+    pub(super) async fn take_over(&self) -> Result<(), SourceError> {
+        let inner = &self.inner;
+        let mut kept = Vec::new();
+        for made in inner.marker().collections {
+            server::drop_collection(&inner.client, &made.database, &made.temporary, 0).await?;
+            let found = server::find(&inner.client, &made.database, &made.name).await?;
+            if found.is_some_and(|found| made.collection_id != 0 && found.collection_id == made.collection_id) {
+                // Only what was proven gets its name.
+                let is_it = |one: &Planned| one.name.database == made.database && one.name.collection == made.name;
+                lock(&inner.finished_before).extend(inner.planned.iter().position(is_it));
+                kept.push(made);
+            }
+        }
+        if inner.marker() != Marker::default() {
+            inner.note(|marker| marker.collections = kept).await?;
+        }
+        for (number, planned) in inner.planned.iter().enumerate() {
+            if inner.is_finished_before(number) {
+                continue;
+            }
+            let (database, name) = (&planned.name.database, &planned.name.collection);
+            let path = inner.client.endpoint().to_owned();
+            match server::find(&inner.client, database, name).await? {
+                None => {}
+                Some(found) if found.name == *name => {
+                    return Err(SourceError::CollectionExists { path, collection: planned.name.clone() });
+                }
+                Some(found) => {
+                    let reason = format!(
+                        "{} is an alias of {} in the server at {path}; restore under another name, or drop that alias first",
+                        planned.name, found.name
+                    );
+                    return Err(SourceError::BadPlan { reason });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a run that did not begin well: what stands in its marker must still be found.
+    pub(super) async fn keep_or_remove(self) {
+        let ended = if self.inner.marker() == Marker::default() {
+            Box::new(self).abort().await
+        } else {
+            Box::new(self).suspend().await
+        };
+        if let Err(error) = ended {
+            tracing::warn!(%error, "a staging folder of a restore is left behind");
+        }
+    }
+
+    fn shown(&self) -> String {
+        self.inner.server_root.clone()
+    }
+
+    /// Takes the staging folder out of the run; waits for nobody, because a run that ends has no calls under way.
+    fn take(&self) -> Result<Arc<Staged>, SourceError> {
+        let staged = lock(&self.inner.staged).take();
+        staged.ok_or_else(|| SourceError::BadPlan { reason: "this restore has ended already".to_owned() })
+    }
+}
+
+/// What is in the staging folder, whole; only the last holder can end it.
+fn alone(staged: Arc<Staged>) -> Result<Staged, SourceError> {
+    Arc::try_unwrap(staged)
+        .map_err(|_| SourceError::BadPlan { reason: "a file of this restore is still in use".to_owned() })
+}
+
+#[async_trait]
+impl RestoreRun for MilvusRun {
+    async fn left_over(&self, collection: usize, file: usize) -> Result<Option<Digest>, SourceError> {
+        let staged = self.inner.staged()?;
+        if !staged.files.resumed {
+            return Ok(None);
+        }
+        blocking(&self.shown(), move || staged.files.left_over(collection, file)).await
+    }
+
+    async fn clear(&self, collection: usize, file: usize) -> Result<(), SourceError> {
+        let staged = self.inner.staged()?;
+        if !staged.files.resumed {
+            return Ok(());
+        }
+        blocking(&self.shown(), move || staged.files.clear(collection, file)).await
+    }
+
+    async fn write(&self, collection: usize, file: usize, offset: u64, bytes: Bytes) -> Result<(), SourceError> {
+        let staged = self.inner.staged()?;
+        blocking(&self.shown(), move || staged.files.write(collection, file, offset, &bytes)).await
+    }
+
+    async fn finish_collection(&self, collection: usize) -> Result<RestoredCollection, SourceError> {
+        let inner = Arc::clone(&self.inner);
+        let (file_digests, counted) = blocking(&self.shown(), move || inner.count(collection)).await?;
+        let is_earlier = self.inner.planned.get(collection).is_some_and(|planned| planned.is_earlier);
+        let live_rows = (!is_earlier).then_some(counted.live.rows);
+        Ok(RestoredCollection { physical_rows: counted.physical, live_rows, file_digests })
+    }
+
+    async fn commit(self: Box<Self>, watch: &dyn RestoreWatch) -> Result<Committed, SourceError> {
+        for (number, planned) in self.inner.planned.iter().enumerate() {
+            if self.inner.expected(number).is_none() {
+                return Err(SourceError::BadPlan { reason: format!("collection {} is not finished", planned.name) });
+            }
+        }
+        match (Commit { inner: &self.inner, watch }).run().await {
+            Ok(done) => {
+                self.abort().await?;
+                Ok(done)
+            }
+            // What could not be taken back is found again by its marker.
+            Err(error @ SourceError::LeftBehind { .. }) => {
+                self.suspend().await?;
+                Err(error)
+            }
+            Err(error) => {
+                self.abort().await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn suspend(self: Box<Self>) -> Result<(), SourceError> {
+        alone(self.take()?)?.folder.keep();
+        Ok(())
+    }
+
+    async fn abort(self: Box<Self>) -> Result<(), SourceError> {
+        let mut staged = alone(self.take()?)?;
+        blocking(&self.shown(), move || staged.folder.remove()).await
+    }
+}

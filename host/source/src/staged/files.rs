@@ -1,0 +1,154 @@
+//! The files of a plan in its staging folder: written piece by piece, read back, and taken over from an earlier run.
+
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use cap_std::fs::OpenOptions;
+use longshore_model::Digest;
+
+use super::available_bytes;
+use crate::disk::{Folder, OpenFile, ReadAt, io_error};
+use crate::{SourceError, TargetCollection, TargetFile, TargetPlan};
+
+/// Bytes that are read back in one go.
+const READ_BACK_BYTES: usize = 1 << 20;
+
+/// Bytes handed to the system per write. Writes of several megabytes make ext4 look for page-cache blocks as large: a
+/// restored file costs two to ten times the system time of these. Reserving a file's space beforehand gains nothing
+/// measurable beside it.
+const WRITE_BYTES: usize = 128 * 1024;
+
+/// Where a file of a plan lies in the staging folder, by place of its collection and its own place there.
+pub(crate) type PlaceOf = dyn Fn(usize, usize) -> Option<String> + Send + Sync;
+
+/// See the module.
+pub(crate) struct StagedFiles {
+    pub(crate) root: Folder,
+    /// Whether an earlier run left something in it.
+    pub(crate) resumed: bool,
+    pub(crate) plan: Arc<TargetPlan>,
+    place_of: Box<PlaceOf>,
+}
+
+impl std::fmt::Debug for StagedFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StagedFiles").field("root", &self.root.shown).field("resumed", &self.resumed).finish()
+    }
+}
+
+impl StagedFiles {
+    pub(crate) fn new(root: Folder, resumed: bool, plan: Arc<TargetPlan>, place_of: Box<PlaceOf>) -> Self {
+        Self { root, resumed, plan, place_of }
+    }
+
+    pub(crate) fn collection(&self, collection: usize) -> Result<&TargetCollection, SourceError> {
+        let reason = || format!("the plan has no collection number {collection}");
+        self.plan.collections.get(collection).ok_or_else(|| SourceError::BadPlan { reason: reason() })
+    }
+
+    /// A file's path in the staging folder, and what the plan says of it.
+    pub(crate) fn file(&self, collection: usize, file: usize) -> Result<(String, &TargetFile), SourceError> {
+        let wanted = self.collection(collection)?;
+        let reason = || format!("collection {} has no file number {file}", wanted.mapping.to);
+        let entry = wanted.files.get(file).and_then(|entry| Some(((self.place_of)(collection, file)?, entry)));
+        entry.ok_or_else(|| SourceError::BadPlan { reason: reason() })
+    }
+
+    /// A file that must be there; an empty one is made.
+    pub(crate) fn open(&self, collection: usize, file: usize) -> Result<OpenFile, SourceError> {
+        let (path, entry) = self.file(collection, file)?;
+        // An empty file needs no write, so nobody may have made it yet.
+        if entry.size_bytes == 0 {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true);
+            let made = self.root.dir.open_with(&path, &options);
+            drop(made.map_err(|error| io_error("write", &self.root.show(&path), error))?);
+        }
+        let missing = || SourceError::Damaged {
+            path: self.root.show(&path),
+            reason: "it was never written; the backup is incomplete or the restore is not done".to_owned(),
+        };
+        self.root.file(&path)?.ok_or_else(missing)
+    }
+
+    /// See [`RestoreRun::left_over`](crate::RestoreRun::left_over).
+    pub(crate) fn left_over(&self, collection: usize, file: usize) -> Result<Option<Digest>, SourceError> {
+        let (path, entry) = self.file(collection, file)?;
+        match self.root.file(&path)? {
+            Some(left) if left.stat.size_bytes == entry.size_bytes => digest(&left).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// See [`RestoreRun::clear`](crate::RestoreRun::clear).
+    pub(crate) fn clear(&self, collection: usize, file: usize) -> Result<(), SourceError> {
+        let (path, _) = self.file(collection, file)?;
+        match self.root.dir.remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(io_error("remove", &self.root.show(&path), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// See [`RestoreRun::write`](crate::RestoreRun::write).
+    pub(crate) fn write(&self, collection: usize, file: usize, offset: u64, bytes: &[u8]) -> Result<(), SourceError> {
+        let (path, entry) = self.file(collection, file)?;
+        let shown = self.root.show(&path);
+        let end = offset.saturating_add(bytes.len() as u64);
+        if end > entry.size_bytes {
+            return Err(SourceError::OutOfRange { path: shown, offset, end, size_bytes: entry.size_bytes });
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).create(true);
+        let file = self.root.dir.open_with(&path, &options).map_err(|error| io_error("write", &shown, error))?;
+        let file = file.into_std();
+        let starts = (offset..).step_by(WRITE_BYTES);
+        let written =
+            bytes.chunks(WRITE_BYTES).zip(starts).try_for_each(|(piece, start)| file.write_all_at(piece, start));
+        written.map_err(|error| match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => SourceError::NoSpace {
+                path: shown,
+                needed_bytes: bytes.len() as u64,
+                available_bytes: available_bytes(&self.root).unwrap_or(0),
+            },
+            _ => io_error("write", &shown, error),
+        })
+    }
+
+    /// The digest of every file of a collection as it is on disk; `visit` sees each as well.
+    pub(crate) fn read_back(
+        &self,
+        collection: usize,
+        visit: &mut dyn FnMut(&TargetFile, OpenFile) -> Result<(), SourceError>,
+    ) -> Result<Vec<Digest>, SourceError> {
+        let wanted = self.collection(collection)?;
+        let mut digests = Vec::with_capacity(wanted.files.len());
+        for (number, entry) in wanted.files.iter().enumerate() {
+            let file = self.open(collection, number)?;
+            if file.stat.size_bytes != entry.size_bytes {
+                let (have, want) = (file.stat.size_bytes, entry.size_bytes);
+                let reason = format!("{have} of {want} bytes were written");
+                return Err(SourceError::Damaged { path: file.shown, reason });
+            }
+            digests.push(digest(&file)?);
+            visit(entry, file)?;
+        }
+        Ok(digests)
+    }
+}
+
+/// BLAKE3 of a file's bytes.
+fn digest(file: &OpenFile) -> Result<Digest, SourceError> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; READ_BACK_BYTES];
+    let mut at = 0;
+    while at < file.stat.size_bytes {
+        let length = usize::try_from(file.stat.size_bytes - at).unwrap_or(usize::MAX).min(READ_BACK_BYTES);
+        let Some(piece) = buffer.get_mut(..length) else { break };
+        file.file.fill(piece, at).map_err(|error| io_error("read", &file.shown, error))?;
+        hasher.update(piece);
+        at += length as u64;
+    }
+    Ok(Digest::new(*hasher.finalize().as_bytes()))
+}
