@@ -1,6 +1,7 @@
 //! Backups of a real Milvus server: what is in them, what a later one reads, and what happens when something is wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bucket;
 mod points;
 mod support;
 mod trouble;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use longshore_model::{ClusterId, CollectionName, RegionId};
-use longshore_source::milvus::{Credentials, Secret, ServerAddress, StorageLocation, Tls};
+use longshore_source::milvus::{BucketLocation, Credentials, Secret, ServerAddress, StorageLocation, Tls};
 use longshore_source::{MilvusServer, SourceKind};
 use serde::Deserialize;
 
@@ -95,6 +95,7 @@ impl ClusterConfig {
                 &mut milvus.client_certificate_file,
                 &mut milvus.client_key_file,
                 &mut milvus.storage.folder,
+                &mut milvus.storage.secret_access_key_file,
             ] {
                 join(path);
             }
@@ -146,6 +147,34 @@ pub struct MilvusStorageConfig {
     /// The server's `localStorage.path`, a folder that this machine sees too.
     #[serde(default)]
     pub folder: Option<PathBuf>,
+    /// Or the server's `minio.bucketName`.
+    #[serde(default)]
+    pub bucket: Option<String>,
+    /// The server's `minio.rootPath`, the folder in the bucket that has `insert_log` in it.
+    #[serde(default)]
+    pub root_path: String,
+    /// `https://host:port` of a store that speaks S3; AWS itself when left out.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// Region of the bucket; stores other than AWS take any.
+    #[serde(default = "default_region")]
+    pub region: String,
+    /// Id of the key; with neither id nor key, what the environment (`AWS_…`) or the machine has.
+    #[serde(default)]
+    pub access_key_id: Option<String>,
+    /// File with the key; only its owner may read it.
+    #[serde(default)]
+    pub secret_access_key_file: Option<PathBuf>,
+    /// Environment variable with the key.
+    #[serde(default)]
+    pub secret_access_key_env: Option<String>,
+    /// Whether the bucket is part of the host's name.
+    #[serde(default)]
+    pub virtual_hosted: bool,
+}
+
+fn default_region() -> String {
+    "us-east-1".to_owned()
 }
 
 impl MilvusConfig {
@@ -162,12 +191,8 @@ impl MilvusConfig {
 
     /// What goes together, without reading a secret.
     fn check(&self) -> Result<(), String> {
-        let one_of = |what: &str, file: &Option<PathBuf>, variable: &Option<String>| match (file, variable) {
-            (Some(_), Some(_)) => Err(format!("has both `{what}_file` and `{what}_env`; give one of them")),
-            (file, variable) => Ok(file.is_some() || variable.is_some()),
-        };
-        let has_password = one_of("password", &self.password_file, &self.password_env)?;
-        let has_token = one_of("token", &self.token_file, &self.token_env)?;
+        let has_password = one_of("password", self.password_file.as_deref(), self.password_env.as_deref())?;
+        let has_token = one_of("token", self.token_file.as_deref(), self.token_env.as_deref())?;
         match (&self.user, has_password, has_token) {
             (None, false, _) | (Some(_), true, false) => {}
             (Some(user), false, _) => {
@@ -207,17 +232,48 @@ impl MilvusConfig {
 
 impl MilvusStorageConfig {
     fn check(&self) -> Result<(), String> {
-        match &self.folder {
-            Some(_) => Ok(()),
-            None => Err("its storage has no `folder`; give the server's localStorage.path".to_owned()),
+        let has_key =
+            one_of("secret_access_key", self.secret_access_key_file.as_deref(), self.secret_access_key_env.as_deref())?;
+        match (&self.folder, &self.bucket) {
+            (Some(_), Some(_)) => return Err("its storage has both a `folder` and a `bucket`; give one".to_owned()),
+            (None, None) => {
+                return Err("its storage has neither a `folder` (the server's localStorage.path) nor a `bucket` \
+                            (minio.bucketName); give one"
+                    .to_owned());
+            }
+            (Some(_), None) if has_key || self.endpoint.is_some() || !self.root_path.is_empty() => {
+                return Err("its storage is a `folder`, which has no key, endpoint or root_path".to_owned());
+            }
+            (None, Some(_)) if has_key != self.access_key_id.is_some() => {
+                return Err("`access_key_id` and the secret access key belong together".to_owned());
+            }
+            _ => {}
         }
+        Ok(())
     }
 
     fn location(&self) -> Result<StorageLocation, EngineError> {
-        self.folder
-            .clone()
-            .map(StorageLocation::Folder)
-            .ok_or_else(|| bad("the storage of the Milvus server is not configured".to_owned()))
+        let Some(bucket) = &self.bucket else {
+            return Ok(StorageLocation::Folder(self.folder.clone().unwrap_or_default()));
+        };
+        let (file, variable) = (self.secret_access_key_file.as_deref(), self.secret_access_key_env.as_deref());
+        let key = secret("secret_access_key", file, variable)?;
+        Ok(StorageLocation::Bucket(BucketLocation {
+            bucket: bucket.clone(),
+            root_path: self.root_path.clone(),
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            key: self.access_key_id.clone().zip(key),
+            virtual_hosted: self.virtual_hosted,
+        }))
+    }
+}
+
+/// Whether one of both is given.
+fn one_of(what: &str, file: Option<&Path>, variable: Option<&str>) -> Result<bool, String> {
+    match (file, variable) {
+        (Some(_), Some(_)) => Err(format!("has both `{what}_file` and `{what}_env`; give one of them")),
+        (file, variable) => Ok(file.is_some() || variable.is_some()),
     }
 }
 
@@ -243,4 +299,73 @@ fn secret(what: &str, file: Option<&Path>, variable: Option<&str>) -> Result<Opt
         return Err(bad(format!("the {what} is empty")));
     }
     Ok(Some(Secret::new(text.trim())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::HostConfig;
+
+    const BEFORE: &str = "data_directory = \"data\"\n[project]\nid = \"proj-a\"\nname = \"A\"\n[[region]]\nid = \"local-eu\"\n\
+                          vault = \"eu\"\n[[cluster]]\nid = \"in01-aa\"\nname = \"A\"\nregion = \"local-eu\"\n";
+
+    fn parse(cluster: &str, folder: &Path) -> Result<MilvusConfig, String> {
+        let config = HostConfig::parse(&format!("{BEFORE}{cluster}"), folder).map_err(|error| error.to_string())?;
+        Ok(config.clusters[0].milvus.clone().unwrap())
+    }
+
+    #[test]
+    fn a_server_gets_its_secrets_from_files_that_only_their_owner_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str, mode: u32| {
+            std::fs::write(folder.path().join(name), text).unwrap();
+            std::fs::set_permissions(folder.path().join(name), PermissionsExt::from_mode(mode)).unwrap();
+        };
+        let text = "[cluster.milvus]\nendpoint = \"http://h:19530\"\nuser = \"root\"\npassword_file = \"password\"\n\
+                    [cluster.milvus.storage]\nbucket = \"b\"\nroot_path = \"files\"\naccess_key_id = \"id\"\n\
+                    secret_access_key_file = \"key\"\n";
+        let config = parse(text, folder.path()).unwrap();
+        assert!(config.server().unwrap_err().to_string().contains("password"), "it is not there yet");
+        write("password", "hunter2\n", 0o600);
+        write("key", "hunter3\n", 0o644);
+        assert!(config.server().unwrap_err().to_string().contains("chmod 600"));
+        write("key", "hunter3\n", 0o600);
+        let server = config.server().unwrap();
+        let password = Credentials::Password { user: "root".to_owned(), password: Secret::new("hunter2") };
+        assert_eq!(server.address.credentials, Some(password));
+        let StorageLocation::Bucket(bucket) = &server.storage else { panic!("{server:?}") };
+        assert_eq!(bucket.key, Some(("id".to_owned(), Secret::new("hunter3"))));
+        assert!(!format!("{server:?}{config:?}").contains("hunter"));
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused_with_its_place() {
+        let storage = "[cluster.milvus.storage]\nfolder = \"data\"\n";
+        let server = |more: &str| format!("[cluster.milvus]\nendpoint = \"http://h:1\"\n{more}\n{storage}");
+        for (cluster, expected) in [
+            (String::new(), "neither `milvus_lite` nor"),
+            (format!("milvus_lite = \"x\"\n{}", server("")), "has both `milvus_lite`"),
+            (server("user = \"root\""), "`root` has no password"),
+            (server("password_env = \"P\""), "has a password and no `user`"),
+            (server("user = \"a\"\npassword_env = \"P\"\npassword_file = \"p\""), "give one of them"),
+            (server("user = \"a\"\npassword_env = \"P\"\ntoken_env = \"T\""), "a token and a user"),
+            (server("client_key_file = \"k\""), "belong together"),
+            (server("").replace("folder = \"data\"", ""), "neither a `folder`"),
+            (format!("{}bucket = \"b\"\n", server("")), "both a `folder` and a `bucket`"),
+            (format!("{}root_path = \"b\"\n", server("")), "has no key, endpoint or root_path"),
+            (server("").replace("folder = \"data\"", "bucket = \"b\"\naccess_key_id = \"i\""), "belong together"),
+            (server("pasword_file = \"p\""), "pasword_file"),
+        ] {
+            let error = parse(&cluster, Path::new("/etc")).unwrap_err();
+            assert!(
+                error.contains(expected) && (error.contains("in01-aa") || error.contains("pasword")),
+                "{cluster}: {error}"
+            );
+        }
+        let config = parse(&server(""), Path::new("/etc")).unwrap();
+        assert_eq!(config.storage.folder.as_deref(), Some(Path::new("/etc/data")));
+    }
 }

@@ -49,13 +49,17 @@ pub enum Credentials {
 }
 
 impl Credentials {
-    /// The value of the header `authorization`.
-    pub(super) fn header(&self) -> Zeroizing<String> {
-        let plain = match self {
+    /// The token, or user and password as one.
+    pub(super) fn plain(&self) -> Zeroizing<String> {
+        match self {
             Self::Password { user, password } => Zeroizing::new(format!("{user}:{}", password.expose())),
             Self::Token(token) => Zeroizing::new(token.expose().to_owned()),
-        };
-        Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(plain.as_bytes()))
+        }
+    }
+
+    /// The value of the header `authorization`.
+    pub(super) fn header(&self) -> Zeroizing<String> {
+        Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(self.plain().as_bytes()))
     }
 }
 

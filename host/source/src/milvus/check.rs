@@ -139,7 +139,7 @@ async fn elsewhere(storage: &dyn LogStorage) -> String {
             for name in storage.folders(folder).await.unwrap_or_default() {
                 let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
                 if name == INSERT_LOG && !folder.is_empty() {
-                    found.push(format!("{}/{folder}", storage.shown()));
+                    found.push(format!("{}/{folder}", storage.shown().trim_end_matches('/')));
                 } else if name != INSERT_LOG {
                     next.push(path);
                 }

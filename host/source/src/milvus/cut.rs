@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::binlog::LogFile;
 use super::flush::Flushed;
 use super::kept::KeptSegment;
 use super::layout::TIMESTAMP_FIELD;
@@ -113,7 +114,42 @@ fn first_timestamp(head: &[u8]) -> Option<u64> {
     if head.starts_with(PARQUET_MAGIC) {
         return Some(0);
     }
+    timestamp_at(head, BEFORE_TIMESTAMPS)
+}
+
+fn timestamp_at(head: &[u8], place: usize) -> Option<u64> {
     let magic = head.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes))?;
-    let first = head.get(BEFORE_TIMESTAMPS..)?.first_chunk::<8>()?;
-    (magic == MAGIC).then(|| u64::from_le_bytes(*first))
+    let found = head.get(place..)?.first_chunk::<8>()?;
+    (magic == MAGIC).then(|| u64::from_le_bytes(*found))
+}
+
+/// The timestamp of the last entry of a log; `None` where it does not tell. Blocks.
+///
+/// # Errors
+/// [`SourceError::Io`].
+pub(super) fn last_timestamp(log: &LogFile) -> Result<Option<u64>, SourceError> {
+    if log.size_bytes < HEAD_BYTES as u64 {
+        return Ok(None);
+    }
+    let mut head = [0; HEAD_BYTES];
+    log.bytes.fill(&mut head, 0).map_err(|error| SourceError::Io { action: "read", path: log.shown.clone(), error })?;
+    Ok(timestamp_at(&head, BEFORE_TIMESTAMPS + 8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_where_milvus_writes_them() {
+        let mut head = MAGIC.to_le_bytes().to_vec();
+        head.resize(BEFORE_TIMESTAMPS, 7);
+        head.extend(5_u64.to_le_bytes());
+        head.extend(9_u64.to_le_bytes());
+        assert_eq!(head.len(), HEAD_BYTES);
+        assert_eq!((first_timestamp(&head), timestamp_at(&head, BEFORE_TIMESTAMPS + 8)), (Some(5), Some(9)));
+        assert_eq!(first_timestamp(b"PAR1 and more"), Some(0));
+        assert_eq!(first_timestamp(&head[1..]), None);
+        assert_eq!(first_timestamp(&head[..60]), None);
+    }
 }

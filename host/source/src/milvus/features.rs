@@ -16,6 +16,12 @@ impl MilvusClient {
         self.is_at_least(2, 4, 10)
     }
 
+    /// The REST interface tells which logs a segment has (`/v2/vectordb/segments/describe`, Milvus 2.5.8; milvus-backup
+    /// `internal/client/milvus/grpc.go`).
+    pub(super) fn describes_segments(&self) -> bool {
+        self.is_at_least(2, 5, 8)
+    }
+
     /// The oldest server that is read. Older ones delete without writing a delta log (seen on 2.2.16), so that deleted rows
     /// would come back.
     pub(super) fn can_be_backed_up(&self) -> bool {

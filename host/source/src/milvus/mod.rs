@@ -5,6 +5,7 @@
 mod access;
 mod address;
 mod binlog;
+mod bucket_storage;
 mod check;
 mod client;
 mod cut;
@@ -15,9 +16,11 @@ mod folder_storage;
 mod inventory;
 mod kept;
 mod layout;
+mod live;
 mod point;
 #[doc(hidden)]
 pub mod proto;
+mod rest;
 mod restore;
 mod rows;
 mod rpc;
@@ -29,6 +32,7 @@ mod version;
 
 pub use address::{Credentials, Secret, ServerAddress, Tls};
 pub use binlog::{Binlog, Descriptor, LogFile};
+pub use bucket_storage::BucketLocation;
 pub use client::MilvusClient;
 pub use kept::{
     KeptAccess, KeptField, KeptGrant, KeptIndex, KeptPartition, KeptPoint, KeptSchema, KeptSegment, KeptUser,

@@ -19,10 +19,13 @@ use serde_json::Value;
 use super::cut;
 use super::describe::{Described, describe};
 use super::flush::{Flushed, flush};
-use super::kept::{KeptPoint, KeptSegment};
+use super::kept::{KeptPoint, KeptSchema, KeptSegment};
+use super::live::Counting;
+use super::rest::{self, SegmentLogIds};
 use super::segments::{LogFileEntry, SegmentFiles, flushed_segments, kept, list_files};
 use super::shared::{Shared, identity};
 use super::storage::LogStorage;
+use crate::blocking::blocking;
 use crate::{CollectionPoint, PointFile, PointState, Reading, Recheck, SourceError};
 
 /// See the module.
@@ -90,7 +93,8 @@ async fn attempt(shared: &Arc<Shared>, name: &CollectionName, flushed: &Flushed)
     let gone = || Again::Failed(shared.unknown(name));
     let described = describe(client, name).await?.ok_or_else(gone)?;
     let before = flushed_segments(client, name, described.collection_id).await?.ok_or_else(gone)?;
-    let listed = list_files(storage.as_ref(), described.collection_id, kept(&before)).await?;
+    let mut listed = list_files(storage.as_ref(), described.collection_id, kept(&before)).await?;
+    let named = named_logs(shared, name, described.collection_id, &listed.segments).await?;
     let after = flushed_segments(client, name, described.collection_id).await?.ok_or_else(gone)?;
     let still_there = |segment: &KeptSegment| after.iter().any(|other| other.segment_id == segment.segment_id);
     if let Some(segment) = listed.segments.iter().find(|segment| !still_there(segment)) {
@@ -100,9 +104,26 @@ async fn attempt(shared: &Arc<Shared>, name: &CollectionName, flushed: &Flushed)
     if again.fingerprint() != described.fingerprint() {
         return Err(Again::Changed("it was altered".to_owned()));
     }
+    if let Some(named) = named {
+        listed = named.keep_of(listed, name)?;
+    }
     listed.check_complete(name, &described, storage.as_ref())?;
     let listed = cut::up_to(flushed, listed, &storage, shared).await?;
     Ok(point(shared, storage, name, &described, flushed, client.version_text(), listed))
+}
+
+/// The logs that segments have, where the server tells.
+async fn named_logs(
+    shared: &Shared,
+    name: &CollectionName,
+    collection_id: i64,
+    segments: &[KeptSegment],
+) -> Result<Option<SegmentLogIds>, SourceError> {
+    if !shared.client().await?.describes_segments() {
+        return Ok(None);
+    }
+    let ids: Vec<i64> = segments.iter().map(|segment| segment.segment_id).collect();
+    rest::segment_logs(&shared.server.address, name, collection_id, &ids, &shared.limits).await
 }
 
 fn point(
@@ -197,7 +218,30 @@ impl CollectionPoint for MilvusPoint {
     }
 
     async fn live_rows(&self, _memory_bytes: u64) -> Result<Option<u64>, SourceError> {
-        Ok(None)
+        let shown = self.name.to_string();
+        let counting = Counting {
+            storage: Arc::clone(&self.storage.0),
+            schema: KeptSchema::read(&self.schema, &shown)?,
+            point: KeptPoint::read(&self.description, &shown)?,
+            files: self.files.clone(),
+            stored: self.stored.clone(),
+            runtime: tokio::runtime::Handle::current(),
+            limits: self.shared.limits,
+        };
+        match blocking(&shown, move || counting.run()).await {
+            Ok(live_rows) => Ok(Some(live_rows)),
+            // The files are kept as they are; what cannot be counted here, a restore counts.
+            Err(error @ (SourceError::Unsupported { .. } | SourceError::LimitExceeded { .. })) => {
+                tracing::warn!(collection = shown, %error, "its live rows were not counted");
+                Ok(None)
+            }
+            Err(SourceError::Io { path, error, .. })
+                if error.get_ref().is_some_and(|inner| inner.is::<SourceError>()) =>
+            {
+                Err(SourceError::FileChanged { path, reason: error.to_string() })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn read(&self, file: usize, offset: u64, length: usize) -> Result<Bytes, SourceError> {

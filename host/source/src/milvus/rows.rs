@@ -299,6 +299,26 @@ impl SegmentLogs {
         Ok(counted)
     }
 
+    /// Counts the rows that a client sees, reading keys, timestamps and deletes only. Blocks.
+    ///
+    /// # Errors
+    /// As [`CollectionLogs::count`].
+    pub(crate) fn live_rows(
+        &self,
+        schema: &RowSchema,
+        level_zero: &BTreeMap<i64, Deletes>,
+        cut: Option<u64>,
+        limits: &Limits,
+    ) -> Result<u64, SourceError> {
+        let alive = self.alive(schema, level_zero, cut, limits)?;
+        Ok(alive.into_iter().filter(|alive| *alive).count() as u64)
+    }
+
+    /// Its logs of one field.
+    pub(crate) fn logs_of(&self, field: i64) -> &[LogFile] {
+        self.fields.get(&field).map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// Which of its rows a client sees.
     fn alive(
         &self,

@@ -6,6 +6,7 @@ use longshore_model::{Clock, CollectionName};
 use tokio::sync::OnceCell;
 
 use super::address::ServerAddress;
+use super::bucket_storage::BucketStorage;
 use super::client::MilvusClient;
 use super::folder_storage::FolderStorage;
 use super::segments::LogFileEntry;
@@ -69,6 +70,9 @@ impl Shared {
                     let open = move || FolderStorage::open(&path, limits);
                     let storage = crate::blocking::blocking("the storage folder", open).await?;
                     Ok(Arc::new(storage) as Arc<dyn LogStorage>)
+                }
+                StorageLocation::Bucket(location) => {
+                    Ok(Arc::new(BucketStorage::new(&location, limits)?) as Arc<dyn LogStorage>)
                 }
             }
         };

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::bucket_storage::BucketLocation;
 use crate::{Reading, SourceError};
 
 /// Where a server keeps its files, as people configure it.
@@ -15,6 +16,8 @@ use crate::{Reading, SourceError};
 pub enum StorageLocation {
     /// A folder of this machine: what the server calls `localStorage.path`, which has `insert_log` in it.
     Folder(PathBuf),
+    /// A bucket.
+    Bucket(BucketLocation),
 }
 
 /// A file that was listed.

@@ -1,0 +1,201 @@
+//! A Milvus server's files in a bucket that speaks S3: AWS, MinIO, GCS and others through their S3 interface.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::aws::AmazonS3Builder;
+use object_store::path::Path;
+use object_store::{ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig};
+
+use super::address::Secret;
+use super::storage::{FileVersion, ListedFile, LogStorage, vanished};
+use crate::{Limits, SourceError};
+
+/// A bucket and the keys to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketLocation {
+    /// What the server calls `minio.bucketName`.
+    pub bucket: String,
+    /// What the server calls `minio.rootPath`: the folder in the bucket that has `insert_log` in it.
+    pub root_path: String,
+    /// `https://host:port` of the store; `None` for AWS itself.
+    pub endpoint: Option<String>,
+    /// Region; AWS wants the right one, others take any.
+    pub region: String,
+    /// Key id and key; `None` for what the environment or the machine has (`AWS_…`, instance metadata).
+    pub key: Option<(String, Secret)>,
+    /// Whether the bucket is part of the host's name (`bucket.host`) and not of the path.
+    pub virtual_hosted: bool,
+}
+
+/// Says which cryptography TLS uses, for clients that are built without one. Whoever else in this program uses TLS may have
+/// chosen already, and that is as good.
+pub(super) fn choose_tls() {
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+/// See the module.
+pub(super) struct BucketStorage {
+    store: Arc<dyn ObjectStore>,
+    root: Path,
+    shown: String,
+    identity: String,
+    limits: Limits,
+}
+
+impl fmt::Debug for BucketStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl BucketStorage {
+    /// Nothing is asked of the store yet.
+    ///
+    /// # Errors
+    /// [`SourceError::BadStorage`] for a location that cannot be one.
+    pub(super) fn new(location: &BucketLocation, limits: Limits) -> Result<Self, SourceError> {
+        let root = location.root_path.trim_matches('/');
+        let shown = format!("s3://{}/{root}", location.bucket);
+        let bad = |reason: String| SourceError::BadStorage { storage: shown.clone(), reason };
+        let root = Path::parse(root).map_err(|error| bad(format!("root_path is not a path: {error}")))?;
+        choose_tls();
+        let mut builder = match &location.key {
+            Some((id, key)) => AmazonS3Builder::new().with_access_key_id(id).with_secret_access_key(key.expose()),
+            None => AmazonS3Builder::from_env(),
+        };
+        let timeout = Duration::from_millis(limits.call_timeout_ms);
+        let options = ClientOptions::new()
+            .with_connect_timeout(Duration::from_millis(limits.connect_timeout_ms))
+            .with_timeout(timeout);
+        builder = builder
+            .with_bucket_name(&location.bucket)
+            .with_region(&location.region)
+            .with_virtual_hosted_style_request(location.virtual_hosted)
+            .with_retry(RetryConfig { max_retries: 5, retry_timeout: timeout, ..RetryConfig::default() });
+        builder = match &location.endpoint {
+            Some(endpoint) => {
+                let allow_http = endpoint.starts_with("http://");
+                builder.with_endpoint(endpoint).with_client_options(options.with_allow_http(allow_http))
+            }
+            None => builder.with_client_options(options),
+        };
+        let store = builder.build().map_err(|error| bad(error.to_string()))?;
+        let endpoint = location.endpoint.as_deref().unwrap_or("aws");
+        let identity = format!("bucket:{endpoint}:{}:{root}", location.bucket);
+        Ok(Self { store: Arc::new(store), root, shown, identity, limits })
+    }
+
+    /// A path below the root; the numbers and fixed names that Milvus makes them of need no escaping.
+    fn path(&self, path: &str) -> Path {
+        path.split('/').filter(|part| !part.is_empty()).fold(self.root.clone(), |path, part| path.join(part))
+    }
+
+    fn failed(&self, error: object_store::Error) -> SourceError {
+        let reason = match error {
+            object_store::Error::NotFound { .. } => {
+                "there is no such bucket; give the server's minio.bucketName, and its address as `endpoint`".to_owned()
+            }
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                format!("{error}; give a key that may list and read this bucket")
+            }
+            error => format!("{error}; check `endpoint`, `region`, `bucket` and the key"),
+        };
+        SourceError::BadStorage { storage: self.shown.clone(), reason }
+    }
+}
+
+fn listed(folder: &Path, object: ObjectMeta) -> Option<ListedFile> {
+    let path = object.location.as_ref().strip_prefix(folder.as_ref())?.strip_prefix('/')?.to_owned();
+    let modified_ms = object.last_modified.timestamp_millis();
+    let version = FileVersion {
+        modified_ns: modified_ms.saturating_mul(1_000_000),
+        tag: object.version.or(object.e_tag),
+        ..FileVersion::default()
+    };
+    Some(ListedFile { path, size_bytes: object.size, modified_ms, version })
+}
+
+#[async_trait]
+impl LogStorage for BucketStorage {
+    fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    fn identity(&self) -> String {
+        self.identity.clone()
+    }
+
+    async fn list(&self, folder: &str) -> Result<Vec<ListedFile>, SourceError> {
+        let folder = self.path(folder);
+        let (mut files, limit) = (Vec::new(), self.limits.folder_entries);
+        let mut objects = self.store.list(Some(&folder));
+        while let Some(object) = objects.try_next().await.map_err(|error| self.failed(error))? {
+            if files.len() as u64 >= limit {
+                let (path, what) = (format!("{}/{folder}", self.shown), "the number of files below it");
+                return Err(SourceError::LimitExceeded { path, what, used: limit + 1, limit });
+            }
+            files.extend(listed(&folder, object));
+        }
+        files.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+        Ok(files)
+    }
+
+    async fn folders(&self, folder: &str) -> Result<Vec<String>, SourceError> {
+        let folder = self.path(folder);
+        let found = self.store.list_with_delimiter(Some(&folder)).await.map_err(|error| self.failed(error))?;
+        let names = found.common_prefixes.iter().filter_map(|prefix| prefix.filename().map(str::to_owned));
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    async fn read(&self, path: &str, offset: u64, length: usize) -> Result<Bytes, SourceError> {
+        let range = offset..offset.saturating_add(length as u64);
+        let shown = || format!("{}/{path}", self.shown);
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        match self.store.get_range(&self.path(path), range).await {
+            Ok(bytes) if bytes.len() == length => Ok(bytes),
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Err(vanished(shown())),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn location(root_path: &str) -> BucketLocation {
+        BucketLocation {
+            bucket: "a-bucket".to_owned(),
+            root_path: root_path.to_owned(),
+            endpoint: Some("http://127.0.0.1:9000".to_owned()),
+            region: "us-east-1".to_owned(),
+            key: Some(("id".to_owned(), Secret::new("hunter2"))),
+            virtual_hosted: false,
+        }
+    }
+
+    #[test]
+    fn paths_are_below_the_root_however_it_is_written() {
+        for root in ["files", "/files/", "files/"] {
+            let storage = BucketStorage::new(&location(root), Limits::DEFAULT).unwrap();
+            assert_eq!(storage.path("insert_log/1").as_ref(), "files/insert_log/1");
+            assert_eq!(storage.shown(), "s3://a-bucket/files");
+        }
+        let storage = BucketStorage::new(&location(""), Limits::DEFAULT).unwrap();
+        assert_eq!(storage.path("insert_log/1").as_ref(), "insert_log/1");
+        assert!(
+            BucketStorage::new(&location("a/../b"), Limits::DEFAULT).unwrap_err().to_string().contains("root_path")
+        );
+        assert!(!format!("{:?}", location("files")).contains("hunter2"));
+    }
+}

@@ -1,0 +1,92 @@
+//! Counts the rows that a client sees at a point, out of as few logs as it takes.
+//!
+//! A segment without deletes whose logs end before the point's timestamp has as many as the server says. Of the others keys,
+//! timestamps and deletes are read, and no vector.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::cut::last_timestamp;
+use super::kept::{KeptPoint, KeptSchema};
+use super::layout::TIMESTAMP_FIELD;
+use super::rows::{CollectionLogs, RowSchema, SegmentLogs};
+use super::storage::LogStorage;
+use crate::{Limits, PointFile, SourceError, StoredBytes, StoredFile};
+
+/// A log of a point, read by threads that may wait.
+struct PointLog {
+    storage: Arc<dyn LogStorage>,
+    stored: String,
+    runtime: Handle,
+}
+
+impl StoredBytes for PointLog {
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let bytes = match self.storage.reading(&self.stored, offset, buffer.len()) {
+            Some(reading) => reading(),
+            None => self.runtime.block_on(self.storage.read(&self.stored, offset, buffer.len())),
+        };
+        buffer.copy_from_slice(&bytes.map_err(io::Error::other)?);
+        Ok(())
+    }
+}
+
+/// What is counted.
+pub(super) struct Counting {
+    pub(super) storage: Arc<dyn LogStorage>,
+    pub(super) schema: KeptSchema,
+    pub(super) point: KeptPoint,
+    pub(super) files: Vec<PointFile>,
+    pub(super) stored: Vec<String>,
+    pub(super) runtime: Handle,
+    pub(super) limits: Limits,
+}
+
+impl Counting {
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`SourceError::Damaged`], [`SourceError::Unsupported`], [`SourceError::Io`].
+    pub(super) fn run(self) -> Result<u64, SourceError> {
+        let shown = "the collection";
+        if self.point.segments.iter().any(|segment| segment.storage_version >= 2) {
+            let reason = "its segments are of storage version 2 (Milvus 2.6)".to_owned();
+            return Err(SourceError::Unsupported { path: shown.to_owned(), reason });
+        }
+        let schema = RowSchema::of(&self.schema.decode(shown)?, shown)?;
+        let files = self.files.iter().zip(&self.stored).map(|(file, stored)| StoredFile {
+            path: file.path.clone(),
+            class: file.class,
+            size_bytes: file.size_bytes,
+            bytes: Arc::new(PointLog {
+                storage: Arc::clone(&self.storage),
+                stored: stored.clone(),
+                runtime: self.runtime.clone(),
+            }),
+        });
+        let logs = CollectionLogs::of(&files.collect::<Vec<_>>())?;
+        let cut = self.point.flush_timestamp;
+        let level_zero = logs.level_zero(&schema, Some(cut), &self.limits)?;
+        let mut live = 0;
+        for segment in logs.segments() {
+            let told = self.point.segments.iter().find(|told| told.segment_id == segment.segment_id);
+            live += match told {
+                Some(told) if level_zero.is_empty() && !segment.has_deletes() && ends_by(segment, cut)? => told.rows,
+                _ => segment.live_rows(&schema, &level_zero, Some(cut), &self.limits)?,
+            };
+        }
+        Ok(live)
+    }
+}
+
+/// Whether all rows of a segment are as old as the point.
+fn ends_by(segment: &SegmentLogs, cut: u64) -> Result<bool, SourceError> {
+    for log in segment.logs_of(TIMESTAMP_FIELD) {
+        if last_timestamp(log)?.is_none_or(|last| last > cut) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
