@@ -225,8 +225,23 @@ pub(crate) struct Restore {
     #[command(flatten)]
     pub(crate) which: Which,
     /// Directory to restore into: a new one, or a Milvus Lite directory that no program has open.
-    #[arg(long, value_name = "DIRECTORY")]
-    pub(crate) to: PathBuf,
+    #[arg(long, value_name = "DIRECTORY", required_unless_present = "config", conflicts_with = "config")]
+    pub(crate) to: Option<PathBuf>,
+    /// The configuration of a host that has the Milvus server to restore into in it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Which of its clusters to restore into; may be left out if there is one.
+    #[arg(long, value_name = "ID", requires = "config")]
+    pub(crate) cluster: Option<ClusterId>,
+    /// Users, roles and what they may do as well; users get new passwords, which are printed once.
+    #[arg(long, requires = "config")]
+    pub(crate) users: bool,
+    /// Collections as they were at the end of this millisecond since 1970, before the backup.
+    #[arg(long, value_name = "MILLISECONDS", requires = "config")]
+    pub(crate) until_ms: Option<u64>,
+    /// Also into a server whose version is older than the backup's or cannot be compared.
+    #[arg(long, requires = "config")]
+    pub(crate) any_version: bool,
     /// Only this collection, `from` or `from=to`, each `name` or `database.name`; may be repeated.
     #[arg(long = "collection", value_name = "FROM[=TO]")]
     pub(crate) collections: Vec<String>,

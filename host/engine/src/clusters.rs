@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use longshore_source::{MilvusLiteSource, MilvusLiteTarget, MilvusSource, RestoreTarget, Source, SourceKind};
+use longshore_source::{
+    MilvusLiteSource, MilvusLiteTarget, MilvusSource, MilvusTargetOptions, RestoreTarget, Source, SourceKind,
+};
 
 use crate::EngineError;
 use crate::config::{ClusterConfig, MilvusConfig};
@@ -101,6 +103,9 @@ impl ClusterAccess for LocalClusters {
     }
 
     fn target(&self, kind: &str, location: &str) -> Result<Arc<dyn RestoreTarget>, EngineError> {
+        if kind == SourceKind::Milvus.as_str() {
+            return Ok(Arc::new(self.server(location)?.restore_target(MilvusTargetOptions::default())?));
+        }
         check_lite(kind)?;
         let location = Path::new(location);
         // A target makes its own folder only: a missing parent is more likely a typing error or a disk that is not

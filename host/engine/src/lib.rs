@@ -114,7 +114,7 @@ pub use policies::{
 };
 pub use progress::{ProgressBoard, StopSignal};
 pub use prune::{delete_backup, plan_prune, run_prune};
-pub use random::{Random, SystemRandom};
+pub use random::{Random, SystemRandom, new_password};
 pub use rebuild::{RebuildReport, RebuiltBackup, RebuiltCluster, rebuild_catalog};
 pub use request::{BackupRequest, ClusterTarget};
 pub use restore::{

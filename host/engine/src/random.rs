@@ -1,5 +1,9 @@
 //! Randomness that is passed in, so that tests decide what is drawn.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use longshore_source::milvus::Secret;
+
 use crate::EngineError;
 
 /// A source of random bytes.
@@ -29,4 +33,15 @@ pub(crate) fn draw<const N: usize>(random: &dyn Random) -> Result<[u8; N], Engin
     let mut bytes = [0_u8; N];
     random.fill(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Random bytes of a new password: 20 letters of Base64, because Milvus takes no longer ones (2.3).
+const PASSWORD_BYTES: usize = 15;
+
+/// Draws a password.
+///
+/// # Errors
+/// As [`Random::fill`].
+pub fn new_password(random: &dyn Random) -> Result<Secret, EngineError> {
+    Ok(Secret::new(STANDARD.encode(draw::<PASSWORD_BYTES>(random)?)))
 }

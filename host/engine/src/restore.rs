@@ -65,6 +65,20 @@ pub struct RestorePlan {
 }
 
 impl RestorePlan {
+    /// Restores users, roles and grants as well.
+    ///
+    /// # Errors
+    /// [`EngineError::BadRequest`] when the backup has none.
+    pub fn with_access(mut self) -> Result<Self, EngineError> {
+        let access = self.opened.sealed()?.extra.get("access").cloned();
+        let none = || EngineError::BadRequest {
+            what: "this backup holds no users and roles: its source has none, or its user was not allowed to list them"
+                .to_owned(),
+        };
+        self.target.access = Some(access.ok_or_else(none)?);
+        Ok(self)
+    }
+
     /// Its collections under their new names, and their bytes.
     fn sizes(&self) -> impl Iterator<Item = (CollectionName, u64)> {
         let pairs = self.target.collections.iter().zip(&self.collections);

@@ -1,14 +1,18 @@
-//! `longshore restore`: a backup back into a directory, proven.
+//! `longshore restore`: a backup back into a directory or a Milvus server, proven.
+
+use std::sync::Arc;
 
 use anyhow::Context;
-use longshore_engine::{RestoreScope, RunContext, StopSignal, plan_restore, run_restore};
+use longshore_engine::{HostConfig, RestoreScope, RunContext, StopSignal, new_password, plan_restore, run_restore};
 use longshore_model::{CollectionMapping, RestoredLoadState};
-use longshore_source::MilvusLiteTarget;
+use longshore_source::milvus::NewPassword;
+use longshore_source::{MilvusLiteTarget, MilvusTargetOptions, RestoreTarget};
 use serde_json::json;
 
 use crate::Exit;
 use crate::args::Restore;
 use crate::bars::with_bars;
+use crate::commands::source::one_of;
 use crate::commands::which::find;
 use crate::output::{Output, bytes, table};
 use crate::tables;
@@ -16,7 +20,10 @@ use crate::tables;
 pub(crate) async fn run(arguments: Restore, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
     let (vaults, id) = find(&arguments.which).await?;
     let scope = scope(&arguments.collections)?;
-    let plan = plan_restore(&vaults, None, &id, scope).await?;
+    let mut plan = plan_restore(&vaults, None, &id, scope).await?;
+    if arguments.users {
+        plan = plan.with_access()?;
+    }
     if arguments.dry_run {
         let rows: Vec<Vec<String>> = plan
             .target
@@ -36,12 +43,41 @@ pub(crate) async fn run(arguments: Restore, output: Output, stop: &StopSignal) -
     }
     let mut context = RunContext::new(arguments.throttle.limits());
     context.stop = stop.clone();
-    let target = MilvusLiteTarget::new(&arguments.to);
-    let outcome = with_bars(&context, output, run_restore(plan, &target, &context)).await?;
-    output.result(&serde_json::to_value(&outcome)?, || tables::restore(&outcome));
-    let to = arguments.to.display();
-    output.hint(&format!("\nOpen it with pymilvus: MilvusClient(\"{to}\") (the path must end in .db)"));
+    let target = target(&arguments, &context)?;
+    let outcome = with_bars(&context, output, run_restore(plan, target.as_ref(), &context)).await?;
+    let mut value = serde_json::to_value(&outcome)?;
+    if let Some(object) = value.as_object_mut().filter(|_| !outcome.passwords.is_empty()) {
+        let shown =
+            outcome.passwords.iter().map(|(user, password)| json!({ "user": user, "password": password.expose() }));
+        object.insert("passwords".to_owned(), shown.collect());
+    }
+    output.result(&value, || tables::restore(&outcome));
+    if let Some(to) = &arguments.to {
+        output.hint(&format!("\nOpen it with pymilvus: MilvusClient(\"{}\") (the path must end in .db)", to.display()));
+    }
     Ok(Exit::Done)
+}
+
+fn target(arguments: &Restore, context: &RunContext) -> anyhow::Result<Arc<dyn RestoreTarget>> {
+    if let Some(to) = &arguments.to {
+        return Ok(Arc::new(MilvusLiteTarget::new(to)));
+    }
+    let Some(config) = &arguments.config else { anyhow::bail!("give a directory or --config") };
+    let config = HostConfig::read(config)?;
+    let cluster = one_of(&config, arguments.cluster.as_ref())?;
+    let Some(milvus) = &cluster.milvus else {
+        anyhow::bail!("cluster {} is a Milvus Lite directory; give it with --to", cluster.id)
+    };
+    let random = Arc::clone(&context.random);
+    let options = MilvusTargetOptions {
+        until_ms: arguments.until_ms,
+        any_version: arguments.any_version,
+        new_password: arguments.users.then(|| -> NewPassword {
+            Arc::new(move || new_password(random.as_ref()).map_err(|error| error.to_string()))
+        }),
+        ..MilvusTargetOptions::default()
+    };
+    Ok(Arc::new(milvus.restore_target(options)?))
 }
 
 fn scope(named: &[String]) -> anyhow::Result<RestoreScope> {

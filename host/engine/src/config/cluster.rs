@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use longshore_model::{ClusterId, CollectionName, RegionId};
 use longshore_source::milvus::{BucketLocation, Credentials, Secret, ServerAddress, StorageLocation, Tls};
-use longshore_source::{MilvusServer, SourceKind};
+use longshore_source::{MilvusServer, MilvusTarget, MilvusTargetOptions, SourceKind, StagingPlace};
 use serde::Deserialize;
 
 use super::{CollectionKey, PolicyConfig};
@@ -99,6 +99,9 @@ impl ClusterConfig {
             ] {
                 join(path);
             }
+            if let Some(staging) = &mut milvus.staging {
+                staging.folder = folder.join(&staging.folder);
+            }
         }
     }
 }
@@ -138,6 +141,20 @@ pub struct MilvusConfig {
     pub client_key_file: Option<PathBuf>,
     /// Where the server keeps its files.
     pub storage: MilvusStorageConfig,
+    /// Where restores put files for the server to read; a folder in its storage when left out.
+    #[serde(default)]
+    pub staging: Option<MilvusStagingConfig>,
+}
+
+/// Where restores put files for a Milvus server to read.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MilvusStagingConfig {
+    /// A folder that this machine and the server see.
+    pub folder: PathBuf,
+    /// The same folder as the server sees it, where that is another path, as in a container.
+    #[serde(default)]
+    pub server_folder: Option<PathBuf>,
 }
 
 /// Where a Milvus server keeps its files.
@@ -187,6 +204,18 @@ impl MilvusConfig {
         let address =
             ServerAddress { endpoint: self.endpoint.clone(), credentials: self.credentials()?, tls: self.tls()? };
         Ok(MilvusServer { address, storage: self.storage.location()? })
+    }
+
+    /// The server as the target of a restore, with its secrets read. `options` say how; where files are staged stands here.
+    ///
+    /// # Errors
+    /// As [`MilvusConfig::server`].
+    pub fn restore_target(&self, options: MilvusTargetOptions) -> Result<MilvusTarget, EngineError> {
+        let staging = self.staging.as_ref().map(|staging| StagingPlace {
+            folder: staging.folder.clone(),
+            server_folder: staging.server_folder.clone(),
+        });
+        Ok(MilvusTarget::new(self.server()?, MilvusTargetOptions { staging, ..options }))
     }
 
     /// What goes together, without reading a secret.

@@ -40,11 +40,14 @@ pub(super) async fn restore(
     }
     for user in &kept.users {
         if !users.contains(&user.name) {
-            let Some(new_password) = new_password else {
-                done.notes.push(format!("user {} was not made: no password was given for it", user.name));
-                continue;
+            let password = new_password.map_or_else(|| Err("nobody gives it a password".to_owned()), |new| new());
+            let password = match password {
+                Ok(password) => password,
+                Err(why) => {
+                    done.notes.push(format!("user {} was not made: {why}", user.name));
+                    continue;
+                }
             };
-            let password = new_password();
             let request = CreateCredentialRequest {
                 username: user.name.clone(),
                 password: STANDARD.encode(password.expose()),

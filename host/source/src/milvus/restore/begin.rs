@@ -200,8 +200,8 @@ fn check_space(
             refuse(&storage.shown, staged, available_bytes(&storage)?)?;
             refuse(&base.shown, staged, available)
         }
-        #[allow(unreachable_patterns, reason = "a bucket has no end")]
-        _ => refuse(&base.shown, staged, available),
+        // A bucket has no end.
+        StorageLocation::Bucket(_) => refuse(&base.shown, staged, available),
     }
 }
 

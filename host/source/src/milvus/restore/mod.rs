@@ -44,8 +44,8 @@ pub struct StagingPlace {
     pub server_folder: Option<PathBuf>,
 }
 
-/// Makes a password for a user that a restore makes.
-pub type NewPassword = Arc<dyn Fn() -> Secret + Send + Sync>;
+/// Makes a password for a user that a restore makes, or says why it cannot.
+pub type NewPassword = Arc<dyn Fn() -> Result<Secret, String> + Send + Sync>;
 
 /// How to restore.
 #[derive(Clone, Default)]

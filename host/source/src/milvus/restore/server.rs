@@ -10,8 +10,8 @@ use crate::milvus::kept::KeptIndex;
 use crate::milvus::proto::common::{IndexState, KeyValuePair, LoadState};
 use crate::milvus::proto::milvus::{
     CreateAliasRequest, CreateDatabaseRequest, CreateIndexRequest, DescribeCollectionRequest, DescribeIndexRequest,
-    DropAliasRequest, DropCollectionRequest, DropDatabaseRequest, GetLoadStateRequest, GetVersionRequest,
-    ListDatabasesRequest, LoadCollectionRequest, RenameCollectionRequest, ShowCollectionsRequest,
+    DropCollectionRequest, DropDatabaseRequest, GetLoadStateRequest, GetVersionRequest, ListDatabasesRequest,
+    LoadCollectionRequest, RenameCollectionRequest, ShowCollectionsRequest,
 };
 use crate::milvus::rpc::Refusal;
 use crate::{Limits, SourceError};
@@ -100,10 +100,6 @@ pub(super) async fn create_alias(client: &MilvusClient, of: &CollectionName, ali
         alias: alias.to_owned(),
     };
     client.call(request).await.map(drop)
-}
-
-pub(super) async fn drop_alias(client: &MilvusClient, database: &str, alias: &str) -> Result<(), SourceError> {
-    client.call(DropAliasRequest { db_name: database.to_owned(), alias: alias.to_owned() }).await.map(drop)
 }
 
 /// Makes an index and waits until all rows are in it. One at a time: a second one that is sent while the first is being

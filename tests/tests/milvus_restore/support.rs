@@ -1,0 +1,150 @@
+//! A server with collections of every kind, and their backup in memory.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use longshore_model::{CollectionMapping, CollectionName, RestoredLoadState};
+use longshore_source::milvus::{MilvusClient, ServerAddress, StorageLocation};
+use longshore_source::{
+    CollectionPoint, Committed, Limits, MilvusServer, MilvusSource, MilvusTarget, MilvusTargetOptions, PointOptions,
+    RestoreTarget, RestoreWatch, Source, SourceError, TargetCollection, TargetFile, TargetPlan,
+};
+use longshore_tests::milvus::{Milvus, milvus_judge};
+
+/// The server of these tests, filled with the databases `made` and `made_two`; whoever gets it is alone with it.
+pub(crate) fn server() -> Option<(&'static Milvus, MutexGuard<'static, ()>)> {
+    static SERVER: OnceLock<Option<Milvus>> = OnceLock::new();
+    static TURN: Mutex<()> = Mutex::new(());
+    // One test at a time: a machine with two cores has enough to do with a server.
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let started = SERVER.get_or_init(|| {
+        let milvus = Milvus::start(&["dataCoord.compaction.enableAutoCompaction=false"])?;
+        milvus_judge(&milvus, ["fill", "made", "--rows", "2600"]).ok();
+        Some(milvus)
+    });
+    if let Some(milvus) = started.as_ref().filter(|milvus| !milvus.is_alive()) {
+        milvus.start_again();
+    }
+    Some((started.as_ref()?, turn))
+}
+
+pub(crate) fn as_server(milvus: &Milvus) -> MilvusServer {
+    let storage = StorageLocation::Folder(milvus.storage.clone());
+    MilvusServer { address: ServerAddress::open(milvus.address()), storage }
+}
+
+pub(crate) fn target(milvus: &Milvus) -> MilvusTarget {
+    MilvusTarget::new(as_server(milvus), MilvusTargetOptions::default())
+}
+
+pub(crate) async fn client(milvus: &Milvus) -> MilvusClient {
+    MilvusClient::connect(&ServerAddress::open(milvus.address()), Limits::DEFAULT).await.unwrap()
+}
+
+/// The folder in which restores stage their files.
+pub(crate) fn staging(milvus: &Milvus) -> PathBuf {
+    milvus.storage.join("longshore-staging")
+}
+
+/// What stands in the staging folder.
+pub(crate) fn staged(milvus: &Milvus) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(staging(milvus)) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// A backup held in memory: a plan, and the bytes of each file.
+#[derive(Clone)]
+pub(crate) struct Held {
+    pub(crate) plan: TargetPlan,
+    pub(crate) bytes: Vec<Vec<Bytes>>,
+}
+
+/// Backs up collections of a server, from which name to which.
+pub(crate) async fn back_up(milvus: &Milvus, names: &[(&str, &str)]) -> Held {
+    let source = MilvusSource::new(as_server(milvus));
+    let (mut collections, mut bytes) = (Vec::new(), Vec::new());
+    for (from, to) in names {
+        let from: CollectionName = from.parse().unwrap();
+        let point: Arc<dyn CollectionPoint> = source.open_point(&from, PointOptions::default()).await.unwrap();
+        let mut files = Vec::new();
+        for (place, file) in point.files().iter().enumerate() {
+            files.push(point.read(place, 0, usize::try_from(file.size_bytes).unwrap()).await.unwrap());
+        }
+        bytes.push(files);
+        collections.push(TargetCollection {
+            mapping: CollectionMapping { from, to: to.parse().unwrap(), load_state: RestoredLoadState::NotLoaded },
+            schema: point.schema().clone(),
+            files: point
+                .files()
+                .iter()
+                .map(|file| TargetFile { path: file.path.clone(), class: file.class, size_bytes: file.size_bytes })
+                .collect(),
+            description: point.description().clone(),
+        });
+    }
+    let databases = source.inventory().await.unwrap().databases;
+    Held { plan: TargetPlan { databases, whole_cluster: false, collections, access: None }, bytes }
+}
+
+impl Held {
+    /// Restores it: what an engine does, without a vault.
+    pub(crate) async fn restore(&self, target: &dyn RestoreTarget) -> Result<Committed, SourceError> {
+        self.restore_watched(target, &()).await
+    }
+
+    pub(crate) async fn restore_watched(
+        &self,
+        target: &dyn RestoreTarget,
+        watch: &dyn RestoreWatch,
+    ) -> Result<Committed, SourceError> {
+        let run = target.begin(&self.plan).await?;
+        let written = async {
+            for (collection, files) in self.bytes.iter().enumerate() {
+                for (file, bytes) in files.iter().enumerate() {
+                    run.write(collection, file, 0, bytes.clone()).await?;
+                }
+                run.finish_collection(collection).await?;
+            }
+            Ok(())
+        };
+        if let Err(error) = written.await {
+            run.abort().await.unwrap();
+            return Err(error);
+        }
+        run.commit(watch).await
+    }
+}
+
+/// Checks with the judge that a collection is the same as another one, of another server if there is one.
+pub(crate) fn same(milvus: &Milvus, one: &str, other: &str, second: Option<&Milvus>) {
+    let mut arguments = vec!["compare".to_owned(), one.to_owned(), other.to_owned()];
+    if let Some(second) = second {
+        arguments.extend(["--other".to_owned(), second.address()]);
+    }
+    let ran = milvus_judge(milvus, &arguments);
+    assert_eq!(ran.code, 0, "{one} and {other}: {ran:?}");
+}
+
+/// Names of the collections of a database.
+pub(crate) async fn names(milvus: &Milvus, database: &str) -> Vec<String> {
+    let source = MilvusSource::new(as_server(milvus));
+    let all = source.collection_names().await.unwrap();
+    all.into_iter().filter(|name| name.database == database).map(|name| name.collection).collect()
+}
+
+/// A configuration of one or two Milvus clusters.
+pub(crate) fn configuration(folder: &Path, clusters: &[&Milvus]) {
+    let mut text = "data_directory = \"data\"\n[project]\nid = \"proj-test\"\nname = \"Test\"\n[[region]]\nid = \"local-eu\"\n\
+         vault = \"regional\"\n"
+        .to_owned();
+    for (number, milvus) in clusters.iter().enumerate() {
+        text += &format!(
+            "[[cluster]]\nid = \"in01-milvus{number}\"\nname = \"Milvus-{number}\"\nregion = \"local-eu\"\n\
+             [cluster.milvus]\nendpoint = \"http://{}\"\n[cluster.milvus.storage]\nfolder = \"{}\"\n",
+            milvus.address(),
+            milvus.storage.display()
+        );
+    }
+    std::fs::write(folder.join("longshore.toml"), text).unwrap();
+}

@@ -1,0 +1,93 @@
+//! What Milvus 2.3.5 does with files that are not right, and that a restore never lets it.
+
+use bytes::Bytes;
+use longshore_source::milvus::KeptSchema;
+use longshore_source::{MilvusTarget, MilvusTargetOptions, SourceError, StagingPlace};
+
+use super::support::{as_server, back_up, client, names, server, staged, target};
+
+/// One wrong byte in a file given to `Import` ends the whole server. The engine compares digests before; here nobody did.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_byte_never_reaches_the_server() {
+    let Some((milvus, _turn)) = server() else { return };
+    let whole = back_up(milvus, &[("made_two.plain", "flipped.plain")]).await;
+    for field in ["/101/", "/100/", "/1/"] {
+        let mut held = whole.clone();
+        let place = held.plan.collections[0].files.iter().position(|file| file.path.contains(field)).unwrap();
+        let mut bytes = held.bytes[0][place].to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x10;
+        held.bytes[0][place] = Bytes::from(bytes);
+        let result = held.restore(&target(milvus)).await;
+        // Where the flip still decodes, rows differ from the backup, and its digest of files, which the engine compares,
+        // too; what must not happen is that the server dies.
+        assert!(result.is_err() || field == "/101/", "{field}: {result:?}");
+        assert!(milvus.is_alive(), "{field}");
+        if result.is_ok() {
+            longshore_tests::milvus::milvus_judge(milvus, ["drop", "flipped"]).ok();
+        }
+    }
+    assert!(names(milvus, "flipped").await.is_empty());
+    assert!(staged(milvus).is_empty());
+}
+
+/// A path that the server does not see is `ImportCompleted` with no rows to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_staging_folder_that_the_server_does_not_see_is_found_out_and_taken_back() {
+    let Some((milvus, _turn)) = server() else { return };
+    let held = back_up(milvus, &[("made_two.plain", "unseen.plain")]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let seen = |server_folder: &str| {
+        let staging = StagingPlace { folder: folder.path().to_owned(), server_folder: Some(server_folder.into()) };
+        let options = MilvusTargetOptions { staging: Some(staging), ..MilvusTargetOptions::default() };
+        MilvusTarget::new(as_server(milvus), options)
+    };
+    let error = held.restore(&seen("/nowhere/that/exists")).await.unwrap_err();
+    let said = error.to_string();
+    assert!(matches!(error, SourceError::RowsDiffer { .. }), "{said}");
+    assert!(said.contains("unseen.plain") && said.contains("took 0 rows") && said.contains("1170"), "{said}");
+    // Nothing is left: no database, no collection, no staged file.
+    let inventory = longshore_source::MilvusSource::new(as_server(milvus));
+    let databases = longshore_source::Source::inventory(&inventory).await.unwrap().databases;
+    assert!(databases.iter().all(|database| database.name != "unseen"), "{databases:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    // A relative one would be the same, so it is refused.
+    let staging = StagingPlace { folder: "staging".into(), server_folder: None };
+    let options = MilvusTargetOptions { staging: Some(staging), ..MilvusTargetOptions::default() };
+    let error = held.restore(&MilvusTarget::new(as_server(milvus), options)).await.unwrap_err().to_string();
+    assert!(error.contains("not absolute"), "{error}");
+    // And the same folder under its right name works, outside of the server's storage.
+    held.restore(&seen(folder.path().to_str().unwrap())).await.unwrap();
+    longshore_tests::milvus::milvus_judge(milvus, ["drop", "unseen"]).ok();
+}
+
+/// Deletes that are missing are no error to the server: the rows are back. The backup's own count knows better.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_to_live_is_left_out_and_indexes_are_whole_when_a_restore_ends() {
+    let Some((milvus, _turn)) = server() else { return };
+    let held = back_up(milvus, &[("made.docs", "whole_index.docs")]).await;
+    let kept = KeptSchema::read(&held.plan.collections[0].schema, "docs").unwrap();
+    assert!(kept.properties.iter().any(|(key, _)| key == "collection.ttl.seconds"), "{:?}", kept.properties);
+    held.restore(&target(milvus)).await.unwrap();
+    let client = client(milvus).await;
+    let (db_name, collection_name) = ("whole_index".to_owned(), "docs".to_owned());
+    let request = longshore_source::milvus::proto::milvus::DescribeCollectionRequest {
+        db_name: db_name.clone(),
+        collection_name: collection_name.clone(),
+        ..Default::default()
+    };
+    let described = client.call(request).await.unwrap();
+    assert!(described.properties.is_empty(), "{:?}", described.properties);
+    let request = longshore_source::milvus::proto::milvus::DescribeIndexRequest {
+        db_name,
+        collection_name,
+        ..Default::default()
+    };
+    let indexes = client.call(request).await.unwrap().index_descriptions;
+    assert_eq!(indexes.len(), 2);
+    for index in indexes {
+        assert_eq!(index.indexed_rows, index.total_rows, "{}", index.index_name);
+        assert!(index.total_rows > 2000, "{}", index.total_rows);
+    }
+    longshore_tests::milvus::milvus_judge(milvus, ["drop", "whole_index"]).ok();
+}

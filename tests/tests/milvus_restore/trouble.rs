@@ -1,0 +1,156 @@
+//! Restores that fail: what is left, and what the next one does with it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use longshore_source::{Limits, MilvusTarget, MilvusTargetOptions, RestoreTarget, RestoreWatch, SourceError, StagingPlace};
+use longshore_tests::milvus::milvus_judge;
+
+use super::support::{as_server, back_up, names, same, server, staged, target};
+
+/// Acts once, as soon as something was moved.
+struct Once<'a>(AtomicBool, &'a (dyn Fn() + Send + Sync));
+
+impl RestoreWatch for Once<'_> {
+    fn moved(&self, _collection: usize, bytes: u64) {
+        if bytes > 0 && !self.0.swap(true, Ordering::SeqCst) {
+            (self.1)();
+        }
+    }
+}
+
+/// Asks to stop as soon as something was moved.
+#[derive(Default)]
+struct Stop(AtomicBool);
+
+impl RestoreWatch for Stop {
+    fn moved(&self, _collection: usize, bytes: u64) {
+        self.0.fetch_or(bytes > 0, Ordering::SeqCst);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_restore_leaves_the_server_as_it_was() {
+    let Some((milvus, _turn)) = server() else { return };
+    let pairs = [("made_two.plain", "stopped.plain"), ("made_two.binv", "stopped.binv"), ("made.docs", "stopped.docs")];
+    let held = back_up(milvus, &pairs).await;
+    let error = held.restore_watched(&target(milvus), &Stop::default()).await.unwrap_err();
+    assert!(matches!(error, SourceError::Stopped), "{error}");
+    assert!(names(milvus, "stopped").await.is_empty());
+    assert!(staged(milvus).is_empty());
+}
+
+/// A second call of `Import` doubles rows: what became of the first is not known when the server dies, so the
+/// collection is dropped and made anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_in_the_middle_gets_every_row_once() {
+    let Some((milvus, _turn)) = server() else { return };
+    let held = back_up(milvus, &[("made.docs", "died.docs")]).await;
+    let kill = || {
+        milvus.kill();
+        milvus.start_again();
+    };
+    held.restore_watched(&target(milvus), &Once(AtomicBool::default(), &kill)).await.unwrap();
+    same(milvus, "made.docs", "died.docs", None);
+    milvus_judge(milvus, ["drop", "died"]).ok();
+}
+
+/// A restore that is killed in the middle of its last step: the future is dropped, and what it made stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_restore_left_is_taken_back_by_the_next_one() {
+    let Some((milvus, _turn)) = server() else { return };
+    let killed = |plan_name: &'static str| async move {
+        let held = back_up(milvus, &[("made.docs", plan_name)]).await;
+        let run = target(milvus).begin(&held.plan).await.unwrap();
+        for (file, bytes) in held.bytes[0].iter().enumerate() {
+            run.write(0, file, 0, bytes.clone()).await.unwrap();
+        }
+        run.finish_collection(0).await.unwrap();
+        let (reached, wait) = tokio::sync::oneshot::channel::<()>();
+        let reached = std::sync::Mutex::new(Some(reached));
+        let tell = || drop(reached.lock().unwrap().take());
+        let watch = Once(AtomicBool::default(), &tell);
+        tokio::select! {
+            ended = run.commit(&watch) => panic!("it was to be killed: {ended:?}"),
+            _ = wait => {}
+        }
+        held
+    };
+    // The same plan again: it goes on with what is staged and makes the collection anew.
+    let held = killed("killed.docs").await;
+    let made = names(milvus, "killed").await;
+    assert!(made.len() == 1 && made[0].starts_with("longshore_restore_"), "{made:?}");
+    assert_eq!(staged(milvus).len(), 1);
+    held.restore(&target(milvus)).await.unwrap();
+    assert_eq!(names(milvus, "killed").await, ["docs"]);
+    same(milvus, "made.docs", "killed.docs", None);
+    assert!(staged(milvus).is_empty());
+    // Another plan: what the first made is dropped with its database.
+    killed("killed_too.docs").await;
+    assert_eq!(names(milvus, "killed_too").await.len(), 1);
+    let other = back_up(milvus, &[("made_two.binv", "killed.binv")]).await;
+    other.restore(&target(milvus)).await.unwrap();
+    assert!(names(milvus, "killed_too").await.is_empty());
+    assert!(staged(milvus).is_empty());
+    milvus_judge(milvus, ["drop", "killed"]).ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_taken_and_a_disk_that_is_full_are_found_before_anything_is_made() {
+    let Some((milvus, _turn)) = server() else { return };
+    let held = back_up(milvus, &[("made_two.plain", "made_two.binv")]).await;
+    let error = held.restore(&target(milvus)).await.unwrap_err();
+    assert!(matches!(error, SourceError::CollectionExists { .. }), "{error}");
+    let held = back_up(milvus, &[("made_two.binv", "made_two.plain_alias")]).await;
+    let error = held.restore(&target(milvus)).await.unwrap_err().to_string();
+    assert!(error.contains("is an alias of plain"), "{error}");
+    let held = back_up(milvus, &[("made_two.plain", "full.plain")]).await;
+    let limits = Limits { spare_bytes: u64::MAX / 4, ..Limits::DEFAULT };
+    let options = MilvusTargetOptions::default();
+    let error = held.restore(&MilvusTarget::with_limits(as_server(milvus), options, limits)).await.unwrap_err();
+    assert!(matches!(error, SourceError::NoSpace { .. }), "{error}");
+    assert!(staged(milvus).is_empty());
+    assert!(names(milvus, "full").await.is_empty());
+}
+
+/// A real full disk: a file system of a few hundred kilobytes as the place to stage files.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fills_up_in_the_middle_ends_in_a_sentence() {
+    let Some((milvus, _turn)) = server() else { return };
+    let Some(small) = SmallDisk::mount("1m") else {
+        longshore_tests::skipped("a full disk under a restore: no file system can be mounted here");
+        return;
+    };
+    let held = back_up(milvus, &[("made_two.plain", "full.plain")]).await;
+    let staging = StagingPlace { folder: small.0.path().to_owned(), server_folder: None };
+    let options = MilvusTargetOptions { staging: Some(staging), ..MilvusTargetOptions::default() };
+    let target = MilvusTarget::with_limits(as_server(milvus), options, Limits { spare_bytes: 0, ..Limits::DEFAULT });
+    let fill = vec![0_u8; 1 << 20];
+    let _ = std::fs::write(small.0.path().join("fill"), fill);
+    let error = held.restore(&target).await.unwrap_err();
+    assert!(matches!(error, SourceError::NoSpace { .. }), "{error}");
+    assert!(names(milvus, "full").await.is_empty());
+}
+
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(folder.path())
+            .output()
+            .ok()?;
+        mounted.status.success().then_some(Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(self.0.path()).status();
+    }
+}

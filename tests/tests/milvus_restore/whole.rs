@@ -1,0 +1,83 @@
+//! Whole restores: under new names into the same server, under their own names into an empty one, by the binary.
+
+use longshore_source::MilvusTargetOptions;
+use longshore_source::{MilvusTarget, RestoreTarget};
+use longshore_tests::longshore_in;
+use longshore_tests::milvus::{Milvus, milvus_judge};
+
+use super::support::{as_server, back_up, configuration, names, same, server, staged, target};
+
+const ALL: [&str; 5] = ["made.docs", "made.tenants", "made.empty", "made_two.plain", "made_two.binv"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn collections_come_back_under_new_names_with_every_row_and_no_deleted_one() {
+    let Some((milvus, _turn)) = server() else { return };
+    let to: Vec<String> = ALL.iter().map(|name| name.replacen("made", "again", 1)).collect();
+    let pairs: Vec<(&str, &str)> = ALL.into_iter().zip(to.iter().map(String::as_str)).collect();
+    let held = back_up(milvus, &pairs).await;
+    let done = held.restore(&target(milvus)).await.unwrap();
+    assert_eq!(done.notes, Vec::<String>::new());
+    for (from, to) in &pairs {
+        same(milvus, from, to, None);
+    }
+    assert!(staged(milvus).is_empty(), "staged files are gone: {:?}", staged(milvus));
+    // No name of the making is left, and the alias stayed with the one that has it.
+    assert_eq!(names(milvus, "again").await, ["docs", "empty", "tenants"]);
+    assert_eq!(names(milvus, "again_two").await, ["binv", "plain"]);
+    let found = milvus_judge(milvus, ["search", "made.docs", "again.docs"]).ok().json();
+    assert!(found["recall"].as_f64().unwrap() >= 0.99, "{found}");
+    let found = milvus_judge(milvus, ["search", "made_two.plain", "again_two.plain"]).ok().json();
+    assert_eq!(found["recall"], 1.0, "FLAT finds the same");
+    milvus_judge(milvus, ["drop", "again", "again_two"]).ok();
+}
+
+#[test]
+fn a_whole_cluster_comes_back_in_an_empty_server_by_the_binary() {
+    let Some((milvus, _turn)) = server() else { return };
+    let Some(second) = Milvus::start(&[]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    configuration(folder.path(), &[milvus, &second]);
+    let backup = ["backup", "--config", "longshore.toml", "--cluster", "in01-milvus0", "--to", "vault"];
+    longshore_in(folder.path(), backup).ok();
+    let restore = ["restore", "vault", "--config", "longshore.toml", "--cluster", "in01-milvus1", "--json"];
+    let restored = longshore_in(folder.path(), restore).ok().json();
+    assert_eq!(restored["notes"], serde_json::Value::Null, "{restored}");
+    for name in ALL {
+        same(milvus, name, name, Some(&second));
+    }
+    let aliases = milvus_judge(&second, ["rows", "made_two.plain"]).ok().json();
+    assert_eq!(aliases["aliases"], serde_json::json!(["plain_alias"]));
+    // Loaded are those that were: the judge's deletes needed two of them.
+    longshore_in(folder.path(), restore).refused(1, "already has a collection");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_earlier_millisecond_brings_deleted_rows_back_on_request() {
+    let Some((milvus, _turn)) = server() else { return };
+    let held = back_up(milvus, &[("made_two.plain", "earlier.plain")]).await;
+    // The first delete's time stands in the logs of deletes.
+    let deletes = held.plan.collections[0].files.iter().position(|file| file.path.starts_with("delta_log")).unwrap();
+    let text = String::from_utf8_lossy(&held.bytes[0][deletes]).into_owned();
+    let deleted: u64 = text.split("\"ts\":").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+    let options = MilvusTargetOptions { until_ms: Some((deleted >> 18) - 1), ..MilvusTargetOptions::default() };
+    held.restore(&MilvusTarget::new(as_server(milvus), options)).await.unwrap();
+    let rows = |name: &str| milvus_judge(milvus, ["rows", name]).ok().json()["count"].as_u64().unwrap();
+    assert_eq!((rows("made_two.plain"), rows("earlier.plain")), (1170, 1300));
+    milvus_judge(milvus, ["drop", "earlier"]).ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_another_kind_or_of_a_newer_server_is_refused_in_words() {
+    let Some((milvus, _turn)) = server() else { return };
+    let mut held = back_up(milvus, &[("made_two.plain", "refused.plain")]).await;
+    let newer = held.plan.collections[0].description.as_object_mut().unwrap();
+    newer.insert("serverVersion".to_owned(), "v2.4.1".into());
+    let error = target(milvus).begin(&held.plan).await.err().unwrap().to_string();
+    assert!(error.contains("2.4.1") && error.contains("any version"), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    configuration(folder.path(), &[milvus]);
+    let sample = longshore_tests::sample_cluster();
+    longshore_in(folder.path(), ["backup", sample.to_str().unwrap(), "--to", "vault"]).ok();
+    longshore_in(folder.path(), ["restore", "vault", "--config", "longshore.toml"]).refused(1, "Milvus Lite");
+    assert!(staged(milvus).is_empty());
+}
