@@ -1,6 +1,6 @@
 //! The trait every catalog implements.
 
-use longshore_model::{BackupId, ClusterId, Digest, JobId, JobStatus, Progress, ProjectId, RegionId, Timestamp};
+use longshore_model::{BackupId, ClusterId, Digest, JobId, JobStatus, KeyScope, Progress, ProjectId, RegionId, Timestamp};
 use serde_json::Value;
 
 use crate::{
@@ -169,6 +169,12 @@ pub trait Catalog: Send + Sync {
     /// [`CatalogError::Invalid`] for a page outside the limits.
     fn list_backups(&self, filter: &BackupFilter, page: Page) -> Result<Listed<BackupRow>, CatalogError>;
 
+    /// The same with what else is kept about each ([`BackupRecord::detail`]), but for its collections.
+    ///
+    /// # Errors
+    /// [`CatalogError::Invalid`] for a page outside the limits.
+    fn list_backup_details(&self, filter: &BackupFilter, page: Page) -> Result<Listed<(BackupRow, Value)>, CatalogError>;
+
     /// Gives a backup that is being made or AVAILABLE another name.
     ///
     /// # Errors
@@ -299,11 +305,12 @@ pub trait Catalog: Send + Sync {
     /// Only those of every call.
     fn append_audit(&self, entry: &AuditEntry) -> Result<u64, CatalogError>;
 
-    /// The audit log, newest first.
+    /// The audit log, newest first: what is about something within `scope`, as it belongs to projects and clusters now.
+    /// Entries about anything else (the configuration, an id that nothing has) are within [`KeyScope::All`] alone.
     ///
     /// # Errors
     /// [`CatalogError::Invalid`] for a page outside the limits.
-    fn list_audit(&self, page: Page) -> Result<Listed<AuditRow>, CatalogError>;
+    fn list_audit(&self, scope: &KeyScope, page: Page) -> Result<Listed<AuditRow>, CatalogError>;
 
     /// A setting.
     ///

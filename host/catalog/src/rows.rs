@@ -3,8 +3,8 @@
 use std::fmt;
 
 use longshore_model::{
-    BackupId, BackupStatus, BackupType, ClusterId, CreationMethod, Digest, JobId, JobStatus, JobType, Progress,
-    ProjectId, RegionId, Timestamp,
+    BackupId, BackupStatus, BackupType, ClusterId, CreationMethod, Digest, JobId, JobStatus, JobType, KeyScope,
+    Progress, ProjectId, RegionId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -58,6 +58,8 @@ pub struct ClusterRow {
 /// Which clusters to list.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClusterFilter {
+    /// Only those within this.
+    pub scope: KeyScope,
     /// Only those of this project.
     pub project: Option<ProjectId>,
     /// Also dropped ones.
@@ -194,6 +196,8 @@ pub struct BackupRecord {
 /// Which backups to list. Everything given must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BackupFilter {
+    /// Only those within this.
+    pub scope: KeyScope,
     /// Only those of this project.
     pub project: Option<ProjectId>,
     /// Only those of this cluster.
@@ -275,6 +279,8 @@ pub struct JobRow {
 /// Which jobs to list. Everything given must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JobFilter {
+    /// Only those within this.
+    pub scope: KeyScope,
     /// Only those of this project.
     pub project: Option<ProjectId>,
     /// Only those about this cluster.
@@ -326,8 +332,8 @@ pub struct NewApiKey {
     pub hash: Digest,
     /// The role it acts in, for example `owner`.
     pub role: String,
-    /// What it may touch (projects, clusters); `Value::Null` for everything its role allows.
-    pub scope: Value,
+    /// What it is for.
+    pub scope: KeyScope,
     /// When it stops working; `None` for never.
     pub expires: Option<Timestamp>,
 }
@@ -354,8 +360,8 @@ pub struct ApiKeyRow {
     pub name: String,
     /// The role it acts in.
     pub role: String,
-    /// What it may touch.
-    pub scope: Value,
+    /// What it is for.
+    pub scope: KeyScope,
     /// When it was made.
     pub created: Timestamp,
     /// When it stops working.
@@ -376,7 +382,7 @@ pub fn hash_api_key(key: &str) -> Digest {
 pub struct AuditEntry {
     /// When.
     pub time: Timestamp,
-    /// Who: id of an API key, or `scheduler`, `command line`, ….
+    /// Who: name and id of an API key, or `scheduler`, `command line`, ….
     pub actor: String,
     /// What, for example `backup.create`.
     pub action: String,

@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod costs;
 mod health;
 mod keys;
 mod plugin;
@@ -15,8 +16,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use longshore_engine::Role;
-use longshore_model::CollectionName;
+use longshore_model::{ClusterId, CollectionName, ProjectId, Timestamp};
 
+pub(crate) use costs::Costs;
 pub(crate) use health::{Heal, VaultCommand, Verify};
 pub(crate) use keys::{Init, KeyArguments, KeyVaults, RecipientCommand, WriterFile};
 pub(crate) use plugin::{
@@ -133,6 +135,8 @@ pub(crate) enum Command {
     /// Back up clusters of a host automatically: when, how long backups stay, in which other regions.
     #[command(subcommand)]
     Schedule(ScheduleCommand),
+    /// Show what keeping and moving backups costs, by day, region, cluster or backup.
+    Costs(Costs),
     /// Write, build, check, test and measure policy plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -275,12 +279,21 @@ pub(crate) enum Key {
     Create {
         /// What people call it; stands in the audit log.
         name: String,
-        /// What it may do.
+        /// What it may do: organization-owner (everything), project-admin (everything but the host itself), or a custom
+        /// role with backup privileges, backup-manage or backup-view.
         #[arg(long, default_value = "backup-manage", value_parser = parse_role)]
         role: Role,
-        /// Days until it stops working; never when left out.
-        #[arg(long)]
-        expires_days: Option<u32>,
+        /// Only for this project and all its clusters; may be repeated. For everything when neither this nor --cluster is
+        /// given. An organization-owner's key is always for everything.
+        #[arg(long = "project", value_name = "ID")]
+        projects: Vec<ProjectId>,
+        /// Only for this cluster; may be repeated, also beside --project.
+        #[arg(long = "cluster", value_name = "ID")]
+        clusters: Vec<ClusterId>,
+        /// When it stops working: days (90d), a day in UTC (2027-01-31, its first moment) or a time
+        /// (2027-01-31T12:00:00Z); never when left out.
+        #[arg(long, value_name = "WHEN", value_parser = parse_expiry)]
+        expires: Option<Expiry>,
         /// The configuration of the host.
         #[arg(long, default_value = "longshore.toml", env = "LONGSHORE_CONFIG")]
         config: PathBuf,
@@ -299,6 +312,30 @@ pub(crate) enum Key {
         #[arg(long, default_value = "longshore.toml", env = "LONGSHORE_CONFIG")]
         config: PathBuf,
     },
+}
+
+/// When a key stops working.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    /// So many days from now.
+    Days(u32),
+    /// At a time.
+    At(Timestamp),
+}
+
+fn parse_expiry(text: &str) -> Result<Expiry, String> {
+    if let Some(days) = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok()).filter(|days| *days > 0) {
+        return Ok(Expiry::Days(days));
+    }
+    parse_day(text).map(Expiry::At).map_err(|_| {
+        format!("`{text}` is no number of days (90d), no day (2027-01-31) and no time (2027-01-31T12:00:00Z)")
+    })
+}
+
+/// A time, or the first moment of a day in UTC.
+pub(crate) fn parse_day(text: &str) -> Result<Timestamp, String> {
+    let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    whole.parse().map_err(|_| format!("`{text}` is no day (2027-01-31) and no time (2027-01-31T12:00:00Z)"))
 }
 
 fn parse_role(text: &str) -> Result<Role, String> {

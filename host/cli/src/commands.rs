@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod catalog;
+pub(crate) mod costs;
 pub(crate) mod demo;
 pub(crate) mod erase;
 pub(crate) mod export;

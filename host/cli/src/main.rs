@@ -88,6 +88,7 @@ async fn run(arguments: Arguments, output: Output, stop: &StopSignal) -> anyhow:
         Command::Vault(command) => commands::vault::run(command, output, stop).await,
         Command::Serve(arguments) => commands::serve::run(arguments, output).await,
         Command::Key(arguments) => commands::key::run(arguments, output).await,
+        Command::Costs(arguments) => commands::costs::run(arguments, output).await,
         Command::Schedule(command) => commands::schedule::run(command, output),
         Command::Plugin(arguments) => commands::plugin::run(arguments, cache, output).await,
         Command::Demo(arguments) => commands::demo::run(arguments, output).await,

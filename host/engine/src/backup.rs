@@ -63,6 +63,9 @@ pub struct BackupOutcome {
     pub deduplicated_bytes: u64,
     /// Bytes this backup added to the vaults.
     pub stored_bytes: u64,
+    /// The same by region.
+    #[serde(skip)]
+    pub added_bytes: BTreeMap<RegionId, u64>,
     /// Collections that changed while the backup ran.
     pub ddl_changes: Vec<DdlChange>,
     /// Copies that are still to be made: region, and the collections that go there.
@@ -421,6 +424,7 @@ fn outcome(
         reused_bytes: moved.iter().map(|collection| collection.reused_bytes).sum(),
         deduplicated_bytes: moved.iter().map(|collection| collection.deduplicated_bytes).sum(),
         stored_bytes: root.sizes.new_bytes,
+        added_bytes: root.added_bytes(),
         ddl_changes,
         copies: requested_copies(plan),
         policy_usage: plan.usage.clone(),

@@ -85,11 +85,28 @@ pub struct ServerConfig {
     pub listen: String,
     /// Calls a second that a key may make of one method and path.
     pub calls_per_second: u32,
+    /// PEM file of the certificate, with those of its issuers behind it. With it the API is served over TLS only.
+    pub tls_certificate_file: Option<PathBuf>,
+    /// PEM file of its private key, which only its owner may read.
+    pub tls_key_file: Option<PathBuf>,
+}
+
+impl ServerConfig {
+    /// Certificate and key, if the API is served over TLS.
+    #[must_use]
+    pub fn tls_files(&self) -> Option<(&Path, &Path)> {
+        self.tls_certificate_file.as_deref().zip(self.tls_key_file.as_deref())
+    }
 }
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8642".to_owned(), calls_per_second: 20 }
+        Self {
+            listen: "127.0.0.1:8642".to_owned(),
+            calls_per_second: 20,
+            tls_certificate_file: None,
+            tls_key_file: None,
+        }
     }
 }
 
@@ -241,6 +258,10 @@ impl HostConfig {
         for path in [&mut config.keys.writer_key_file, &mut config.keys.reader_key_file].into_iter().flatten() {
             *path = folder.join(&*path);
         }
+        let server = &mut config.server;
+        for path in [&mut server.tls_certificate_file, &mut server.tls_key_file].into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
         for cluster in &mut config.clusters {
             cluster.resolve(folder);
             cluster.policy.resolve(folder);
@@ -260,6 +281,10 @@ impl HostConfig {
         }
         if let Err(what) = self.limits.check() {
             return wrong("[limits]", what);
+        }
+        if self.server.tls_certificate_file.is_some() != self.server.tls_key_file.is_some() {
+            let what = "tls_certificate_file and tls_key_file belong together; give both or none";
+            return wrong("[server]", what.to_owned());
         }
         if let Err(what) = self.plugins.check() {
             return wrong("[plugins]", what);

@@ -107,6 +107,16 @@ pub enum EngineError {
         /// What was tried.
         action: &'static str,
     },
+    /// The caller's key is not for this project or cluster.
+    #[error("{}", out_of_scope(key, what, id))]
+    OutOfScope {
+        /// Name of the key.
+        key: String,
+        /// `cluster` or `project`; `host` for what concerns all of them.
+        what: &'static str,
+        /// Which one.
+        id: String,
+    },
     /// The caller gave no key, or one that is unknown, revoked or expired.
     #[error("the API key is illegal: unknown, revoked or expired")]
     Unauthenticated,
@@ -173,6 +183,13 @@ pub enum EngineError {
         /// What was being done.
         what: String,
     },
+}
+
+fn out_of_scope(key: &str, what: &str, id: &str) -> String {
+    match what {
+        "host" => format!("API key `{key}` is for some projects or clusters only; this call takes a key for everything"),
+        _ => format!("API key `{key}` is not for {what} `{id}`; use a key whose scope has that {what}"),
+    }
 }
 
 fn available_sentence(available: &[String]) -> String {

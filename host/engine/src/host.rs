@@ -8,12 +8,13 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
 
-use longshore_catalog::{ApiKeyRow, AuditEntry, Catalog, NewApiKey, NewCluster, SqliteCatalog, hash_api_key};
+use longshore_catalog::{AuditEntry, Catalog, NewCluster, SqliteCatalog, hash_api_key};
 use longshore_model::{Clock, Timestamp};
 use longshore_sandbox::Sandbox;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use crate::access::{Principal, Role, forbidden};
 use crate::blocking::blocking;
 use crate::boards::Boards;
 use crate::config::HostConfig;
@@ -21,7 +22,7 @@ use crate::data_lock::DataLock;
 use crate::policies::{PolicyRuntime, PolicyStatus};
 use crate::random::draw;
 use crate::vaults::RegionVaults;
-use crate::views::{Principal, ReloadReport, Role};
+use crate::views::ReloadReport;
 use crate::worker::run_workers;
 use crate::{ClusterAccess, EngineError, Limits, LocalClusters, Random, RunContext, StopSignal, SystemRandom};
 
@@ -29,10 +30,12 @@ mod audits;
 mod backups;
 mod clusters;
 mod copies;
+mod costs;
 mod erasures;
 mod expiry;
 mod jobs;
 mod metrics;
+mod permits;
 mod restores;
 mod retention;
 mod schedules;
@@ -40,6 +43,7 @@ mod upkeep;
 
 pub use expiry::ExpiryOutcome;
 pub use metrics::{ClusterMetrics, Metrics};
+pub use permits::{Attempt, Target};
 pub use upkeep::{BACKUP_NAME_BYTES, ExportBackup, VerifyBackup};
 
 /// Everything a host shares between requests and jobs.
@@ -179,10 +183,7 @@ impl Host {
     pub async fn authenticate(&self, key: &str) -> Result<Principal, EngineError> {
         let hash = hash_api_key(key);
         let row = self.catalog("looking up a key", move |catalog, now| Ok(catalog.find_key(&hash, now)?)).await?;
-        let row = row.ok_or(EngineError::Unauthenticated)?;
-        // A role this version does not know grants nothing.
-        let role: Role = row.role.parse().map_err(|_| EngineError::Unauthenticated)?;
-        Ok(Principal { name: row.name, role })
+        Principal::of(row.ok_or(EngineError::Unauthenticated)?)
     }
 
     /// Reads the configuration again and uses its policies, guardrails, labels, clusters and new regions from the next
@@ -214,7 +215,7 @@ impl Host {
     /// # Errors
     /// As [`Host::reload`].
     pub async fn reload_by_signal(&self) -> Result<ReloadReport, EngineError> {
-        self.reload(&Principal { name: "signal".to_owned(), role: Role::OrganizationOwner }).await
+        self.reload(&Principal::host("signal", Role::OrganizationOwner)).await
     }
 
     async fn reload_now(&self) -> Result<ReloadReport, EngineError> {
@@ -253,13 +254,31 @@ impl Host {
         Ok(ReloadReport { policies: lines, needs_restart })
     }
 
-    /// What decides in this host: members, candidates, quarantine, and how often something happened to them.
+    /// What decides in this host: members, candidates, quarantine, and how often something happened to them. Chains of
+    /// clusters that the key is not for are left out.
     ///
     /// # Errors
     /// When the catalog cannot be read.
-    pub async fn policies(&self, _who: &Principal) -> Result<PolicyStatus, EngineError> {
+    pub async fn policies(&self, who: &Principal) -> Result<PolicyStatus, EngineError> {
         let host = Arc::clone(&self.inner);
-        blocking("reading what is known about policies", move || host.policies.status()).await
+        let status = blocking("reading what is known about policies", move || host.policies.status()).await?;
+        let project = self.inner.config().project.id.clone();
+        Ok(status.seen_by(|seat| seat.is_seen_by(who, &project)))
+    }
+
+    /// Plugins that this host knows, in order of name. Where chains of clusters use them is told as far as the key is for
+    /// those.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub async fn plugins(&self, who: &Principal) -> Result<Vec<crate::KnownPlugin>, EngineError> {
+        let host = Arc::clone(&self.inner);
+        let mut plugins = blocking("reading what is known about plugins", move || host.policies.known()).await?;
+        let project = self.inner.config().project.id.clone();
+        for plugin in &mut plugins {
+            plugin.used_by.retain(|seat| seat.is_seen_by(who, &project));
+        }
+        Ok(plugins)
     }
 
     /// The chains that the next run uses, one line per member.
@@ -320,33 +339,6 @@ impl Host {
         Ok(())
     }
 
-    /// Makes an API key: the answer holds the key, which is kept nowhere.
-    ///
-    /// # Errors
-    /// When the catalog cannot be written.
-    pub fn create_key(
-        catalog: &dyn Catalog,
-        name: &str,
-        role: Role,
-        expires: Option<Timestamp>,
-        random: &dyn Random,
-        now: Timestamp,
-    ) -> Result<(ApiKeyRow, String), EngineError> {
-        let secret = draw::<24>(random)?;
-        let id = draw::<5>(random)?;
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let key = format!("lsk_{}", hex(&secret));
-        let row = NewApiKey {
-            id: format!("key-{}", hex(&id)),
-            name: name.to_owned(),
-            hash: hash_api_key(&key),
-            role: role.as_str().to_owned(),
-            scope: serde_json::Value::Null,
-            expires,
-        };
-        Ok((catalog.add_key(&row, now)?, key))
-    }
-
     /// Runs one catalog call on a blocking thread.
     pub(crate) async fn catalog<T, F>(&self, what: &str, call: F) -> Result<T, EngineError>
     where
@@ -355,14 +347,6 @@ impl Host {
     {
         let inner = Arc::clone(&self.inner);
         blocking(what, move || call(inner.catalog.as_ref(), inner.clock.now())).await
-    }
-
-    /// The refusal of a request that a role does not allow, noted in the audit log under `action` and `subject`. For
-    /// callers that check a role before they look at the rest of a request.
-    pub async fn refuse(&self, who: &Principal, action: &str, subject: &str, what: &'static str) -> EngineError {
-        let outcome: Result<(), EngineError> = Err(forbidden(who, what));
-        self.audit(who, action, subject, &outcome).await;
-        forbidden(who, what)
     }
 
     /// Writes who did what with which outcome. A request does not fail because the log could not be written; that is
@@ -397,14 +381,6 @@ pub(crate) fn new_sandbox(config: &HostConfig, code_cache: Option<PathBuf>) -> R
     let ceiling = config.plugin_ceiling;
     let sandbox = longshore_sandbox::SandboxConfig { ceiling, code_cache, ..Default::default() };
     Sandbox::new(sandbox).map_err(EngineError::plugin("the sandbox"))
-}
-
-pub(crate) fn forbidden(who: &Principal, action: &'static str) -> EngineError {
-    EngineError::Forbidden { key: who.name.clone(), role: who.role.as_str(), action }
-}
-
-pub(crate) fn require_manage(who: &Principal, action: &'static str) -> Result<(), EngineError> {
-    if who.role.may_manage() { Ok(()) } else { Err(forbidden(who, action)) }
 }
 
 fn needs_restart(old: &HostConfig, new: &HostConfig) -> Vec<String> {

@@ -4,6 +4,7 @@ use longshore_model::{ClusterId, RegionId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::costs::StoredPart;
 use crate::views::{BackedUpCollection, CreateBackup, ExcludedCollection, RestoreCluster, RestoreCollections};
 use crate::{EngineError, VerifyLevel};
 
@@ -87,6 +88,8 @@ pub struct BackupDetail {
     pub copied: std::collections::BTreeMap<RegionId, bool>,
     /// Collections that were left out.
     pub excluded: Vec<ExcludedCollection>,
+    /// What it has in each region's vault, for costs. By region for the same reason.
+    pub stored: std::collections::BTreeMap<RegionId, StoredPart>,
 }
 
 impl BackupDetail {

@@ -52,7 +52,7 @@ fn read_key<K: FromStr<Err = VaultError>>(path: &Path) -> Result<K, EngineError>
 ///
 /// # Errors
 /// [`EngineError::File`] for a file that cannot be read or that others can read.
-pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<String>, EngineError> {
+pub fn read_private(path: &Path) -> Result<Zeroizing<String>, EngineError> {
     use std::io::Read;
     let fail = |error: std::io::Error| EngineError::file(path, error);
     // The open file is what is checked and read, whatever its name points to by then.

@@ -30,6 +30,7 @@
 //! # }
 //! ```
 
+mod access;
 mod backup;
 mod blocking;
 mod boards;
@@ -81,6 +82,7 @@ mod verify;
 mod views;
 mod worker;
 
+pub use access::{KEY_NAME_BYTES, KeyRequest, Principal, Privilege, Role, create_key, revoke_key};
 pub use backup::{BackupOutcome, RequestedCopy, run_backup};
 pub use clusters::{ClusterAccess, LocalClusters};
 pub use config::{
@@ -90,7 +92,9 @@ pub use config::{
 };
 pub use context::RunContext;
 pub use copy::{CopyOutcome, CopyRequest, copy_backup};
-pub use costs::{RunCosts, SeenBytes};
+pub use costs::{
+    CostGroup, CostLine, CostQuery, CostReport, RunCosts, SeenBytes, StoredPart, cost_report,
+};
 pub use decisions::{PluginLookup, WhyDecision, WhyView, decision_records, why};
 pub use erase::{EraseOutcome, ErasePlan, EraseRequest, ErasedBackup, plan_erase, run_erase};
 pub use error::EngineError;
@@ -98,16 +102,17 @@ pub use export::{EXPORT_DATA, EXPORT_NOTE, ExportOutcome, export_backup};
 pub use grants::read_grants;
 pub use heal::{HealOutcome, HealRequest, HealedCollection, HealedObject, heal, repair_vault};
 pub use host::{
-    BACKUP_NAME_BYTES, ClusterMetrics, ExpiryOutcome, ExportBackup, Host, HostOptions, Metrics, VerifyBackup,
+    Attempt, BACKUP_NAME_BYTES, ClusterMetrics, ExpiryOutcome, ExportBackup, Host, HostOptions, Metrics, Target,
+    VerifyBackup,
 };
 pub use jobs::{BackupDetail, JobRequest};
-pub use keys::{KeyFiles, write_key_file};
+pub use keys::{KeyFiles, read_private, write_key_file};
 pub use limits::{BANDWIDTH_MIN_BYTES_PER_SECOND, Limits};
 pub use opened::{OpenedBackup, OpenedCollection, OpenedPart};
 pub use plan::{BackupPlan, PlannedCollection, PlannedStream, plan_backup};
 pub use plan_view::{PlanMonth, PlanReason, PlanRegion, PlanRow, PlanTotals, PlanView};
 pub use policies::{
-    InstallReport, Installed, MemberStatus, PluginRow, PluginSignature, PolicyDesk, PolicyStatus, PromoteReport,
+    InstallReport, Installed, KnownPlugin, MemberStatus, PluginRow, PluginSignature, PolicyDesk, PolicyStatus, PromoteReport,
     PromoteRules, Promotion, PublicKey, Quarantined, Rollback, STANDARD_PLUGIN_BYTES, Scope, Seat, SetRow,
     ShadowRecord, ShadowStatus, SigningKey, TrustedKey, build_chains, check_policies, kept_plugin, load_plugin,
     policy_of, signature_path, standard_policies,
@@ -137,6 +142,6 @@ pub use verify::{
 };
 pub use views::{
     BackedUpCollection, BackupFilter, BackupView, ClusterView, CopyState, CopyView, CreateBackup, CreatedBackup,
-    ExcludedCollection, JobFilter, JobView, Page, PageRequest, Principal, ProjectView, RegionView, ReloadReport,
-    RestoreCluster, RestoreCollections, RestoringCluster, Role,
+    ExcludedCollection, JobFilter, JobView, Page, PageRequest, ProjectView, RegionView, ReloadReport, RestoreCluster,
+    RestoreCollections, RestoringCluster,
 };

@@ -24,6 +24,7 @@ use serde::Serialize;
 
 use crate::blocking::blocking;
 use crate::data_lock::DataLock;
+use crate::costs::StoredPart;
 use crate::jobs::BackupDetail;
 use crate::opened::OpenedBackup;
 use crate::vaults::RegionVaults;
@@ -168,6 +169,15 @@ async fn find_backups(vaults: &RegionVaults, context: &RunContext) -> Result<Fou
     Ok(Found { records, source_kinds, unreadable: unreadable.into_iter().collect() })
 }
 
+/// What a backup has in each vault. What moving it cost is not in the vaults.
+fn stored_parts(opened: &OpenedBackup) -> std::collections::BTreeMap<RegionId, StoredPart> {
+    let parts = opened.parts.iter().map(|part| {
+        let (bytes, since) = (part.reference.sizes.new_bytes, part.part.open.created);
+        (part.reference.region_id.clone(), StoredPart { bytes, since, until: None, transfer_micros: 0 })
+    });
+    parts.collect()
+}
+
 /// A backup as its job left it in the catalog.
 fn record(opened: &OpenedBackup) -> Result<(BackupRecord, String), EngineError> {
     let (root, sealed) = (&opened.root.open, opened.sealed()?);
@@ -178,6 +188,7 @@ fn record(opened: &OpenedBackup) -> Result<(BackupRecord, String), EngineError> 
         stored_bytes: root.sizes.new_bytes,
         regions: opened.regions(),
         excluded: opened.excluded_views()?,
+        stored: stored_parts(opened),
         ..BackupDetail::default()
     };
     let name = sealed.backup_name.clone().unwrap_or_else(|| root.backup_id.to_string());

@@ -1,5 +1,6 @@
 //! Runs one job: from what the catalog kept to what the catalog will keep.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use longshore_catalog::{BackupOutcome as CatalogBackupOutcome, BackupRecord, ClusterRow, JobRow, NewCluster, NewJob};
@@ -10,7 +11,7 @@ use crate::backup::{BackupOutcome, RequestedCopy, run_backup};
 use crate::blocking::blocking;
 use crate::config::HostConfig;
 use crate::copy::{CopyRequest, copy_backup};
-use crate::costs::{self, RunCosts};
+use crate::costs::{self, RunCosts, StoredPart};
 use crate::export::export_backup;
 use crate::host::Inner;
 use crate::jobs::{BackupDetail, JobRequest};
@@ -40,7 +41,8 @@ pub(crate) async fn run(inner: &Arc<Inner>, job: &JobRow, context: &RunContext) 
                 collections,
             };
             let copied = copy_backup(&request, &inner.vaults, context).await?;
-            let detail = json!({ "copied": { to.as_str(): true } });
+            let part = stored_part(inner, &record.backup.region, &to, copied.stored_bytes);
+            let detail = json!({ "copied": { to.as_str(): true }, "stored": { to.as_str(): to_value(&part)? } });
             let backup = CatalogBackupOutcome { size_bytes: 0, collections: Value::Null, detail };
             Ok(Finished { result: to_value(&copied)?, backup: Some(backup), follow_ups: Vec::new() })
         }
@@ -174,6 +176,7 @@ fn finished(inner: &Inner, record: &BackupRecord, outcome: &BackupOutcome) -> Re
         stored_bytes: outcome.stored_bytes,
         regions: outcome.regions.clone(),
         excluded: outcome.excluded.clone(),
+        stored: stored_parts(inner, &record.backup.region, &outcome.added_bytes),
         ..BackupDetail::default()
     };
     let backup = CatalogBackupOutcome {
@@ -184,6 +187,25 @@ fn finished(inner: &Inner, record: &BackupRecord, outcome: &BackupOutcome) -> Re
     let follow_ups =
         outcome.copies.iter().map(|copy| copy_job(inner, record, copy)).collect::<Result<Vec<_>, EngineError>>()?;
     Ok(Finished { result: to_value(outcome)?, backup: Some(backup), follow_ups })
+}
+
+/// What a backup has in each region, as of now.
+fn stored_parts(
+    inner: &Inner,
+    home: &RegionId,
+    added: &BTreeMap<RegionId, u64>,
+) -> BTreeMap<RegionId, StoredPart> {
+    let part = |(region, bytes): (&RegionId, &u64)| (region.clone(), stored_part(inner, home, region, *bytes));
+    added.iter().map(part).collect()
+}
+
+fn stored_part(inner: &Inner, home: &RegionId, region: &RegionId, bytes: u64) -> StoredPart {
+    StoredPart {
+        bytes,
+        since: inner.clock.now(),
+        until: None,
+        transfer_micros: costs::transfer_micros(&inner.config(), home, region, bytes),
+    }
 }
 
 /// One job per further region, accepted in the transaction that ends the home job.
@@ -211,6 +233,7 @@ async fn committed_before(inner: &Arc<Inner>, record: &BackupRecord) -> Result<O
         stored_bytes: sizes.new_bytes,
         regions: opened.regions(),
         excluded: if_readable(opened.excluded_views())?,
+        stored: stored_parts(inner, home, &opened.root.open.added_bytes()),
         ..BackupDetail::default()
     };
     let backup = CatalogBackupOutcome {

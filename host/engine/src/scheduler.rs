@@ -24,6 +24,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
         let every = i64::try_from(inner.limits.retention_look_ms).unwrap_or(i64::MAX);
         // Also at the start: for what became too old while no host ran.
         if rules_applied.is_none_or(|last| now.millis_since(last) >= every) {
+            host.meter_quietly().await;
             host.apply_retention_quietly().await;
             host.warn_of_overdue_backups().await;
             rules_applied = Some(now);

@@ -19,6 +19,7 @@ mod policy;
 mod progress;
 mod region;
 mod restore;
+mod scope;
 mod time;
 
 pub use backup::{BackupStatus, BackupType, CreationMethod};
@@ -37,4 +38,5 @@ pub use policy::{
 pub use progress::{CollectionProgress, Phase, Progress};
 pub use region::{Region, RegionHealth};
 pub use restore::{CollectionMapping, RestoredLoadState};
+pub use scope::KeyScope;
 pub use time::{Clock, FixedClock, SystemClock, Timestamp};

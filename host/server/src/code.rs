@@ -24,7 +24,9 @@ pub(crate) const CLUSTER_NOT_FOUND: u32 = 96018;
 pub(crate) const CLUSTER_ID_EMPTY: u32 = 96025;
 /// There is no such job.
 pub(crate) const JOB_NOT_FOUND: u32 = 96026;
-/// The key does not allow this.
+/// The cluster is not within the key's scope.
+pub(crate) const CLUSTER_OUT_OF_SCOPE: u32 = 96016;
+/// The key's role, or its scope of projects, does not allow this.
 pub(crate) const NO_PERMISSION: u32 = 96027;
 /// `backupType` is invalid.
 pub(crate) const BACKUP_TYPE: u32 = 96029;
@@ -77,3 +79,46 @@ pub(crate) const UNAVAILABLE: u32 = 97011;
 pub(crate) const RELOAD_REFUSED: u32 = 97012;
 /// The key calls too often.
 pub(crate) const TOO_MANY_CALLS: u32 = 97013;
+
+/// All of them, for the document.
+pub(crate) const ALL: &[u32] = &[
+    ILLEGAL_KEY,
+    REGION,
+    CU_SIZE,
+    PROJECT,
+    TIME,
+    PAGE_SIZE,
+    CURRENT_PAGE,
+    CLUSTER_NAME,
+    CLUSTER_OUT_OF_SCOPE,
+    CLUSTER_NAME_TAKEN,
+    CLUSTER_NOT_FOUND,
+    CLUSTER_ID_EMPTY,
+    JOB_NOT_FOUND,
+    NO_PERMISSION,
+    BACKUP_TYPE,
+    CREATION_METHOD,
+    COLLECTION_STATUS,
+    FREQUENCY,
+    START_TIME,
+    RETENTION_DAYS,
+    TIME_RANGE,
+    CLUSTER_ID,
+    DESTINATION_STATUS,
+    CREATE_FAILED,
+    RESTORE_COLLECTION_FAILED,
+    RESTORE_CLUSTER_FAILED,
+    NOT_JSON,
+    INVALID_FIELD,
+    BACKUP_NOT_FOUND,
+    CONFLICT,
+    NO_SUCH_PATH,
+    NO_SUCH_METHOD,
+    TOO_LARGE,
+    TOO_SLOW,
+    TIMED_OUT,
+    INTERNAL,
+    UNAVAILABLE,
+    RELOAD_REFUSED,
+    TOO_MANY_CALLS,
+];

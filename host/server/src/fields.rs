@@ -6,19 +6,22 @@ use serde_json::{Map, Value};
 
 use crate::answer::Refusal;
 use crate::code;
+use crate::form::{Field, Form};
 
 /// A JSON object of the body and where in the body it stands.
 #[derive(Debug)]
 pub(crate) struct Fields<'a> {
     place: String,
+    /// What may be read: what the document lists.
+    known: &'static [Field],
     map: &'a Map<String, Value>,
 }
 
 impl<'a> Fields<'a> {
-    /// The body itself.
-    pub(crate) fn body(value: &'a Value) -> Result<Self, Refusal> {
+    /// The body itself, of which these fields may be read.
+    pub(crate) fn body(value: &'a Value, known: &'static [Field]) -> Result<Self, Refusal> {
         match value {
-            Value::Object(map) => Ok(Self { place: String::new(), map }),
+            Value::Object(map) => Ok(Self { place: String::new(), known, map }),
             other => {
                 let message = format!("The body must be a JSON object, not {}.", kind(other));
                 Err(Refusal::bad(code::INVALID_FIELD, message))
@@ -32,6 +35,7 @@ impl<'a> Fields<'a> {
     }
 
     fn get(&self, name: &str) -> Option<&'a Value> {
+        debug_assert!(self.known.iter().any(|field| field.name == name), "`{name}` is not in the form of this body");
         self.map.get(name).filter(|value| !value.is_null())
     }
 
@@ -81,10 +85,15 @@ impl<'a> Fields<'a> {
 
     /// A list of objects.
     pub(crate) fn objects(&self, name: &str) -> Result<Vec<Self>, Refusal> {
+        let field = self.known.iter().find(|field| field.name == name);
+        let known = match field.map(|field| field.form) {
+            Some(Form::List(Form::Object(fields))) => *fields,
+            _ => &[],
+        };
         let objects = self.list(name)?.iter().enumerate().map(|(index, value)| {
             let entry = format!("{name}[{index}]");
             match value {
-                Value::Object(map) => Ok(Self { place: self.place(&entry), map }),
+                Value::Object(map) => Ok(Self { place: self.place(&entry), known, map }),
                 other => Err(self.wrong(&entry, "an object", other)),
             }
         });

@@ -12,11 +12,14 @@
 mod answer;
 mod code;
 mod fields;
+mod form;
+mod forms;
 mod guard;
 mod limits;
 mod listen;
 mod meaning;
 mod metrics;
+mod openapi;
 mod query;
 mod rates;
 mod replies;
@@ -24,6 +27,7 @@ mod request;
 mod requests;
 mod routes;
 mod schedule;
+mod tls;
 
 use std::sync::Arc;
 
@@ -32,6 +36,8 @@ use longshore_engine::Host;
 
 pub use limits::Limits;
 pub use listen::{serve, serve_with};
+pub use openapi::openapi;
+pub use tls::{Certificate, Tls, TlsError};
 
 /// What every handler gets.
 #[derive(Clone)]
@@ -39,10 +45,16 @@ pub(crate) struct App {
     pub(crate) host: Host,
     pub(crate) limits: Arc<Limits>,
     pub(crate) rates: Arc<rates::Rates>,
+    pub(crate) tls: Option<Tls>,
 }
 
 /// The API as a service, for embedding it into another server or for tests.
 pub fn router(host: Host, limits: Limits) -> Router {
+    router_with(host, limits, None)
+}
+
+/// The same, with the certificate that a reload reads again.
+pub(crate) fn router_with(host: Host, limits: Limits, tls: Option<Tls>) -> Router {
     let rates = Arc::new(rates::Rates::new(limits.calls_per_second));
-    routes::router(App { host, limits: Arc::new(limits), rates })
+    routes::router(App { host, limits: Arc::new(limits), rates, tls })
 }

@@ -10,6 +10,8 @@ pub struct Limits {
     /// How long a client may take to send the head of a request, and so also how long a connection may idle between
     /// two requests, in milliseconds.
     pub head_ms: u64,
+    /// How long a client may take to agree on TLS, in milliseconds.
+    pub handshake_ms: u64,
     /// Largest head of a request, in bytes; at least 8,192.
     pub head_bytes: usize,
     /// How long a call may take, in milliseconds. Backups and restores are jobs and are not bound by it.
@@ -34,6 +36,7 @@ impl Limits {
         body_bytes: 1024 * 1024,
         body_ms: 15_000,
         head_ms: 30_000,
+        handshake_ms: 10_000,
         head_bytes: 64 * 1024,
         call_ms: 60_000,
         event_pause_ms: 250,

@@ -8,13 +8,14 @@ use std::time::Duration;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use longshore_engine::Host;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{Limits, router};
+use crate::{Limits, Tls, router_with};
 
 /// Serves the API of `host` on `listener` until `stop` is ready; then takes no further connections, lets open calls end
 /// (at most [`Limits::stop_ms`]) and returns. The host goes on; its owner shuts it down.
@@ -25,18 +26,24 @@ pub async fn serve<S>(host: Host, listener: TcpListener, stop: S) -> io::Result<
 where
     S: Future<Output = ()> + Send + 'static,
 {
-    serve_with(host, listener, stop, Limits::DEFAULT).await
+    serve_with(host, listener, stop, Limits::DEFAULT, None).await
 }
 
-/// Like [`serve`] with other limits.
+/// Like [`serve`] with other limits, and over TLS if a certificate is given.
 ///
 /// # Errors
 /// As [`serve`].
-pub async fn serve_with<S>(host: Host, listener: TcpListener, stop: S, limits: Limits) -> io::Result<()>
+pub async fn serve_with<S>(
+    host: Host,
+    listener: TcpListener,
+    stop: S,
+    limits: Limits,
+    tls: Option<Tls>,
+) -> io::Result<()>
 where
     S: Future<Output = ()> + Send + 'static,
 {
-    let router = router(host, limits);
+    let router = router_with(host, limits, tls.clone());
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -53,7 +60,10 @@ where
             accepted = accept(&listener, &room) => accepted,
         };
         match accepted {
-            Ok((stream, place)) => connect(&builder, &graceful, stream, place, router.clone()),
+            Ok((stream, place)) => {
+                let talk = Talk { builder: builder.clone(), watcher: graceful.watcher(), place, router: router.clone() };
+                connect(talk, stream, tls.as_ref(), Duration::from_millis(limits.handshake_ms));
+            }
             Err(error) => break Err(error),
         }
     };
@@ -91,23 +101,40 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-fn connect(
-    builder: &http1::Builder,
-    graceful: &GracefulShutdown,
-    stream: TcpStream,
+/// What a connection needs to be served.
+struct Talk {
+    builder: http1::Builder,
+    watcher: Watcher,
     place: OwnedSemaphorePermit,
     router: Router,
-) {
+}
+
+fn connect(talk: Talk, stream: TcpStream, tls: Option<&Tls>, patience: Duration) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection keeps Nagle's algorithm");
     }
+    match tls.map(Tls::acceptor) {
+        None => drop(tokio::spawn(serve_connection(talk, stream))),
+        // In the connection's own task: a client that is slow to shake hands holds up nobody else.
+        Some(acceptor) => drop(tokio::spawn(async move {
+            match tokio::time::timeout(patience, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => serve_connection(talk, stream).await,
+                Ok(Err(error)) => tracing::debug!(%error, "a client did not agree on TLS"),
+                Err(_) => tracing::debug!("a client did not agree on TLS in time"),
+            }
+        })),
+    }
+}
+
+async fn serve_connection<S>(talk: Talk, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Talk { builder, watcher, place, router } = talk;
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let watched = graceful.watch(connection);
-    tokio::spawn(async move {
-        // Slow, broken and vanished clients end here; there is nothing to do about them.
-        if let Err(error) = watched.await {
-            tracing::debug!(%error, "a connection ended early");
-        }
-        drop(place);
-    });
+    // Slow, broken and vanished clients end here; there is nothing to do about them.
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection ended early");
+    }
+    drop(place);
 }

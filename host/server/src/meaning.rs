@@ -41,6 +41,10 @@ impl Asked {
         match error {
             EngineError::Unauthenticated => Refusal::illegal_key(),
             EngineError::Forbidden { .. } => refuse(StatusCode::FORBIDDEN, code::NO_PERMISSION),
+            EngineError::OutOfScope { what: "cluster", .. } => {
+                refuse(StatusCode::FORBIDDEN, code::CLUSTER_OUT_OF_SCOPE)
+            }
+            EngineError::OutOfScope { .. } => refuse(StatusCode::FORBIDDEN, code::NO_PERMISSION),
             EngineError::NotFound { what, id } => {
                 not_found(what, &format!("There is no {what} `{id}`; list the {what}s to see which there are."))
             }

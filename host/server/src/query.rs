@@ -6,8 +6,9 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
-use longshore_engine::{BackupFilter, JobFilter, PageRequest};
-use longshore_model::Timestamp;
+use longshore_engine::{BackupFilter, CostQuery, JobFilter, PageRequest};
+use longshore_model::{CollectionName, PolicyKind, Timestamp};
+use serde_json::Value;
 
 use crate::answer::Refusal;
 use crate::meaning::sentence;
@@ -81,6 +82,40 @@ impl Parameters {
         })
     }
 
+    /// Which decisions of a backup to tell.
+    pub(crate) fn decisions(&self) -> Result<WantedDecisions, Refusal> {
+        let kinds = [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement];
+        let kind = self.text("kind").map(|text| {
+            let kind = kinds.into_iter().find(|kind| kind.as_str() == text);
+            let message = "`kind` must be selection, compression or placement.";
+            kind.ok_or_else(|| Refusal::bad(code::INVALID_FIELD, message))
+        });
+        let without_records = match self.text("records") {
+            None | Some("true") => false,
+            Some("false") => true,
+            Some(_) => return Err(Refusal::bad(code::INVALID_FIELD, "`records` must be true or false.")),
+        };
+        let collection = self.value("collection", code::INVALID_FIELD)?;
+        Ok(WantedDecisions { kind: kind.transpose()?, collection, without_records })
+    }
+
+    /// Which costs to list.
+    pub(crate) fn cost_query(&self) -> Result<CostQuery, Refusal> {
+        let (start, end): (Option<Timestamp>, Option<Timestamp>) =
+            (self.value("start", code::TIME)?, self.value("end", code::TIME)?);
+        if start.zip(end).is_some_and(|(start, end)| start > end) {
+            return Err(Refusal::bad(code::TIME_RANGE, "`start` is after `end`."));
+        }
+        Ok(CostQuery {
+            project_id: self.value("projectId", code::PROJECT)?,
+            cluster_id: self.value("clusterId", code::CLUSTER_ID)?,
+            region_id: self.value("regionId", code::REGION)?,
+            start,
+            end,
+            group_by: self.value("groupBy", code::INVALID_FIELD)?.unwrap_or_default(),
+        })
+    }
+
     /// Which jobs to list.
     pub(crate) fn job_filter(&self) -> Result<JobFilter, Refusal> {
         Ok(JobFilter {
@@ -89,6 +124,37 @@ impl Parameters {
             job_type: self.value("type", code::INVALID_FIELD)?,
             status: self.value("status", code::INVALID_FIELD)?,
         })
+    }
+}
+
+/// Which decisions of a backup are wanted.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct WantedDecisions {
+    kind: Option<PolicyKind>,
+    collection: Option<CollectionName>,
+    without_records: bool,
+}
+
+impl WantedDecisions {
+    /// Takes everything else out of what the host says about decisions.
+    pub(crate) fn keep(&self, decisions: &mut Value) {
+        let Some(decisions) = decisions.get_mut("decisions").and_then(Value::as_object_mut) else { return };
+        if self.without_records {
+            decisions.remove("records");
+            decisions.remove("grantedFiles");
+        }
+        if let Some(rows) = decisions.get_mut("rows").and_then(Value::as_array_mut) {
+            rows.retain(|row| self.wants(row));
+        }
+    }
+
+    fn wants(&self, row: &Value) -> bool {
+        let kind = self.kind.is_none_or(|kind| row["kind"] == kind.as_str());
+        let about = self.collection.as_ref().is_none_or(|name| {
+            // A stream is `database.collection/class`; no name has a slash in it.
+            row["item"].as_str().and_then(|item| item.split('/').next()) == Some(name.to_string().as_str())
+        });
+        kind && about
     }
 }
 

@@ -2,7 +2,8 @@
 
 use longshore_catalog::AuditRow;
 use longshore_engine::{
-    BackedUpCollection, BackupView, ClusterView, JobView, Page, PageRequest, ProjectView, RegionView,
+    BackedUpCollection, BackupView, ClusterView, CostLine, CostReport, JobView, KnownPlugin, Page, PageRequest,
+    ProjectView, RegionView,
 };
 use longshore_model::{BackupType, Timestamp};
 use serde_json::{Map, Value, json};
@@ -181,6 +182,39 @@ pub(crate) fn audit(row: &AuditRow) -> Value {
         "action": row.entry.action,
         "subject": row.entry.subject,
         "outcome": row.entry.outcome,
+    })
+}
+
+/// A plugin.
+pub(crate) fn plugin(plugin: &KnownPlugin) -> Value {
+    json!({
+        "name": plugin.name,
+        "source": plugin.source,
+        "plugin": plugin.plugin,
+        "version": plugin.version,
+        "digest": plugin.digest,
+        "kinds": plugin.kinds,
+        "signer": plugin.signer,
+        "time": seconds_or_null(plugin.time),
+        "usedBy": plugin.used_by,
+    })
+}
+
+/// A page of what backups cost, with the sums over all pages.
+pub(crate) fn costs(report: &CostReport, page: PageRequest) -> Value {
+    let first = page.size as usize * (page.number as usize - 1);
+    let lines: Vec<&CostLine> = report.costs.iter().skip(first).take(page.size as usize).collect();
+    json!({
+        "count": report.costs.len(),
+        "currentPage": page.number,
+        "pageSize": page.size,
+        "start": seconds(report.start),
+        "end": seconds(report.end),
+        "storageCostMicros": report.storage_cost_micros,
+        "transferCostMicros": report.transfer_cost_micros,
+        "costMicros": report.storage_cost_micros.saturating_add(report.transfer_cost_micros),
+        "unknownRegions": report.unknown_regions,
+        "costs": lines,
     })
 }
 

@@ -7,19 +7,20 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, MatchedPath, Path, Request};
+use axum::extract::{FromRequestParts, MatchedPath, Path, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
-use longshore_engine::{Principal, Role};
+use longshore_engine::{Attempt, Principal, Target};
 use longshore_model::{BackupId, ClusterId, JobId, ProjectId};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::answer::Refusal;
 use crate::meaning::{Asked, sentence};
+use crate::routes::{Call, Needs};
 use crate::{App, Limits, code};
 
-/// Who calls, as their key says.
+/// Who calls, as their key says. Having one means that the role and the scope of the key allow the call.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller(pub(crate) Principal);
 
@@ -28,16 +29,17 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
         let key = bearer(parts).filter(|key| !key.is_empty() && key.len() <= app.limits.key_bytes);
-        let key = key.ok_or_else(Refusal::illegal_key)?;
+        let key = &key.ok_or_else(Refusal::illegal_key)?.to_owned();
         match app.host.authenticate(key).await {
             // After the key: one that is not known has no bucket to fill the memory with.
             Ok(principal) => {
-                let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
-                if app.rates.take(key, parts.method.as_str(), path, Instant::now()) {
-                    Ok(Self(principal))
-                } else {
-                    Err(Refusal::too_many_calls(app.limits.calls_per_second))
+                let path = parts.extensions.get::<MatchedPath>().cloned();
+                let path = path.as_ref().map_or("", MatchedPath::as_str);
+                if !app.rates.take(key, parts.method.as_str(), path, Instant::now()) {
+                    return Err(Refusal::too_many_calls(app.limits.calls_per_second));
                 }
+                permit(parts, app, &principal, path).await?;
+                Ok(Self(principal))
             }
             Err(error) => Err(Asked::Other.failed(&error)),
         }
@@ -55,47 +57,46 @@ fn bearer(parts: &Parts) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
-/// A call that not every role may make, and how it is called in the audit log.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Action {
-    /// For example `backup.create`.
-    pub(crate) name: &'static str,
-    /// What the caller wanted, after "may not".
-    pub(crate) what: &'static str,
+/// Refuses what the table of calls says that a role or a scope does not allow. Ids that have no form are left to the
+/// handler, which says what is wrong with them.
+async fn permit(parts: &mut Parts, app: &App, who: &Principal, path: &str) -> Result<(), Refusal> {
+    let Some(call) = Call::find(parts.method.as_str(), path) else { return Ok(()) };
+    let (needs, action, what) = match call.needs {
+        Needs::Nothing => return Ok(()),
+        Needs::Key(privilege) => (privilege, None, "see this"),
+        Needs::Action(privilege, action, what) => (privilege, Some(action), what),
+    };
+    let named = Named::of(RawPathParams::from_request_parts(parts, app).await.ok());
+    let target = match &named {
+        Named { cluster: Some(cluster), backup: Some(backup), .. } => Target::Backup(cluster, backup),
+        Named { cluster: Some(cluster), .. } => Target::Cluster(cluster),
+        Named { job: Some(job), .. } => Target::Job(job),
+        _ => Target::Host,
+    };
+    let permitted = app.host.permit(who, Attempt { action, what, needs, target }).await;
+    permitted.map_err(|error| Asked::Other.failed(&error))
 }
 
-impl Caller {
-    /// Refuses somebody who may only look.
-    pub(crate) async fn may_manage(&self, app: &App, action: Action, subject: &str) -> Result<&Principal, Refusal> {
-        self.may(Role::may_manage, app, action, subject).await
-    }
+/// The ids in a path that have their form.
+#[derive(Default)]
+struct Named {
+    cluster: Option<ClusterId>,
+    backup: Option<BackupId>,
+    job: Option<JobId>,
+}
 
-    /// Refuses somebody who may not drop clusters.
-    pub(crate) async fn may_manage_project(
-        &self,
-        app: &App,
-        action: Action,
-        subject: &str,
-    ) -> Result<&Principal, Refusal> {
-        self.may(Role::may_manage_project, app, action, subject).await
-    }
-
-    /// Refuses somebody who may not change the host itself.
-    pub(crate) async fn may_administer(&self, app: &App, action: Action, subject: &str) -> Result<&Principal, Refusal> {
-        self.may(Role::may_administer, app, action, subject).await
-    }
-
-    async fn may(
-        &self,
-        allowed: fn(Role) -> bool,
-        app: &App,
-        action: Action,
-        subject: &str,
-    ) -> Result<&Principal, Refusal> {
-        if allowed(self.0.role) {
-            return Ok(&self.0);
+impl Named {
+    fn of(parameters: Option<RawPathParams>) -> Self {
+        let mut named = Self::default();
+        for (name, text) in parameters.iter().flatten() {
+            match name {
+                "cluster_id" => named.cluster = text.parse().ok(),
+                "backup_id" => named.backup = text.parse().ok(),
+                "job_id" => named.job = text.parse().ok(),
+                _ => {}
+            }
         }
-        Err(Asked::Other.failed(&app.host.refuse(&self.0, action.name, subject, action.what).await))
+        named
     }
 }
 
@@ -168,7 +169,7 @@ async fn only_segment(parts: &mut Parts, app: &App) -> Result<String, Refusal> {
 }
 
 /// A cluster id that was sent.
-pub(crate) fn cluster_id(text: &str) -> Result<ClusterId, Refusal> {
+fn cluster_id(text: &str) -> Result<ClusterId, Refusal> {
     text.parse().map_err(|error| Refusal::bad(code::CLUSTER_ID, sentence(&error)))
 }
 

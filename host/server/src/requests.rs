@@ -7,12 +7,12 @@ use serde_json::Value;
 use crate::answer::Refusal;
 use crate::code;
 use crate::fields::Fields;
+use crate::forms;
 use crate::meaning::sentence;
-use crate::request::cluster_id;
 
 /// The body of `…/backups/create`.
 pub(crate) fn create_backup(body: &Value) -> Result<CreateBackup, Refusal> {
-    let body = Fields::body(body)?;
+    let body = Fields::body(body, forms::CREATE_BACKUP)?;
     let wrong_type = "`backupType` must be CLUSTER or COLLECTION.";
     let backup_type = body.text("backupType").ok().flatten().and_then(|text| text.parse::<BackupType>().ok());
     let backup_type = backup_type.ok_or_else(|| Refusal::bad(code::BACKUP_TYPE, wrong_type))?;
@@ -51,7 +51,7 @@ fn collection(database: &str, name: &str) -> Result<CollectionName, Refusal> {
 /// The body of `…/restoreCluster`. The guide says `targetProjectId` where the reference says `projectId`; the official
 /// command line sends LOADED and NOT_LOADED where the reference says KEEP and RELEASE.
 pub(crate) fn restore_cluster(body: &Value) -> Result<RestoreCluster, Refusal> {
-    let body = Fields::body(body)?;
+    let body = Fields::body(body, forms::RESTORE_CLUSTER)?;
     let project_id = match (body.text("projectId")?, body.text("targetProjectId")?) {
         (Some(project), Some(target)) if project != target => {
             let message = "`projectId` and `targetProjectId` name different projects; send one of them.";
@@ -91,10 +91,12 @@ pub(crate) fn restore_cluster(body: &Value) -> Result<RestoreCluster, Refusal> {
 
 /// The body of `…/restoreCollection`. Without `dbCollections` everything is restored, not loaded.
 pub(crate) fn restore_collections(body: &Value) -> Result<RestoreCollections, Refusal> {
-    let body = Fields::body(body)?;
+    let body = Fields::body(body, forms::RESTORE_COLLECTION)?;
     let destination = body.text("destClusterId")?;
     let destination = destination.ok_or_else(|| Refusal::bad(code::CLUSTER_ID_EMPTY, "`destClusterId` is missing."))?;
-    let destination = cluster_id(destination)?;
+    let destination = destination.parse().map_err(|error| {
+        Refusal::bad(code::CLUSTER_ID, format!("`{}`: {}", body.place("destClusterId"), sentence(&error)))
+    })?;
     let mut collections = Vec::new();
     for database in body.objects("dbCollections")? {
         let from_database = database.text("dbName")?.unwrap_or_default();
@@ -130,7 +132,7 @@ fn mapping(entry: &Fields<'_>, from_database: &str, to_database: &str) -> Result
 
 /// The body of `…/verify`; `{}` for everything but the files themselves.
 pub(crate) fn verify_backup(body: &Value) -> Result<VerifyBackup, Refusal> {
-    let body = Fields::body(body)?;
+    let body = Fields::body(body, forms::VERIFY_BACKUP)?;
     let level = match body.text("level")? {
         None => VerifyLevel::Decoded,
         Some(text) => [VerifyLevel::Exists, VerifyLevel::Stored, VerifyLevel::Decoded, VerifyLevel::Parsed]
@@ -150,7 +152,7 @@ pub(crate) fn verify_backup(body: &Value) -> Result<VerifyBackup, Refusal> {
 
 /// The body of `…/export`.
 pub(crate) fn export_backup(body: &Value) -> Result<ExportBackup, Refusal> {
-    let body = Fields::body(body)?;
+    let body = Fields::body(body, forms::EXPORT_BACKUP)?;
     let Some(integration_id) = body.text("integrationId")? else {
         return Err(Refusal::bad(code::INVALID_FIELD, "`integrationId` is missing."));
     };
@@ -160,7 +162,7 @@ pub(crate) fn export_backup(body: &Value) -> Result<ExportBackup, Refusal> {
 
 /// The body of `…/rename`.
 pub(crate) fn rename_backup(body: &Value) -> Result<String, Refusal> {
-    let name = Fields::body(body)?.text("backupName")?;
+    let name = Fields::body(body, forms::RENAME_BACKUP)?.text("backupName")?;
     name.map(str::to_owned).ok_or_else(|| Refusal::bad(code::INVALID_FIELD, "`backupName` is missing."))
 }
 

@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 use crate::answer::Refusal;
 use crate::code;
 use crate::fields::Fields;
+use crate::forms;
 use crate::meaning::sentence;
 use crate::replies::seconds_or_null;
 
 /// The body of a `POST …/backups/policy`. A policy that is turned off needs nothing else, and clients send anything with
 /// it. The guide says `crossRegionPolicies` where the reference says `crossRegionCopies`; Terraform sends `null` for none.
 pub(crate) fn set_schedule(body: &Value) -> Result<SetSchedule, Refusal> {
-    let body = Fields::body(body)?;
+    let body = Fields::body(body, forms::SET_POLICY)?;
     let Some(enabled) = body.boolean("enabled")? else {
         return Err(Refusal::bad(code::INVALID_FIELD, "`enabled` is missing; it must be true or false."));
     };

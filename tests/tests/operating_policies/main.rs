@@ -51,7 +51,7 @@ fn run(place: &HostPlace, arguments: &[&str]) -> Ran {
 /// Actions of the audit log, oldest first, with their outcomes.
 fn audit(place: &HostPlace) -> Vec<(String, String, String)> {
     let catalog = SqliteCatalog::open(&place.path().join("data/catalog.sqlite")).unwrap();
-    let mut rows = catalog.list_audit(Page { size: 1_000, current: 1 }).unwrap().items;
+    let mut rows = catalog.list_audit(&longshore_model::KeyScope::All, Page { size: 1_000, current: 1 }).unwrap().items;
     rows.reverse();
     rows.into_iter().map(|row| (row.entry.action, row.entry.subject, row.entry.outcome)).collect()
 }

@@ -1,6 +1,6 @@
 //! Projects, clusters, keys, audit log, settings, limits.
 
-use longshore_model::{CreationMethod, JobStatus};
+use longshore_model::{CreationMethod, JobStatus, KeyScope};
 use serde_json::{Value, json};
 
 use super::sample::*;
@@ -38,16 +38,17 @@ fn upserts(catalog: &dyn Catalog) -> Verdict {
 }
 
 fn keys(catalog: &dyn Catalog) -> Verdict {
+    let scope = KeyScope::of([project(1)?], [cluster(2)]);
     let key = |id: &str, secret: &str, expires| NewApiKey {
         id: id.to_owned(),
         name: "laptop".to_owned(),
         hash: hash_api_key(secret),
         role: "owner".to_owned(),
-        scope: json!({ "projects": ["proj-1"] }),
+        scope: scope.clone(),
         expires,
     };
     let row = catalog.add_key(&key("k1", "secret", None), at(0))?;
-    same("scope", &row.scope, &json!({ "projects": ["proj-1"] }))?;
+    same("scope", &row.scope, &scope)?;
     same("found", catalog.find_key(&hash_api_key("secret"), at(1))?, Some(row.clone()))?;
     same("another key", catalog.find_key(&hash_api_key("Secret"), at(1))?, None)?;
     let exists = |id: &str| CatalogError::Exists { what: "API key", id: id.to_owned() };
@@ -76,7 +77,7 @@ fn audit(catalog: &dyn Catalog) -> Verdict {
     let first = catalog.append_audit(&entry(0))?;
     let second = catalog.append_audit(&entry(-5))?;
     holds(second > first, "numbers grow, whatever the clock says")?;
-    let list = catalog.list_audit(Page::default())?;
+    let list = catalog.list_audit(&KeyScope::All, Page::default())?;
     same("count", list.count, 2)?;
     let entries: Vec<_> = list.items.into_iter().map(|row| (row.sequence, row.entry)).collect();
     same("entries", entries, vec![(second, entry(-5)), (first, entry(0))])

@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, params};
 use serde_json::Value;
 
 use super::convert::{
-    Where, bounded, cut, integer, json, json_text, limit_offset, parsed, plain, time, time_option, unsigned,
+    Where, bounded, cut, integer, json, json_text, limit_offset, parsed, plain, time, time_option, unsigned, of_project_or_cluster,
 };
 use super::fail::{Fail, is_duplicate};
 use super::{clusters, copies, jobs, new_jobs};
@@ -187,6 +187,7 @@ pub(super) fn get(connection: &Connection, id: &BackupId) -> Result<Option<Backu
 
 fn conditions(filter: &BackupFilter) -> Where {
     let mut conditions = Where::default();
+    conditions.within(&filter.scope, of_project_or_cluster);
     conditions.compare("project_id =", filter.project.as_ref().map(|id| id.as_str().to_owned()));
     conditions.compare("cluster_id =", filter.cluster.as_ref().map(|id| id.as_str().to_owned()));
     conditions.compare("creation_method =", filter.creation_method.map(|method| method.as_str().to_owned()));
@@ -212,6 +213,27 @@ pub(super) fn list(
     filter: &BackupFilter,
     page: Page,
 ) -> Result<Listed<BackupRow>, Fail> {
+    list_with(connection, limits, filter, page, COLUMNS, backup_row)
+}
+
+pub(super) fn list_details(
+    connection: &Connection,
+    limits: &Limits,
+    filter: &BackupFilter,
+    page: Page,
+) -> Result<Listed<(BackupRow, Value)>, Fail> {
+    let columns = format!("{COLUMNS}, detail");
+    list_with(connection, limits, filter, page, &columns, |row| Ok((backup_row(row)?, json(row, "detail")?)))
+}
+
+fn list_with<T>(
+    connection: &Connection,
+    limits: &Limits,
+    filter: &BackupFilter,
+    page: Page,
+    columns: &str,
+    read: impl Fn(&Row<'_>) -> Result<T, Fail>,
+) -> Result<Listed<T>, Fail> {
     let (limit, offset) = limit_offset(page, limits)?;
     let conditions = conditions(filter);
     let clause = conditions.clause();
@@ -220,13 +242,13 @@ pub(super) fn list(
         .prepare_cached(&format!("SELECT count(*) FROM backups{clause}"))?
         .query_row(parameters(), |row| row.get(0))?;
     let sql = format!(
-        "SELECT {COLUMNS} FROM backups{clause} ORDER BY created_ms DESC, id DESC LIMIT {limit} OFFSET {offset}"
+        "SELECT {columns} FROM backups{clause} ORDER BY created_ms DESC, id DESC LIMIT {limit} OFFSET {offset}"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(parameters())?;
     let mut items = Vec::new();
     while let Some(row) = rows.next()? {
-        items.push(backup_row(row)?);
+        items.push(read(row)?);
     }
     Ok(Listed { count: count.unsigned_abs(), items })
 }

@@ -137,6 +137,7 @@ pub(super) fn list(
 ) -> Result<Listed<ClusterRow>, Fail> {
     let (limit, offset) = limit_offset(page, limits)?;
     let mut conditions = Where::default();
+    conditions.within(&filter.scope, |projects, clusters| format!("project_id IN ({projects}) OR id IN ({clusters})"));
     conditions.compare("project_id =", filter.project.as_ref().map(|id| id.as_str().to_owned()));
     if !filter.include_dropped {
         conditions.always("dropped_ms IS NULL");

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::str::FromStr;
 
-use longshore_model::Timestamp;
+use longshore_model::{KeyScope, Timestamp};
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Row, types::FromSql};
 use serde::Serialize;
@@ -97,6 +97,11 @@ pub(super) fn limit_offset(page: Page, limits: &Limits) -> Result<(i64, i64), Fa
     Ok((i64::from(page.size), i64::from(page.size) * i64::from(page.current - 1)))
 }
 
+/// For [`Where::within`], where a row names its project and its cluster.
+pub(super) fn of_project_or_cluster(projects: &str, clusters: &str) -> String {
+    format!("project_id IN ({projects}) OR cluster_id IN ({clusters})")
+}
+
 /// A WHERE clause made of fixed fragments; what the caller gave only ever becomes a parameter.
 #[derive(Debug, Default)]
 pub(super) struct Where {
@@ -130,6 +135,27 @@ impl Where {
             self.number();
         }
         self.clause.push(')');
+    }
+
+    /// Adds that the project or the cluster of a row is within a scope; `condition` writes that, given the lists of
+    /// parameters that stand for the scope's projects and clusters.
+    pub(super) fn within(&mut self, scope: &KeyScope, condition: impl FnOnce(&str, &str) -> String) {
+        let KeyScope::Only { projects, clusters } = scope else { return };
+        let projects = self.list(projects.iter().map(|id| id.as_str()));
+        let clusters = self.list(clusters.iter().map(|id| id.as_str()));
+        let condition = condition(&projects, &clusters);
+        self.clause.push_str(if self.clause.is_empty() { " WHERE " } else { " AND " });
+        let _ = write!(self.clause, "({condition})");
+    }
+
+    /// Keeps values as parameters; what stands for them, also when there are none.
+    fn list<'a>(&mut self, values: impl Iterator<Item = &'a str>) -> String {
+        let mut list = "NULL".to_owned();
+        for value in values {
+            self.parameters.push(value.to_owned().into());
+            let _ = write!(list, ", ?{}", self.parameters.len());
+        }
+        list
     }
 
     fn number(&mut self) {

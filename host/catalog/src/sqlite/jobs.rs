@@ -4,7 +4,7 @@ use longshore_model::{BackupId, ClusterId, CreationMethod, JobId, JobStatus, Job
 use rusqlite::{Connection, Params, Row, params};
 
 use super::convert::{
-    Where, cut, json, json_text, limit_offset, parsed, parsed_option, plain, time, time_option, unsigned,
+    Where, cut, json, json_text, limit_offset, parsed, parsed_option, plain, time, time_option, unsigned, of_project_or_cluster,
 };
 use super::fail::Fail;
 use super::{backups, new_jobs};
@@ -105,6 +105,7 @@ pub(super) fn list(
 ) -> Result<Listed<JobRow>, Fail> {
     let (limit, offset) = limit_offset(page, limits)?;
     let mut conditions = Where::default();
+    conditions.within(&filter.scope, of_project_or_cluster);
     conditions.compare("project_id =", filter.project.as_ref().map(|id| id.as_str().to_owned()));
     conditions.compare("cluster_id =", filter.cluster.as_ref().map(|id| id.as_str().to_owned()));
     conditions.compare("backup_id =", filter.backup.as_ref().map(|id| id.as_str().to_owned()));

@@ -1,10 +1,10 @@
 //! API keys, audit log, settings.
 
-use longshore_model::{Digest, Timestamp};
+use longshore_model::{Digest, KeyScope, Timestamp};
 use rusqlite::{Connection, Row, params};
 use serde_json::Value;
 
-use super::convert::{bounded, cut, json, json_text, limit_offset, plain, time, time_option, unsigned};
+use super::convert::{Where, bounded, cut, json, json_text, limit_offset, plain, time, time_option, unsigned};
 use super::fail::{Fail, is_duplicate};
 use crate::{ApiKeyRow, AuditEntry, AuditRow, CatalogError, Limits, Listed, NewApiKey, Page};
 
@@ -113,13 +113,33 @@ pub(super) fn append_audit(connection: &Connection, limits: &Limits, entry: &Aud
     Ok(sequence.unsigned_abs())
 }
 
-pub(super) fn list_audit(connection: &Connection, limits: &Limits, page: Page) -> Result<Listed<AuditRow>, Fail> {
+pub(super) fn list_audit(
+    connection: &Connection,
+    limits: &Limits,
+    scope: &KeyScope,
+    page: Page,
+) -> Result<Listed<AuditRow>, Fail> {
     let (limit, offset) = limit_offset(page, limits)?;
-    let count: i64 = connection.prepare_cached("SELECT count(*) FROM audit")?.query_row([], |row| row.get(0))?;
-    let mut statement = connection.prepare_cached(
-        "SELECT seq, time_ms, actor, action, subject, outcome FROM audit ORDER BY seq DESC LIMIT ?1 OFFSET ?2",
-    )?;
-    let mut rows = statement.query([limit, offset])?;
+    let mut conditions = Where::default();
+    conditions.within(scope, |projects, clusters| {
+        let within = format!("project_id IN ({projects}) OR cluster_id IN ({clusters})");
+        format!(
+            "subject IN ({projects}) \
+             OR subject IN (SELECT id FROM clusters WHERE project_id IN ({projects}) OR id IN ({clusters})) \
+             OR subject IN (SELECT id FROM backups WHERE {within}) OR subject IN (SELECT id FROM jobs WHERE {within})"
+        )
+    });
+    let clause = conditions.clause();
+    let parameters = || rusqlite::params_from_iter(conditions.parameters());
+    let count: i64 = connection
+        .prepare_cached(&format!("SELECT count(*) FROM audit{clause}"))?
+        .query_row(parameters(), |row| row.get(0))?;
+    let sql = format!(
+        "SELECT seq, time_ms, actor, action, subject, outcome FROM audit{clause} ORDER BY seq DESC \
+         LIMIT {limit} OFFSET {offset}"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(parameters())?;
     let mut items = Vec::new();
     while let Some(row) = rows.next()? {
         let entry = AuditEntry {

@@ -22,7 +22,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use longshore_model::{BackupId, ClusterId, Digest, JobId, JobStatus, Progress, ProjectId, RegionId, Timestamp};
+use longshore_model::{BackupId, ClusterId, Digest, JobId, JobStatus, KeyScope, Progress, ProjectId, RegionId, Timestamp};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use serde_json::Value;
 
@@ -196,6 +196,10 @@ impl Catalog for SqliteCatalog {
         self.read(|connection| backups::list(connection, &self.limits, filter, page))
     }
 
+    fn list_backup_details(&self, filter: &BackupFilter, page: Page) -> Result<Listed<(BackupRow, Value)>, CatalogError> {
+        self.read(|connection| backups::list_details(connection, &self.limits, filter, page))
+    }
+
     fn rename_backup(&self, id: &BackupId, name: &str) -> Result<BackupRow, CatalogError> {
         self.write(|tx| backups::rename(tx, &self.limits, id, name))
     }
@@ -272,8 +276,8 @@ impl Catalog for SqliteCatalog {
         self.write(|tx| keys::append_audit(tx, &self.limits, entry))
     }
 
-    fn list_audit(&self, page: Page) -> Result<Listed<AuditRow>, CatalogError> {
-        self.read(|connection| keys::list_audit(connection, &self.limits, page))
+    fn list_audit(&self, scope: &KeyScope, page: Page) -> Result<Listed<AuditRow>, CatalogError> {
+        self.read(|connection| keys::list_audit(connection, &self.limits, scope, page))
     }
 
     fn get_setting(&self, key: &str) -> Result<Option<Value>, CatalogError> {

@@ -3,7 +3,8 @@
 use std::future::Future;
 
 use anyhow::Context;
-use longshore_engine::{Host, HostConfig, HostOptions};
+use longshore_engine::{Host, HostConfig, HostOptions, ReloadReport};
+use longshore_server::Tls;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::Exit;
@@ -12,6 +13,8 @@ use crate::output::{Output, say};
 
 pub(crate) async fn run(arguments: Serve, output: Output) -> anyhow::Result<Exit> {
     let config = HostConfig::read(&arguments.config)?;
+    // Before anything is started: a wrong certificate is a sentence, not a server that nobody can reach.
+    let tls = config.server.tls_files().map(|(certificate, key)| Tls::open(certificate, key)).transpose()?;
     if arguments.check {
         return check(&config, output);
     }
@@ -35,9 +38,9 @@ pub(crate) async fn run(arguments: Serve, output: Output) -> anyhow::Result<Exit
     let stop = stop_signal()?;
     let hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     // The one line that programs wait for and read the port from.
-    say!("longshore listens on http://{address}");
-    let reloads = tokio::spawn(reload_on_hangup(host.clone(), hangup));
-    let served = longshore_server::serve_with(host.clone(), listener, stop, limits).await;
+    say!("longshore listens on {}://{address}", if tls.is_some() { "https" } else { "http" });
+    let reloads = tokio::spawn(reload_on_hangup(host.clone(), tls.clone(), hangup));
+    let served = longshore_server::serve_with(host.clone(), listener, stop, limits, tls).await;
     reloads.abort();
     host.shutdown().await;
     served.context("the server stopped")?;
@@ -63,9 +66,19 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     })
 }
 
-async fn reload_on_hangup(host: Host, mut hangup: Signal) {
+/// The certificate and the configuration; neither is used when one of them is wrong.
+async fn reload(host: &Host, tls: Option<&Tls>) -> anyhow::Result<ReloadReport> {
+    let certificate = tls.map(Tls::read).transpose()?;
+    let report = host.reload_by_signal().await?;
+    if let (Some(tls), Some(certificate)) = (tls, certificate) {
+        tls.use_from_now_on(certificate);
+    }
+    Ok(report)
+}
+
+async fn reload_on_hangup(host: Host, tls: Option<Tls>, mut hangup: Signal) {
     while hangup.recv().await.is_some() {
-        match host.reload_by_signal().await {
+        match reload(&host, tls.as_ref()).await {
             Ok(report) => {
                 for line in report.policies {
                     tracing::info!("reloaded: policy {line}");

@@ -5,12 +5,13 @@ use longshore_model::{BackupId, BackupStatus, BackupType, ClusterId, CreationMet
 use longshore_vault::Withdrawal;
 use serde_json::Value;
 
-use super::{Host, require_manage};
+use super::Host;
+use crate::access::{Principal, require_manage};
 use crate::EngineError;
 use crate::facts::missing_names_of;
 use crate::jobs::{BackupDetail, JobRequest, collections_from_value};
 use crate::random::draw;
-use crate::views::{BackupFilter, BackupView, CreateBackup, CreatedBackup, Page, PageRequest, Principal};
+use crate::views::{BackupFilter, BackupView, CreateBackup, CreatedBackup, Page, PageRequest};
 
 impl Host {
     /// Accepts a backup: its row and its job in one transaction under the job rules. Names of collections are checked
@@ -38,7 +39,7 @@ impl Host {
         request: CreateBackup,
     ) -> Result<CreatedBackup, EngineError> {
         require_manage(who, "create a backup")?;
-        let row = self.cluster(cluster).await?;
+        let row = self.cluster(who, cluster).await?;
         self.check_request(&request, &row.cluster.region)?;
         let source = self.inner.clusters.source(&row.cluster.source_kind, &row.cluster.location)?;
         let there = source.collection_names().await?;
@@ -87,17 +88,20 @@ impl Host {
         self.inner.config().check_copies(&request.copies, home)
     }
 
-    /// Backups that are being made or can be restored, newest first.
+    /// Backups that are being made or can be restored and that the key is for, newest first.
     ///
     /// # Errors
-    /// When the page is out of bounds or the catalog cannot be read.
+    /// [`EngineError::OutOfScope`] for a filter by what the key is not for, and when the page is out of bounds or the
+    /// catalog cannot be read.
     pub async fn list_backups(
         &self,
-        _who: &Principal,
+        who: &Principal,
         filter: BackupFilter,
         page: PageRequest,
     ) -> Result<Page<BackupView>, EngineError> {
+        self.check_filter(who, filter.project_id.as_ref(), filter.cluster_id.as_ref()).await?;
         let filter = longshore_catalog::BackupFilter {
+            scope: who.scope.clone(),
             project: filter.project_id,
             cluster: filter.cluster_id,
             creation_method: filter.creation_method,
@@ -116,26 +120,33 @@ impl Host {
     /// One backup of a cluster.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`], also when the backup belongs to another cluster.
+    /// [`EngineError::NotFound`], also when the backup belongs to another cluster; [`EngineError::OutOfScope`].
     pub async fn describe_backup(
         &self,
-        _who: &Principal,
+        who: &Principal,
         cluster: &ClusterId,
         backup: &BackupId,
     ) -> Result<BackupView, EngineError> {
-        let record = self.backup(cluster, backup).await?;
+        let record = self.backup(who, cluster, backup).await?;
         let (id, expires) = (backup.clone(), record.backup.expires);
         let copies = self.catalog("reading copies", move |catalog, _| super::copies::of(catalog, &id, expires)).await?;
         Ok(BackupView { copies, ..view(record.backup, &record.collections, &record.detail) })
     }
 
-    /// The record of a backup of this cluster.
-    pub(crate) async fn backup(&self, cluster: &ClusterId, backup: &BackupId) -> Result<BackupRecord, EngineError> {
+    /// The record of a backup of this cluster, if the key is for it.
+    pub(crate) async fn backup(
+        &self,
+        who: &Principal,
+        cluster: &ClusterId,
+        backup: &BackupId,
+    ) -> Result<BackupRecord, EngineError> {
         let id = backup.clone();
         let record = self.catalog("reading a backup", move |catalog, _| Ok(catalog.get_backup(&id)?)).await?;
-        record
+        let record = record
             .filter(|record| record.backup.cluster == *cluster)
-            .ok_or_else(|| EngineError::NotFound { what: "backup", id: backup.to_string() })
+            .ok_or_else(|| EngineError::NotFound { what: "backup", id: backup.to_string() })?;
+        who.must_reach(&record.backup.project, Some(cluster))?;
+        Ok(record)
     }
 
     /// Deletes a backup: it is marked first, then its manifests go from the vaults. Bytes that no other backup uses go
@@ -162,7 +173,7 @@ impl Host {
         backup: &BackupId,
     ) -> Result<BackupView, EngineError> {
         require_manage(who, "delete a backup")?;
-        let record = self.backup(cluster, backup).await?;
+        let record = self.backup(who, cluster, backup).await?;
         self.delete_record(record, &who.name).await
     }
 
@@ -191,11 +202,11 @@ impl Host {
     /// [`EngineError::NotFound`], [`EngineError::Conflict`] while the backup is being made, [`EngineError::Vault`].
     pub async fn decisions(
         &self,
-        _who: &Principal,
+        who: &Principal,
         cluster: &ClusterId,
         backup: &BackupId,
     ) -> Result<Value, EngineError> {
-        let record = self.backup(cluster, backup).await?;
+        let record = self.backup(who, cluster, backup).await?;
         if record.backup.status != BackupStatus::Available {
             let what =
                 format!("backup {backup} is {}; decisions can be read once it is AVAILABLE", record.backup.status);

@@ -4,14 +4,15 @@
 //! both again. Parts of the backup that its placement put into that region are not touched: the root at home names them.
 
 use longshore_catalog::{Catalog, CopyRow, JobFilter, Page as CatalogPage};
-use longshore_model::{BackupId, JobStatus, JobType, Timestamp};
+use longshore_model::{BackupId, JobStatus, JobType, RegionId, Timestamp};
 use longshore_vault::Withdrawal;
 use serde_json::json;
 
 use super::Host;
+use crate::access::{Principal, Role};
 use crate::EngineError;
 use crate::jobs::JobRequest;
-use crate::views::{CopyState, CopyView, Principal, Role};
+use crate::views::{CopyState, CopyView};
 
 /// Copies, and jobs of one backup, that are read in one go.
 const PAGE: u32 = 500;
@@ -46,20 +47,25 @@ pub(super) fn of(
     Ok(copies)
 }
 
+/// What changes in the detail of a backup whose copy was withdrawn.
+fn withdrawn(region: &RegionId, now: Timestamp) -> serde_json::Value {
+    json!({ "copied": { region.as_str(): null }, "stored": { region.as_str(): { "until": now } } })
+}
+
 impl Host {
     /// Withdraws copies whose time is over from the vaults of their regions; their bytes go with the next prune. Answers
     /// which. One that cannot be withdrawn now is tried again the next time, and does not keep the others.
     ///
     /// # Errors
     /// [`EngineError::Catalog`].
-    pub async fn expire_copies(&self) -> Result<Vec<(BackupId, longshore_model::RegionId)>, EngineError> {
+    pub async fn expire_copies(&self) -> Result<Vec<(BackupId, RegionId)>, EngineError> {
         let expired = self.catalog("listing copies", |catalog, now| Ok(catalog.expired_copies(now, PAGE)?)).await?;
         let mut withdrawn = Vec::new();
         for copy in expired {
             self.inner.stop.check()?;
             let outcome = self.withdraw_copy(&copy).await;
             let actor = format!("expiry, the copy in {} expired at {}", copy.region, copy.expires);
-            let who = Principal { name: actor, role: Role::ProjectAdmin };
+            let who = Principal::host(actor, Role::ProjectAdmin);
             self.audit(&who, "copy.delete", copy.backup.as_str(), &outcome).await;
             match outcome {
                 Ok(()) => withdrawn.push((copy.backup, copy.region)),
@@ -75,7 +81,7 @@ impl Host {
         let withdrawal = Withdrawal { time: self.inner.clock.now(), by: "expiry".to_owned(), job_id: None };
         let vault = self.inner.vaults.get(&copy.region)?;
         vault.withdraw_backup(&copy.backup, &withdrawal).await.map_err(EngineError::vault(&copy.region))?;
-        let (copy, detail) = (copy.clone(), json!({ "copied": { copy.region.as_str(): null } }));
+        let (copy, detail) = (copy.clone(), withdrawn(&copy.region, self.inner.clock.now()));
         self.catalog("noting a deletion", move |catalog, now| {
             Ok(catalog.mark_copy_withdrawn(&copy.backup, &copy.region, &detail, now)?)
         })

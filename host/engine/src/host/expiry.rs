@@ -12,9 +12,10 @@ use longshore_catalog::{BackupFilter, BackupRow, CatalogError, Page as CatalogPa
 use longshore_model::{BackupId, BackupStatus, CreationMethod};
 
 use super::Host;
+use crate::access::{Principal, Role};
 use crate::EngineError;
 use crate::catalog_calls::every;
-use crate::views::{Principal, Role};
+
 
 /// Rows that are read in one go.
 const PAGE: u32 = 500;
@@ -52,7 +53,7 @@ impl Host {
             if let Ok(false) = deleted {
                 continue;
             }
-            let who = Principal { name: reason, role: Role::ProjectAdmin };
+            let who = Principal::host(reason, Role::ProjectAdmin);
             self.audit(&who, "backup.delete", row.id.as_str(), &deleted).await;
             match deleted {
                 Ok(_) => outcome.deleted.push(row.id),

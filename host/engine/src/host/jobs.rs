@@ -3,22 +3,26 @@
 use longshore_catalog::JobRow;
 use longshore_model::JobId;
 
-use super::{Host, require_manage};
+use super::Host;
+use crate::access::{Principal, require_manage};
 use crate::EngineError;
-use crate::views::{JobFilter, JobView, Page, PageRequest, Principal};
+use crate::views::{JobFilter, JobView, Page, PageRequest};
 
 impl Host {
-    /// Jobs, newest first.
+    /// Jobs that the key is for, newest first.
     ///
     /// # Errors
-    /// When the page is out of bounds or the catalog cannot be read.
+    /// [`EngineError::OutOfScope`] for a filter by what the key is not for, and when the page is out of bounds or the
+    /// catalog cannot be read.
     pub async fn list_jobs(
         &self,
-        _who: &Principal,
+        who: &Principal,
         filter: JobFilter,
         page: PageRequest,
     ) -> Result<Page<JobView>, EngineError> {
+        self.check_filter(who, filter.project_id.as_ref(), filter.cluster_id.as_ref()).await?;
         let filter = longshore_catalog::JobFilter {
+            scope: who.scope.clone(),
             project: filter.project_id,
             cluster: filter.cluster_id,
             job_type: filter.job_type,
@@ -33,11 +37,12 @@ impl Host {
     /// One job.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`].
-    pub async fn describe_job(&self, _who: &Principal, job: &JobId) -> Result<JobView, EngineError> {
+    /// [`EngineError::NotFound`], [`EngineError::OutOfScope`].
+    pub async fn describe_job(&self, who: &Principal, job: &JobId) -> Result<JobView, EngineError> {
         let id = job.clone();
         let row = self.catalog("reading a job", move |catalog, _| Ok(catalog.get_job(&id)?)).await?;
         let row = row.ok_or_else(|| EngineError::NotFound { what: "job", id: job.to_string() })?;
+        who.must_reach(&row.project, row.cluster.as_ref())?;
         Ok(self.job_view(row))
     }
 

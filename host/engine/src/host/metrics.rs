@@ -6,10 +6,10 @@ use longshore_catalog::{BackupFilter, Catalog, ClusterFilter, ClusterRow, JobFil
 use longshore_model::{BackupStatus, BackupType, ClusterId, JobStatus, JobType, RegionId, Timestamp};
 
 use super::Host;
+use crate::access::Principal;
 use crate::EngineError;
 use crate::catalog_calls::every;
 use crate::schedule;
-use crate::views::Principal;
 
 const ONE: CatalogPage = CatalogPage { size: 1, current: 1 };
 /// Clusters that are read in one go.
@@ -42,11 +42,12 @@ pub struct ClusterMetrics {
 }
 
 impl Host {
-    /// Numbers about this host as it is now.
+    /// Numbers about this host as it is now, for a key that is for everything.
     ///
     /// # Errors
-    /// When the catalog cannot be read.
-    pub async fn metrics(&self, _who: &Principal) -> Result<Metrics, EngineError> {
+    /// [`EngineError::OutOfScope`], and when the catalog cannot be read.
+    pub async fn metrics(&self, who: &Principal) -> Result<Metrics, EngineError> {
+        who.must_reach_everything()?;
         let grace_ms = self.overdue_grace_ms();
         let mut metrics =
             self.catalog("reading numbers", move |catalog, now| from_catalog(catalog, now, grace_ms)).await?;

@@ -3,13 +3,14 @@
 use longshore_catalog::{ClusterFilter, NewJob, Page as CatalogPage};
 use longshore_model::{BackupId, BackupType, ClusterId, JobId, JobType, RestoredLoadState};
 
-use super::{Host, require_manage};
+use super::Host;
+use crate::access::{Principal, require_manage};
 use crate::EngineError;
 use crate::config::check_cluster_name;
 use crate::facts::missing_names_of;
 use crate::jobs::{JobRequest, collections_from_value};
 use crate::random::draw;
-use crate::views::{Principal, RestoreCluster, RestoreCollections, RestoringCluster};
+use crate::views::{RestoreCluster, RestoreCollections, RestoringCluster};
 
 impl Host {
     /// Accepts the restore of a whole cluster into a new one. A source without users answers an empty user and
@@ -38,7 +39,7 @@ impl Host {
         request: RestoreCluster,
     ) -> Result<RestoringCluster, EngineError> {
         require_manage(who, "restore a backup")?;
-        let record = self.backup(cluster, backup).await?;
+        let record = self.backup(who, cluster, backup).await?;
         if record.backup.backup_type != BackupType::Cluster {
             let what = format!("backup {backup} is a COLLECTION backup; restore it with restoreCollection");
             return Err(EngineError::BadRequest { what });
@@ -47,6 +48,8 @@ impl Host {
         if !(1..=1024).contains(&request.cu_size) {
             return Err(EngineError::BadRequest { what: format!("cuSize is 1 to 1024, not {}", request.cu_size) });
         }
+        // The new cluster is in none of the clusters that a key may be for.
+        who.must_reach(&request.project_id, None)?;
         if request.project_id != record.backup.project {
             return Err(EngineError::NotFound { what: "project", id: request.project_id.to_string() });
         }
@@ -105,8 +108,8 @@ impl Host {
         mut request: RestoreCollections,
     ) -> Result<JobId, EngineError> {
         require_manage(who, "restore a backup")?;
-        let record = self.backup(cluster, backup).await?;
-        self.cluster(&request.destination).await?;
+        let record = self.backup(who, cluster, backup).await?;
+        self.cluster(who, &request.destination).await?;
         let there: Vec<_> = collections_from_value(&record.collections).into_iter().map(|entry| entry.name).collect();
         let wanted: Vec<_> = request.collections.iter().map(|mapping| mapping.from.clone()).collect();
         let names = missing_names_of(&wanted, &there);

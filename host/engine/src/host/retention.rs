@@ -4,9 +4,10 @@ use longshore_catalog::{BackupFilter, CatalogError, Page as CatalogPage};
 use longshore_model::{BackupId, BackupStatus, CreationMethod};
 
 use super::Host;
+use crate::access::{Principal, Role};
 use crate::EngineError;
 use crate::retention::{RetentionOutcome, plan_retention};
-use crate::views::{Principal, Role};
+
 
 impl Host {
     /// Deletes the automatic backups that no rule of the configuration keeps. Each deletion is in the audit log with
@@ -31,7 +32,7 @@ impl Host {
         for decision in plan.decisions.iter().filter(|decision| decision.goes) {
             self.inner.stop.check()?;
             let Some(deleted) = self.delete_by_rules(&decision.backup_id).await else { continue };
-            let who = Principal { name: format!("retention, {}", decision.reason), role: Role::ProjectAdmin };
+            let who = Principal::host(format!("retention, {}", decision.reason), Role::ProjectAdmin);
             self.audit(&who, "backup.delete", decision.backup_id.as_str(), &deleted).await;
             match deleted {
                 Ok(()) => outcome.deleted.push(decision.backup_id.clone()),

@@ -2,11 +2,12 @@
 
 use longshore_model::ClusterId;
 
-use super::{Host, require_manage};
+use super::Host;
+use crate::access::{Principal, Role, require_manage};
 use crate::EngineError;
 use crate::blocking::blocking;
 use crate::schedule::{self, SCHEDULER, ScheduleView, SetSchedule};
-use crate::views::{CreatedBackup, Principal, Role};
+use crate::views::{CreatedBackup};
 
 impl Host {
     /// Changes the schedule of a cluster. When it is turned on, the first backup is accepted before this answers.
@@ -22,6 +23,7 @@ impl Host {
     ) -> Result<ScheduleView, EngineError> {
         let outcome = async {
             require_manage(who, "change a backup policy")?;
+            self.cluster(who, cluster).await?;
             let (config, id) = (self.inner.config(), cluster.clone());
             self.catalog("changing a schedule", move |catalog, now| {
                 schedule::set_schedule(catalog, &config, &id, &set, now)
@@ -41,8 +43,9 @@ impl Host {
     /// The schedule of a cluster.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`] for the cluster, [`EngineError::Catalog`].
-    pub async fn get_schedule(&self, _who: &Principal, cluster: &ClusterId) -> Result<ScheduleView, EngineError> {
+    /// [`EngineError::NotFound`] for the cluster, [`EngineError::OutOfScope`], [`EngineError::Catalog`].
+    pub async fn get_schedule(&self, who: &Principal, cluster: &ClusterId) -> Result<ScheduleView, EngineError> {
+        self.cluster(who, cluster).await?;
         let id = cluster.clone();
         self.catalog("reading a schedule", move |catalog, _| schedule::get_schedule(catalog, &id)).await
     }
@@ -61,7 +64,7 @@ impl Host {
             })
             .await?;
             for (backup, job) in made {
-                let who = Principal { name: SCHEDULER.to_owned(), role: Role::ProjectAdmin };
+                let who = Principal::host(SCHEDULER.to_owned(), Role::ProjectAdmin);
                 self.audit(&who, "backup.create", backup.cluster.as_str(), &Ok(())).await;
                 tracing::info!(cluster = %backup.cluster, backup = %backup.id, job = %job.id, "automatic backup accepted");
                 started.push(CreatedBackup { backup_id: backup.id, backup_name: backup.name, job_id: job.id });

@@ -4,10 +4,11 @@ use std::path::{Component, Path};
 
 use longshore_model::{BackupId, ClusterId, JobId, JobType};
 
-use super::{Host, require_manage};
+use super::Host;
+use crate::access::{Principal, require_manage};
 use crate::jobs::JobRequest;
 use crate::random::draw;
-use crate::views::{BackupView, Principal};
+use crate::views::{BackupView};
 use crate::{EngineError, VerifyLevel};
 
 /// Longest name of a backup, in bytes.
@@ -53,7 +54,7 @@ impl Host {
             if request.sample_percent.is_some_and(|percent| !(1..=100).contains(&percent)) {
                 return bad("samplePercent is 1 to 100");
             }
-            let record = self.backup(cluster, backup).await?;
+            let record = self.backup(who, cluster, backup).await?;
             let VerifyBackup { level, sample_percent } = request;
             let request = JobRequest::Verify { level, sample_percent };
             self.accept(JobType::Verify, cluster, backup, &record.backup.project, request).await
@@ -77,7 +78,7 @@ impl Host {
     ) -> Result<JobId, EngineError> {
         let outcome = async {
             require_manage(who, "export a backup")?;
-            let record = self.backup(cluster, backup).await?;
+            let record = self.backup(who, cluster, backup).await?;
             let config = self.inner.config();
             let integration = config.integrations.iter().find(|one| one.id == request.integration_id);
             let integration = integration
@@ -114,7 +115,7 @@ impl Host {
         let outcome = async {
             require_manage(who, "rename a backup")?;
             check_backup_name(name)?;
-            self.backup(cluster, backup).await?;
+            self.backup(who, cluster, backup).await?;
             let (id, name) = (backup.clone(), name.to_owned());
             self.catalog("renaming a backup", move |catalog, _| Ok(catalog.rename_backup(&id, &name)?)).await?;
             self.describe_backup(who, cluster, backup).await

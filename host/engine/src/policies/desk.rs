@@ -15,7 +15,7 @@ use longshore_model::{Clock, PolicyKind};
 use longshore_sandbox::{Budget, Sandbox};
 
 pub use self::report::{
-    InstallReport, MemberStatus, PluginRow, PolicyStatus, PromoteReport, PromoteRules, SetRow, ShadowStatus,
+    InstallReport, KnownPlugin, MemberStatus, PluginRow, PolicyStatus, PromoteReport, PromoteRules, SetRow, ShadowStatus,
 };
 use super::configured::Configured;
 use super::shadows::{SHADOWS_SETTING, ShadowRecords};
@@ -310,6 +310,48 @@ pub(crate) fn status_of(now: &Effective, state: &PolicyState, shadows: &ShadowRe
         promotions: state.promotions.iter().filter(|one| !now.over.contains(one)).cloned().collect(),
         counters: state.counters.clone(),
     }
+}
+
+/// Every plugin that a host knows, in order of name. A plugin that chains name with several files stands there once for each.
+pub(crate) fn known_plugins(now: &Effective, state: &PolicyState) -> Vec<KnownPlugin> {
+    let mut known: Vec<KnownPlugin> = state
+        .installed
+        .iter()
+        .map(|(name, installed)| KnownPlugin {
+            name: name.clone(),
+            source: "installed",
+            plugin: Some(installed.plugin.clone()),
+            version: installed.version.clone(),
+            digest: installed.digest,
+            kinds: installed.kinds.clone(),
+            signer: installed.signer.clone(),
+            time: Some(installed.time),
+            used_by: Vec::new(),
+        })
+        .collect();
+    for (scope, member) in now.asked.members() {
+        let (asked, seat) = (&member.asked, member.seat(scope));
+        if let Some(one) = known.iter_mut().find(|one| one.name == asked.plugin && one.digest == asked.digest) {
+            if one.source != "installed" && !one.kinds.contains(&seat.kind) {
+                one.kinds.push(seat.kind);
+            }
+            one.used_by.push(seat);
+            continue;
+        }
+        known.push(KnownPlugin {
+            name: asked.plugin.clone(),
+            source: if asked.plugin == STANDARD_PLUGIN { "built-in" } else { "file" },
+            plugin: None,
+            version: asked.version.clone(),
+            digest: asked.digest,
+            kinds: vec![seat.kind],
+            signer: None,
+            time: None,
+            used_by: vec![seat],
+        });
+    }
+    known.sort_by(|one, other| (&one.name, &one.digest).cmp(&(&other.name, &other.digest)));
+    known
 }
 
 /// What an operator allows, so that a large plugin can be installed before a chain gives it a budget.

@@ -12,7 +12,9 @@ use longshore_model::{Clock, ClusterId, PolicyKind};
 use longshore_policy::{DecisionRecord, PolicyError, PolicySet, RecordedOutcome};
 use longshore_sandbox::Sandbox;
 
-use super::desk::{PolicyStatus, change_shadows, change_state, read_state, status_of};
+use super::desk::{
+    KnownPlugin, PolicyStatus, change_shadows, change_state, known_plugins, read_state, status_of,
+};
 use super::effective::short;
 use super::shadows::{SHADOWS_SETTING, ShadowRecords};
 use super::state::Quarantined;
@@ -196,6 +198,14 @@ impl PolicyRuntime {
         let state = read_state(self.catalog.as_ref())?;
         let shadows = ShadowRecords::from_value(self.catalog.get_setting(SHADOWS_SETTING)?.as_ref())?;
         Ok(status_of(&self.handle.current().effective, &state, &shadows))
+    }
+
+    /// Every plugin that this host knows.
+    ///
+    /// # Errors
+    /// [`EngineError::Catalog`].
+    pub(crate) fn known(&self) -> Result<Vec<KnownPlugin>, EngineError> {
+        Ok(known_plugins(&self.handle.current().effective, &read_state(self.catalog.as_ref())?))
     }
 
     /// The chains of a run that starts now, with everything that people changed until now.

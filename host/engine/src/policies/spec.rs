@@ -57,6 +57,16 @@ pub struct Seat {
     pub member: String,
 }
 
+impl Seat {
+    /// Whether it is in a chain that a key may see: the project's, or that of a cluster that the key is for.
+    pub(crate) fn is_seen_by(&self, who: &crate::Principal, project: &longshore_model::ProjectId) -> bool {
+        match &self.scope {
+            Scope::Project => true,
+            Scope::Cluster(cluster) => who.scope.includes(project, Some(cluster)),
+        }
+    }
+}
+
 impl fmt::Display for Seat {
     /// `placement/residency of project`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -26,7 +26,7 @@ async fn a_reload_frees_a_backup_that_crawls() {
     let path = folder.path().join("longshore.toml");
     let options = HostOptions { config_path: Some(path.clone()), ..HostOptions::default() };
     let host = Host::start(HostConfig::read(&path).unwrap(), options).await.unwrap();
-    let who = Principal { name: "test".to_owned(), role: Role::OrganizationOwner };
+    let who = Principal::host("test", Role::OrganizationOwner);
     let request = CreateBackup { backup_type: BackupType::Cluster, collections: Vec::new(), copies: Vec::new() };
     let job = host.create_backup(&who, &"in01-aa".parse().unwrap(), request).await.unwrap().job_id;
     while host.describe_job(&who, &job).await.unwrap().progress.bytes().0 == 0 {

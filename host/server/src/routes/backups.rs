@@ -7,17 +7,8 @@ use super::Answer;
 use crate::answer::success;
 use crate::meaning::Asked;
 use crate::query::Parameters;
-use crate::request::{Action, BackupPath, Caller, ClusterPath, json_body};
+use crate::request::{BackupPath, Caller, ClusterPath, json_body};
 use crate::{App, replies, requests};
-
-// The names the engine uses for the same calls.
-const CREATE: Action = Action { name: "backup.create", what: "create a backup" };
-const DELETE: Action = Action { name: "backup.delete", what: "delete a backup" };
-const RESTORE_CLUSTER: Action = Action { name: "backup.restore-cluster", what: "restore a backup" };
-const VERIFY: Action = Action { name: "backup.verify", what: "verify a backup" };
-const EXPORT: Action = Action { name: "backup.export", what: "export a backup" };
-const RENAME: Action = Action { name: "backup.rename", what: "rename a backup" };
-const RESTORE_COLLECTIONS: Action = Action { name: "backup.restore-collection", what: "restore a backup" };
 
 pub(super) async fn create(
     State(app): State<App>,
@@ -25,9 +16,8 @@ pub(super) async fn create(
     ClusterPath(cluster): ClusterPath,
     request: Request,
 ) -> Answer {
-    let who = caller.may_manage(&app, CREATE, cluster.as_str()).await?;
     let request = requests::create_backup(&json_body(request, &app.limits).await?)?;
-    let created = app.host.create_backup(who, &cluster, request).await.map_err(|error| Asked::Create.failed(&error))?;
+    let created = app.host.create_backup(&caller.0, &cluster, request).await.map_err(|error| Asked::Create.failed(&error))?;
     Ok(success(json!({
         "backupId": created.backup_id,
         "backupName": created.backup_name,
@@ -50,8 +40,7 @@ pub(super) async fn describe(State(app): State<App>, caller: Caller, path: Backu
 
 /// Clients send a body of `{}` with a delete; it is not read.
 pub(super) async fn delete(State(app): State<App>, caller: Caller, path: BackupPath) -> Answer {
-    let who = caller.may_manage(&app, DELETE, path.backup.as_str()).await?;
-    let deleted = app.host.delete_backup(who, &path.cluster, &path.backup).await;
+    let deleted = app.host.delete_backup(&caller.0, &path.cluster, &path.backup).await;
     let deleted = deleted.map_err(|error| Asked::Other.failed(&error))?;
     Ok(success(json!({ "backupId": deleted.backup_id, "backupName": deleted.backup_name })))
 }
@@ -62,9 +51,8 @@ pub(super) async fn restore_cluster(
     path: BackupPath,
     request: Request,
 ) -> Answer {
-    let who = caller.may_manage(&app, RESTORE_CLUSTER, path.backup.as_str()).await?;
     let request = requests::restore_cluster(&json_body(request, &app.limits).await?)?;
-    let restoring = app.host.restore_cluster(who, &path.cluster, &path.backup, request).await;
+    let restoring = app.host.restore_cluster(&caller.0, &path.cluster, &path.backup, request).await;
     let restoring = restoring.map_err(|error| Asked::RestoreCluster.failed(&error))?;
     let mut reply = json!({
         "clusterId": restoring.cluster_id,
@@ -84,36 +72,40 @@ pub(super) async fn restore_collections(
     path: BackupPath,
     request: Request,
 ) -> Answer {
-    let who = caller.may_manage(&app, RESTORE_COLLECTIONS, path.backup.as_str()).await?;
     let request = requests::restore_collections(&json_body(request, &app.limits).await?)?;
-    let job = app.host.restore_collections(who, &path.cluster, &path.backup, request).await;
+    let job = app.host.restore_collections(&caller.0, &path.cluster, &path.backup, request).await;
     let job = job.map_err(|error| Asked::RestoreCollection.failed(&error))?;
     Ok(success(json!({ "jobId": job })))
 }
 
-pub(super) async fn decisions(State(app): State<App>, caller: Caller, path: BackupPath) -> Answer {
+pub(super) async fn decisions(
+    State(app): State<App>,
+    caller: Caller,
+    path: BackupPath,
+    parameters: Parameters,
+) -> Answer {
+    let wanted = parameters.decisions()?;
     let decisions = app.host.decisions(&caller.0, &path.cluster, &path.backup).await;
-    Ok(success(decisions.map_err(|error| Asked::Other.failed(&error))?))
+    let mut decisions = decisions.map_err(|error| Asked::Other.failed(&error))?;
+    wanted.keep(&mut decisions);
+    Ok(success(decisions))
 }
 
 pub(super) async fn verify(State(app): State<App>, caller: Caller, path: BackupPath, request: Request) -> Answer {
-    let who = caller.may_manage(&app, VERIFY, path.backup.as_str()).await?;
     let request = requests::verify_backup(&json_body(request, &app.limits).await?)?;
-    let job = app.host.verify_backup(who, &path.cluster, &path.backup, request).await;
+    let job = app.host.verify_backup(&caller.0, &path.cluster, &path.backup, request).await;
     Ok(success(json!({ "jobId": job.map_err(|error| Asked::Other.failed(&error))? })))
 }
 
 pub(super) async fn export(State(app): State<App>, caller: Caller, path: BackupPath, request: Request) -> Answer {
-    let who = caller.may_manage(&app, EXPORT, path.backup.as_str()).await?;
     let request = requests::export_backup(&json_body(request, &app.limits).await?)?;
-    let job = app.host.export_backup(who, &path.cluster, &path.backup, request).await;
+    let job = app.host.export_backup(&caller.0, &path.cluster, &path.backup, request).await;
     Ok(success(json!({ "jobId": job.map_err(|error| Asked::Other.failed(&error))? })))
 }
 
 pub(super) async fn rename(State(app): State<App>, caller: Caller, path: BackupPath, request: Request) -> Answer {
-    let who = caller.may_manage(&app, RENAME, path.backup.as_str()).await?;
     let name = requests::rename_backup(&json_body(request, &app.limits).await?)?;
-    let renamed = app.host.rename_backup(who, &path.cluster, &path.backup, &name).await;
+    let renamed = app.host.rename_backup(&caller.0, &path.cluster, &path.backup, &name).await;
     let renamed = renamed.map_err(|error| Asked::Other.failed(&error))?;
     Ok(success(json!({ "backupId": renamed.backup_id, "backupName": renamed.backup_name })))
 }

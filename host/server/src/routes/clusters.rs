@@ -1,18 +1,14 @@
 //! Calls about clusters, projects, regions and clouds.
 
 use axum::extract::State;
-use longshore_engine::EngineError;
 use serde_json::{Value, json};
 
 use super::Answer;
 use crate::answer::success;
 use crate::meaning::Asked;
 use crate::query::Parameters;
-use crate::request::{Action, Caller, ClusterPath, ProjectPath};
+use crate::request::{Caller, ClusterPath, ProjectPath};
 use crate::{App, replies};
-
-// The name the engine uses for the same call.
-const DROP: Action = Action { name: "cluster.drop", what: "drop a cluster" };
 
 pub(super) async fn list(State(app): State<App>, caller: Caller, parameters: Parameters) -> Answer {
     let page = parameters.page(app.limits.page_items)?;
@@ -27,8 +23,7 @@ pub(super) async fn describe(State(app): State<App>, caller: Caller, ClusterPath
 
 /// Clients send a body of `{}` with a drop; it is not read.
 pub(super) async fn drop(State(app): State<App>, caller: Caller, ClusterPath(cluster): ClusterPath) -> Answer {
-    let who = caller.may_manage_project(&app, DROP, cluster.as_str()).await?;
-    let deleted = app.host.drop_cluster(who, &cluster).await.map_err(|error| Asked::Other.failed(&error))?;
+    let deleted = app.host.drop_cluster(&caller.0, &cluster).await.map_err(|error| Asked::Other.failed(&error))?;
     let prompt = "The cluster is no longer backed up and its automatic backups are deleted. Its data was not touched, and \
                   backups made by hand stay until they are deleted by hand.";
     Ok(success(json!({ "clusterId": cluster, "prompt": prompt, "deletedBackups": deleted })))
@@ -40,11 +35,8 @@ pub(super) async fn projects(State(app): State<App>, caller: Caller) -> Answer {
 }
 
 pub(super) async fn project(State(app): State<App>, caller: Caller, ProjectPath(project): ProjectPath) -> Answer {
-    let projects = app.host.list_projects(&caller.0).await.map_err(|error| Asked::Other.failed(&error))?;
-    match projects.iter().find(|view| view.project_id == project) {
-        Some(view) => Ok(success(replies::project(view))),
-        None => Err(Asked::Other.failed(&EngineError::NotFound { what: "project", id: project.to_string() })),
-    }
+    let view = app.host.describe_project(&caller.0, &project).await.map_err(|error| Asked::Other.failed(&error))?;
+    Ok(success(replies::project(&view)))
 }
 
 pub(super) async fn regions(State(app): State<App>, caller: Caller, parameters: Parameters) -> Answer {

@@ -1,23 +1,43 @@
 //! Calls about the host itself.
 
+use axum::Json;
 use axum::extract::State;
+use longshore_engine::Page;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
 use super::Answer;
 use crate::answer::{Refusal, success};
-use crate::meaning::Asked;
+use crate::meaning::{Asked, sentence};
 use crate::query::Parameters;
-use crate::request::{Action, Caller};
-use crate::{App, code, metrics, replies};
-
-const RELOAD: Action = Action { name: "host.reload", what: "reload the configuration" };
+use crate::request::{Caller};
+use crate::{App, Tls, code, metrics, replies};
 
 pub(super) async fn reload(State(app): State<App>, caller: Caller) -> Answer {
-    let who = caller.may_administer(&app, RELOAD, "configuration").await?;
-    let report = app.host.reload(who).await.map_err(|error| Asked::Reload.failed(&error))?;
+    let certificate = app.tls.as_ref().map(Tls::read).transpose().map_err(|error| {
+        Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, code::RELOAD_REFUSED, sentence(&error))
+    })?;
+    let report = app.host.reload(&caller.0).await.map_err(|error| Asked::Reload.failed(&error))?;
+    if let (Some(tls), Some(certificate)) = (&app.tls, certificate) {
+        tls.use_from_now_on(certificate);
+    }
     Ok(success(report))
+}
+
+/// The document of this API.
+pub(super) async fn openapi() -> Response {
+    Json(crate::openapi::openapi()).into_response()
+}
+
+/// Which plugins there are, and where they are used.
+pub(super) async fn plugins(State(app): State<App>, caller: Caller, parameters: Parameters) -> Answer {
+    let page = parameters.page(app.limits.page_items)?;
+    let plugins = app.host.plugins(&caller.0).await.map_err(|error| Asked::Other.failed(&error))?;
+    let first = page.size as usize * (page.number as usize - 1);
+    let count = plugins.len() as u64;
+    let items = plugins.into_iter().skip(first).take(page.size as usize).collect();
+    Ok(success(replies::page("plugins", page, Page { count, items }, replies::plugin)))
 }
 
 /// What decides here, and how it did.

@@ -1,17 +1,19 @@
-//! Which path leads to which call. `REST.md` lists the same for readers; a test compares the two.
+//! Which path leads to which call: the table of calls as a router. `REST.md` lists the same for readers; tests compare.
 
 mod backups;
 mod clusters;
+mod costs;
 mod host;
 mod jobs;
 mod schedules;
+mod table;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
-use axum::routing::{delete, get, post};
 
+pub(crate) use self::table::{Answered, CALLS, Call, Needs, Verb};
 use crate::answer::Refusal;
 use crate::guard::guard;
 use crate::{App, code};
@@ -20,34 +22,8 @@ use crate::{App, code};
 type Answer = Result<Response, Refusal>;
 
 pub(crate) fn router(app: App) -> Router {
-    Router::new()
-        .route("/v2/clusters/{cluster_id}/backups/create", post(backups::create))
-        .route("/v2/backups", get(backups::list))
-        .route("/v2/clusters/{cluster_id}/backups/{backup_id}", get(backups::describe).delete(backups::delete))
-        .route("/v2/clusters/{cluster_id}/backups/{backup_id}/restoreCluster", post(backups::restore_cluster))
-        .route("/v2/clusters/{cluster_id}/backups/{backup_id}/restoreCollection", post(backups::restore_collections))
-        .route("/v2/clusters/{cluster_id}/backups/{backup_id}/decisions", get(backups::decisions))
-        .route("/v2/clusters/{cluster_id}/backups/{backup_id}/verify", post(backups::verify))
-        .route("/v2/clusters/{cluster_id}/backups/{backup_id}/export", post(backups::export))
-        .route("/v2/clusters/{cluster_id}/backups/{backup_id}/rename", post(backups::rename))
-        .route("/v2/clusters/{cluster_id}/backups/policy", post(schedules::set).get(schedules::describe))
-        .route("/v2/jobs", get(jobs::list))
-        .route("/v2/jobs/{job_id}", get(jobs::describe))
-        .route("/v2/jobs/{job_id}/events", get(jobs::events))
-        .route("/v2/jobs/{job_id}/cancel", post(jobs::cancel))
-        .route("/v2/clusters", get(clusters::list))
-        .route("/v2/clusters/{cluster_id}", get(clusters::describe))
-        .route("/v2/clusters/{cluster_id}/drop", delete(clusters::drop))
-        .route("/v2/auditLogs", get(host::audit))
-        .route("/v2/projects", get(clusters::projects))
-        .route("/v2/projects/{project_id}", get(clusters::project))
-        .route("/v2/regions", get(clusters::regions))
-        .route("/v2/clouds", get(clusters::clouds))
-        .route("/v2/policies", get(host::policies))
-        .route("/v2/reload", post(host::reload))
-        .route("/metrics", get(host::metrics))
-        .route("/healthz", get(host::healthy))
-        .route("/readyz", get(host::ready))
+    let router = CALLS.iter().fold(Router::new(), |router, call| router.route(call.path, call.route()));
+    router
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         // Last, so that it also goes around what the fallbacks answer.
@@ -69,21 +45,7 @@ async fn no_such_method() -> Refusal {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    /// What this file routes, as `METHOD path`.
-    fn routed() -> Vec<String> {
-        let mut routes = Vec::new();
-        let source = include_str!("mod.rs").split("mod tests").next().unwrap();
-        for call in source.split(".route(").skip(1) {
-            let path = call.split('"').nth(1).unwrap();
-            for (method, word) in [("GET", "get("), ("POST", "post("), ("DELETE", "delete(")] {
-                if call.split(".route(").next().unwrap().contains(word) {
-                    routes.push(format!("{method} {path}"));
-                }
-            }
-        }
-        routes.sort();
-        routes
-    }
+    use super::*;
 
     #[test]
     fn the_page_for_readers_lists_every_path_and_every_code() {
@@ -94,11 +56,38 @@ mod tests {
             .filter(|cell| cell.contains(" /"))
             .collect();
         listed.sort();
-        assert_eq!(listed, routed());
-        assert!(listed.len() >= 18, "{listed:?}");
-        let codes = include_str!("../code.rs").lines().filter_map(|line| line.split("u32 = ").nth(1));
-        for code in codes.map(|code| code.trim_end_matches(';')) {
+        let mut routed: Vec<String> = CALLS.iter().map(|call| format!("{} {}", call.verb.as_str(), call.path)).collect();
+        routed.sort();
+        assert_eq!(listed, routed);
+        for code in code::ALL {
             assert_eq!(page.matches(&format!("| {code} | ")).count(), 1, "code {code}");
         }
+        assert_eq!(include_str!("../code.rs").matches(": u32 = ").count(), code::ALL.len(), "every code is in the list");
+    }
+
+    /// The role that the page names for a call.
+    #[test]
+    fn the_page_for_readers_says_who_may_make_each_call() {
+        let page = include_str!("../../REST.md");
+        for call in CALLS {
+            let start = format!("| `{} {}` | ", call.verb.as_str(), call.path);
+            let line = page.lines().find_map(|line| line.strip_prefix(&start)).unwrap();
+            let word = match call.needs {
+                Needs::Nothing => "no key",
+                Needs::Key(privilege) | Needs::Action(privilege, ..) => match privilege {
+                    longshore_engine::Privilege::View => "view",
+                    longshore_engine::Privilege::Manage => "manage",
+                    longshore_engine::Privilege::ManageProject => "project",
+                    longshore_engine::Privilege::Administer => "owner",
+                },
+            };
+            assert_eq!(line.split(" |").next(), Some(word), "{start}");
+        }
+    }
+
+    #[test]
+    fn names_of_calls_are_used_once() {
+        let names: std::collections::BTreeSet<&str> = CALLS.iter().map(|call| call.name).collect();
+        assert_eq!(names.len(), CALLS.len());
     }
 }

@@ -6,11 +6,8 @@ use serde_json::json;
 use super::Answer;
 use crate::answer::success;
 use crate::meaning::Asked;
-use crate::request::{Action, Caller, ClusterPath, json_body};
+use crate::request::{Caller, ClusterPath, json_body};
 use crate::{App, schedule};
-
-// The name the engine uses for the same call.
-const SET: Action = Action { name: "schedule.set", what: "change a backup policy" };
 
 pub(super) async fn set(
     State(app): State<App>,
@@ -18,9 +15,8 @@ pub(super) async fn set(
     ClusterPath(cluster): ClusterPath,
     request: Request,
 ) -> Answer {
-    let who = caller.may_manage(&app, SET, cluster.as_str()).await?;
     let set = schedule::set_schedule(&json_body(request, &app.limits).await?)?;
-    let view = app.host.set_schedule(who, &cluster, set).await.map_err(|error| Asked::Other.failed(&error))?;
+    let view = app.host.set_schedule(&caller.0, &cluster, set).await.map_err(|error| Asked::Other.failed(&error))?;
     Ok(success(json!({ "clusterId": view.cluster_id, "status": schedule::status(&view) })))
 }
 

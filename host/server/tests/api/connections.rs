@@ -26,7 +26,7 @@ async fn serving(limits: Limits) -> Serving {
     let stopped = async move {
         let _ = stopped.await;
     };
-    let served = tokio::spawn(serve_with(place.host.clone(), listener, stopped, limits));
+    let served = tokio::spawn(serve_with(place.host.clone(), listener, stopped, limits, None));
     Serving { place, address, stop, served }
 }
 

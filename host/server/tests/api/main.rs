@@ -4,8 +4,14 @@
 
 mod calls;
 mod connections;
+mod contract;
+mod costs;
+mod document;
 mod nonsense;
 mod place;
 mod refusals;
+mod refused;
 mod schedules;
+mod scopes;
+mod tls;
 mod upkeep;

@@ -8,8 +8,8 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use longshore_catalog::{ApiKeyRow, Catalog, SqliteCatalog};
-use longshore_engine::{Host, HostConfig, HostOptions, Role, SystemRandom};
-use longshore_model::{Clock, SystemClock, Timestamp};
+use longshore_engine::{Host, HostConfig, HostOptions, KeyRequest, Role, SystemRandom, create_key};
+use longshore_model::{Clock, KeyScope, SystemClock, Timestamp};
 use longshore_server::{Limits, router};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -119,7 +119,19 @@ impl Place {
     }
 
     pub(crate) fn key_with_row(&self, name: &str, role: Role) -> (ApiKeyRow, String) {
-        Host::create_key(&self.catalog(), name, role, None, &SystemRandom, SystemClock.now()).unwrap()
+        self.key_for(name, role, KeyScope::All, None)
+    }
+
+    /// Makes a key for some projects and clusters, or one that expires.
+    pub(crate) fn key_for(
+        &self,
+        name: &str,
+        role: Role,
+        scope: KeyScope,
+        expires: Option<Timestamp>,
+    ) -> (ApiKeyRow, String) {
+        let request = KeyRequest { name: name.to_owned(), role, scope, expires };
+        create_key(&self.catalog(), &request, &SystemRandom, Timestamp::from_millis(0), "tests").unwrap()
     }
 
     /// Sends a request as the owner.
@@ -138,8 +150,17 @@ impl Place {
         self.ask(request).await
     }
 
+    /// The status and the text of an answer that is no JSON when it is good.
+    pub(crate) async fn send_text(&self, key: &str, path: &str) -> (u16, String) {
+        let request = Request::get(path).header("Authorization", format!("Bearer {key}")).body(Body::empty()).unwrap();
+        let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+        let bytes = to_bytes(body, 100_000_000).await.unwrap();
+        (head.status.as_u16(), String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
     /// Sends any request; checks what is true of every answer.
     pub(crate) async fn ask(&self, request: Request<Body>) -> Answer {
+        let (method, path) = (request.method().clone(), request.uri().to_string());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let bytes = to_bytes(body, 100_000_000).await.unwrap();
@@ -147,7 +168,11 @@ impl Place {
             .unwrap_or_else(|error| panic!("not JSON ({error}): {}", String::from_utf8_lossy(&bytes)));
         assert_eq!(head.headers["content-type"], "application/json");
         assert_eq!(head.headers["requestid"].len(), 32);
-        assert_eq!(head.status == StatusCode::OK, body["code"] == 0, "{head:?} {body}");
+        // The document alone has no envelope.
+        if path != "/openapi.json" || head.status != StatusCode::OK {
+            assert_eq!(head.status == StatusCode::OK, body["code"] == 0, "{head:?} {body}");
+            crate::contract::check(method.as_str(), &path, head.status.as_u16(), &body);
+        }
         Answer { status: head.status, headers: head.headers, body }
     }
 
@@ -170,6 +195,26 @@ impl Place {
         let job = self.ended(answer.data()["jobId"].as_str().unwrap()).await;
         assert_eq!(job["status"], "SUCCESSFUL", "{job}");
         answer.data()["backupId"].as_str().unwrap().to_owned()
+    }
+
+    /// Everything in the catalog but the audit log, to see that a refused call changed nothing.
+    pub(crate) fn everything(&self) -> String {
+        use std::fmt::Write as _;
+        let connection = rusqlite::Connection::open(self.path("data/catalog.sqlite")).unwrap();
+        let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name";
+        let mut statement = connection.prepare(tables).unwrap();
+        let names = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        let mut text = String::new();
+        for name in names.map(Result::unwrap).filter(|name| name != "audit") {
+            let mut statement = connection.prepare(&format!("SELECT * FROM {name}")).unwrap();
+            let columns = statement.column_count();
+            let mut rows = statement.query([]).unwrap();
+            while let Some(row) = rows.next().unwrap() {
+                let values: Vec<rusqlite::types::Value> = (0..columns).map(|place| row.get(place).unwrap()).collect();
+                writeln!(text, "{name} {values:?}").unwrap();
+            }
+        }
+        text
     }
 
     /// How much there is, to see that a refused call changed nothing.

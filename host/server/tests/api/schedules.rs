@@ -107,7 +107,7 @@ async fn refused_policies_change_nothing() {
     }
     assert_eq!(place.counts().0, 0);
     assert_eq!(place.send("GET", POLICY, "").await.data()["status"], "DISABLED");
-    let audit = place.catalog().list_audit(Page { size: 100, current: 1 }).unwrap();
+    let audit = place.catalog().list_audit(&longshore_model::KeyScope::All, Page { size: 100, current: 1 }).unwrap();
     let refused = audit.items.iter().filter(|row| row.entry.action == "schedule.set" && row.entry.outcome != "ok");
     // Those that were refused by what the body says alone never reached the engine.
     assert_eq!(refused.count(), 5, "{audit:?}");
@@ -139,7 +139,7 @@ async fn automatic_backups_expire_and_manual_ones_do_not() {
     assert!(second.len() == 1 && second != first);
     let vault = longshore_vault_listing(&place).await;
     assert!(!vault.contains(&first[0]) && vault.contains(&second[0]) && vault.contains(&manual), "{vault:?}");
-    let audit = place.catalog().list_audit(Page { size: 100, current: 1 }).unwrap();
+    let audit = place.catalog().list_audit(&longshore_model::KeyScope::All, Page { size: 100, current: 1 }).unwrap();
     let noted = audit.items.iter().find(|row| row.entry.subject == first[0]).unwrap();
     assert!(noted.entry.actor.contains("it expired at 2026-03-03T12:00:00Z"), "{noted:?}");
 

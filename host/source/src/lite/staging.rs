@@ -107,9 +107,7 @@ impl RestoreRun for StagedRun {
 
     async fn write_pieces(&self, collection: usize, pieces: Vec<FilePiece>) -> Result<(), SourceError> {
         let inner = Arc::clone(&self.inner);
-        let write =
-            move || pieces.iter().try_for_each(|piece| inner.write(collection, piece.file, piece.offset, &piece.bytes));
-        blocking(&self.inner.root.shown, write).await
+        blocking(self.shown(), move || inner.files.write_pieces(collection, &pieces)).await
     }
 
     async fn finish_collection(&self, collection: usize) -> Result<RestoredCollection, SourceError> {

@@ -8,7 +8,7 @@ use longshore_model::Digest;
 
 use super::available_bytes;
 use crate::disk::{Folder, OpenFile, ReadAt, io_error};
-use crate::{SourceError, TargetCollection, TargetFile, TargetPlan};
+use crate::{FilePiece, SourceError, TargetCollection, TargetFile, TargetPlan};
 
 /// Bytes that are read back in one go.
 const READ_BACK_BYTES: usize = 1 << 20;
@@ -91,6 +91,11 @@ impl StagedFiles {
         }
     }
 
+    /// See [`RestoreRun::write_pieces`](crate::RestoreRun::write_pieces).
+    pub(crate) fn write_pieces(&self, collection: usize, pieces: &[FilePiece]) -> Result<(), SourceError> {
+        pieces.iter().try_for_each(|piece| self.write(collection, piece.file, piece.offset, &piece.bytes))
+    }
+
     /// See [`RestoreRun::write`](crate::RestoreRun::write).
     pub(crate) fn write(&self, collection: usize, file: usize, offset: u64, bytes: &[u8]) -> Result<(), SourceError> {
         let (path, entry) = self.file(collection, file)?;
@@ -141,7 +146,7 @@ impl StagedFiles {
 /// BLAKE3 of a file's bytes.
 fn digest(file: &OpenFile) -> Result<Digest, SourceError> {
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; READ_BACK_BYTES];
+    let mut buffer = vec![0; usize::try_from(file.stat.size_bytes).unwrap_or(usize::MAX).min(READ_BACK_BYTES)];
     let mut at = 0;
     while at < file.stat.size_bytes {
         let length = usize::try_from(file.stat.size_bytes - at).unwrap_or(usize::MAX).min(READ_BACK_BYTES);

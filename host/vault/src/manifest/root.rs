@@ -165,6 +165,12 @@ impl RootOpen {
         Ok((open, locked))
     }
 
+    /// Bytes of packs that were added for it, by region.
+    #[must_use]
+    pub fn added_bytes(&self) -> BTreeMap<RegionId, u64> {
+        self.parts.iter().map(|part| (part.region_id.clone(), part.sizes.new_bytes)).collect()
+    }
+
     /// The bytes of the root with this sealed half, after all checks.
     ///
     /// # Errors

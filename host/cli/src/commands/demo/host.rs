@@ -5,8 +5,8 @@ use std::process::Stdio;
 
 use anyhow::Context;
 use longshore_catalog::SqliteCatalog;
-use longshore_engine::{Host, HostConfig, Role, SystemRandom};
-use longshore_model::{Clock, SystemClock};
+use longshore_engine::{HostConfig, KeyRequest, Role, SystemRandom, create_key};
+use longshore_model::{Clock, KeyScope, SystemClock};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -104,7 +104,9 @@ impl DemoHost {
         std::fs::create_dir_all(&data)?;
         let catalog = SqliteCatalog::open(&data.join("catalog.sqlite"))?;
         let now = SystemClock.now();
-        let (_, key) = Host::create_key(&catalog, "demo", Role::OrganizationOwner, None, &SystemRandom, now)?;
+        let (role, scope) = (Role::OrganizationOwner, KeyScope::All);
+        let request = KeyRequest { name: "demo".to_owned(), role, scope, expires: None };
+        let (_, key) = create_key(&catalog, &request, &SystemRandom, now, "demo")?;
         drop(catalog);
         let log = std::fs::File::create(directory.join("host.log"))?;
         let mut child = Command::new(std::env::current_exe().context("this program has no path")?)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use longshore_model::{Digest, Timestamp};
+use longshore_model::{Digest, PolicyKind, Timestamp};
 use serde::Serialize;
 
 use crate::policies::shadows::ShadowRecord;
@@ -32,6 +32,30 @@ pub struct PluginRow {
     #[serde(flatten)]
     pub installed: Installed,
     /// Where the set in force uses it.
+    pub used_by: Vec<Seat>,
+}
+
+/// A plugin that a host knows: installed, built in, or named by a chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownPlugin {
+    /// What chains call it.
+    pub name: String,
+    /// `installed`, `built-in` or `file`.
+    pub source: &'static str,
+    /// What it calls itself, where that is known.
+    pub plugin: Option<String>,
+    /// Its version.
+    pub version: String,
+    /// BLAKE3 of its file.
+    pub digest: Digest,
+    /// Decisions it makes; those it is asked for where that is all that is known.
+    pub kinds: Vec<PolicyKind>,
+    /// The trusted key that signed it.
+    pub signer: Option<String>,
+    /// When it was installed.
+    pub time: Option<Timestamp>,
+    /// Where the chains in force use it.
     pub used_by: Vec<Seat>,
 }
 
@@ -105,6 +129,16 @@ pub struct PolicyStatus {
     pub promotions: Vec<Promotion>,
     /// How often something happened since the catalog was made, for metrics.
     pub counters: BTreeMap<String, u64>,
+}
+
+impl PolicyStatus {
+    /// The same without the seats that somebody may not see.
+    pub(crate) fn seen_by(mut self, sees: impl Fn(&Seat) -> bool) -> Self {
+        self.members.retain(|member| sees(&member.seat));
+        self.quarantine.retain(|one| sees(&one.seat));
+        self.promotions.retain(|one| sees(&one.seat));
+        self
+    }
 }
 
 /// What a candidate must have shown before it is promoted.

@@ -17,7 +17,7 @@ use crate::disk::{OpenFile, ReadAt};
 use crate::milvus::kept::{KeptPoint, KeptSchema};
 use crate::milvus::proto::schema::CollectionSchema;
 use crate::milvus::{CollectionLogs, CountedRows, MilvusClient, RowSchema};
-use crate::{Committed, RestoreRun, RestoreWatch, RestoredCollection, SourceError, StoredBytes, StoredFile};
+use crate::{Committed, FilePiece, RestoreRun, RestoreWatch, RestoredCollection, SourceError, StoredBytes, StoredFile};
 
 /// A collection of the plan, with everything that is known before the first byte.
 #[derive(Debug)]
@@ -256,6 +256,11 @@ impl RestoreRun for MilvusRun {
     async fn write(&self, collection: usize, file: usize, offset: u64, bytes: Bytes) -> Result<(), SourceError> {
         let staged = self.inner.staged()?;
         blocking(&self.shown(), move || staged.files.write(collection, file, offset, &bytes)).await
+    }
+
+    async fn write_pieces(&self, collection: usize, pieces: Vec<FilePiece>) -> Result<(), SourceError> {
+        let staged = self.inner.staged()?;
+        blocking(&self.shown(), move || staged.files.write_pieces(collection, &pieces)).await
     }
 
     async fn finish_collection(&self, collection: usize) -> Result<RestoredCollection, SourceError> {
