@@ -71,14 +71,18 @@ async fn keys_are_made_for_a_role_a_scope_and_a_time_listed_and_revoked() {
 async fn costs_are_shown_from_the_command_line_as_over_the_api() {
     let host = HostPlace::new("");
     let text = std::fs::read_to_string(&host.config).unwrap();
-    let priced = text.replace("jurisdiction = \"eu\", vault = \"vault\"", "jurisdiction = \"eu\", storage_price_micros_per_gb_month = 20000000, vault = \"vault\"");
+    let priced = text.replace(
+        "jurisdiction = \"eu\", vault = \"vault\"",
+        "jurisdiction = \"eu\", storage_price_micros_per_gb_month = 20000000, vault = \"vault\"",
+    );
     assert_ne!(text, priced);
     std::fs::write(&host.config, priced).unwrap();
     let (server, client) = host.start();
     let made = client.data("POST", "/v2/clusters/in01-test/backups/create", Some(r#"{"backupType":"CLUSTER"}"#)).await;
     client.ended(made["jobId"].as_str().unwrap()).await;
     let config = host.config.to_str().unwrap();
-    let shown = longshore_in(host.path(), ["costs", "--by", "region,cluster,backup", "--json", "--config", config]).ok().json();
+    let shown =
+        longshore_in(host.path(), ["costs", "--by", "region,cluster,backup", "--json", "--config", config]).ok().json();
     let told = client.data("GET", "/v2/costs?groupBy=region,cluster,backup", None).await;
     assert_eq!(shown["costs"], told["costs"], "{shown} {told}");
     assert!(told["storageCostMicros"].as_u64().unwrap() > 0, "{told}");
@@ -108,7 +112,8 @@ fn certificate(folder: &Path, name: &str) {
 
 fn curl(host: &HostPlace, issuer: &str, arguments: &[&str]) -> Ran {
     let issuer = host.path().join(issuer);
-    let noproxy = ["--noproxy", "*", "--silent", "--show-error", "--max-time", "30", "--cacert", issuer.to_str().unwrap()];
+    let noproxy =
+        ["--noproxy", "*", "--silent", "--show-error", "--max-time", "30", "--cacert", issuer.to_str().unwrap()];
     Command::new("curl").args(noproxy).args(arguments).output().unwrap().into()
 }
 

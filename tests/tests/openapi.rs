@@ -30,9 +30,7 @@ async fn no_call_is_answered_otherwise_than_documented() {
     let host = HostPlace::new("[[integration]]\nid = \"integ-1\"\nfolder = \"exports\"\n");
     let (server, client) = host.start();
     // Something to find.
-    let made = client
-        .data("POST", "/v2/clusters/in01-test/backups/create", Some(r#"{"backupType":"CLUSTER"}"#))
-        .await;
+    let made = client.data("POST", "/v2/clusters/in01-test/backups/create", Some(r#"{"backupType":"CLUSTER"}"#)).await;
     client.ended(made["jobId"].as_str().unwrap()).await;
     let long = std::env::var_os("LONGSHORE_LONG").is_some();
     let seed = std::env::var("LONGSHORE_SEED").unwrap_or_else(|_| "1".to_owned());

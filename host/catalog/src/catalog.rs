@@ -1,6 +1,8 @@
 //! The trait every catalog implements.
 
-use longshore_model::{BackupId, ClusterId, Digest, JobId, JobStatus, KeyScope, Progress, ProjectId, RegionId, Timestamp};
+use longshore_model::{
+    BackupId, ClusterId, Digest, JobId, JobStatus, KeyScope, Progress, ProjectId, RegionId, Timestamp,
+};
 use serde_json::Value;
 
 use crate::{
@@ -173,7 +175,11 @@ pub trait Catalog: Send + Sync {
     ///
     /// # Errors
     /// [`CatalogError::Invalid`] for a page outside the limits.
-    fn list_backup_details(&self, filter: &BackupFilter, page: Page) -> Result<Listed<(BackupRow, Value)>, CatalogError>;
+    fn list_backup_details(
+        &self,
+        filter: &BackupFilter,
+        page: Page,
+    ) -> Result<Listed<(BackupRow, Value)>, CatalogError>;
 
     /// Gives a backup that is being made or AVAILABLE another name.
     ///

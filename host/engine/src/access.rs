@@ -312,7 +312,9 @@ mod tests {
         assert!(request(Role::OrganizationOwner, KeyScope::All).check(NOW).is_ok());
         assert!(request(Role::ProjectAdmin, scope.clone()).check(NOW).is_ok());
         for name in ["", " ", "two\nlines", &"x".repeat(KEY_NAME_BYTES + 1)] {
-            assert!(KeyRequest { name: name.to_owned(), ..request(Role::BackupView, KeyScope::All) }.check(NOW).is_err());
+            assert!(
+                KeyRequest { name: name.to_owned(), ..request(Role::BackupView, KeyScope::All) }.check(NOW).is_err()
+            );
         }
         let row = ApiKeyRow {
             id: "key-1".to_owned(),

@@ -187,7 +187,9 @@ pub enum EngineError {
 
 fn out_of_scope(key: &str, what: &str, id: &str) -> String {
     match what {
-        "host" => format!("API key `{key}` is for some projects or clusters only; this call takes a key for everything"),
+        "host" => {
+            format!("API key `{key}` is for some projects or clusters only; this call takes a key for everything")
+        }
         _ => format!("API key `{key}` is not for {what} `{id}`; use a key whose scope has that {what}"),
     }
 }

@@ -92,9 +92,7 @@ pub use config::{
 };
 pub use context::RunContext;
 pub use copy::{CopyOutcome, CopyRequest, copy_backup};
-pub use costs::{
-    CostGroup, CostLine, CostQuery, CostReport, RunCosts, SeenBytes, StoredPart, cost_report,
-};
+pub use costs::{CostGroup, CostLine, CostQuery, CostReport, RunCosts, SeenBytes, StoredPart, cost_report};
 pub use decisions::{PluginLookup, WhyDecision, WhyView, decision_records, why};
 pub use erase::{EraseOutcome, ErasePlan, EraseRequest, ErasedBackup, plan_erase, run_erase};
 pub use error::EngineError;
@@ -112,9 +110,9 @@ pub use opened::{OpenedBackup, OpenedCollection, OpenedPart};
 pub use plan::{BackupPlan, PlannedCollection, PlannedStream, plan_backup};
 pub use plan_view::{PlanMonth, PlanReason, PlanRegion, PlanRow, PlanTotals, PlanView};
 pub use policies::{
-    InstallReport, Installed, KnownPlugin, MemberStatus, PluginRow, PluginSignature, PolicyDesk, PolicyStatus, PromoteReport,
-    PromoteRules, Promotion, PublicKey, Quarantined, Rollback, STANDARD_PLUGIN_BYTES, Scope, Seat, SetRow,
-    ShadowRecord, ShadowStatus, SigningKey, TrustedKey, build_chains, check_policies, kept_plugin, load_plugin,
+    InstallReport, Installed, KnownPlugin, MemberStatus, PluginRow, PluginSignature, PolicyDesk, PolicyStatus,
+    PromoteReport, PromoteRules, Promotion, PublicKey, Quarantined, Rollback, STANDARD_PLUGIN_BYTES, Scope, Seat,
+    SetRow, ShadowRecord, ShadowStatus, SigningKey, TrustedKey, build_chains, check_policies, kept_plugin, load_plugin,
     policy_of, signature_path, standard_policies,
 };
 pub use progress::{ProgressBoard, StopSignal};

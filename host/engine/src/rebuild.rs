@@ -23,8 +23,8 @@ use longshore_vault::RootOpen;
 use serde::Serialize;
 
 use crate::blocking::blocking;
-use crate::data_lock::DataLock;
 use crate::costs::StoredPart;
+use crate::data_lock::DataLock;
 use crate::jobs::BackupDetail;
 use crate::opened::OpenedBackup;
 use crate::vaults::RegionVaults;

@@ -17,8 +17,8 @@ use longshore_model::{
 };
 use longshore_source::milvus::Secret;
 use longshore_source::{
-    DatabaseEntry, FilePiece, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection, TargetCollection, TargetFile,
-    TargetPlan,
+    DatabaseEntry, FilePiece, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection, TargetCollection,
+    TargetFile, TargetPlan,
 };
 use longshore_vault::{BlobId, FileEntry, FilePiece as Piece, Priority, Reader};
 use serde::Serialize;

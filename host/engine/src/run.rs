@@ -190,11 +190,7 @@ fn finished(inner: &Inner, record: &BackupRecord, outcome: &BackupOutcome) -> Re
 }
 
 /// What a backup has in each region, as of now.
-fn stored_parts(
-    inner: &Inner,
-    home: &RegionId,
-    added: &BTreeMap<RegionId, u64>,
-) -> BTreeMap<RegionId, StoredPart> {
+fn stored_parts(inner: &Inner, home: &RegionId, added: &BTreeMap<RegionId, u64>) -> BTreeMap<RegionId, StoredPart> {
     let part = |(region, bytes): (&RegionId, &u64)| (region.clone(), stored_part(inner, home, region, *bytes));
     added.iter().map(part).collect()
 }

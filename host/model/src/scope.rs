@@ -64,7 +64,8 @@ impl fmt::Display for KeyScope {
     /// `everything`, or the ids, projects first.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::Only { projects, clusters } = self else { return f.write_str("everything") };
-        let ids: Vec<&str> = projects.iter().map(ProjectId::as_str).chain(clusters.iter().map(ClusterId::as_str)).collect();
+        let ids: Vec<&str> =
+            projects.iter().map(ProjectId::as_str).chain(clusters.iter().map(ClusterId::as_str)).collect();
         f.write_str(if ids.is_empty() { "nothing" } else { "" })?;
         f.write_str(&ids.join(", "))
     }

@@ -61,7 +61,8 @@ where
         };
         match accepted {
             Ok((stream, place)) => {
-                let talk = Talk { builder: builder.clone(), watcher: graceful.watcher(), place, router: router.clone() };
+                let talk =
+                    Talk { builder: builder.clone(), watcher: graceful.watcher(), place, router: router.clone() };
                 connect(talk, stream, tls.as_ref(), Duration::from_millis(limits.handshake_ms));
             }
             Err(error) => break Err(error),

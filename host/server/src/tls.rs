@@ -71,7 +71,10 @@ struct Files {
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("certificate", &self.0.certificate).field("key", &self.0.key).finish_non_exhaustive()
+        f.debug_struct("Tls")
+            .field("certificate", &self.0.certificate)
+            .field("key", &self.0.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -106,7 +109,8 @@ impl Tls {
 fn load(certificate: &Path, key: &Path) -> Result<Certificate, TlsError> {
     let chain = read_chain(certificate)?;
     let text = longshore_engine::read_private(key)?;
-    let private = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| content(key, "private key", &error))?;
+    let private =
+        PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| content(key, "private key", &error))?;
     let unusable = |error: rustls::Error| match error {
         rustls::Error::InconsistentKeys(_) => TlsError::Mismatch { certificate: shown(certificate), key: shown(key) },
         error => TlsError::Unusable { certificate: shown(certificate), why: error.to_string() },
@@ -114,7 +118,8 @@ fn load(certificate: &Path, key: &Path) -> Result<Certificate, TlsError> {
     // Named, not taken from the process: two libraries in one process may each want their own.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config = builder.map_err(unusable)?.with_no_client_auth().with_single_cert(chain, private).map_err(unusable)?;
+    let mut config =
+        builder.map_err(unusable)?.with_no_client_auth().with_single_cert(chain, private).map_err(unusable)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Certificate(Arc::new(config)))
 }

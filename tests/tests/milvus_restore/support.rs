@@ -135,9 +135,10 @@ pub(crate) async fn names(milvus: &Milvus, database: &str) -> Vec<String> {
 
 /// A configuration of one or two Milvus clusters.
 pub(crate) fn configuration(folder: &Path, clusters: &[&Milvus]) {
-    let mut text = "data_directory = \"data\"\n[project]\nid = \"proj-test\"\nname = \"Test\"\n[[region]]\nid = \"local-eu\"\n\
+    let mut text =
+        "data_directory = \"data\"\n[project]\nid = \"proj-test\"\nname = \"Test\"\n[[region]]\nid = \"local-eu\"\n\
          vault = \"regional\"\n"
-        .to_owned();
+            .to_owned();
     for (number, milvus) in clusters.iter().enumerate() {
         text += &format!(
             "[[cluster]]\nid = \"in01-milvus{number}\"\nname = \"Milvus-{number}\"\nregion = \"local-eu\"\n\

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use longshore_source::{Limits, MilvusTarget, MilvusTargetOptions, RestoreTarget, RestoreWatch, SourceError, StagingPlace};
+use longshore_source::{
+    Limits, MilvusTarget, MilvusTargetOptions, RestoreTarget, RestoreWatch, SourceError, StagingPlace,
+};
 use longshore_tests::milvus::milvus_judge;
 
 use super::support::{as_server, back_up, names, same, server, staged, target};

@@ -116,14 +116,12 @@ fn scopes(catalog: &dyn Catalog) -> Verdict {
     within(catalog, &KeyScope::of([project(2)?], [cluster(2)]), &[5, 4], &[5, 4], &[2, 3], 3)?;
     // Of a cluster that was never registered here.
     within(catalog, &KeyScope::of(none, [cluster(9)]), &[6], &[], &[], 0)?;
-    let nothing = KeyScope::Only { projects: std::collections::BTreeSet::new(), clusters: std::collections::BTreeSet::new() };
+    let nothing =
+        KeyScope::Only { projects: std::collections::BTreeSet::new(), clusters: std::collections::BTreeSet::new() };
     within(catalog, &nothing, &[], &[], &[], 0)?;
     // A filter narrows a scope and never widens it.
-    let filter = BackupFilter {
-        scope: KeyScope::of([project(2)?], []),
-        cluster: Some(cluster(1)),
-        ..BackupFilter::default()
-    };
+    let filter =
+        BackupFilter { scope: KeyScope::of([project(2)?], []), cluster: Some(cluster(1)), ..BackupFilter::default() };
     listed(catalog, &filter, &[])
 }
 

@@ -5,7 +5,8 @@ use rusqlite::{Connection, Row, params};
 use serde_json::Value;
 
 use super::convert::{
-    Where, bounded, cut, integer, json, json_text, limit_offset, parsed, plain, time, time_option, unsigned, of_project_or_cluster,
+    Where, bounded, cut, integer, json, json_text, limit_offset, of_project_or_cluster, parsed, plain, time,
+    time_option, unsigned,
 };
 use super::fail::{Fail, is_duplicate};
 use super::{clusters, copies, jobs, new_jobs};

@@ -4,7 +4,8 @@ use longshore_model::{BackupId, ClusterId, CreationMethod, JobId, JobStatus, Job
 use rusqlite::{Connection, Params, Row, params};
 
 use super::convert::{
-    Where, cut, json, json_text, limit_offset, parsed, parsed_option, plain, time, time_option, unsigned, of_project_or_cluster,
+    Where, cut, json, json_text, limit_offset, of_project_or_cluster, parsed, parsed_option, plain, time, time_option,
+    unsigned,
 };
 use super::fail::Fail;
 use super::{backups, new_jobs};

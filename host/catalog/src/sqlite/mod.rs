@@ -22,7 +22,9 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use longshore_model::{BackupId, ClusterId, Digest, JobId, JobStatus, KeyScope, Progress, ProjectId, RegionId, Timestamp};
+use longshore_model::{
+    BackupId, ClusterId, Digest, JobId, JobStatus, KeyScope, Progress, ProjectId, RegionId, Timestamp,
+};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use serde_json::Value;
 
@@ -196,7 +198,11 @@ impl Catalog for SqliteCatalog {
         self.read(|connection| backups::list(connection, &self.limits, filter, page))
     }
 
-    fn list_backup_details(&self, filter: &BackupFilter, page: Page) -> Result<Listed<(BackupRow, Value)>, CatalogError> {
+    fn list_backup_details(
+        &self,
+        filter: &BackupFilter,
+        page: Page,
+    ) -> Result<Listed<(BackupRow, Value)>, CatalogError> {
         self.read(|connection| backups::list_details(connection, &self.limits, filter, page))
     }
 

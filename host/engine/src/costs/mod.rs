@@ -25,8 +25,8 @@ use crate::catalog_calls::Setting;
 use crate::config::HostConfig;
 
 pub use self::report::{CostGroup, CostLine, CostQuery, CostReport, cost_report};
-pub use self::shares::StoredPart;
 pub(crate) use self::report::{read_storage, report};
+pub use self::shares::StoredPart;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// Bytes of a gigabyte, as prices mean it.
@@ -188,9 +188,10 @@ impl SeenBytes {
     /// What a region's vault held on a day, `today` or before.
     fn held(&self, one: &RegionStorage, day: i64, today: i64) -> Held {
         // What a store wrote in the future, by its clock, is there today.
-        let still = one.stored.as_ref().map_or(0, |stored| {
-            if day == today { stored.total_bytes() } else { stored.bytes_until(day) }
-        });
+        let still = one
+            .stored
+            .as_ref()
+            .map_or(0, |stored| if day == today { stored.total_bytes() } else { stored.bytes_until(day) });
         let seen = self.on(&one.region.id, day);
         Held {
             bytes: still.max(seen.map_or(0, |seen| seen.bytes)),

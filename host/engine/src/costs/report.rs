@@ -192,7 +192,8 @@ pub(crate) fn report(
     let first = query.start.map_or(Month::of(now).first, day_of);
     let last = query.end.map_or(today, day_of).min(today);
     if last - first >= SPAN_DAYS {
-        let what = format!("costs are told for at most {SPAN_DAYS} days at once; ask for a later start or an earlier end");
+        let what =
+            format!("costs are told for at most {SPAN_DAYS} days at once; ask for a later start or an earlier end");
         return Err(EngineError::BadRequest { what });
     }
     let seen = SeenBytes::from_value(catalog.get_setting(SEEN.key)?.as_ref())?;

@@ -49,7 +49,8 @@ pub(super) fn day_of(time: Timestamp) -> i64 {
 
 /// Bytes by backup, given by its place in `kept`; they add up to `held` unless no backup is there on that day.
 pub(super) fn share_out(kept: &[Kept], day: i64, held: u64) -> Vec<(usize, u128)> {
-    let there: Vec<usize> = (0..kept.len()).filter(|place| kept.get(*place).is_some_and(|one| is_there(one, day))).collect();
+    let there: Vec<usize> =
+        (0..kept.len()).filter(|place| kept.get(*place).is_some_and(|one| is_there(one, day))).collect();
     let one = |place: &usize| kept.get(*place);
     let held = u128::from(held);
     let added: u128 = there.iter().filter_map(one).map(|one| u128::from(one.added)).sum();
@@ -68,7 +69,8 @@ pub(super) fn share_out(kept: &[Kept], day: i64, held: u64) -> Vec<(usize, u128)
     let of_gone = rest.min(all_left);
     for (cluster, added) in left {
         let amount = of_gone * added / all_left.max(1);
-        let of_cluster = there.iter().filter_map(|place| Some((*place, one(place)?))).filter(|(_, one)| one.cluster == *cluster);
+        let of_cluster =
+            there.iter().filter_map(|place| Some((*place, one(place)?))).filter(|(_, one)| one.cluster == *cluster);
         rest -= give(&mut bytes, amount, of_cluster.map(|(place, one)| (place, u128::from(one.size.max(1)))));
     }
     give(&mut bytes, rest, there.iter().filter_map(|place| Some((*place, u128::from(one(place)?.size.max(1))))));
@@ -106,7 +108,14 @@ mod tests {
 
     fn kept(number: u8, cluster: &str, added: u64, size: u64, days: (i64, Option<i64>)) -> Kept {
         let (first, last) = days;
-        Kept { backup: BackupId::from_random([number; 10]), cluster: cluster.parse().unwrap(), added, size, first, last }
+        Kept {
+            backup: BackupId::from_random([number; 10]),
+            cluster: cluster.parse().unwrap(),
+            added,
+            size,
+            first,
+            last,
+        }
     }
 
     #[test]

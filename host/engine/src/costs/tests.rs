@@ -49,8 +49,7 @@ const NOON: &str = "2026-09-10T12:00:00Z";
 #[test]
 fn a_month_is_paid_by_the_day_and_a_day_that_began_counts_whole() {
     let costs = RunCosts::default();
-    let spent =
-        |packs: &[(&str, u64)], now: &str| costs.month_spend_micros(&[storage("eu", 30_000, packs)], time(now));
+    let spent = |packs: &[(&str, u64)], now: &str| costs.month_spend_micros(&[storage("eu", 30_000, packs)], time(now));
     // September has 30 days: a gigabyte costs 1,000 a day.
     assert_eq!(spent(&[("2026-09-10T11:00:00Z", 1)], NOON), 1_000);
     assert_eq!(spent(&[("2026-09-10T23:59:59Z", 1)], "2026-09-10T23:59:59Z"), 1_000);
@@ -125,7 +124,12 @@ fn what_is_noted_is_read_again_and_a_cluster_may_have_a_budget_of_its_own() {
 }
 
 /// A backup of cluster `in01-a` at home in `eu`, with what it has in each region.
-fn backup(number: u8, made: &str, deleted: Option<&str>, stored: &serde_json::Value) -> longshore_catalog::BackupRecord {
+fn backup(
+    number: u8,
+    made: &str,
+    deleted: Option<&str>,
+    stored: &serde_json::Value,
+) -> longshore_catalog::BackupRecord {
     let backup = longshore_catalog::BackupRow {
         id: longshore_model::BackupId::from_random([number; 10]),
         name: format!("A_backup{number}"),
@@ -157,19 +161,27 @@ fn lines_add_up_to_what_policies_are_told_and_copies_pay_their_transfer_once() {
     let catalog = SqliteCatalog::open(&folder.path().join("catalog.sqlite")).unwrap();
     let project: longshore_model::ProjectId = "proj-a".parse().unwrap();
     catalog.put_project(&project, "A", time(NOON)).unwrap();
-    let part = |bytes: u64, since: &str, transfer: u64| {
-        serde_json::json!({ "bytes": bytes, "since": since, "until": null, "transferMicros": transfer })
-    };
+    let part = |bytes: u64, since: &str, transfer: u64| serde_json::json!({ "bytes": bytes, "since": since, "until": null, "transferMicros": transfer });
     let gb = 1_000_000_000_u64;
     let mut withdrawn = part(gb, "2026-09-04T00:00:00Z", 0);
     withdrawn["until"] = "2026-09-05T10:00:00Z".into();
     for record in [
-        backup(1, "2026-09-02T01:00:00Z", Some("2026-09-06T01:00:00Z"), &serde_json::json!({
-            "eu": part(2 * gb, "2026-09-02T02:00:00Z", 0), "us": withdrawn,
-        })),
-        backup(2, "2026-09-03T01:00:00Z", None, &serde_json::json!({
-            "eu": part(gb, "2026-09-03T02:00:00Z", 0), "us": part(gb, "2026-09-04T03:00:00Z", 40_000),
-        })),
+        backup(
+            1,
+            "2026-09-02T01:00:00Z",
+            Some("2026-09-06T01:00:00Z"),
+            &serde_json::json!({
+                "eu": part(2 * gb, "2026-09-02T02:00:00Z", 0), "us": withdrawn,
+            }),
+        ),
+        backup(
+            2,
+            "2026-09-03T01:00:00Z",
+            None,
+            &serde_json::json!({
+                "eu": part(gb, "2026-09-03T02:00:00Z", 0), "us": part(gb, "2026-09-04T03:00:00Z", 40_000),
+            }),
+        ),
     ] {
         catalog.record_backup(&record).unwrap();
     }

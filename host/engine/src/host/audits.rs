@@ -3,8 +3,8 @@
 use longshore_catalog::AuditRow;
 
 use super::Host;
-use crate::access::{Principal, forbidden};
 use crate::EngineError;
+use crate::access::{Principal, forbidden};
 use crate::views::{Page, PageRequest};
 
 impl Host {
@@ -17,7 +17,8 @@ impl Host {
             return Err(forbidden(who, "read the audit log"));
         }
         let (scope, page) = (who.scope.clone(), super::page(page));
-        let listed = self.catalog("reading the audit log", move |catalog, _| Ok(catalog.list_audit(&scope, page)?)).await?;
+        let listed =
+            self.catalog("reading the audit log", move |catalog, _| Ok(catalog.list_audit(&scope, page)?)).await?;
         Ok(Page { count: listed.count, items: listed.items })
     }
 }

@@ -6,8 +6,8 @@ use longshore_vault::Withdrawal;
 use serde_json::Value;
 
 use super::Host;
-use crate::access::{Principal, require_manage};
 use crate::EngineError;
+use crate::access::{Principal, require_manage};
 use crate::facts::missing_names_of;
 use crate::jobs::{BackupDetail, JobRequest, collections_from_value};
 use crate::random::draw;

@@ -4,8 +4,8 @@ use longshore_catalog::{BackupFilter, ClusterFilter, ClusterRow, Page as Catalog
 use longshore_model::{ClusterId, KeyScope, ProjectId};
 
 use super::Host;
-use crate::access::{Principal, forbidden};
 use crate::EngineError;
+use crate::access::{Principal, forbidden};
 use crate::views::{ClusterView, Page, PageRequest, ProjectView, RegionView};
 
 impl Host {

@@ -9,8 +9,8 @@ use longshore_vault::Withdrawal;
 use serde_json::json;
 
 use super::Host;
-use crate::access::{Principal, Role};
 use crate::EngineError;
+use crate::access::{Principal, Role};
 use crate::jobs::JobRequest;
 use crate::views::{CopyState, CopyView};
 

@@ -12,10 +12,9 @@ use longshore_catalog::{BackupFilter, BackupRow, CatalogError, Page as CatalogPa
 use longshore_model::{BackupId, BackupStatus, CreationMethod};
 
 use super::Host;
-use crate::access::{Principal, Role};
 use crate::EngineError;
+use crate::access::{Principal, Role};
 use crate::catalog_calls::every;
-
 
 /// Rows that are read in one go.
 const PAGE: u32 = 500;

@@ -4,8 +4,8 @@ use longshore_catalog::JobRow;
 use longshore_model::JobId;
 
 use super::Host;
-use crate::access::{Principal, require_manage};
 use crate::EngineError;
+use crate::access::{Principal, require_manage};
 use crate::views::{JobFilter, JobView, Page, PageRequest};
 
 impl Host {

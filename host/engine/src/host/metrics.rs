@@ -6,8 +6,8 @@ use longshore_catalog::{BackupFilter, Catalog, ClusterFilter, ClusterRow, JobFil
 use longshore_model::{BackupStatus, BackupType, ClusterId, JobStatus, JobType, RegionId, Timestamp};
 
 use super::Host;
-use crate::access::Principal;
 use crate::EngineError;
+use crate::access::Principal;
 use crate::catalog_calls::every;
 use crate::schedule;
 

@@ -4,8 +4,8 @@ use longshore_catalog::{ClusterFilter, NewJob, Page as CatalogPage};
 use longshore_model::{BackupId, BackupType, ClusterId, JobId, JobType, RestoredLoadState};
 
 use super::Host;
-use crate::access::{Principal, require_manage};
 use crate::EngineError;
+use crate::access::{Principal, require_manage};
 use crate::config::check_cluster_name;
 use crate::facts::missing_names_of;
 use crate::jobs::{JobRequest, collections_from_value};

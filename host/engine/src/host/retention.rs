@@ -4,10 +4,9 @@ use longshore_catalog::{BackupFilter, CatalogError, Page as CatalogPage};
 use longshore_model::{BackupId, BackupStatus, CreationMethod};
 
 use super::Host;
-use crate::access::{Principal, Role};
 use crate::EngineError;
+use crate::access::{Principal, Role};
 use crate::retention::{RetentionOutcome, plan_retention};
-
 
 impl Host {
     /// Deletes the automatic backups that no rule of the configuration keeps. Each deletion is in the audit log with

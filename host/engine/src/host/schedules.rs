@@ -3,11 +3,11 @@
 use longshore_model::ClusterId;
 
 use super::Host;
-use crate::access::{Principal, Role, require_manage};
 use crate::EngineError;
+use crate::access::{Principal, Role, require_manage};
 use crate::blocking::blocking;
 use crate::schedule::{self, SCHEDULER, ScheduleView, SetSchedule};
-use crate::views::{CreatedBackup};
+use crate::views::CreatedBackup;
 
 impl Host {
     /// Changes the schedule of a cluster. When it is turned on, the first backup is accepted before this answers.

@@ -8,7 +8,7 @@ use super::Host;
 use crate::access::{Principal, require_manage};
 use crate::jobs::JobRequest;
 use crate::random::draw;
-use crate::views::{BackupView};
+use crate::views::BackupView;
 use crate::{EngineError, VerifyLevel};
 
 /// Longest name of a backup, in bytes.

@@ -15,7 +15,8 @@ use longshore_model::{Clock, PolicyKind};
 use longshore_sandbox::{Budget, Sandbox};
 
 pub use self::report::{
-    InstallReport, KnownPlugin, MemberStatus, PluginRow, PolicyStatus, PromoteReport, PromoteRules, SetRow, ShadowStatus,
+    InstallReport, KnownPlugin, MemberStatus, PluginRow, PolicyStatus, PromoteReport, PromoteRules, SetRow,
+    ShadowStatus,
 };
 use super::configured::Configured;
 use super::shadows::{SHADOWS_SETTING, ShadowRecords};

@@ -33,7 +33,8 @@ use longshore_sandbox::{Budget, Plugin, Sandbox};
 
 pub(crate) use self::configured::Configured;
 pub use self::desk::{
-    InstallReport, KnownPlugin, MemberStatus, PluginRow, PolicyDesk, PolicyStatus, PromoteReport, PromoteRules, SetRow, ShadowStatus,
+    InstallReport, KnownPlugin, MemberStatus, PluginRow, PolicyDesk, PolicyStatus, PromoteReport, PromoteRules, SetRow,
+    ShadowStatus,
 };
 pub(crate) use self::effective::{Effective, effective};
 pub(crate) use self::live::{Live, LiveHandle};

@@ -12,9 +12,7 @@ use longshore_model::{Clock, ClusterId, PolicyKind};
 use longshore_policy::{DecisionRecord, PolicyError, PolicySet, RecordedOutcome};
 use longshore_sandbox::Sandbox;
 
-use super::desk::{
-    KnownPlugin, PolicyStatus, change_shadows, change_state, known_plugins, read_state, status_of,
-};
+use super::desk::{KnownPlugin, PolicyStatus, change_shadows, change_state, known_plugins, read_state, status_of};
 use super::effective::short;
 use super::shadows::{SHADOWS_SETTING, ShadowRecords};
 use super::state::Quarantined;

@@ -1,8 +1,8 @@
 //! What we answer.
 
 use super::{
-    BACKUP_ID, BACKUP_STATUSES, BACKUP_TYPES, CLUSTER_ID, CREATION_METHODS, DAYS, JOB_ID, JOB_STATUSES, JOB_TYPES, KINDS,
-    PROJECT_ID, REGION_ID,
+    BACKUP_ID, BACKUP_STATUSES, BACKUP_TYPES, CLUSTER_ID, CREATION_METHODS, DAYS, JOB_ID, JOB_STATUSES, JOB_TYPES,
+    KINDS, PROJECT_ID, REGION_ID,
 };
 use crate::form::Form::{Free, Like, List, Named, Object, OneOf, Or, Text, Time, Truth, Whole};
 use crate::form::{COUNT, Field, Form, field, joined, optional};
@@ -143,7 +143,11 @@ const REGION: Form = Named(
         field("jurisdiction", Text, ""),
         field("storagePriceMicrosPerGbMonth", COUNT, "In millionths of the currency unit."),
         field("transferPriceMicrosPerGb", COUNT, "In millionths of the currency unit."),
-        field("usedBytes", Or(&COUNT), "What its vault holds; `null` where it does not answer or is not the key's to see."),
+        field(
+            "usedBytes",
+            Or(&COUNT),
+            "What its vault holds; `null` where it does not answer or is not the key's to see.",
+        ),
     ],
 );
 pub(crate) const POLICY: Form = Named(
@@ -255,7 +259,11 @@ const COST: Form = Named(
         field("day", Or(&Like("^[0-9]{4}-[0-9]{2}-[0-9]{2}$")), ""),
         field("month", Or(&Like("^[0-9]{4}-[0-9]{2}$")), ""),
         field("regionId", Or(&REGION_ID), ""),
-        field("clusterId", Or(&CLUSTER_ID), "`null` where lines are not by cluster, and for bytes that are no cluster's."),
+        field(
+            "clusterId",
+            Or(&CLUSTER_ID),
+            "`null` where lines are not by cluster, and for bytes that are no cluster's.",
+        ),
         field("clusterName", Or(&Text), ""),
         field("backupId", Or(&BACKUP_ID), "`null` where lines are not by backup, and for bytes that are no backup's."),
         field("backupName", Or(&Text), ""),

@@ -34,7 +34,11 @@ pub(crate) const REGION_FILTERS: &[Field] = &[optional("cloudId", Text, "Only th
 pub(crate) const DECISION_FILTERS: &[Field] = &[
     optional("kind", KINDS, "Only decisions of this kind."),
     optional("collection", Text, "Only decisions about this collection, `name` or `database.name`."),
-    optional("records", OneOf(&["true", "false"]), "`false` leaves out the questions that were asked; they can be large."),
+    optional(
+        "records",
+        OneOf(&["true", "false"]),
+        "`false` leaves out the questions that were asked; they can be large.",
+    ),
 ];
 pub(crate) const COST_FILTERS: &[Field] = &[
     OF_PROJECT,
@@ -52,7 +56,8 @@ pub(crate) const COST_FILTERS: &[Field] = &[
     PAGE[1],
 ];
 
-const NAMED_REGION: &[Field] = &[field("regionId", REGION_ID, "The region; it has a vault, and is not the home region.")];
+const NAMED_REGION: &[Field] =
+    &[field("regionId", REGION_ID, "The region; it has a vault, and is not the home region.")];
 pub(crate) const CREATE_BACKUP: &[Field] = &[
     field("backupType", BACKUP_TYPES, "Scope."),
     optional(

@@ -17,7 +17,8 @@ pub(super) async fn create(
     request: Request,
 ) -> Answer {
     let request = requests::create_backup(&json_body(request, &app.limits).await?)?;
-    let created = app.host.create_backup(&caller.0, &cluster, request).await.map_err(|error| Asked::Create.failed(&error))?;
+    let created =
+        app.host.create_backup(&caller.0, &cluster, request).await.map_err(|error| Asked::Create.failed(&error))?;
     Ok(success(json!({
         "backupId": created.backup_id,
         "backupName": created.backup_name,

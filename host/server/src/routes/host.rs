@@ -2,22 +2,25 @@
 
 use axum::Json;
 use axum::extract::State;
-use longshore_engine::Page;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use longshore_engine::Page;
 use serde_json::json;
 
 use super::Answer;
 use crate::answer::{Refusal, success};
 use crate::meaning::{Asked, sentence};
 use crate::query::Parameters;
-use crate::request::{Caller};
+use crate::request::Caller;
 use crate::{App, Tls, code, metrics, replies};
 
 pub(super) async fn reload(State(app): State<App>, caller: Caller) -> Answer {
-    let certificate = app.tls.as_ref().map(Tls::read).transpose().map_err(|error| {
-        Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, code::RELOAD_REFUSED, sentence(&error))
-    })?;
+    let certificate = app
+        .tls
+        .as_ref()
+        .map(Tls::read)
+        .transpose()
+        .map_err(|error| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, code::RELOAD_REFUSED, sentence(&error)))?;
     let report = app.host.reload(&caller.0).await.map_err(|error| Asked::Reload.failed(&error))?;
     if let (Some(tls), Some(certificate)) = (&app.tls, certificate) {
         tls.use_from_now_on(certificate);

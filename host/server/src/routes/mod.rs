@@ -56,13 +56,18 @@ mod tests {
             .filter(|cell| cell.contains(" /"))
             .collect();
         listed.sort();
-        let mut routed: Vec<String> = CALLS.iter().map(|call| format!("{} {}", call.verb.as_str(), call.path)).collect();
+        let mut routed: Vec<String> =
+            CALLS.iter().map(|call| format!("{} {}", call.verb.as_str(), call.path)).collect();
         routed.sort();
         assert_eq!(listed, routed);
         for code in code::ALL {
             assert_eq!(page.matches(&format!("| {code} | ")).count(), 1, "code {code}");
         }
-        assert_eq!(include_str!("../code.rs").matches(": u32 = ").count(), code::ALL.len(), "every code is in the list");
+        assert_eq!(
+            include_str!("../code.rs").matches(": u32 = ").count(),
+            code::ALL.len(),
+            "every code is in the list"
+        );
     }
 
     /// The role that the page names for a call.

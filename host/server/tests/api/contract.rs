@@ -38,8 +38,7 @@ pub(crate) fn path_of(path: &str) -> Option<&'static str> {
     let path = path.split('?').next().unwrap();
     let fits = |template: &str| {
         let (one, other): (Vec<&str>, Vec<&str>) = (template.split('/').collect(), path.split('/').collect());
-        one.len() == other.len()
-            && one.iter().zip(&other).all(|(one, other)| one.starts_with('{') || one == other)
+        one.len() == other.len() && one.iter().zip(&other).all(|(one, other)| one.starts_with('{') || one == other)
     };
     let paths = document()["paths"].as_object().unwrap().keys();
     paths.filter(|template| fits(template)).min_by_key(|template| template.matches('{').count()).map(String::as_str)

@@ -77,7 +77,8 @@ async fn costs_are_told_by_day_region_cluster_and_backup_with_pages() {
     // What was deleted costs until the day of its deletion.
     place.send("DELETE", &format!("/v2/clusters/{CLUSTER}/backups/{backup}"), "").await.data();
     clock.forward(DAY_MS);
-    let after = place.send("GET", &format!("/v2/costs?groupBy=day,backup&regionId=local-eu&{query}&pageSize=100"), "").await;
+    let after =
+        place.send("GET", &format!("/v2/costs?groupBy=day,backup&regionId=local-eu&{query}&pageSize=100"), "").await;
     let of_backup = after.data()["costs"].as_array().unwrap().iter().filter(|line| line["backupId"] == backup.as_str());
     assert_eq!(of_backup.count(), 11, "its last day counts whole, the next one does not: {after:?}");
     let last = after.data()["costs"].as_array().unwrap().last().unwrap();

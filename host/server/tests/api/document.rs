@@ -18,7 +18,10 @@ fn the_document_is_the_one_that_is_checked_in() {
         std::fs::write(&path, &text).unwrap();
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(kept == text, "openapi.json is not what the table of calls says; look at `git diff` after LONGSHORE_BLESS=1");
+    assert!(
+        kept == text,
+        "openapi.json is not what the table of calls says; look at `git diff` after LONGSHORE_BLESS=1"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

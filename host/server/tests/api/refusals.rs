@@ -89,7 +89,10 @@ async fn a_key_that_may_only_look_changes_nothing() {
         }
     }
     let audit = place.catalog().list_audit(&longshore_model::KeyScope::All, Page { size: 100, current: 1 }).unwrap();
-    let refused = audit.items.iter().filter(|row| row.entry.actor.starts_with("viewer (") && row.entry.outcome.contains("may not"));
+    let refused = audit
+        .items
+        .iter()
+        .filter(|row| row.entry.actor.starts_with("viewer (") && row.entry.outcome.contains("may not"));
     assert_eq!(refused.count(), calls.len() * 3, "every refused attempt is in the audit log: {audit:?}");
     assert_eq!(place.counts(), before);
     for role in [Role::BackupManage, Role::ProjectAdmin] {

@@ -91,14 +91,18 @@ async fn lists_show_what_a_key_is_for_and_nothing_else() {
         (scope(&["proj-other"], &[]), vec![foreign.clone()], vec![FOREIGN], vec!["proj-other"]),
         (scope(&[], &[CLUSTER]), vec![own.clone()], vec![CLUSTER], vec!["proj-test"]),
         (scope(&[], &["in01-second"]), vec![], vec!["in01-second"], vec!["proj-test"]),
-        (scope(&[], &["in01-second", FOREIGN]), vec![foreign.clone()], vec![FOREIGN, "in01-second"], vec![
-            "proj-other",
-            "proj-test",
-        ]),
-        (KeyScope::All, vec![own.clone(), foreign.clone()], vec![FOREIGN, "in01-second", CLUSTER], vec![
-            "proj-other",
-            "proj-test",
-        ]),
+        (
+            scope(&[], &["in01-second", FOREIGN]),
+            vec![foreign.clone()],
+            vec![FOREIGN, "in01-second"],
+            vec!["proj-other", "proj-test"],
+        ),
+        (
+            KeyScope::All,
+            vec![own.clone(), foreign.clone()],
+            vec![FOREIGN, "in01-second", CLUSTER],
+            vec!["proj-other", "proj-test"],
+        ),
     ];
     for (scope, mut backups, clusters, projects) in cases {
         backups.sort();

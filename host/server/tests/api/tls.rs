@@ -99,7 +99,11 @@ async fn the_api_is_served_over_tls_and_a_reload_takes_a_new_certificate() {
     let stranger = connector(&second.issuer, &[&rustls::version::TLS13]);
     call(address, &stranger, &get("/healthz")).await.unwrap_err();
     // Nor does anything that is no TLS, or an old one, get an answer; and it holds nobody up.
-    assert_eq!(refused(address, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.first(), Some(&0x15), "an alert");
+    assert_eq!(
+        refused(address, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.first(),
+        Some(&0x15),
+        "an alert"
+    );
     let alert = refused(address, &client_hello_of_tls_1_1()).await;
     assert_eq!(alert.get(5..7), Some(&[2, 70][..]), "a fatal alert, protocol_version: {alert:?}");
 
@@ -170,7 +174,8 @@ fn what_is_wrong_with_files_is_said() {
     let (one, other) = (make(folder.path(), "one"), make(folder.path(), "other"));
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("empty"), "").unwrap();
-    std::fs::write(path("text"), "-----BEGIN CERTIFICATE-----\nnot base64 at all\n-----END CERTIFICATE-----\n").unwrap();
+    std::fs::write(path("text"), "-----BEGIN CERTIFICATE-----\nnot base64 at all\n-----END CERTIFICATE-----\n")
+        .unwrap();
     std::fs::write(path("huge"), vec![b'x'; 2_000_000]).unwrap();
     std::fs::write(path("nonsense"), pem("CERTIFICATE", "bm9uc2Vuc2U=")).unwrap();
     std::fs::copy(&one.key, path("open.key")).unwrap();

@@ -17,8 +17,8 @@ use crate::blocking::blocking;
 use crate::disk::{Folder, io_error};
 use crate::staged::StagedFiles;
 use crate::{
-    CollectionPoint, Committed, FilePiece, Limits, PointOptions, RestoreRun, RestoreWatch, RestoredCollection, SourceError,
-    TargetPlan,
+    CollectionPoint, Committed, FilePiece, Limits, PointOptions, RestoreRun, RestoreWatch, RestoredCollection,
+    SourceError, TargetPlan,
 };
 
 /// See the module.
