@@ -55,7 +55,7 @@ fn operation(call: &Call) -> Value {
         operation["parameters"] = parameters.into();
     }
     if let Some(fields) = call.body {
-        let schema = Form::Object(fields).schema(Side::Sent);
+        let schema = unless_off(fields, Form::Object(fields).schema(Side::Sent));
         operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
     }
     match call.needs {
@@ -68,6 +68,15 @@ fn operation(call: &Call) -> Value {
         }
     }
     operation
+}
+
+/// A body that turns something off is good whatever else it says: nothing else is read.
+fn unless_off(fields: &[Field], schema: Value) -> Value {
+    if !fields.iter().any(|field| field.name == "enabled") {
+        return schema;
+    }
+    let off = json!({ "type": "object", "properties": { "enabled": { "const": false } }, "required": ["enabled"] });
+    json!({ "anyOf": [schema, off] })
 }
 
 /// The variable parts of a path.
@@ -120,10 +129,26 @@ fn good(call: &Call) -> Value {
             ("application/json", schema)
         }
         Answered::Document => ("application/json", json!({ "type": "object" })),
-        Answered::Events => ("text/event-stream", json!({ "type": "string" })),
+        Answered::Events => ("text/event-stream", event()),
         Answered::Metrics => ("text/plain", json!({ "type": "string" })),
     };
     json!({ "description": "Done.", "headers": headers(), "content": { kind: { "schema": schema } } })
+}
+
+/// One of the events that follow a job.
+fn event() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "event": { "const": "job" },
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": { "$ref": "#/components/schemas/Job" },
+            },
+        },
+        "required": ["event", "data"],
+    })
 }
 
 fn headers() -> Value {
