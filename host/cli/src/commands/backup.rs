@@ -27,7 +27,8 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     let opened = OpenedCluster::open(&arguments.of)?;
     let source = opened.source.as_ref();
-    if let Some(folder) = &opened.folder {
+    // One that is not there is for the source to complain about.
+    if let Some(folder) = opened.folder.as_ref().filter(|folder| folder.exists()) {
         refuse_overlap(folder, &arguments.to)?;
     }
     let mut context = RunContext::new(Limits {

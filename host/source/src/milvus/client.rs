@@ -185,7 +185,8 @@ impl MilvusClient {
             Code::Unauthenticated => SourceError::NotLetIn { endpoint, reason },
             Code::PermissionDenied => SourceError::NotPermitted { call: R::NAME, reason },
             Code::Unimplemented => SourceError::CallNotOffered { call: R::NAME, version: self.version_text.clone() },
-            Code::DeadlineExceeded => {
+            // The second is what the client says of a deadline that it watches itself.
+            Code::DeadlineExceeded | Code::Cancelled => {
                 SourceError::NoAnswer { endpoint, call: R::NAME, waited_ms: self.limits.call_timeout_ms }
             }
             Code::Unavailable => SourceError::ServerUnreachable { endpoint, reason: with_causes(status) },
