@@ -8,7 +8,7 @@ use longshore_model::ClusterId;
 /// A Milvus Lite directory, or a cluster of a configuration.
 #[derive(Debug, Args)]
 pub(crate) struct WhichCluster {
-    /// A Milvus Lite 3 data directory.
+    /// A Milvus Lite 3 data directory, or the folder of a backup that milvus-backup made.
     #[arg(required_unless_present = "config", conflicts_with = "config")]
     pub(crate) directory: Option<PathBuf>,
     /// The configuration of a host that has the cluster in it: how a Milvus server is reached stands only there.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use longshore_engine::{ClusterConfig, ClusterTarget, HostConfig};
 use longshore_model::{ClusterId, RegionId};
+use longshore_source::milvus::MilvusBackupSource;
 use longshore_source::{FindingState, MilvusLiteSource, Source, SourceFinding};
 use serde_json::json;
 
@@ -24,6 +25,11 @@ impl OpenedCluster {
     /// Opens what was named.
     pub(crate) fn open(which: &WhichCluster) -> anyhow::Result<Self> {
         match (&which.directory, &which.config) {
+            (Some(directory), _) if MilvusBackupSource::is_one(directory) => Ok(Self {
+                source: Arc::new(MilvusBackupSource::open(directory)?),
+                folder: Some(directory.clone()),
+                configured: None,
+            }),
             (Some(directory), _) => Ok(Self {
                 source: Arc::new(MilvusLiteSource::open(directory)?),
                 folder: Some(directory.clone()),

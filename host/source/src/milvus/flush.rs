@@ -8,13 +8,19 @@ use tokio::time::Instant;
 
 use super::client::MilvusClient;
 use super::describe::found;
-use super::proto::milvus::{FlushRequest, GetFlushStateRequest};
+use super::proto::milvus::{AllocTimestampRequest, FlushRequest, GetFlushStateRequest};
 use crate::{Limits, SourceError};
+
+/// Bits of a hybrid timestamp below its milliseconds.
+const LOGICAL_BITS: u32 = 18;
+/// Pause before a server is asked for its time again, in milliseconds; its clock moves in steps of up to 50.
+const CLOCK_PAUSE_MS: u64 = 5;
 
 /// A flush that is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Flushed {
-    /// The hybrid timestamp up to which rows and deletes are on storage.
+    /// The hybrid timestamp of the point: up to it rows and deletes are on storage, and what was acknowledged before the
+    /// flush was asked for is not later. It begins a millisecond, because `Import` cuts no finer.
     pub(super) timestamp: u64,
     /// The segments that hold them, as of the flush: compaction may have replaced some since.
     pub(super) segments: BTreeSet<i64>,
@@ -32,6 +38,7 @@ pub(super) async fn flush(
     name: &CollectionName,
     limits: &Limits,
 ) -> Result<Option<Flushed>, SourceError> {
+    let begins_a_millisecond = next_millisecond(client, limits).await?;
     let request = FlushRequest { db_name: name.database.clone(), collection_names: vec![name.collection.clone()] };
     let Some(answer) = found(client.call(request).await)? else { return Ok(None) };
     let Some(timestamp) = answer.coll_flush_ts.get(&name.collection).copied().filter(|timestamp| *timestamp > 0) else {
@@ -54,7 +61,8 @@ pub(super) async fn flush(
         };
         let Some(state) = found(client.call(request).await)? else { return Ok(None) };
         if state.flushed {
-            return Ok(Some(Flushed { timestamp, segments }));
+            let point = if begins_a_millisecond { timestamp >> LOGICAL_BITS << LOGICAL_BITS } else { timestamp };
+            return Ok(Some(Flushed { timestamp: point, segments }));
         }
         let waited_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         if waited_ms > limits.flush_patience_ms {
@@ -62,5 +70,26 @@ pub(super) async fn flush(
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(limits.flush_longest_pause_ms));
+    }
+}
+
+/// Waits until the server's clock shows a millisecond that nothing was acknowledged in yet, so that the beginning of the
+/// flush's own millisecond can be the point. False when the server does not tell its time.
+async fn next_millisecond(client: &MilvusClient, limits: &Limits) -> Result<bool, SourceError> {
+    let mut first = None;
+    let started = Instant::now();
+    loop {
+        let now = match client.call(AllocTimestampRequest {}).await {
+            Ok(answer) => answer.timestamp >> LOGICAL_BITS,
+            Err(SourceError::CallNotOffered { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if now > *first.get_or_insert(now) {
+            return Ok(true);
+        }
+        if started.elapsed() > Duration::from_millis(limits.call_timeout_ms) {
+            return Ok(false);
+        }
+        tokio::time::sleep(Duration::from_millis(CLOCK_PAUSE_MS)).await;
     }
 }

@@ -13,6 +13,7 @@ mod describe;
 mod features;
 mod flush;
 mod folder_storage;
+mod foreign;
 mod inventory;
 mod kept;
 mod layout;
@@ -34,6 +35,7 @@ pub use address::{Credentials, Secret, ServerAddress, Tls};
 pub use binlog::{Binlog, Descriptor, LogFile};
 pub use bucket_storage::BucketLocation;
 pub use client::MilvusClient;
+pub use foreign::MilvusBackupSource;
 pub use kept::{
     KeptAccess, KeptField, KeptGrant, KeptIndex, KeptPartition, KeptPoint, KeptSchema, KeptSegment, KeptUser,
 };

@@ -1,5 +1,7 @@
 //! The staging folder of a run: found or made, locked, and removed or left at the end.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use cap_std::fs::OpenOptions;
 use longshore_model::Digest;
 use rustix::fs::{FlockOperation, flock};
@@ -22,6 +24,8 @@ pub(crate) struct StagingFolder {
     pub(crate) resumed: bool,
     _lock: std::fs::File,
     removed: bool,
+    /// Not to be removed when it is dropped.
+    kept: AtomicBool,
 }
 
 impl StagingFolder {
@@ -64,7 +68,7 @@ impl StagingFolder {
         }
         let dir = base.dir.try_clone().map_err(|error| io_error("open", &base.shown, error))?;
         let base = Folder { dir, shown: base.shown.clone() };
-        Ok(Self { base, name, folder, resumed, _lock: lock, removed: false })
+        Ok(Self { base, name, folder, resumed, _lock: lock, removed: false, kept: AtomicBool::new(false) })
     }
 
     /// Its name in the folder that it is in.
@@ -85,8 +89,13 @@ impl StagingFolder {
     }
 
     /// Leaves the folder for the next run of the same plan.
-    pub(crate) fn keep(mut self) {
-        self.removed = true;
+    pub(crate) fn keep(self) {
+        self.keep_when_dropped();
+    }
+
+    /// From now on it is left when it is dropped, because something in it must not be forgotten.
+    pub(crate) fn keep_when_dropped(&self) {
+        self.kept.store(true, Ordering::Release);
     }
 
     /// Removes the folder and all that is in it.
@@ -103,6 +112,9 @@ impl StagingFolder {
 impl Drop for StagingFolder {
     fn drop(&mut self) {
         // A run that is dropped without commit failed or was cancelled. What cannot be removed now, the next run removes.
+        if self.kept.load(Ordering::Acquire) {
+            return;
+        }
         if let Err(error) = self.remove() {
             tracing::warn!(%error, "a staging folder of a restore is left behind");
         }

@@ -99,10 +99,12 @@ fn planned(target: &MilvusTarget, plan: &TargetPlan, limits: &Limits) -> Result<
     Ok(all)
 }
 
-/// Where a restore cuts, in milliseconds: `Import` knows no finer unit, and the millisecond of the flush has rows in it that
-/// belong to the point, so it is cut at the next one. `None` for backups that do not tell, and have nothing later.
+/// Where a restore cuts, in milliseconds: `Import` knows no finer unit. A point begins a millisecond; one that does not, of a
+/// server that did not tell its time, has rows in its millisecond, and is cut at the next one. `None` for backups that do
+/// not tell, and have nothing later.
 fn end_ms(flush_timestamp: u64, until_ms: Option<u64>) -> Option<u64> {
-    let point = (flush_timestamp > 0).then(|| (flush_timestamp >> 18).saturating_add(1));
+    let begins_a_millisecond = flush_timestamp & ((1 << 18) - 1) == 0;
+    let point = (flush_timestamp > 0).then(|| (flush_timestamp >> 18).saturating_add(u64::from(!begins_a_millisecond)));
     match (point, until_ms) {
         (Some(point), Some(until)) => Some(point.min(until)),
         (one, other) => one.or(other),
@@ -140,6 +142,9 @@ fn stage(
     let mut folder = StagingFolder::open(&base, PREFIX, &plan::digest(plan), limits, &mut clean)?;
     let root = folder.inner(STAGED)?;
     let marker = Marker::read(&folder.folder, limits)?;
+    if marker != Marker::default() {
+        folder.keep_when_dropped();
+    }
     let place_of: Box<PlaceOf> = {
         let planned = Arc::clone(planned);
         Box::new(move |collection, file| planned.get(collection)?.tasks.places.get(file).cloned())
@@ -149,8 +154,6 @@ fn stage(
         // What an earlier run left is no use without space for the rest, but what it made in the server is still noted.
         if marker == Marker::default() {
             folder.remove()?;
-        } else {
-            folder.keep();
         }
         return Err(error);
     }
@@ -224,6 +227,7 @@ mod tests {
     fn a_point_is_cut_in_milliseconds_and_never_before_its_last_one() {
         let flush = (1_700_000_000_123 << 18) | 77;
         assert_eq!(end_ms(flush, None), Some(1_700_000_000_124));
+        assert_eq!(end_ms(1_700_000_000_123 << 18, None), Some(1_700_000_000_123));
         assert_eq!(end_ms(flush, Some(5)), Some(5));
         assert_eq!(end_ms(flush, Some(u64::MAX)), Some(1_700_000_000_124));
         assert_eq!((end_ms(0, None), end_ms(0, Some(7))), (None, Some(7)));

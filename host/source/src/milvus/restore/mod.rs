@@ -91,17 +91,19 @@ impl MilvusTarget {
     }
 
     fn staging(&self) -> Result<StagingPlace, SourceError> {
-        match (&self.options.staging, &self.shared.server.storage) {
-            (Some(staging), _) => Ok(staging.clone()),
-            (None, StorageLocation::Folder(root)) => {
-                Ok(StagingPlace { folder: root.join(DEFAULT_STAGING), server_folder: None })
-            }
-            #[allow(unreachable_patterns, reason = "other storages have no folder on this machine")]
-            (None, _) => Err(SourceError::BadPlan {
+        match (&self.shared.server.storage, &self.options.staging) {
+            // Files would have to be copied into the bucket; a folder of this machine is a path to such a server at which
+            // nothing is, and it would say that all is well.
+            (StorageLocation::Bucket(_), _) => Err(SourceError::BadPlan {
                 reason:
-                    "this server's storage is no folder of this machine, so the folder to stage files in must be named"
+                    "the server keeps its files in a bucket, and restores go only into servers that keep them in a \
+                         folder which this machine sees too; restore into such a server"
                         .to_owned(),
             }),
+            (StorageLocation::Folder(_), Some(staging)) => Ok(staging.clone()),
+            (StorageLocation::Folder(root), None) => {
+                Ok(StagingPlace { folder: root.join(DEFAULT_STAGING), server_folder: None })
+            }
         }
     }
 }

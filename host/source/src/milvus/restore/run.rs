@@ -91,6 +91,8 @@ impl Inner {
             change(&mut marker);
             marker.clone()
         };
+        // A run that is dropped in the middle leaves what is in the server to the next one, which finds it by the marker.
+        staged.folder.keep_when_dropped();
         blocking(&staged.files.root.shown.clone(), move || marker.write(&staged.folder.folder)).await
     }
 

@@ -1,0 +1,235 @@
+//! Backups of milvus-backup, made here of binlogs that a real Milvus 2.3.5 wrote, as `core/proto/backup.proto` of that tool
+//! describes them: both layouts, and what is missing or strange in one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use longshore_source::milvus::proto::schema::CollectionSchema;
+use longshore_source::milvus::{CollectionLogs, CountedRows, KeptPoint, KeptSchema, MilvusBackupSource, RowSchema};
+use longshore_source::{CollectionPoint, Limits, PointOptions, Source, SourceError, StoredBytes, StoredFile};
+use prost::Message;
+use serde_json::{Value, json};
+
+const NAMES: [&str; 3] = ["docs", "tenants", "two.plain"];
+
+fn corpus(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/binlogs").join(name)
+}
+
+fn kept(name: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(corpus(name).join("kept.json")).unwrap()).unwrap()
+}
+
+/// The collection's metadata as milvus-backup writes it.
+fn collection(name: &str, files: &[String]) -> Value {
+    let kept = kept(name);
+    let schema = KeptSchema::read(&kept["schema"], name).unwrap();
+    let point = KeptPoint::read(&kept["point"], name).unwrap();
+    let message = base64::engine::general_purpose::STANDARD.decode(&schema.message).unwrap();
+    let message = CollectionSchema::decode(message.as_slice()).unwrap();
+    let pairs = |pairs: &[longshore_source::milvus::proto::common::KeyValuePair]| -> Value {
+        pairs.iter().map(|pair| json!({ "key": pair.key, "value": pair.value })).collect()
+    };
+    let fields: Vec<Value> = message
+        .fields
+        .iter()
+        .map(|field| {
+            json!({
+                "fieldID": field.field_id, "name": field.name, "is_primary_key": field.is_primary_key,
+                "data_type": field.data_type, "type_params": pairs(&field.type_params), "autoID": field.auto_id,
+                "element_type": field.element_type, "is_partition_key": field.is_partition_key,
+            })
+        })
+        .collect();
+    let segments = |partition: i64| -> Vec<Value> {
+        let own = point.segments.iter().filter(|segment| segment.partition_id == partition);
+        own.map(|segment| {
+            let prefix = format!("insert_log/{partition}/{}/", segment.segment_id);
+            let logs = files.iter().filter_map(|file| file.strip_prefix(&prefix)).map(|rest| {
+                let (field, log) = rest.split_once('/').unwrap();
+                let (field, log): (i64, i64) = (field.parse().unwrap(), log.parse().unwrap());
+                json!({ "fieldID": field, "binlogs": [{ "log_path": format!("files/{prefix}{rest}"), "log_id": log }] })
+            });
+            json!({
+                "segment_id": segment.segment_id, "collection_id": point.collection_id, "partition_id": partition,
+                "num_of_rows": segment.rows, "binlogs": logs.collect::<Vec<_>>(),
+            })
+        })
+        .collect()
+    };
+    let partitions: Vec<Value> = point
+        .partitions
+        .iter()
+        .map(|partition| {
+            json!({
+                "partition_id": partition.partition_id, "partition_name": partition.name,
+                "collection_id": point.collection_id, "segment_backups": segments(partition.partition_id),
+            })
+        })
+        .collect();
+    json!({
+        "collection_id": point.collection_id, "collection_name": name.replace('.', "_"),
+        "schema": { "name": name, "fields": fields, "enable_dynamic_field": message.enable_dynamic_field },
+        "shards_num": schema.shards, "consistency_level": schema.consistency_level, "partition_backups": partitions,
+        "index_infos": [{ "field_name": "vec", "index_name": "vec_idx", "index_type": "FLAT",
+            "params": { "index_type": "FLAT", "metric_type": "L2", "params": "{}" } }],
+        "load_state": "Loaded", "aliases": [format!("{}_alias", name.replace('.', "_"))],
+        "properties": [{ "key": "collection.ttl.seconds", "value": "5" }],
+    })
+}
+
+fn files_of(name: &str) -> Vec<String> {
+    fn collect(root: &Path, folder: &Path, into: &mut Vec<String>) {
+        let Ok(entries) = std::fs::read_dir(folder) else { return };
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                collect(root, &path, into);
+            } else {
+                into.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    let mut files = Vec::new();
+    for kind in ["insert_log", "delta_log"] {
+        collect(&corpus(name), &corpus(name).join(kind), &mut files);
+    }
+    files
+}
+
+/// Writes a backup; newer versions put each segment in a group and all metadata in one file.
+fn write(to: &Path, newer: bool) {
+    let mut collections = Vec::new();
+    for name in NAMES {
+        let files = files_of(name);
+        let described = collection(name, &files);
+        for file in &files {
+            let mut parts: Vec<&str> = file.split('/').collect();
+            let id = described["collection_id"].to_string();
+            parts.insert(1, &id);
+            let segment = parts[3].to_owned();
+            if newer {
+                parts.insert(3, &segment);
+            }
+            let path = to.join("binlogs").join(parts.join("/"));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::copy(corpus(name).join(file), path).unwrap();
+        }
+        collections.push(described);
+    }
+    let meta = to.join("meta");
+    std::fs::create_dir_all(&meta).unwrap();
+    let put = |name: &str, value: &Value| std::fs::write(meta.join(name), value.to_string()).unwrap();
+    let backup = json!({ "id": "1", "name": "backup_1", "milvus_version": "v2.3.5", "end_time": 1_700_000_000 });
+    put("backup_meta.json", &backup);
+    if newer {
+        let mut full = backup;
+        full["collection_backups"] = collections.into();
+        put("full_meta.json", &full);
+        return;
+    }
+    let take = |value: &mut Value, key: &str| value.as_object_mut().unwrap().remove(key).unwrap_or_default();
+    let (mut partitions, mut segments) = (Vec::new(), Vec::new());
+    for one in &mut collections {
+        for mut partition in take(one, "partition_backups").as_array().cloned().unwrap() {
+            segments.extend(take(&mut partition, "segment_backups").as_array().cloned().unwrap());
+            partitions.push(partition);
+        }
+    }
+    put("collection_meta.json", &json!({ "infos": collections }));
+    put("partition_meta.json", &json!({ "infos": partitions }));
+    put("segment_meta.json", &json!({ "infos": segments }));
+}
+
+struct Held(Vec<u8>);
+
+impl StoredBytes for Held {
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        let start = usize::try_from(offset).unwrap();
+        buffer.copy_from_slice(&self.0[start..start + buffer.len()]);
+        Ok(())
+    }
+}
+
+async fn count(point: &Arc<dyn CollectionPoint>) -> CountedRows {
+    let mut files = Vec::new();
+    for (place, file) in point.files().iter().enumerate() {
+        let bytes = point.read(place, 0, usize::try_from(file.size_bytes).unwrap()).await.unwrap();
+        let (path, class, size_bytes) = (file.path.clone(), file.class, file.size_bytes);
+        files.push(StoredFile { path, class, size_bytes, bytes: Arc::new(Held(bytes.to_vec())) });
+    }
+    let schema = KeptSchema::read(point.schema(), "it").unwrap().decode("it").unwrap();
+    let kept = KeptPoint::read(point.description(), "it").unwrap();
+    let name_of = |id: i64| kept.partitions.iter().find(|one| one.partition_id == id).map(|one| one.name.clone());
+    let rows = RowSchema::of(&schema, "it").unwrap();
+    let counted = CollectionLogs::of(&files).unwrap().count(&rows, &name_of, None, &Limits::DEFAULT).unwrap();
+    counted.into_values().fold(CountedRows::default(), CountedRows::plus)
+}
+
+#[tokio::test]
+async fn both_layouts_are_read_with_every_row_as_the_server_had_it() {
+    for newer in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), newer);
+        assert!(MilvusBackupSource::is_one(folder.path()));
+        let source = MilvusBackupSource::open(folder.path()).unwrap();
+        let inventory = source.inventory().await.unwrap();
+        assert_eq!(inventory.collections.len(), 3);
+        assert_eq!(inventory.databases[0].aliases["docs_alias"], "docs");
+        for name in NAMES {
+            let expected = kept(name)["expected"].clone();
+            let named = format!("default.{}", name.replace('.', "_")).parse().unwrap();
+            let point = source.open_point(&named, PointOptions::default()).await.unwrap();
+            let counted = count(&point).await;
+            assert_eq!(counted.live.rows, expected["rows"].as_u64().unwrap(), "{name}");
+            if let Some(digest) = expected["digest"].as_str() {
+                assert_eq!(counted.live.digest().to_string(), digest, "{name}");
+            }
+            let entry = inventory.collections.iter().find(|entry| entry.name == named).unwrap();
+            assert_eq!((entry.rows, entry.indexes[0].metric_type.as_str()), (counted.physical, "L2"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_or_unknown_is_an_error_and_no_smaller_backup() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), true);
+    let open = || MilvusBackupSource::open(folder.path());
+    let docs = "default.docs".parse().unwrap();
+    // A log that the metadata names.
+    let id = collection("docs", &[])["collection_id"].to_string();
+    let insert = folder.path().join("binlogs/insert_log").join(&id);
+    let first = |folder: &Path| std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    let field = first(&first(&first(&first(&insert))));
+    let log = first(&field);
+    let bytes = std::fs::read(&log).unwrap();
+    std::fs::remove_file(&log).unwrap();
+    let error = open().unwrap().open_point(&docs, PointOptions::default()).await.err().unwrap();
+    assert!(matches!(error, SourceError::MissingFile { .. }), "{error}");
+    std::fs::write(&log, bytes).unwrap();
+    // Something that is no log.
+    std::fs::write(field.join("notes.txt"), "x").unwrap();
+    let error = open().unwrap().inventory().await.unwrap_err();
+    assert!(matches!(error, SourceError::Unsupported { .. }), "{error}");
+    std::fs::remove_file(field.join("notes.txt")).unwrap();
+    open().unwrap().inventory().await.unwrap();
+    // Schemas that could not be given back.
+    let path = folder.path().join("meta/full_meta.json");
+    let full: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut full = full.clone();
+        change(&mut full);
+        std::fs::write(&path, full.to_string()).unwrap();
+    };
+    with(&|full| full["collection_backups"][0]["schema"]["fields"][2]["default_value"] = json!({ "Data": {} }));
+    let error = open().unwrap().inventory().await.unwrap_err().to_string();
+    assert!(error.contains("`meta` has a default value"), "{error}");
+    with(&|full| full["collection_backups"][0]["schema"]["functions"] = json!([{ "name": "bm25" }]));
+    assert!(open().unwrap().inventory().await.unwrap_err().to_string().contains("functions"));
+    with(&|full| full["format"] = "snapshot".into());
+    assert!(open().unwrap_err().to_string().contains("snapshot"));
+    std::fs::write(&path, "{").unwrap();
+    assert!(matches!(open().unwrap_err(), SourceError::Damaged { .. }));
+}
