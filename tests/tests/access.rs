@@ -57,7 +57,7 @@ async fn keys_are_made_for_a_role_a_scope_and_a_time_listed_and_revoked() {
     assert_eq!((&of(&whole["id"])["state"], &of(&narrow["id"])["state"]), (&json!("revoked"), &json!("works")));
     let table = key(&host, &["list"]).ok().stdout;
     let row = table.lines().find(|line| line.contains(narrow["id"].as_str().unwrap())).unwrap();
-    assert!(row.contains("backup-view  in01-test") && row.ends_with("works"), "{table}");
+    assert!(row.contains(" backup-view ") && row.contains(" in01-test ") && row.ends_with(" works"), "{table}");
     assert!(table.starts_with("ID") && table.contains("everything"), "{table}");
 
     let audit = owner.data("GET", "/v2/auditLogs?pageSize=100", None).await;
