@@ -61,7 +61,7 @@ async fn a_staging_folder_that_the_server_does_not_see_is_found_out_and_taken_ba
     longshore_tests::milvus::milvus_judge(milvus, ["drop", "unseen"]).ok();
 }
 
-/// Deletes that are missing are no error to the server: the rows are back. The backup's own count knows better.
+/// An index that was just made is called finished with none of its rows in it; and rows would vanish by a time to live.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_time_to_live_is_left_out_and_indexes_are_whole_when_a_restore_ends() {
     let Some((milvus, _turn)) = server() else { return };

@@ -47,7 +47,6 @@ fn a_whole_cluster_comes_back_in_an_empty_server_by_the_binary() {
     }
     let aliases = milvus_judge(&second, ["rows", "made_two.plain"]).ok().json();
     assert_eq!(aliases["aliases"], serde_json::json!(["plain_alias"]));
-    // Loaded are those that were: the judge's deletes needed two of them.
     longshore_in(folder.path(), restore).refused(1, "already has a collection");
 }
 
