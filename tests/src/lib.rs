@@ -5,7 +5,7 @@
 
 mod encrypted;
 mod host;
-mod milvus;
+pub mod milvus;
 
 pub use encrypted::{Encrypted, private_file, set_mode};
 pub use host::{HostPlace, residency};
@@ -247,6 +247,7 @@ impl Client {
     /// A client for `server` that sends `key`.
     #[must_use]
     pub fn new(server: &Server, key: &str) -> Self {
+        longshore_source::milvus::choose_tls();
         Self { url: server.url.clone(), key: key.to_owned(), http: reqwest::Client::new() }
     }
 

@@ -66,6 +66,7 @@ async fn run(arguments: Arguments, output: Output, stop: &StopSignal) -> anyhow:
     let cache = arguments.plugin_cache();
     // A point holds all files of a collection open; a refused raise shows itself when files run out.
     let _ = longshore_source::raise_descriptor_limit();
+    longshore_source::milvus::choose_tls();
     match arguments.command {
         Command::Source(command) => commands::source::run(command, output).await,
         Command::Backup(arguments) => commands::backup::run(arguments, cache, output, stop).await,

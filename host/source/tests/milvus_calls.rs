@@ -346,7 +346,8 @@ async fn segments_that_a_compaction_replaces_are_listed_again() {
     // One that never holds still.
     let segments = |before: usize| vec![segment(before as i64, 8, 0, SegmentLevel::L1)];
     let (_fake, source) = source_of(segments, folder.path()).await;
-    let opened = tokio::time::timeout(Duration::from_secs(60), source.open_point(&docs(), PointOptions::default()));
+    let name = docs();
+    let opened = tokio::time::timeout(Duration::from_secs(60), source.open_point(&name, PointOptions::default()));
     let error = opened.await.unwrap().err().unwrap();
     assert!(matches!(error, SourceError::KeepsChanging { attempts: 16, .. }), "{error}");
 }
@@ -356,7 +357,8 @@ async fn rows_without_files_and_files_that_are_not_known_make_no_point() {
     let folder = tempfile::tempdir().unwrap();
     let segments = |_| vec![segment(1, 8, 40, SegmentLevel::L1)];
     let (_fake, source) = source_of(segments, folder.path()).await;
-    let open = || source.open_point(&docs(), PointOptions::default());
+    let name = docs();
+    let open = || source.open_point(&name, PointOptions::default());
     let error = open().await.err().unwrap();
     assert!(matches!(error, SourceError::SegmentWithoutFiles { rows: 40, .. }), "{error}");
     for field in ["0", "100"] {

@@ -41,6 +41,7 @@ impl Bucket {
             .spawn()
             .unwrap();
         let bucket = Self { child, port };
+        longshore_source::milvus::choose_tls();
         let http = reqwest::Client::new();
         for _ in 0..300 {
             let made = http.put(format!("http://127.0.0.1:{port}/a-bucket")).send().await;

@@ -1,5 +1,5 @@
 //! Backups of a real Milvus server: what is in them, what a later one reads, and what happens when something is wrong.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::await_holding_lock)]
 
 mod bucket;
 mod points;

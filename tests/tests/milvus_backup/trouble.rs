@@ -50,7 +50,8 @@ async fn a_server_killed_during_a_backup_leaves_no_backup_and_the_next_one_goes_
     // The files are all there and are copied; that nothing was altered meanwhile can no longer be found out.
     let error = run_backup(plan, &source, &place.vaults, &place.context).await.unwrap_err().to_string();
     assert!(error.contains("cannot be reached"), "{error}");
-    let vault = place.vaults.all().first().unwrap();
+    let vaults = place.vaults.all();
+    let vault = vaults.first().unwrap();
     assert!(vault.list_backups().await.unwrap().backups.is_empty());
     milvus.start_again();
     let plan = plan_backup(request(), &source, &place.policy, &place.vaults, &place.context).await.unwrap();

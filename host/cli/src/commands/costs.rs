@@ -27,9 +27,12 @@ pub(crate) async fn run(arguments: Costs, output: Output) -> anyhow::Result<Exit
     Ok(Exit::Done)
 }
 
+/// Whether a column is shown, its name, and what stands in it.
+type Column = (bool, &'static str, fn(&CostLine) -> String);
+
 fn shown(query: &CostQuery, report: &CostReport) -> String {
     let group = query.group_by;
-    let columns: [(bool, &str, fn(&CostLine) -> String); 9] = [
+    let columns: [Column; 9] = [
         (group.day, "DAY", |line| text(line.day.as_ref())),
         (group.month, "MONTH", |line| text(line.month.as_ref())),
         (group.region, "REGION", |line| text(line.region_id.as_ref())),

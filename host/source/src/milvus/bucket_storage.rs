@@ -34,7 +34,7 @@ pub struct BucketLocation {
 
 /// Says which cryptography TLS uses, for clients that are built without one. Whoever else in this program uses TLS may have
 /// chosen already, and that is as good.
-pub(super) fn choose_tls() {
+pub fn choose_tls() {
     drop(rustls::crypto::ring::default_provider().install_default());
 }
 

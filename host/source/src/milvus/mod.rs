@@ -33,7 +33,7 @@ mod version;
 
 pub use address::{Credentials, Secret, ServerAddress, Tls};
 pub use binlog::{Binlog, Descriptor, LogFile};
-pub use bucket_storage::BucketLocation;
+pub use bucket_storage::{BucketLocation, choose_tls};
 pub use client::MilvusClient;
 pub use foreign::MilvusBackupSource;
 pub use kept::{

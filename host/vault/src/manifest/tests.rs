@@ -157,15 +157,9 @@ fn a_part_that_contradicts_itself_is_neither_written_nor_read() {
             matches!(part.to_bytes(&ManifestSeal::Plain, &Limits::DEFAULT), Err(VaultError::BadManifest { .. })),
             "{what}"
         );
-        let bytes = write(
-            ManifestKind::Part,
-            (&part.open.backup_id, 7),
-            &part.open,
-            &part.sealed,
-            &ManifestSeal::Plain,
-            &Limits::DEFAULT,
-        )
-        .unwrap();
+        let (seal, limits, backup) = (&ManifestSeal::Plain, &Limits::DEFAULT, (&part.open.backup_id, 7));
+        let packed = PackedHalf::of(ManifestKind::Part, backup, &part.sealed, seal, limits).unwrap();
+        let bytes = packed.write(ManifestKind::Part, &part.open, seal, limits).unwrap();
         assert!(matches!(Part::parse("p", &bytes, &Limits::DEFAULT), Err(VaultError::BadManifest { .. })), "{what}");
     }
 }

@@ -18,6 +18,11 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::{Binlog, LogFile, damaged};
 use crate::{Limits, SourceError};
 
+/// What is done with each value; `None` is a missing one.
+type EachValue<'a> = dyn FnMut(Option<&[u8]>) -> Result<(), SourceError> + 'a;
+/// What is done with each batch: its columns and their names.
+type EachBatch<'a> = dyn FnMut(&[ArrayRef], &[String]) -> Result<(), SourceError> + 'a;
+
 /// Rows that are decoded at once.
 const BATCH_ROWS: usize = 1024;
 /// The last eight bytes of a Parquet file: length of the footer, magic.
@@ -53,10 +58,7 @@ impl Values {
     ///
     /// # Errors
     /// [`SourceError::Damaged`], and what `visit` fails with.
-    pub(crate) fn each(
-        &self,
-        visit: &mut dyn FnMut(Option<&[u8]>) -> Result<(), SourceError>,
-    ) -> Result<u64, SourceError> {
+    pub(crate) fn each(&self, visit: &mut EachValue<'_>) -> Result<u64, SourceError> {
         let mut rows = 0;
         for payload in &self.binlog.payloads {
             rows += batches(payload, &self.shown, &self.limits, &mut |columns, _| {
@@ -78,7 +80,7 @@ pub(crate) fn batches(
     payload: &Bytes,
     shown: &str,
     limits: &Limits,
-    visit: &mut dyn FnMut(&[ArrayRef], &[String]) -> Result<(), SourceError>,
+    visit: &mut EachBatch<'_>,
 ) -> Result<u64, SourceError> {
     check_footer(payload, shown, limits)?;
     let decode = AssertUnwindSafe(|| {
@@ -131,15 +133,11 @@ fn check_footer(payload: &Bytes, shown: &str, limits: &Limits) -> Result<(), Sou
 }
 
 /// Calls `visit` with each value of a column in the form the module names.
-pub(crate) fn each_value(
-    column: &ArrayRef,
-    shown: &str,
-    visit: &mut dyn FnMut(Option<&[u8]>) -> Result<(), SourceError>,
-) -> Result<(), SourceError> {
+pub(crate) fn each_value(column: &ArrayRef, shown: &str, visit: &mut EachValue<'_>) -> Result<(), SourceError> {
     fn numbers<T: ArrowPrimitiveType, const N: usize>(
         column: &PrimitiveArray<T>,
         bytes_of: impl Fn(T::Native) -> [u8; N],
-        visit: &mut dyn FnMut(Option<&[u8]>) -> Result<(), SourceError>,
+        visit: &mut EachValue<'_>,
     ) -> Result<(), SourceError> {
         column.iter().try_for_each(|value| match value {
             Some(value) => visit(Some(&bytes_of(value))),

@@ -46,7 +46,7 @@ impl Planned {
 
     /// The cut as a hybrid timestamp, as the server computes it from milliseconds.
     fn cut(&self) -> Option<u64> {
-        self.end_ms.map(|end_ms| end_ms.checked_mul(1 << 18).unwrap_or(u64::MAX))
+        self.end_ms.map(|end_ms| end_ms.saturating_mul(1 << 18))
     }
 }
 
