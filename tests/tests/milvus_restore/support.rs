@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use longshore_model::{CollectionMapping, CollectionName, RestoredLoadState};
+use longshore_model::{CollectionMapping, CollectionName, Digest, RestoredLoadState};
 use longshore_source::milvus::{MilvusClient, ServerAddress, StorageLocation};
 use longshore_source::{
     CollectionPoint, Committed, Limits, MilvusServer, MilvusSource, MilvusTarget, MilvusTargetOptions, PointOptions,
@@ -58,6 +58,8 @@ pub(crate) fn staged(milvus: &Milvus) -> Vec<String> {
 pub(crate) struct Held {
     pub(crate) plan: TargetPlan,
     pub(crate) bytes: Vec<Vec<Bytes>>,
+    /// As the manifest has them.
+    digests: Vec<Vec<Digest>>,
 }
 
 /// Backs up collections of a server, from which name to which.
@@ -84,7 +86,9 @@ pub(crate) async fn back_up(milvus: &Milvus, names: &[(&str, &str)]) -> Held {
         });
     }
     let databases = source.inventory().await.unwrap().databases;
-    Held { plan: TargetPlan { databases, whole_cluster: false, collections, access: None }, bytes }
+    let digest_of = |file: &Bytes| Digest::new(*blake3::hash(file).as_bytes());
+    let digests = bytes.iter().map(|files: &Vec<Bytes>| files.iter().map(digest_of).collect()).collect();
+    Held { plan: TargetPlan { databases, whole_cluster: false, collections, access: None }, bytes, digests }
 }
 
 impl Held {
@@ -104,7 +108,13 @@ impl Held {
                 for (file, bytes) in files.iter().enumerate() {
                     run.write(collection, file, 0, bytes.clone()).await?;
                 }
-                run.finish_collection(collection).await?;
+                let restored = run.finish_collection(collection).await?;
+                for (file, digest) in restored.file_digests.iter().enumerate() {
+                    if *digest != self.digests[collection][file] {
+                        let path = self.plan.collections[collection].files[file].path.clone();
+                        return Err(SourceError::Damaged { path, reason: "it is not what was backed up".to_owned() });
+                    }
+                }
             }
             Ok(())
         };

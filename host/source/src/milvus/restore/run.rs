@@ -67,6 +67,9 @@ pub(super) struct Inner {
     /// Taken when the run ends.
     staged: Mutex<Option<Arc<Staged>>>,
     pub(super) marker: Mutex<Marker>,
+    /// Held while the marker is written: several collections are made side by side, and the last one written must be the
+    /// newest.
+    writing: tokio::sync::Mutex<()>,
     /// Places in the plan of collections that an earlier run of it finished.
     pub(super) finished_before: Mutex<BTreeSet<usize>>,
     /// What is to be in each collection, once its files are finished.
@@ -86,6 +89,7 @@ impl Inner {
     /// Changes the marker and writes it down before anything else is done.
     pub(super) async fn note(&self, change: impl FnOnce(&mut Marker)) -> Result<(), SourceError> {
         let staged = self.staged()?;
+        let _writing = self.writing.lock().await;
         let marker = {
             let mut marker = lock(&self.marker);
             change(&mut marker);
@@ -164,7 +168,17 @@ impl MilvusRun {
         let staged = Mutex::new(Some(Arc::new(staged)));
         let finished_before = Mutex::default();
         Self {
-            inner: Arc::new(Inner { target, client, planned, server_root, staged, marker, finished_before, expected }),
+            inner: Arc::new(Inner {
+                target,
+                client,
+                planned,
+                server_root,
+                staged,
+                marker,
+                writing: tokio::sync::Mutex::default(),
+                finished_before,
+                expected,
+            }),
         }
     }
 

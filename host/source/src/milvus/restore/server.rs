@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use longshore_model::CollectionName;
+use prost::Message;
 use tokio::time::Instant;
 
 use crate::milvus::MilvusClient;
@@ -13,6 +14,7 @@ use crate::milvus::proto::milvus::{
     DropCollectionRequest, DropDatabaseRequest, GetLoadStateRequest, GetVersionRequest, ListDatabasesRequest,
     LoadCollectionRequest, RenameCollectionRequest, ShowCollectionsRequest,
 };
+use crate::milvus::proto::schema::CollectionSchema;
 use crate::milvus::rpc::Refusal;
 use crate::{Limits, SourceError};
 
@@ -33,7 +35,9 @@ pub(super) async fn find(client: &MilvusClient, database: &str, name: &str) -> R
     };
     match client.call(request).await {
         Ok(found) => {
-            let own = if found.collection_name.is_empty() { name.to_owned() } else { found.collection_name };
+            // Asked by an alias, the answer names the alias, and the schema in it the collection.
+            let own = CollectionSchema::decode(found.schema.as_slice()).map(|schema| schema.name).unwrap_or_default();
+            let own = if own.is_empty() { name.to_owned() } else { own };
             Ok(Some(Named { collection_id: found.collection_id, name: own }))
         }
         Err(SourceError::CallRefused { refusal: Refusal::CollectionNotFound | Refusal::DatabaseNotFound, .. }) => {
