@@ -106,5 +106,5 @@ async fn files_in_a_bucket_are_backed_up_and_known_again() {
     assert!(said.code == 1 && said.stdout.contains("insert_log is in s3://a-bucket/files"), "{said:?}");
     configure("another-bucket", "files");
     let said = check();
-    assert!(said.code == 1 && said.stdout.contains("no such bucket"), "{said:?}");
+    assert!(said.code == 1 && said.stdout.contains("NoSuchBucket"), "{said:?}");
 }

@@ -54,7 +54,15 @@ async fn a_server_killed_during_a_backup_leaves_no_backup_and_the_next_one_goes_
     let vault = vaults.first().unwrap();
     assert!(vault.list_backups().await.unwrap().backups.is_empty());
     milvus.start_again();
-    let plan = plan_backup(request(), &source, &place.policy, &place.vaults, &place.context).await.unwrap();
+    // It calls itself healthy before all of its parts can be reached, and refuses flushes until then.
+    let began = std::time::Instant::now();
+    let plan = loop {
+        match plan_backup(request(), &source, &place.policy, &place.vaults, &place.context).await {
+            Ok(plan) => break plan,
+            Err(error) => assert!(began.elapsed().as_secs() < 120, "{error}"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    };
     let outcome = run_backup(plan, &source, &place.vaults, &place.context).await.unwrap();
     assert_eq!(outcome.collections[0].physical_rows, 3000);
     assert_eq!(outcome.reused_bytes, outcome.size_bytes, "what the first attempt stored is not read again");
@@ -120,16 +128,20 @@ async fn make_user(root: &longshore_source::milvus::MilvusClient) {
     root.call(CreateRoleRequest { entity: role() }).await.unwrap();
     let (username, role_name) = ("reader".to_owned(), "looks".to_owned());
     root.call(OperateUserRoleRequest { username, role_name, ..OperateUserRoleRequest::default() }).await.unwrap();
-    let grantor = GrantorEntity {
-        user: Some(UserEntity { name: "root".to_owned() }),
-        privilege: Some(PrivilegeEntity { name: "ShowCollections".to_owned() }),
-    };
-    let entity = GrantEntity {
-        role: role(),
-        object: Some(ObjectEntity { name: "Global".to_owned() }),
-        object_name: "*".to_owned(),
-        grantor: Some(grantor),
-        db_name: "default".to_owned(),
-    };
-    root.call(OperatePrivilegeRequest { entity: Some(entity), ..OperatePrivilegeRequest::default() }).await.unwrap();
+    for privilege in ["ShowCollections", "ListDatabases"] {
+        let grantor = GrantorEntity {
+            user: Some(UserEntity { name: "root".to_owned() }),
+            privilege: Some(PrivilegeEntity { name: privilege.to_owned() }),
+        };
+        let entity = GrantEntity {
+            role: role(),
+            object: Some(ObjectEntity { name: "Global".to_owned() }),
+            object_name: "*".to_owned(),
+            grantor: Some(grantor),
+            db_name: "default".to_owned(),
+        };
+        root.call(OperatePrivilegeRequest { entity: Some(entity), ..OperatePrivilegeRequest::default() })
+            .await
+            .unwrap();
+    }
 }

@@ -27,9 +27,7 @@ async fn a_second_backup_reads_only_what_is_new() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|one| {
-            format!("{}.{}", one["name"]["database"].as_str().unwrap(), one["name"]["collection"].as_str().unwrap())
-        })
+        .map(|one| format!("{}.{}", one["database"].as_str().unwrap(), one["collection"].as_str().unwrap()))
         .collect();
     for name in ["whole.docs", "whole.tenants", "whole.empty", "whole_two.plain", "whole_two.binv", "whole_more.rows"] {
         assert!(names.iter().any(|there| there == name), "{name} is not in {names:?}");
@@ -38,7 +36,7 @@ async fn a_second_backup_reads_only_what_is_new() {
     assert_eq!(first["ddlChanges"], serde_json::json!([]));
     let rows_of = |outcome: &Value, name: &str| {
         let all = outcome["collections"].as_array().unwrap().clone();
-        let one = all.into_iter().find(|one| one["name"]["collection"] == name).unwrap();
+        let one = all.into_iter().find(|one| one["collection"] == name).unwrap();
         number(&one, "physicalRows")
     };
     assert_eq!(rows_of(&first, "rows"), 2000, "rows that nobody flushed are in it");

@@ -158,7 +158,7 @@ mod tests {
         for (endpoint, part) in [
             ("localhost", "19530"),
             ("tcp://localhost:19530", "not a scheme"),
-            ("http://", "missing"),
+            ("http://", "is not the address"),
             ("http://a b:1", "a b"),
         ] {
             let error = ServerAddress::open(endpoint).to_endpoint().unwrap_err().to_string();
