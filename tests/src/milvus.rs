@@ -15,6 +15,10 @@ use crate::{Ran, root, skipped};
 /// A Python with the Milvus server and pymilvus 2.3 in it, or `None` (noted as skipped) where it cannot be had.
 #[must_use]
 pub fn milvus_python() -> Option<PathBuf> {
+    if std::env::var_os("LONGSHORE_LONG").is_none() {
+        skipped("the real Milvus server: it is run in the long form, `make test-full`");
+        return None;
+    }
     static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let python = PYTHON.get_or_init(|| {
         let requirements = root().join("tests/python/requirements-milvus.txt");
