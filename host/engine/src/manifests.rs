@@ -90,8 +90,7 @@ pub(crate) fn database_entries(databases: &[DatabaseEntry]) -> Vec<DatabaseSeale
 
 /// Who stood in which chain.
 pub(crate) fn policies_value(policies: &PolicySet) -> Value {
-    let kinds = [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement];
-    let chains = kinds.map(|kind| (kind.as_str().to_owned(), json!(policies.identities(kind))));
+    let chains = PolicyKind::ALL.map(|kind| (kind.as_str().to_owned(), json!(policies.identities(kind))));
     Value::Object(chains.into_iter().collect())
 }
 

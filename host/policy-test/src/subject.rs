@@ -10,9 +10,6 @@ use longshore_sandbox::{About, Budget, Call, Sandbox, SandboxConfig, SandboxErro
 use crate::asked::{Asked, Choice, End, Item};
 use crate::{Limits, PolicyTestError, Scenario};
 
-/// All kinds, in order.
-pub(crate) const KINDS: [PolicyKind; 3] = [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement];
-
 /// A plugin under test. Cheap to clone.
 #[derive(Clone)]
 pub struct Subject {
@@ -85,7 +82,7 @@ impl Subject {
     /// The kinds it serves, in order.
     #[must_use]
     pub fn kinds(&self) -> Vec<PolicyKind> {
-        KINDS.into_iter().filter(|kind| self.oracle.serves(*kind)).collect()
+        PolicyKind::ALL.into_iter().filter(|kind| self.oracle.serves(*kind)).collect()
     }
 
     /// The settings as the plugin would get them.

@@ -110,8 +110,8 @@ impl PolicySet {
     /// the run. Nothing that a shadow does can fail.
     #[must_use]
     pub fn ask_shadows(&self, records: &[DecisionRecord]) -> Vec<ShadowOutcome> {
-        let kinds = [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement];
-        let members = kinds.into_iter().flat_map(|kind| self.chain(kind).iter().map(move |member| (kind, member)));
+        let members =
+            PolicyKind::ALL.into_iter().flat_map(|kind| self.chain(kind).iter().map(move |member| (kind, member)));
         members.filter_map(|(kind, member)| shadow::ask(kind, member, records, &self.limits)).collect()
     }
 
@@ -166,7 +166,7 @@ impl PolicySetBuilder {
     /// # Errors
     /// [`PolicyError::EmptyChain`] if a kind has no member.
     pub fn build(self) -> Result<PolicySet, PolicyError> {
-        for kind in [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement] {
+        for kind in PolicyKind::ALL {
             if self.set.chain(kind).is_empty() {
                 return Err(PolicyError::EmptyChain { kind });
             }

@@ -136,8 +136,7 @@ pub(crate) fn not_encodable(error: &anyhow::Error) -> Misfit {
 /// Looks at what a component imports and exports; gives the kinds it serves, in order.
 pub(crate) fn kinds(surface: &Surface) -> Result<Vec<PolicyKind>, Misfit> {
     let exports = |name: &str| surface.exports.iter().any(|export| export == name);
-    let all = [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement];
-    let kinds: Vec<PolicyKind> = all.into_iter().filter(|kind| exports(v0_1_0::interface(*kind))).collect();
+    let kinds: Vec<PolicyKind> = PolicyKind::ALL.into_iter().filter(|kind| exports(v0_1_0::interface(*kind))).collect();
     let versions = other_versions(surface);
     if !versions.is_empty() {
         let what = format!(
@@ -174,11 +173,11 @@ pub(crate) fn kinds(surface: &Surface) -> Result<Vec<PolicyKind>, Misfit> {
 fn meant_export(export: &str) -> Option<(&str, PolicyKind)> {
     let word = export.split_once('@').map_or(export, |(name, _)| name);
     let word = word.rsplit_once('/').map_or(word, |(_, interface)| interface);
-    let all = [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement];
-    let known = all.iter().map(|kind| kind.as_str());
+    let known = PolicyKind::ALL.iter().map(|kind| kind.as_str());
     // The name of a kind in another package is that kind, too.
-    let near = all.iter().map(|kind| kind.as_str()).find(|kind| *kind == word).or_else(|| nearest(word, known))?;
-    all.into_iter().find(|kind| kind.as_str() == near).map(|kind| (export, kind))
+    let near =
+        PolicyKind::ALL.iter().map(|kind| kind.as_str()).find(|kind| *kind == word).or_else(|| nearest(word, known))?;
+    PolicyKind::ALL.into_iter().find(|kind| kind.as_str() == near).map(|kind| (export, kind))
 }
 
 /// Versions of the contract, other than the one spoken here, that the component names.

@@ -84,9 +84,8 @@ impl Parameters {
 
     /// Which decisions of a backup to tell.
     pub(crate) fn decisions(&self) -> Result<WantedDecisions, Refusal> {
-        let kinds = [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement];
         let kind = self.text("kind").map(|text| {
-            let kind = kinds.into_iter().find(|kind| kind.as_str() == text);
+            let kind = PolicyKind::ALL.into_iter().find(|kind| kind.as_str() == text);
             let message = "`kind` must be selection, compression or placement.";
             kind.ok_or_else(|| Refusal::bad(code::INVALID_FIELD, message))
         });

@@ -123,7 +123,7 @@ pub(crate) struct Seats {
 }
 
 fn parse_kind(text: &str) -> Result<PolicyKind, String> {
-    [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement]
+    PolicyKind::ALL
         .into_iter()
         .find(|kind| kind.as_str() == text)
         .ok_or_else(|| format!("`{text}` is no kind of policy: say selection, compression or placement"))

@@ -13,10 +13,10 @@ use longshore_policy::OnFailure;
 use longshore_sandbox::{Budget, Sandbox};
 use serde_json::Value;
 
+use super::load_bytes;
 use super::spec::{CandidateSpec, MemberSpec, Scope, SetSpec};
 use super::state::PolicyState;
 use super::store::{PluginFile, PluginStore};
-use super::{KINDS, load_bytes};
 use crate::config::{HostConfig, MemberConfig, PluginRef, PolicyConfig, STANDARD_PLUGIN, ShadowConfig};
 use crate::{EngineError, Limits};
 
@@ -124,7 +124,6 @@ impl Configured {
         for (scope, config) in &self.chains {
             let mut members = Vec::new();
             for (kind, chain) in config.chains() {
-                debug_assert!(KINDS.contains(&kind));
                 for member in chain {
                     let place = match scope {
                         Scope::Project => format!("[[policy.{kind}]]"),

@@ -12,7 +12,7 @@ use super::signature::digest_of;
 use super::spec::{CandidateSpec, MemberSpec, Scope, SetSpec};
 use super::state::Quarantined;
 use super::store::PluginStore;
-use super::{KINDS, STANDARD_PLUGIN_BYTES, Trust, load_bytes};
+use super::{STANDARD_PLUGIN_BYTES, Trust, load_bytes};
 use crate::config::PluginsConfig;
 use crate::{EngineError, Limits};
 
@@ -134,7 +134,7 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn set(&mut self, spec: &SetSpec, scope: &Scope) -> Result<PolicySet, EngineError> {
         let mut builder = PolicySet::builder();
-        for kind in KINDS {
+        for kind in PolicyKind::ALL {
             for member in spec.chain(scope, kind).1 {
                 builder = builder.member(kind, self.member(member)?)?;
             }

@@ -27,7 +27,7 @@ mod transitions;
 
 use std::sync::Arc;
 
-use longshore_model::{Digest, PolicyKind};
+use longshore_model::Digest;
 use longshore_policy::PolicySet;
 use longshore_sandbox::{Budget, Plugin, Sandbox};
 
@@ -157,6 +157,3 @@ pub(crate) fn load_bytes(sandbox: &Sandbox, name: &str, bytes: &[u8], budget: &B
     }
     Ok(plugin)
 }
-
-/// The kinds of chains, in the order in which they are asked.
-pub(crate) const KINDS: [PolicyKind; 3] = [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement];

@@ -215,7 +215,7 @@ impl PolicyRuntime {
         let live = self.handle.current();
         let scope = live.scope_of(cluster);
         let set = live.set(&scope)?;
-        let kinds = super::KINDS.map(|kind| live.effective.asked.chain(&scope, kind).0);
+        let kinds = PolicyKind::ALL.map(|kind| live.effective.asked.chain(&scope, kind).0);
         if live.effective.notes.iter().any(|note| note.fallback && kinds.contains(&note.seat.scope)) {
             self.count("fallbackRuns");
         }

@@ -7,8 +7,6 @@ use longshore_model::PolicyKind;
 use longshore_policy_test::NewPlugin;
 use longshore_policy_test::cases::{CaseFile, FuzzFile, find};
 
-const ALL: [PolicyKind; 3] = [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement];
-
 fn new(folder: &Path, kinds: &[PolicyKind]) -> NewPlugin {
     NewPlugin {
         name: "cost-cap".to_owned(),
@@ -26,7 +24,7 @@ fn sdk() -> PathBuf {
 #[test]
 fn the_sdk_in_the_program_is_the_sdk_in_the_repository() {
     let folder = tempfile::tempdir().unwrap();
-    let made = new(folder.path(), &ALL).write().unwrap();
+    let made = new(folder.path(), &PolicyKind::ALL).write().unwrap();
     let mut there = BTreeSet::new();
     for sub in ["src", "tests"] {
         for entry in std::fs::read_dir(sdk().join(sub)).unwrap() {
@@ -52,7 +50,8 @@ fn the_sdk_in_the_program_is_the_sdk_in_the_repository() {
 #[test]
 fn a_new_crate_has_all_its_places_filled_for_every_choice_of_kinds() {
     for choice in 1..8_usize {
-        let kinds: Vec<PolicyKind> = (0..3).filter(|bit| choice >> bit & 1 == 1).map(|bit| ALL[bit]).collect();
+        let kinds: Vec<PolicyKind> =
+            (0..3).filter(|bit| choice >> bit & 1 == 1).map(|bit| PolicyKind::ALL[bit]).collect();
         let folder = tempfile::tempdir().unwrap();
         let made = new(folder.path(), &kinds).write().unwrap();
         for name in &made.files {
@@ -85,7 +84,7 @@ fn with_an_sdk_at_hand_nothing_is_copied() {
 #[test]
 fn nothing_is_written_over_and_nothing_is_left_half_written() {
     let folder = tempfile::tempdir().unwrap();
-    let good = new(folder.path(), &ALL);
+    let good = new(folder.path(), &PolicyKind::ALL);
     good.write().unwrap();
     assert!(good.write().unwrap_err().to_string().contains("there already"));
     for name in ["", "Cost", "1cost", "cost_cap", "cost-", "std", "a/b", "..", &"x".repeat(65)] {

@@ -41,7 +41,7 @@ fn plugin() -> Plugin {
 fn chains() -> PolicySet {
     let plugin = Arc::new(plugin());
     let mut builder = PolicySet::builder();
-    for kind in [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement] {
+    for kind in PolicyKind::ALL {
         let member = Member {
             name: "standard".to_owned(),
             plugin: plugin.clone(),

@@ -104,7 +104,7 @@ fn pages_are_in_order_hold_what_the_limit_says_and_hand_on_the_carry() {
     let names = ["z.a", "b", "a", "a.z", "c"];
     let limits = Limits { page_items: 2, ..Limits::DEFAULT };
     let mut builder = PolicySet::builder().limits(limits);
-    for kind in [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement] {
+    for kind in PolicyKind::ALL {
         builder = builder.member(kind, member(&counting)).unwrap();
     }
     let plan = builder.build().unwrap().select(&manual(), &collections(&names), &no_guardrails()).unwrap();
@@ -131,7 +131,7 @@ fn a_page_never_has_more_items_than_the_contract_allows() {
     let facts: Vec<_> = (0..2_001).map(|number| collection(&format!("c{number}"))).collect();
     let limits = Limits { page_items: 5_000, ..Limits::DEFAULT };
     let mut builder = PolicySet::builder().limits(limits);
-    for kind in [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement] {
+    for kind in PolicyKind::ALL {
         builder = builder.member(kind, member(&standard)).unwrap();
     }
     builder.build().unwrap().select(&manual(), &facts, &no_guardrails()).unwrap();

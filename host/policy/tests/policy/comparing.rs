@@ -170,7 +170,7 @@ fn each_side_hands_its_own_carry_from_page_to_page() {
 
 fn builder_with(limits: Limits, fake: &Arc<Fake>) -> PolicySet {
     let mut builder = PolicySet::builder().limits(limits);
-    for kind in [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement] {
+    for kind in PolicyKind::ALL {
         builder = builder.member(kind, member(fake)).unwrap();
     }
     builder.build().unwrap()
@@ -278,7 +278,7 @@ fn what_a_shadow_does_wrong_is_written_down_and_hurts_nothing() {
     };
     let standard = Arc::new(Fake::standard());
     let mut builder = PolicySet::builder().limits(limits);
-    for kind in [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement] {
+    for kind in PolicyKind::ALL {
         builder = builder.member(kind, Member { shadow: Some(shadow.clone()), ..member(&standard) }).unwrap();
     }
     let set = builder.build().unwrap();
@@ -303,7 +303,7 @@ fn a_shadow_whose_time_is_up_is_not_asked_again() {
     };
     let standard = Arc::new(Fake::standard());
     let mut builder = PolicySet::builder().limits(Limits { page_items: 1, ..Limits::DEFAULT });
-    for kind in [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement] {
+    for kind in PolicyKind::ALL {
         builder = builder.member(kind, Member { shadow: Some(shadow.clone()), ..member(&standard) }).unwrap();
     }
     let set = builder.build().unwrap();

@@ -120,7 +120,7 @@ fn settings_that_a_shipped_plugin_does_not_know_are_refused_with_path_and_senten
 fn records_of_the_standard_policy_replay_the_same_on_another_engine() {
     let settings = json!({"exclude_collections": ["tmp_*"], "copies": [{"region": "eu-2"}]});
     let mut builder = PolicySet::builder();
-    for kind in [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement] {
+    for kind in PolicyKind::ALL {
         builder = builder.member(kind, real_member("standard", settings.clone())).unwrap();
     }
     let set = builder.build().unwrap();
@@ -151,7 +151,7 @@ fn a_plugin_that_loops_for_ever_is_named_or_skipped_as_the_operator_said() {
     let chain = |on_failure| {
         let mut builder = PolicySet::builder();
         builder = builder.member(PolicyKind::Selection, Member { on_failure, ..looping.clone() }).unwrap();
-        for kind in [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement] {
+        for kind in PolicyKind::ALL {
             builder = builder.member(kind, real_member("standard", json!({}))).unwrap();
         }
         builder.build().unwrap()
@@ -169,8 +169,6 @@ fn a_plugin_is_what_its_file_says() {
     let standard = plugin("standard");
     let oracle: &dyn Oracle = &standard;
     assert_eq!(oracle.about().name, "standard");
-    assert!(
-        [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement].iter().all(|kind| oracle.serves(*kind))
-    );
+    assert!(PolicyKind::ALL.iter().all(|kind| oracle.serves(*kind)));
     assert!(!plugin("residency").serves(PolicyKind::Selection));
 }

@@ -43,7 +43,7 @@ fn random_oracle(name: &str, seed: u64) -> Fake {
 
 fn random_set(seeds: &[u64], page_items: usize) -> PolicySet {
     let mut builder = PolicySet::builder().limits(Limits { page_items, ..Limits::DEFAULT });
-    for kind in [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement] {
+    for kind in PolicyKind::ALL {
         for (number, seed) in seeds.iter().enumerate() {
             let fake = Arc::new(random_oracle(&format!("random{number}"), *seed));
             // Some fail now and then, and are skipped where that is allowed.

@@ -41,10 +41,7 @@ fn every_kind_of_record_survives_json_and_replays_the_same() {
     let mut all = records(set.select(&automatic(), &facts, &no_guardrails()).unwrap());
     all.extend(records(set.choose(&automatic(), &[stream("a", FileClass::Wal, &["shuffle4-zstd-1", "lz4"])]).unwrap()));
     all.extend(records(set.place(&automatic(), &facts, &regions(&["eu-1", "eu-2"]), &no_guardrails()).unwrap()));
-    assert_eq!(
-        all.iter().map(|record| record.question.kind()).collect::<Vec<_>>(),
-        [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement]
-    );
+    assert_eq!(all.iter().map(|record| record.question.kind()).collect::<Vec<_>>(), PolicyKind::ALL);
     for record in all {
         let read = DecisionRecord::from_json(&record.to_json().unwrap()).unwrap();
         assert_eq!(read, record);
@@ -145,7 +142,7 @@ fn which_page_is_asked_twice_follows_from_the_seed_and_a_skipped_member_is_left_
     };
     let mut builder = longshore_policy::PolicySet::builder().limits(limits);
     builder = builder.member(PolicyKind::Selection, skipped).unwrap();
-    for kind in [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement] {
+    for kind in PolicyKind::ALL {
         builder = builder.member(kind, member(&standard)).unwrap();
     }
     // Of three pages the second, because 8 / 2 % 3 is 1.

@@ -32,7 +32,7 @@ fn settings_that_fit_are_accepted_and_reach_the_plugin_in_canonical_form() {
     let tiered = Arc::new(Fake::standard().schema(schema()));
     let settings = json!({"tiers": [{"days": 3}], "days": 7, "second_copy": true});
     let mut builder = PolicySet::builder();
-    for kind in [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement] {
+    for kind in PolicyKind::ALL {
         builder = builder.member(kind, Member { settings: settings.clone(), ..member(&tiered) }).unwrap();
     }
     let plan = builder.build().unwrap().select(&manual(), &collections(&["a"]), &no_guardrails()).unwrap();

@@ -49,7 +49,7 @@ impl Fake {
                 settings_schema: "{}".to_owned(),
             },
             digest: Digest::new([u8::try_from(name.len()).unwrap(); 32]),
-            kinds: vec![PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement],
+            kinds: PolicyKind::ALL.to_vec(),
             select: Box::new(|_, _| Ok(outcome(Vec::new()))),
             choose: Box::new(|_, _| Ok(outcome(Vec::new()))),
             place: Box::new(|_, _, _| Ok(outcome(Vec::new()))),
@@ -270,7 +270,7 @@ pub(crate) fn member(fake: &Arc<Fake>) -> Member {
 /// A set in which the given members stand in every chain, in order.
 pub(crate) fn builder(members: &[Member]) -> PolicySetBuilder {
     let mut builder = PolicySet::builder();
-    for kind in [PolicyKind::Selection, PolicyKind::Compression, PolicyKind::Placement] {
+    for kind in PolicyKind::ALL {
         for member in members {
             builder = builder.member(kind, member.clone()).unwrap();
         }
