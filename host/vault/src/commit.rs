@@ -61,9 +61,7 @@ impl Vault {
             let sealed = PackedHalf::of(ManifestKind::Root, (&backup_id, token), &sealed, &seal, vault.limits())?;
             Ok(PackedRoot { backup_id, token, sealed })
         });
-        let stopped =
-            |error: tokio::task::JoinError| VaultError::TaskStopped { task: "packs a root", reason: error.to_string() };
-        packing.await.map_err(stopped)?
+        packing.await.map_err(VaultError::stopped("packs a root"))?
     }
 
     /// Commits a backup: writes its root into this vault, which must be the one of the home region. When this returns,

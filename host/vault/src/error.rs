@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use longshore_model::{BackupId, JobId, VaultId};
 use thiserror::Error;
+use tokio::task::JoinError;
 
 use crate::{BlobId, SessionId};
 
@@ -355,6 +356,11 @@ impl VaultError {
     pub(crate) fn store(action: &'static str, key: impl std::fmt::Display, source: object_store::Error) -> Self {
         let key = key.to_string();
         if is_storage_full(&source) { Self::StorageFull { key, source } } else { Self::Store { action, key, source } }
+    }
+
+    /// For a task that ended without a result.
+    pub(crate) fn stopped(task: &'static str) -> impl Fn(JoinError) -> Self + Copy {
+        move |error| Self::TaskStopped { task, reason: error.to_string() }
     }
 
     /// True when the disk below a local vault cannot read what is there (`EIO`): damage, which asking again does not cure.

@@ -80,9 +80,8 @@ async fn store(
     replaces: Vec<PackId>,
     written: &mut Vec<PackIndex>,
 ) -> Result<Vec<PackId>, VaultError> {
-    let stopped =
-        |error: tokio::task::JoinError| VaultError::TaskStopped { task: "closes a pack", reason: error.to_string() };
-    let sealed = tokio::task::spawn_blocking(move || builder.seal()).await.map_err(stopped)??;
+    let sealing = tokio::task::spawn_blocking(move || builder.seal());
+    let sealed = sealing.await.map_err(VaultError::stopped("closes a pack"))??;
     vault.objects().put_content(&layout::pack_path(&sealed.id), sealed.pieces).await?;
     if fetch_pack(vault, sealed.id).await?.is_none() {
         return Err(VaultError::Damaged {

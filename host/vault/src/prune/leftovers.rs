@@ -20,7 +20,7 @@ pub(super) async fn find(vault: &Vault, now: SystemTime) -> Result<Vec<(PathBuf,
         found.sort();
         found
     });
-    walk.await.map_err(|error| VaultError::TaskStopped { task: "walks a folder", reason: error.to_string() })
+    walk.await.map_err(VaultError::stopped("walks a folder"))
 }
 
 /// Names that the local store gives to files it has not finished: `<name>#<digits>`.

@@ -168,7 +168,7 @@ pub(crate) async fn fetch_pack(
         let entries = pack::read_index(&bytes, &limits).ok()?;
         Some((bytes, entries))
     });
-    proven.await.map_err(|error| VaultError::TaskStopped { task: "checks a pack", reason: error.to_string() })
+    proven.await.map_err(VaultError::stopped("checks a pack"))
 }
 
 /// Sorts wanted blobs into packs that are copied whole and blobs that are not.

@@ -251,11 +251,7 @@ impl Session {
             let bytes = part.to_bytes(&seal, shared.vault.limits())?;
             Ok((part, bytes))
         });
-        let stopped = |error: tokio::task::JoinError| VaultError::TaskStopped {
-            task: "writes a part down",
-            reason: error.to_string(),
-        };
-        let (part, bytes) = written.await.map_err(stopped)??;
+        let (part, bytes) = written.await.map_err(VaultError::stopped("writes a part down"))??;
         // Last, and before anything names these blobs: if the pin lapsed, a prune may have taken some of them.
         self.shared.pin.check().await?;
         let (backup_id, token) = (part.open.backup_id.clone(), part.open.token);

@@ -213,9 +213,7 @@ impl Shared {
         });
         match task.await {
             Ok(result) => result,
-            Err(error) => {
-                Err(self.fail(VaultError::TaskStopped { task: "encodes a piece", reason: error.to_string() }))
-            }
+            Err(error) => Err(self.fail(VaultError::stopped("encodes a piece")(error))),
         }
     }
 
@@ -243,9 +241,7 @@ impl Shared {
             drop(working);
             stored
         });
-        task.await.unwrap_or_else(|error| {
-            Err(self.fail(VaultError::TaskStopped { task: "reads and encodes pieces", reason: error.to_string() }))
-        })
+        task.await.unwrap_or_else(|error| Err(self.fail(VaultError::stopped("reads and encodes pieces")(error))))
     }
 
     /// The CPU work of one piece.
@@ -339,7 +335,7 @@ impl Shared {
     pub(super) async fn renamed(&self, bytes: Bytes) -> Result<(PackId, Bytes), VaultError> {
         let distinction = self.sealing.distinction;
         let renamed = tokio::task::spawn_blocking(move || pack::renamed(&bytes, distinction));
-        renamed.await.map_err(|error| VaultError::TaskStopped { task: "renames a pack", reason: error.to_string() })
+        renamed.await.map_err(VaultError::stopped("renames a pack"))
     }
 
     async fn upload(self: &Arc<Self>, builder: PackBuilder) -> Result<PackIndex, VaultError> {
@@ -350,9 +346,7 @@ impl Shared {
             drop((thread, permit));
             sealed
         });
-        let sealed = sealed
-            .await
-            .map_err(|error| VaultError::TaskStopped { task: "closes a pack", reason: error.to_string() })??;
+        let sealed = sealed.await.map_err(VaultError::stopped("closes a pack"))??;
         self.write_pack(&sealed.id, sealed.pieces).await?;
         Ok(PackIndex { id: sealed.id, size_bytes: sealed.size_bytes, entries: sealed.entries })
     }
@@ -392,9 +386,7 @@ impl Shared {
         let task = self.runtime.spawn(async move { shared.flush_now().await });
         match task.await {
             Ok(result) => result,
-            Err(error) => {
-                Err(self.fail(VaultError::TaskStopped { task: "makes packs durable", reason: error.to_string() }))
-            }
+            Err(error) => Err(self.fail(VaultError::stopped("makes packs durable")(error))),
         }
     }
 
@@ -409,7 +401,7 @@ impl Shared {
         let mut uploads = std::mem::take(&mut self.lock().uploads);
         while let Some(result) = uploads.join_next().await {
             if let Err(error) = result {
-                return Err(self.fail(VaultError::TaskStopped { task: "uploads a pack", reason: error.to_string() }));
+                return Err(self.fail(VaultError::stopped("uploads a pack")(error)));
             }
         }
         let durable = {

@@ -197,8 +197,7 @@ async fn work(
     span: Span,
     level: VerifyLevel,
 ) -> Result<(blake3::Hasher, Vec<(BlobId, String)>), VaultError> {
-    let stopped =
-        |error: tokio::task::JoinError| VaultError::TaskStopped { task: "verifies a pack", reason: error.to_string() };
+    let stopped = VaultError::stopped("verifies a pack");
     let shared = Arc::new((bytes, span));
     let (reader, opener, for_blobs) = (reader.clone(), Arc::clone(opener), Arc::clone(&shared));
     let throttle = reader.vault().throttle().clone();
