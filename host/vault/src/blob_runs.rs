@@ -18,6 +18,11 @@ pub struct BlobRun {
     pack: Option<PackId>,
     /// Each with its place in the list that was asked for, in order of their offsets.
     blobs: Vec<(usize, BlobId, Option<BlobEntry>)>,
+    /// First and last byte of it in its pack.
+    start: u64,
+    end: u64,
+    /// Bytes of all of them when they are decoded.
+    plain_bytes: u64,
 }
 
 impl BlobRun {
@@ -27,27 +32,29 @@ impl BlobRun {
         self.blobs.len()
     }
 
-    fn of((place, blob, location): (usize, BlobId, Option<Location>)) -> Self {
-        let (pack, entry) = (location.map(|location| location.pack), location.map(|location| location.entry));
-        Self { pack, blobs: vec![(place, blob, entry)] }
+    /// A run that nothing is in yet, for blobs from a location on.
+    fn at(location: Option<&Location>) -> Self {
+        let start = location.map_or(0, |location| location.entry.offset);
+        Self { pack: location.map(|location| location.pack), blobs: Vec::new(), start, end: start, plain_bytes: 0 }
     }
 
-    /// First and last byte of it in its pack; `None` where nothing is known.
-    fn range(&self) -> Option<(u64, u64)> {
-        let entries = || self.blobs.iter().filter_map(|(_, _, entry)| entry.as_ref());
-        Some((entries().map(|entry| entry.offset).min()?, entries().map(BlobEntry::end).max()?))
+    fn add(&mut self, (place, blob, location): (usize, BlobId, Option<Location>)) {
+        let entry = location.map(|location| location.entry);
+        if let Some(entry) = &entry {
+            self.end = self.end.max(entry.end());
+            self.plain_bytes = self.plain_bytes.saturating_add(u64::from(entry.plain_bytes));
+        }
+        self.blobs.push((place, blob, entry));
     }
 
-    /// Whether a blob at `location` still belongs to it.
-    fn takes(&self, location: Option<Location>, most_bytes: u64) -> bool {
-        let (Some(location), Some((start, end))) = (location, self.range()) else { return false };
+    /// Whether a blob at `location`, which is not before those in it, still belongs to it.
+    fn takes(&self, location: Option<&Location>, most_bytes: u64) -> bool {
+        let Some(location) = location else { return false };
         let entry = &location.entry;
-        let plain: u64 =
-            self.blobs.iter().filter_map(|(_, _, entry)| Some(u64::from(entry.as_ref()?.plain_bytes))).sum();
         self.pack == Some(location.pack)
-            && entry.offset <= end.saturating_add(GAP_BYTES)
-            && entry.end().saturating_sub(start) <= most_bytes
-            && plain.saturating_add(u64::from(entry.plain_bytes)) <= most_bytes
+            && entry.offset <= self.end.saturating_add(GAP_BYTES)
+            && entry.end().saturating_sub(self.start) <= most_bytes
+            && self.plain_bytes.saturating_add(u64::from(entry.plain_bytes)) <= most_bytes
     }
 }
 
@@ -63,12 +70,12 @@ impl Reader {
         });
         let mut runs: Vec<BlobRun> = Vec::new();
         for one in found {
-            match runs.last_mut() {
-                Some(run) if run.takes(one.2, most_bytes) => {
-                    run.blobs.push((one.0, one.1, one.2.map(|location| location.entry)));
-                }
-                _ => runs.push(BlobRun::of(one)),
-            }
+            let mut run = match runs.pop_if(|run| run.takes(one.2.as_ref(), most_bytes)) {
+                Some(run) => run,
+                None => BlobRun::at(one.2.as_ref()),
+            };
+            run.add(one);
+            runs.push(run);
         }
         runs
     }
@@ -93,7 +100,8 @@ impl Reader {
 
     /// The blobs of a run in its order, as far as one read of their pack gives them.
     async fn read_together(&self, run: &BlobRun) -> Vec<Option<Bytes>> {
-        let (Some(pack), Some((start, end))) = (run.pack, run.range()) else { return Vec::new() };
+        let Some(pack) = run.pack else { return Vec::new() };
+        let (start, end) = (run.start, run.end);
         let Ok(opener) = self.opener(&pack).await else { return Vec::new() };
         let stored = self.vault().objects().get_range(&layout::pack_path(&pack), start..end).await;
         let Ok(Some(stored)) = stored else { return Vec::new() };
