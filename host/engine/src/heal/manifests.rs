@@ -8,7 +8,7 @@
 //! behind. Whoever reads that vault alone needs it, and so does the erasure when it goes on: such a commit is healed too
 //! where something of it is damaged here, but what is missing of it is not made again.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use longshore_model::{BackupId, Digest};
 use longshore_vault::{CommittedRoot, KnownCommit, LoadedBackup, Part, PartRef, Vault, VaultError};
@@ -44,24 +44,22 @@ pub(super) struct Known {
 impl Heal<'_> {
     /// Heals the manifests of a backup and answers its good parts here.
     pub(super) async fn manifests(&mut self, backup: &BackupId) -> Result<Vec<PartHere>, EngineError> {
-        let mut found = Vec::new();
+        let mut found: BTreeMap<u64, Vec<Found>> = BTreeMap::new();
         for (place, vault) in std::iter::once(&self.vault).chain(&self.sources).enumerate() {
             let commits = vault.commits_of(backup).await.map_err(EngineError::vault(vault.region_id()))?;
             // The vault itself comes first. Not told by id: a copy of the whole vault has the same one.
-            let of = |commit| Found { vault: vault.clone(), here: place == 0, commit };
-            found.extend(commits.into_iter().map(of));
+            for commit in commits {
+                let one = Found { vault: vault.clone(), here: place == 0, commit };
+                found.entry(one.commit.token).or_default().push(one);
+            }
         }
-        let Some(newest) = found.iter().map(|found| found.commit.token).max() else {
+        let Some(newest) = found.keys().next_back().copied() else {
             return Err(EngineError::NotFound { what: "backup", id: backup.to_string() });
         };
-        let here = found.iter().filter(|found| found.here);
-        let mut tokens: BTreeSet<u64> = here.map(|found| found.commit.token).collect();
-        tokens.insert(newest);
+        found.retain(|token, found| *token == newest || found.iter().any(|found| found.here));
         let mut parts = Vec::new();
-        for token in tokens {
-            let of_it: Vec<Found>;
-            (of_it, found) = found.into_iter().partition(|found| found.commit.token == token);
-            if let Some(known) = self.known(of_it, token == newest) {
+        for (token, found) in found {
+            if let Some(known) = self.known(found, token == newest) {
                 parts.extend(self.commit(backup, known).await?);
             }
         }
