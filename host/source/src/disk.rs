@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 
 use cap_std::fs::{Dir, DirEntry, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _, ReadDir};
 
-use crate::SourceError;
+use crate::{FileIdentity, SourceError};
 
 /// What the system says about a file or folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,6 +63,20 @@ impl Stat {
             changed_ns: nanoseconds(stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or(0)),
             is_file: kind.is_file(),
             is_dir: kind.is_dir(),
+        }
+    }
+
+    /// What makes a file at `path` of `source` the same file in a later backup.
+    pub(crate) fn identity(&self, source: &str, path: String) -> FileIdentity {
+        FileIdentity {
+            source: source.to_owned(),
+            path,
+            device: self.device,
+            inode: self.inode,
+            size_bytes: self.size_bytes,
+            modified_ns: self.modified_ns,
+            changed_ns: self.changed_ns,
+            tag: None,
         }
     }
 

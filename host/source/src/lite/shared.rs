@@ -104,15 +104,7 @@ impl Shared {
     /// What makes a file the same file in a later backup. A file that changed a moment ago has none: it could change
     /// again within the same tick of the file system's clock.
     pub(crate) fn identity(&self, name: &CollectionName, path: &str, stat: &Stat) -> Option<FileIdentity> {
-        (self.age_ms(stat) >= self.limits.identity_age_ms).then(|| FileIdentity {
-            source: self.identity.clone(),
-            path: format!("{}/{path}", layout::collection_folder(name)),
-            device: stat.device,
-            inode: stat.inode,
-            size_bytes: stat.size_bytes,
-            modified_ns: stat.modified_ns,
-            changed_ns: stat.changed_ns,
-            tag: None,
-        })
+        let path = || format!("{}/{path}", layout::collection_folder(name));
+        (self.age_ms(stat) >= self.limits.identity_age_ms).then(|| stat.identity(&self.identity, path()))
     }
 }

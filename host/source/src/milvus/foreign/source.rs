@@ -16,8 +16,8 @@ use crate::blocking::blocking;
 use crate::disk::{Folder, ReadAt, Stat, io_error};
 use crate::milvus::layout::{DELTA_LOG, INSERT_LOG, LogPath};
 use crate::{
-    CollectionEntry, CollectionPoint, DatabaseEntry, FileIdentity, Inventory, Limits, PointFile, PointOptions,
-    PointState, Reading, Source, SourceError, SourceKind,
+    CollectionEntry, CollectionPoint, DatabaseEntry, Inventory, Limits, PointFile, PointOptions, PointState, Reading,
+    Source, SourceError, SourceKind,
 };
 
 /// Where the logs are in a backup.
@@ -260,16 +260,7 @@ impl Point {
                 .find(|partition| partition.partition_id == one.log.partition_id)
                 .map(|partition| partition.name.clone()),
             size_bytes: one.stat.size_bytes,
-            identity: Some(FileIdentity {
-                source: inner.identity.clone(),
-                path: one.stored.clone(),
-                device: one.stat.device,
-                inode: one.stat.inode,
-                size_bytes: one.stat.size_bytes,
-                modified_ns: one.stat.modified_ns,
-                changed_ns: one.stat.changed_ns,
-                tag: None,
-            }),
+            identity: Some(one.stat.identity(&inner.identity, one.stored.clone())),
             rows: None,
         });
         let (files, rows) = (files.collect(), collection.rows());
