@@ -112,6 +112,15 @@ def as_json(value):
     return json.dumps(value).encode()
 
 
+def vectors_as_bytes(answered):
+    """The vectors of a column that Query answers, each as its bytes."""
+    if answered.WhichOneof("data") == "float_vector":
+        vectors = np.array(answered.float_vector.data, dtype="<f4").reshape(-1, answered.dim)
+        return [vector.tobytes() for vector in vectors]
+    width, plain = answered.dim // 8, answered.binary_vector
+    return [plain[i : i + width] for i in range(0, len(plain), width)]
+
+
 def docs(keys, vectors, tag=""):
     return [
         column("id", D.VarChar, [f"doc-{k:06d}" for k in keys]),
@@ -265,12 +274,7 @@ class Server:
         columns = {}
         for one in sorted(answer.fields_data, key=lambda one: one.field_name):
             if one.WhichOneof("field") == "vectors":
-                if one.vectors.WhichOneof("data") == "float_vector":
-                    vectors = np.array(one.vectors.float_vector.data, dtype=np.float32).reshape(-1, one.vectors.dim)
-                    values = [vector.tobytes() for vector in vectors]
-                else:
-                    width, plain = one.vectors.dim // 8, one.vectors.binary_vector
-                    values = [plain[i : i + width] for i in range(0, len(plain), width)]
+                values = vectors_as_bytes(one.vectors)
             else:
                 kind = one.scalars.WhichOneof("data")
                 values = list(getattr(one.scalars, kind).data) if kind else []
@@ -327,12 +331,7 @@ def row_digest(server, where):
         columns = {}
         for one in server.call("Query", request, where[0]).fields_data:
             if one.WhichOneof("field") == "vectors":
-                if one.vectors.WhichOneof("data") == "float_vector":
-                    vectors = np.array(one.vectors.float_vector.data, dtype="<f4").reshape(-1, one.vectors.dim)
-                    values = [vector.tobytes() for vector in vectors]
-                else:
-                    width, plain = one.vectors.dim // 8, one.vectors.binary_vector
-                    values = [plain[i : i + width] for i in range(0, len(plain), width)]
+                values = vectors_as_bytes(one.vectors)
             else:
                 kind = one.scalars.WhichOneof("data")
                 values = list(getattr(one.scalars, kind).data) if kind else []

@@ -6,8 +6,10 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use longshore_source::milvus::{MilvusClient, ServerAddress, StorageLocation};
+use longshore_source::{Limits, MilvusServer};
 use serde_json::Value;
 
 use crate::{Ran, root, skipped};
@@ -71,12 +73,20 @@ impl Supervisor {
 }
 
 impl Milvus {
-    /// The server that the tests of one program share; each makes databases of its own. `None` (noted as skipped) where it
-    /// cannot be had.
+    /// The server that the tests of one program share, made by `start` for the first of them and started again after one
+    /// that killed it; each test makes databases of its own. `None` (noted as skipped) where it cannot be had.
+    ///
+    /// Whoever gets it is alone with it until the guard is dropped: a machine with two cores has enough to do with a server.
     #[must_use]
-    pub fn shared() -> Option<&'static Self> {
-        static SHARED: OnceLock<Option<Milvus>> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start(&[])).as_ref()
+    pub fn alone(start: fn() -> Option<Self>) -> Option<(&'static Self, MutexGuard<'static, ()>)> {
+        static SERVER: OnceLock<Option<Milvus>> = OnceLock::new();
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let started = SERVER.get_or_init(start);
+        if let Some(milvus) = started.as_ref().filter(|milvus| !milvus.is_alive()) {
+            milvus.start_again();
+        }
+        Some((started.as_ref()?, turn))
     }
 
     /// Starts one; `arguments` as `tests/python/milvus_server.py` takes them.
@@ -112,6 +122,21 @@ impl Milvus {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// It as a source or a target is told of it.
+    #[must_use]
+    pub fn server(&self) -> MilvusServer {
+        let storage = StorageLocation::Folder(self.storage.clone());
+        MilvusServer { address: ServerAddress::open(self.address()), storage }
+    }
+
+    /// A client of it.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn client(&self) -> MilvusClient {
+        MilvusClient::connect(&ServerAddress::open(self.address()), Limits::DEFAULT).await.expect("Milvus answers")
+    }
+
     /// Its folder: `data`, `logs`, and room for what a test wants the server to read.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
@@ -138,14 +163,14 @@ impl Milvus {
         self.lock().ask("alive")["alive"] == true
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Supervisor> {
-        self.supervisor.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Supervisor> {
+        self.supervisor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Milvus {
     fn drop(&mut self) {
-        let supervisor = self.supervisor.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let supervisor = self.supervisor.get_mut().unwrap_or_else(PoisonError::into_inner);
         drop(supervisor.input.take());
         let _ = supervisor.child.wait();
     }
@@ -154,7 +179,7 @@ impl Drop for Milvus {
 /// Runs one of our programs under `tests/python` that speak with the server through pymilvus.
 ///
 /// # Panics
-/// When Python is not there; ask [`Milvus::shared`] first.
+/// When Python is not there; ask [`Milvus::alone`] first.
 pub fn milvus_judge<I, S>(milvus: &Milvus, arguments: I) -> Ran
 where
     I: IntoIterator<Item = S>,

@@ -1,10 +1,12 @@
 //! A server to back up, and rows made through the client of this repository.
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::MutexGuard;
 
 use longshore_engine::{ClusterTarget, RegionVaults, RunContext, RunPolicy};
 use longshore_model::CollectionName;
+use longshore_source::MilvusSource;
+use longshore_source::milvus::MilvusClient;
 use longshore_source::milvus::proto::common::KeyValuePair;
 use longshore_source::milvus::proto::milvus::{
     CreateCollectionRequest, CreateDatabaseRequest, DeleteRequest, InsertRequest, MutationResult,
@@ -13,8 +15,6 @@ use longshore_source::milvus::proto::schema::{
     CollectionSchema, DataType, FieldData, FieldSchema, FloatArray, LongArray, ScalarField, VectorField, field_data,
     scalar_field, vector_field,
 };
-use longshore_source::milvus::{MilvusClient, ServerAddress, StorageLocation};
-use longshore_source::{Limits, MilvusServer, MilvusSource};
 use longshore_tests::milvus::Milvus;
 use prost::Message;
 
@@ -23,34 +23,17 @@ const DIMENSION: usize = 16;
 
 /// The server of these tests: nothing is compacted unless it is asked for, and what a compaction replaced goes at once.
 pub(crate) fn server() -> Option<(&'static Milvus, MutexGuard<'static, ()>)> {
-    static SERVER: OnceLock<Option<Milvus>> = OnceLock::new();
-    static TURN: Mutex<()> = Mutex::new(());
-    // One test at a time: a machine with two cores has enough to do with a server.
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let started = SERVER.get_or_init(|| {
+    Milvus::alone(|| {
         Milvus::start(&[
             "dataCoord.compaction.enableAutoCompaction=false",
             "dataCoord.gc.interval=1",
             "dataCoord.gc.dropTolerance=1",
         ])
-    });
-    if let Some(milvus) = started.as_ref().filter(|milvus| !milvus.is_alive()) {
-        milvus.start_again();
-    }
-    Some((started.as_ref()?, turn))
-}
-
-pub(crate) fn as_server(milvus: &Milvus) -> MilvusServer {
-    let storage = StorageLocation::Folder(milvus.storage.clone());
-    MilvusServer { address: ServerAddress::open(milvus.address()), storage }
+    })
 }
 
 pub(crate) fn as_source(milvus: &Milvus) -> MilvusSource {
-    MilvusSource::new(as_server(milvus))
-}
-
-pub(crate) async fn client(milvus: &Milvus) -> MilvusClient {
-    MilvusClient::connect(&ServerAddress::open(milvus.address()), Limits::DEFAULT).await.unwrap()
+    MilvusSource::new(milvus.server())
 }
 
 /// A configuration of one Milvus cluster, `more` in its table `milvus`.
@@ -73,7 +56,7 @@ pub(crate) struct Rows {
 impl Rows {
     /// Makes the collection, in a database of its own.
     pub(crate) async fn create(milvus: &Milvus, name: &str) -> Self {
-        let rows = Self { client: client(milvus).await, name: name.parse().unwrap() };
+        let rows = Self { client: milvus.client().await, name: name.parse().unwrap() };
         let (db_name, collection_name) = (rows.name.database.clone(), rows.name.collection.clone());
         let request = CreateDatabaseRequest { db_name: db_name.clone(), properties: Vec::new() };
         rows.client.call(request).await.unwrap();

@@ -7,7 +7,7 @@ use longshore_source::{Limits, MilvusSource, Source};
 use longshore_tests::longshore_in;
 use longshore_tests::milvus::Milvus;
 
-use super::support::{Place, Rows, as_server, configuration, server};
+use super::support::{Place, Rows, configuration, server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_root_path_is_found_and_the_right_one_named() {
@@ -42,7 +42,7 @@ async fn a_server_killed_during_a_backup_leaves_no_backup_and_the_next_one_goes_
     let rows = Rows::create(milvus, "killed.rows").await;
     rows.insert(0..3000).await;
     let limits = Limits { unavailable_patience_ms: 500, ..Limits::DEFAULT };
-    let source = MilvusSource::with(as_server(milvus), limits, std::sync::Arc::new(SystemClock));
+    let source = MilvusSource::with(milvus.server(), limits, std::sync::Arc::new(SystemClock));
     let place = Place::new().await;
     let request = || BackupRequest::manual(place.cluster.clone(), vec![rows.name.clone()], &place.context).unwrap();
     let plan = plan_backup(request(), &source, &place.policy, &place.vaults, &place.context).await.unwrap();
@@ -94,7 +94,7 @@ async fn users_are_backed_up_and_wrong_ones_not_let_in() {
     let said = check();
     assert_eq!(said.code, 0, "{said:?}");
 
-    let mut server = as_server(&milvus);
+    let mut server = milvus.server();
     let user = |user: &str, password: &str| {
         Some(Credentials::Password { user: user.to_owned(), password: Secret::new(password) })
     };

@@ -1,45 +1,27 @@
 //! A server with collections of every kind, and their backup in memory.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 use longshore_model::{CollectionMapping, CollectionName, Digest, RestoredLoadState};
-use longshore_source::milvus::{MilvusClient, ServerAddress, StorageLocation};
 use longshore_source::{
-    CollectionPoint, Committed, Limits, MilvusServer, MilvusSource, MilvusTarget, MilvusTargetOptions, PointOptions,
-    RestoreTarget, RestoreWatch, Source, SourceError, TargetCollection, TargetFile, TargetPlan,
+    CollectionPoint, Committed, MilvusSource, MilvusTarget, MilvusTargetOptions, PointOptions, RestoreTarget,
+    RestoreWatch, Source, SourceError, TargetCollection, TargetFile, TargetPlan,
 };
 use longshore_tests::milvus::{Milvus, milvus_judge};
 
 /// The server of these tests, filled with the databases `made` and `made_two`; whoever gets it is alone with it.
 pub(crate) fn server() -> Option<(&'static Milvus, MutexGuard<'static, ()>)> {
-    static SERVER: OnceLock<Option<Milvus>> = OnceLock::new();
-    static TURN: Mutex<()> = Mutex::new(());
-    // One test at a time: a machine with two cores has enough to do with a server.
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let started = SERVER.get_or_init(|| {
+    Milvus::alone(|| {
         let milvus = Milvus::start(&["dataCoord.compaction.enableAutoCompaction=false"])?;
         milvus_judge(&milvus, ["fill", "made", "--rows", "2600"]).ok();
         Some(milvus)
-    });
-    if let Some(milvus) = started.as_ref().filter(|milvus| !milvus.is_alive()) {
-        milvus.start_again();
-    }
-    Some((started.as_ref()?, turn))
-}
-
-pub(crate) fn as_server(milvus: &Milvus) -> MilvusServer {
-    let storage = StorageLocation::Folder(milvus.storage.clone());
-    MilvusServer { address: ServerAddress::open(milvus.address()), storage }
+    })
 }
 
 pub(crate) fn target(milvus: &Milvus) -> MilvusTarget {
-    MilvusTarget::new(as_server(milvus), MilvusTargetOptions::default())
-}
-
-pub(crate) async fn client(milvus: &Milvus) -> MilvusClient {
-    MilvusClient::connect(&ServerAddress::open(milvus.address()), Limits::DEFAULT).await.unwrap()
+    MilvusTarget::new(milvus.server(), MilvusTargetOptions::default())
 }
 
 /// The folder in which restores stage their files.
@@ -64,7 +46,7 @@ pub(crate) struct Held {
 
 /// Backs up collections of a server, from which name to which.
 pub(crate) async fn back_up(milvus: &Milvus, names: &[(&str, &str)]) -> Held {
-    let source = MilvusSource::new(as_server(milvus));
+    let source = MilvusSource::new(milvus.server());
     let (mut collections, mut bytes) = (Vec::new(), Vec::new());
     for (from, to) in names {
         let from: CollectionName = from.parse().unwrap();
@@ -138,7 +120,7 @@ pub(crate) fn same(milvus: &Milvus, one: &str, other: &str, second: Option<&Milv
 
 /// Names of the collections of a database.
 pub(crate) async fn names(milvus: &Milvus, database: &str) -> Vec<String> {
-    let source = MilvusSource::new(as_server(milvus));
+    let source = MilvusSource::new(milvus.server());
     let all = source.collection_names().await.unwrap();
     all.into_iter().filter(|name| name.database == database).map(|name| name.collection).collect()
 }

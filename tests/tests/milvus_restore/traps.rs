@@ -4,7 +4,7 @@ use bytes::Bytes;
 use longshore_source::milvus::KeptSchema;
 use longshore_source::{MilvusTarget, MilvusTargetOptions, SourceError, StagingPlace};
 
-use super::support::{as_server, back_up, client, names, server, staged, target};
+use super::support::{back_up, names, server, staged, target};
 
 /// One wrong byte in a file given to `Import` ends the whole server. Files are compared before it hears of them.
 #[tokio::test(flavor = "multi_thread")]
@@ -35,21 +35,21 @@ async fn a_staging_folder_that_the_server_does_not_see_is_found_out_and_taken_ba
     let seen = |server_folder: &str| {
         let staging = StagingPlace { folder: folder.path().to_owned(), server_folder: Some(server_folder.into()) };
         let options = MilvusTargetOptions { staging: Some(staging), ..MilvusTargetOptions::default() };
-        MilvusTarget::new(as_server(milvus), options)
+        MilvusTarget::new(milvus.server(), options)
     };
     let error = held.restore(&seen("/nowhere/that/exists")).await.unwrap_err();
     let said = error.to_string();
     assert!(matches!(error, SourceError::RowsDiffer { .. }), "{said}");
     assert!(said.contains("unseen.plain") && said.contains("took 0 rows") && said.contains("1170"), "{said}");
     // Nothing is left: no database, no collection, no staged file.
-    let inventory = longshore_source::MilvusSource::new(as_server(milvus));
+    let inventory = longshore_source::MilvusSource::new(milvus.server());
     let databases = longshore_source::Source::inventory(&inventory).await.unwrap().databases;
     assert!(databases.iter().all(|database| database.name != "unseen"), "{databases:?}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     // A relative one would be the same, so it is refused.
     let staging = StagingPlace { folder: "staging".into(), server_folder: None };
     let options = MilvusTargetOptions { staging: Some(staging), ..MilvusTargetOptions::default() };
-    let error = held.restore(&MilvusTarget::new(as_server(milvus), options)).await.unwrap_err().to_string();
+    let error = held.restore(&MilvusTarget::new(milvus.server(), options)).await.unwrap_err().to_string();
     assert!(error.contains("not absolute"), "{error}");
     // And the same folder under its right name works, outside of the server's storage.
     held.restore(&seen(folder.path().to_str().unwrap())).await.unwrap();
@@ -64,7 +64,7 @@ async fn the_time_to_live_is_left_out_and_indexes_are_whole_when_a_restore_ends(
     let kept = KeptSchema::read(&held.plan.collections[0].schema, "docs").unwrap();
     assert!(kept.properties.iter().any(|(key, _)| key == "collection.ttl.seconds"), "{:?}", kept.properties);
     held.restore(&target(milvus)).await.unwrap();
-    let client = client(milvus).await;
+    let client = milvus.client().await;
     let (db_name, collection_name) = ("whole_index".to_owned(), "docs".to_owned());
     let request = longshore_source::milvus::proto::milvus::DescribeCollectionRequest {
         db_name: db_name.clone(),

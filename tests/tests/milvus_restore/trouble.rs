@@ -7,7 +7,7 @@ use longshore_source::{
 };
 use longshore_tests::milvus::milvus_judge;
 
-use super::support::{as_server, back_up, names, same, server, staged, target};
+use super::support::{back_up, names, same, server, staged, target};
 
 /// Acts once, as soon as something was moved.
 struct Once<'a>(AtomicBool, &'a (dyn Fn() + Send + Sync));
@@ -112,7 +112,7 @@ async fn a_name_that_is_taken_and_a_disk_that_is_full_are_found_before_anything_
     let held = back_up(milvus, &[("made_two.plain", "full.plain")]).await;
     let limits = Limits { spare_bytes: u64::MAX / 4, ..Limits::DEFAULT };
     let options = MilvusTargetOptions::default();
-    let error = held.restore(&MilvusTarget::with_limits(as_server(milvus), options, limits)).await.unwrap_err();
+    let error = held.restore(&MilvusTarget::with_limits(milvus.server(), options, limits)).await.unwrap_err();
     assert!(matches!(error, SourceError::NoSpace { .. }), "{error}");
     assert!(staged(milvus).is_empty());
     assert!(names(milvus, "full").await.is_empty());
@@ -129,7 +129,7 @@ async fn a_disk_that_fills_up_in_the_middle_ends_in_a_sentence() {
     let held = back_up(milvus, &[("made_two.plain", "full.plain")]).await;
     let staging = StagingPlace { folder: small.0.path().to_owned(), server_folder: None };
     let options = MilvusTargetOptions { staging: Some(staging), ..MilvusTargetOptions::default() };
-    let target = MilvusTarget::with_limits(as_server(milvus), options, Limits { spare_bytes: 0, ..Limits::DEFAULT });
+    let target = MilvusTarget::with_limits(milvus.server(), options, Limits { spare_bytes: 0, ..Limits::DEFAULT });
     let fill = vec![0_u8; 1 << 20];
     let _ = std::fs::write(small.0.path().join("fill"), fill);
     let error = held.restore(&target).await.unwrap_err();

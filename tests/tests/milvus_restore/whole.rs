@@ -5,7 +5,7 @@ use longshore_source::{MilvusTarget, RestoreTarget};
 use longshore_tests::longshore_in;
 use longshore_tests::milvus::{Milvus, milvus_judge};
 
-use super::support::{as_server, back_up, configuration, names, same, server, staged, target};
+use super::support::{back_up, configuration, names, same, server, staged, target};
 
 const ALL: [&str; 5] = ["made.docs", "made.tenants", "made.empty", "made_two.plain", "made_two.binv"];
 
@@ -60,7 +60,7 @@ async fn an_earlier_millisecond_brings_deleted_rows_back_on_request() {
     let text = String::from_utf8_lossy(&held.bytes[0][deletes]).into_owned();
     let deleted: u64 = text.split("\"ts\":").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
     let options = MilvusTargetOptions { until_ms: Some((deleted >> 18) - 1), ..MilvusTargetOptions::default() };
-    held.restore(&MilvusTarget::new(as_server(milvus), options)).await.unwrap();
+    held.restore(&MilvusTarget::new(milvus.server(), options)).await.unwrap();
     let rows = |name: &str| milvus_judge(milvus, ["rows", name]).ok().json()["count"].as_u64().unwrap();
     assert_eq!((rows("made_two.plain"), rows("earlier.plain")), (1170, 1300));
     milvus_judge(milvus, ["drop", "earlier"]).ok();
