@@ -25,8 +25,8 @@ impl Share {
     }
 }
 
-/// For each needed blob the one pack that keeps it: a pack that is neither marked nor noted as damaged, and of several
-/// the one of which most is needed, so that the others can go.
+/// For each needed blob the one pack that keeps it: a pack that is not marked, one noted as damaged only where no other
+/// has the blob, and of several the one of which most is needed, so that the others can go.
 pub(super) struct Placing {
     pub(super) shares: HashMap<PackId, Share>,
     keepers: HashMap<BlobId, PackId>,
@@ -48,10 +48,13 @@ impl Placing {
                 }
             }
         }
-        let stays = |pack: &&PackIndex| !marked.contains(&pack.id) && !view.noted.contains(&pack.id);
+        let stays = |pack: &&PackIndex| !marked.contains(&pack.id);
         let mut order: Vec<&PackIndex> = view.survey.packs.iter().map(|pack| &pack.pack).filter(stays).collect();
         let needed_bytes = |pack: &PackIndex| shares.get(&pack.id).map_or(0, |share| share.needed_bytes);
-        order.sort_by_key(|pack| (std::cmp::Reverse(needed_bytes(pack)), pack.id));
+        // A note may be wrong or left behind, and whatever is done on the strength of a keeper reads it through first. A
+        // blob without any keeper would leave the pack that has it neither rewritten nor removed, for ever.
+        let last = |pack: &PackIndex| view.noted.contains(&pack.id);
+        order.sort_by_key(|pack| (last(pack), std::cmp::Reverse(needed_bytes(pack)), pack.id));
         let mut keepers: HashMap<BlobId, PackId> = HashMap::new();
         for pack in order {
             for entry in pack.entries.iter().filter(|entry| needs.needs(&entry.id)) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use longshore_model::{CollectionName, Timestamp};
+use longshore_model::{Clock, CollectionName, Timestamp};
 use longshore_vault::*;
 use object_store::ObjectStoreExt;
 
@@ -134,6 +134,26 @@ async fn what_a_prune_beside_an_erasure_wrote_is_rewritten_too() {
     place.prune_out(&PruneOptions::default()).await;
     assert!(!in_a_pack(&place, only_there).await, "erased bytes are in a pack that was not on record");
     assert!(place.vault.list_erasures().await.unwrap().pop().unwrap().completed.is_some());
+}
+
+/// A note is left behind when a disk comes back as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn packs_that_are_noted_as_damaged_and_are_not_go_with_an_erasure_too() {
+    let place = timed().await;
+    let content = content();
+    place.back_up(1, &content).await;
+    let reader = place.vault.open_reader().await.unwrap();
+    let part = place.vault.load_part_of(&place.vault.load_backup(&backup_id(1)).await.unwrap()).await.unwrap();
+    let packs: Vec<PackId> = packs_to_erase(&reader, &[], &part).into_iter().collect();
+    let all: Vec<PackId> = part.open.packs.iter().map(|pack| pack.id).chain(packs).collect();
+    place.vault.note_damage(&all, place.clock.now()).await.unwrap();
+    erase(&place, 1, true).await;
+    place.prune_out(&PruneOptions::default()).await;
+    assert!(!in_a_pack(&place, &content[ERASED]["data/noise.parquet"]).await, "erased bytes are still in a pack");
+    assert!(place.vault.list_erasures().await.unwrap().pop().unwrap().completed.is_some());
+    let mut expected = content;
+    expected.remove(ERASED);
+    assert_eq!(read_back(&place.vault, &backup_id(1)).await.unwrap(), expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
