@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::PolicyTestError;
 
 /// Sources of the SDK, by path in its crate. A test holds the list to the folder.
-pub(crate) const SDK: [(&str, &str); 17] = [
+pub(crate) const SDK: [(&str, &str); 20] = [
     ("src/answer.rs", include_str!("../../../plugins/sdk/src/answer.rs")),
     ("src/bindings.rs", include_str!("../../../plugins/sdk/src/bindings.rs")),
     ("src/carry.rs", include_str!("../../../plugins/sdk/src/carry.rs")),
@@ -25,6 +25,9 @@ pub(crate) const SDK: [(&str, &str); 17] = [
     ("src/export.rs", include_str!("../../../plugins/sdk/src/export.rs")),
     ("src/facts.rs", include_str!("../../../plugins/sdk/src/facts.rs")),
     ("src/glue.rs", include_str!("../../../plugins/sdk/src/glue.rs")),
+    ("src/heap.rs", include_str!("../../../plugins/sdk/src/heap.rs")),
+    ("src/heap_of_guest.rs", include_str!("../../../plugins/sdk/src/heap_of_guest.rs")),
+    ("src/heap_tests.rs", include_str!("../../../plugins/sdk/src/heap_tests.rs")),
     ("src/lib.rs", include_str!("../../../plugins/sdk/src/lib.rs")),
     ("src/log.rs", include_str!("../../../plugins/sdk/src/log.rs")),
     ("src/lookup.rs", include_str!("../../../plugins/sdk/src/lookup.rs")),

@@ -10,6 +10,9 @@
 //! and price ([`region`]), names by pattern ([`CollectionPattern`]), typed settings ([`Run::settings`]) and what goes
 //! from page to page ([`carry`]).
 //!
+//! The crate brings the heap of the guest. A policy that has a `#[global_allocator]` of its own, or C code with a `malloc`
+//! of its own, depends on this crate with `default-features = false`.
+//!
 //! A policy is a pure function of what it is given: the same run, page and settings give the same answer on every
 //! machine. It has no clock but [`Run::time_ms`], no randomness but [`Run::seed`], no network and no environment. If it
 //! panics, loops or asks for too much memory the host stops it and fails the job with the plugin's name.
@@ -24,6 +27,12 @@ mod export;
 pub mod facts;
 #[doc(hidden)]
 pub mod glue;
+#[cfg(any(test, all(feature = "heap", target_family = "wasm")))]
+mod heap;
+#[cfg(all(feature = "heap", target_family = "wasm"))]
+mod heap_of_guest;
+#[cfg(test)]
+mod heap_tests;
 pub mod log;
 mod lookup;
 mod pattern;
