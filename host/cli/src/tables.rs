@@ -67,7 +67,8 @@ pub(crate) fn plan(view: &PlanView) -> String {
     for shadow in &view.shadows {
         let failed = shadow.failure.as_ref().map_or_else(String::new, |failure| format!("; it failed: {failure}"));
         text.push_str(&format!(
-            "\nCandidate {} for {} {}: {} of {} decisions otherwise{failed}\n",
+            "\nCandidate {} {} for {} {}: {} of {} decisions otherwise{failed}\n",
+            shadow.candidate.plugin,
             shadow.candidate.version,
             shadow.kind,
             shadow.active.member,

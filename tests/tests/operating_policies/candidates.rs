@@ -28,6 +28,9 @@ async fn a_candidate_is_watched_then_promoted_and_can_be_taken_back() {
         shadows[0]["changed"].as_u64().unwrap() >= 1 && shadows[0]["protectedChanges"].as_u64().unwrap() >= 1,
         "{shadows}"
     );
+    let shown = run(&place, &["policy", "status"]).ok().stdout;
+    let name = plugin("hostile").display().to_string();
+    assert!(shown.contains(&format!("Candidate for selection/tiered of project: {name} ")), "{shown}");
     let status = run(&place, &["policy", "status", "--json"]).ok().json();
     let record = &status["members"][0]["shadow"]["record"];
     assert_eq!((&record["runs"], &record["decisions"]), (&1.into(), &shadows[0]["decisions"]), "{status}");

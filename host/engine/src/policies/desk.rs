@@ -296,6 +296,7 @@ pub(crate) fn status_of(now: &Effective, state: &PolicyState, shadows: &ShadowRe
             good_runs: health.map_or(0, |health| health.good_runs),
             failed_runs: health.map_or(0, |health| health.failed_runs),
             shadow: member.shadow.as_ref().map(|shadow| ShadowStatus {
+                plugin: shadow.plugin.clone(),
                 version: shadow.version.clone(),
                 digest: shadow.digest,
                 record: shadows.of(scope, member).cloned(),

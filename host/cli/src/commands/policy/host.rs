@@ -116,7 +116,8 @@ fn show(status: &PolicyStatus) -> String {
         ));
     }
     for (member, shadow) in status.members.iter().filter_map(|member| Some((member, member.shadow.as_ref()?))) {
-        text.push_str(&format!("\nCandidate for {}: {} ({})", member.seat, shadow.version, short(&shadow.digest)));
+        let (seat, digest) = (&member.seat, short(&shadow.digest));
+        text.push_str(&format!("\nCandidate for {seat}: {} {} ({digest})", shadow.plugin, shadow.version));
         let Some(record) = &shadow.record else {
             text.push_str(", not asked yet\n");
             continue;

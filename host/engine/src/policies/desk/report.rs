@@ -105,6 +105,8 @@ pub struct MemberStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ShadowStatus {
+    /// What the configuration calls it.
+    pub plugin: String,
     /// Its version.
     pub version: String,
     /// Its file.
