@@ -131,7 +131,7 @@ pub async fn plan_backup(
         hold_all_files: false,
     };
     let wanted: Vec<_> = selected.iter().map(|(facts, decision)| (facts.name.clone(), options(decision))).collect();
-    let sampled = sample_streams(source, &wanted, &history, context).await?;
+    let sampled = sample_streams(source, wanted, &history, context).await?;
     let (mut facts, selected): (Vec<_>, Vec<_>) = selected.into_iter().unzip();
     for (facts, sampled) in facts.iter_mut().zip(&sampled) {
         facts.new_bytes = sampled.streams.iter().map(|stream| stream.new_bytes).sum();

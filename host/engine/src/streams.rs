@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{Codec, CollectionName, FileClass, StreamFacts};
-use longshore_source::{CollectionPoint, PointFile, PointOptions, Source, SourceError};
+use longshore_source::{CollectionPoint, Opener, PointFile, PointOptions, Source, SourceError};
 use longshore_vault::{Throttle, Transcoder};
 
 use crate::blocking::blocking;
@@ -22,6 +22,10 @@ use crate::{EngineError, RunContext};
 const SMALL_STREAM_BYTES: u64 = 1024 * 1024;
 /// Small streams of one class that are sampled in one run.
 const SMALL_STREAMS_SAMPLED: usize = 64;
+
+/// Collections that one thread opens one after the other, and after how many open files it stops.
+const OPENED_TOGETHER: usize = 16;
+const GROUP_DESCRIPTORS: usize = 64;
 
 /// A collection's streams, and its point if it may be kept open.
 pub(crate) struct SampledCollection {
@@ -49,32 +53,46 @@ struct Opened {
     point: Arc<dyn CollectionPoint>,
 }
 
+impl Opened {
+    fn of(point: Arc<dyn CollectionPoint>, history: &History, budget_bytes: u64) -> Self {
+        Self { raw: look(&point, history, budget_bytes), point }
+    }
+}
+
 /// A sampled collection before its offers are known, with its point if it may be kept.
 struct Sampled {
     raw: Vec<RawStream>,
     point: Option<Arc<dyn CollectionPoint>>,
 }
 
+/// What to open.
+pub(crate) type Wanted = (CollectionName, PointOptions);
+
 /// Opens every collection, in the order given, and samples its streams.
 pub(crate) async fn sample_streams(
     source: &dyn Source,
-    wanted: &[(CollectionName, PointOptions)],
-    history: &History,
+    wanted: Vec<Wanted>,
+    history: &Arc<History>,
     context: &RunContext,
 ) -> Result<Vec<SampledCollection>, EngineError> {
     let limits = &context.limits;
+    let parallel = limits.parallel_collections.max(1);
     // Shared evenly, so that the sample of a collection does not depend on which others were faster.
     let streams = u64::try_from(wanted.len().max(1) * FileClass::ALL.len()).unwrap_or(u64::MAX);
     let budget = limits.sample_bytes_per_stream.min(limits.sample_bytes_per_run / streams);
+    let opener = source.opener();
+    // Each of few collections may be large: they are opened side by side.
+    let together = if opener.is_some() { (wanted.len() / parallel).clamp(1, OPENED_TOGETHER) } else { 1 };
+    let groups: Vec<Vec<Wanted>> = wanted.chunks(together).map(<[Wanted]>::to_vec).collect();
     let mut held = 0;
     let (mut small, transcoders) = (BTreeMap::new(), Transcoders::default());
-    let opened: Vec<Sampled> = stream::iter(wanted.to_vec())
-        .map(|(name, options)| async move {
-            context.stop.check()?;
-            let point = source.open_point(&name, options).await?;
-            Ok::<_, EngineError>(Opened { raw: look(&point, history, budget), point })
+    let opened: Vec<Sampled> = stream::iter(groups)
+        .map(|group| open_group(source, opener.clone(), group, history, budget, context))
+        .buffered(parallel)
+        .flat_map(|group| match group {
+            Ok(group) => stream::iter(group.into_iter().map(Ok).collect::<Vec<_>>()),
+            Err(error) => stream::iter(vec![Err(error)]),
         })
-        .buffered(limits.parallel_collections.max(1))
         // In the order given, whoever was opened first: the same collections are sampled on every machine.
         .map(|mut opened: Result<Opened, EngineError>| {
             if let Ok(opened) = &mut opened {
@@ -84,7 +102,7 @@ pub(crate) async fn sample_streams(
             let keep = held <= limits.held_descriptors;
             sampled(opened, keep, transcoders.clone(), context.throttle.clone())
         })
-        .buffered(limits.parallel_collections.max(1))
+        .buffered(parallel)
         .try_collect()
         .await?;
     let guesses = guesses(opened.iter().flat_map(|one| &one.raw));
@@ -93,6 +111,46 @@ pub(crate) async fn sample_streams(
         SampledCollection { streams, point }
     });
     Ok(finished.collect())
+}
+
+/// Opens some collections, one after the other: as many as may be by one thread, the rest by asking the source.
+async fn open_group(
+    source: &dyn Source,
+    opener: Option<Arc<dyn Opener>>,
+    group: Vec<Wanted>,
+    history: &Arc<History>,
+    budget_bytes: u64,
+    context: &RunContext,
+) -> Result<Vec<Opened>, EngineError> {
+    context.stop.check()?;
+    let mut opened = match opener {
+        None => Vec::new(),
+        Some(opener) => {
+            let (group, history) = (group.clone(), Arc::clone(history));
+            blocking("opening collections", move || {
+                let (mut opened, mut descriptors) = (Vec::with_capacity(group.len()), 0);
+                for (name, options) in &group {
+                    // What holds many files open is opened when its turn comes.
+                    let point = if descriptors > GROUP_DESCRIPTORS { None } else { opener.open_here(name, *options) };
+                    let point = point.transpose()?;
+                    descriptors += point.as_ref().map_or(0, |point| point.descriptors());
+                    opened.push(point.map(|point| Opened::of(point, &history, budget_bytes)));
+                }
+                Ok(opened)
+            })
+            .await?
+        }
+    };
+    opened.resize_with(group.len(), || None);
+    let mut all = Vec::with_capacity(group.len());
+    for ((name, options), opened) in group.into_iter().zip(opened) {
+        context.stop.check()?;
+        all.push(match opened {
+            Some(opened) => opened,
+            None => Opened::of(source.open_point(&name, options).await?, history, budget_bytes),
+        });
+    }
+    Ok(all)
 }
 
 /// The streams of a collection, and what to sample of each.

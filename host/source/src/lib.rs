@@ -29,7 +29,7 @@ pub use milvus::{MilvusServer, MilvusSource, MilvusTarget, MilvusTargetOptions, 
 pub use rows::RowSum;
 pub use source::{
     CollectionEntry, CollectionPoint, DatabaseEntry, FileIdentity, FindingState, Inventory, KnownFile, KnownFiles,
-    PointFile, PointOptions, PointState, Reading, Recheck, Source, SourceFinding, SourceKind,
+    Opener, PointFile, PointOptions, PointState, Reading, Recheck, Source, SourceFinding, SourceKind,
 };
 pub use target::{
     Committed, FilePiece, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection, TargetCollection, TargetFile,

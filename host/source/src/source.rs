@@ -88,6 +88,11 @@ pub trait Source: Send + Sync {
         name: &CollectionName,
         options: PointOptions,
     ) -> Result<Arc<dyn CollectionPoint>, SourceError>;
+
+    /// What opens collections on a thread of the caller's; `None` where opening is more than a look at a disk.
+    fn opener(&self) -> Option<Arc<dyn Opener>> {
+        None
+    }
 }
 
 /// One thing that [`Source::check`] looked at.
@@ -288,6 +293,18 @@ impl KnownFiles for () {
     fn look_up(&self, _collection: &CollectionName, _file: &FileIdentity) -> KnownFile {
         KnownFile::default()
     }
+}
+
+/// Opens collections of a source one after the other.
+pub trait Opener: Send + Sync {
+    /// As [`Source::open_point`], on this thread, which may wait for a disk; `None` where the first attempt did not
+    /// succeed and the source has to be asked. Of thousands of collections, handing each to a thread of its own would cost
+    /// more than opening it.
+    fn open_here(
+        &self,
+        name: &CollectionName,
+        options: PointOptions,
+    ) -> Option<Result<Arc<dyn CollectionPoint>, SourceError>>;
 }
 
 /// Looks again at a collection of which a point was taken.

@@ -65,6 +65,8 @@ async fn a_collection_that_is_not_there_is_unknown() {
     let name = CollectionName { database: "..".to_owned(), collection: "../../etc".to_owned() };
     let error = source.open_point(&name, PointOptions::default()).await.map(|_| ()).unwrap_err();
     assert!(matches!(error, SourceError::Name(_)), "{error}");
+    let error = source.opener().unwrap().open_here(&name, PointOptions::default()).unwrap().map(|_| ()).unwrap_err();
+    assert!(matches!(error, SourceError::Name(_)), "{error}");
 }
 
 #[tokio::test]
@@ -81,6 +83,9 @@ async fn a_lost_data_file_is_named_and_the_other_collections_can_still_be_read()
     let source = MilvusLiteSource::open_with(&database, limits, std::sync::Arc::new(later)).unwrap();
     let error = source.open_point(&articles(), PointOptions::default()).await.map(|_| ()).unwrap_err();
     assert!(matches!(&error, SourceError::MissingFile { path, .. } if path == lost), "{error}");
+    let opener = source.opener().unwrap();
+    assert!(opener.open_here(&articles(), PointOptions::default()).is_none(), "one attempt says nothing");
+    assert!(opener.open_here(&"python_manual".parse().unwrap(), PointOptions::default()).unwrap().is_ok());
     let source = impatient(&database);
     assert_eq!(source.inventory().await.unwrap().collections.len(), 5);
     source.open_point(&"python_manual".parse().unwrap(), PointOptions::default()).await.unwrap();

@@ -75,6 +75,19 @@ pub(crate) async fn open(
     }
 }
 
+/// Opens a collection on this thread; `None` when it changed meanwhile.
+pub(crate) fn open_here(
+    shared: &Arc<Shared>,
+    name: &CollectionName,
+    options: PointOptions,
+) -> Option<Result<LitePoint, SourceError>> {
+    match attempt::open(shared, name, options) {
+        Ok(opened) => Some(Ok(LitePoint::new(shared, name, opened, 1))),
+        Err(Miss::Fatal(error)) => Some(Err(error)),
+        Err(Miss::Missing(_) | Miss::Changed(_)) => None,
+    }
+}
+
 impl LitePoint {
     fn new(shared: &Arc<Shared>, name: &CollectionName, opened: Opened, attempts: u32) -> Self {
         let mut list: Vec<(PointFile, Content)> = Vec::new();

@@ -12,7 +12,7 @@ use super::shared::Shared;
 use super::{inventory, layout, point};
 use crate::blocking::blocking;
 use crate::disk::{Folder, io_error};
-use crate::{CollectionPoint, Inventory, KnownFiles, Limits, PointOptions, Source, SourceError, SourceKind};
+use crate::{CollectionPoint, Inventory, KnownFiles, Limits, Opener, PointOptions, Source, SourceError, SourceKind};
 
 /// A Milvus Lite 3 data directory to read from, whether a program has it open or not.
 #[derive(Debug, Clone)]
@@ -115,5 +115,25 @@ impl Source for MilvusLiteSource {
         // A name can have come from anywhere; here it becomes part of a path.
         let name = CollectionName::new(&name.database, &name.collection)?;
         Ok(Arc::new(point::open(&self.shared, &name, options).await?))
+    }
+
+    fn opener(&self) -> Option<Arc<dyn Opener>> {
+        Some(Arc::new(self.clone()))
+    }
+}
+
+impl Opener for MilvusLiteSource {
+    fn open_here(
+        &self,
+        name: &CollectionName,
+        options: PointOptions,
+    ) -> Option<Result<Arc<dyn CollectionPoint>, SourceError>> {
+        // As above.
+        let name = match CollectionName::new(&name.database, &name.collection) {
+            Ok(name) => name,
+            Err(error) => return Some(Err(error.into())),
+        };
+        let opened = point::open_here(&self.shared, &name, options)?;
+        Some(opened.map(|point| Arc::new(point) as Arc<dyn CollectionPoint>))
     }
 }
