@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use longshore_model::{CollectionName, Digest, FileClass, LastBackup, RegionId};
-use longshore_source::{FileIdentity, KnownFiles, PointFile};
+use longshore_source::{FileIdentity, KnownFiles};
 use longshore_vault::{
     BackupSummary, BlobId, CollectionFiles, CollectionSealed, IdKey, NamedBackup, Part, RootOpen, Vault, VaultError,
 };
@@ -222,17 +222,11 @@ impl History {
         self.reasons.get(&self.name_id(name)?).cloned()
     }
 
-    /// Whether the region that held this collection last holds this file; any region when none held it.
-    pub(crate) fn holds(&self, name: &CollectionName, file: &PointFile) -> bool {
-        let identity = file.identity.as_ref().and_then(|identity| self.keyed(identity));
-        identity.is_some_and(|identity| self.holds_identity(name, &identity, file.size_bytes))
-    }
-
-    fn holds_identity(&self, name: &CollectionName, identity: &Digest, size_bytes: u64) -> bool {
-        match self.name_id(name).and_then(|name| self.regions.get(&name)) {
-            Some(region) => self.find_keyed(region, identity, size_bytes).is_some(),
-            None => self.all_regions.iter().any(|region| self.find_keyed(region, identity, size_bytes).is_some()),
-        }
+    /// Tells whether the region that held this collection last holds a file of it; any region when none held it.
+    pub(crate) fn holder(&self, name: &CollectionName) -> impl Fn(&Digest, u64) -> bool {
+        let last = self.name_id(name).and_then(|name| self.regions.get(&name));
+        let regions = last.map_or(self.all_regions.as_slice(), std::slice::from_ref);
+        move |identity, size_bytes| regions.iter().any(|region| self.find_keyed(region, identity, size_bytes).is_some())
     }
 
     /// Live rows of a collection, if the very same content was counted before: they follow from it.
@@ -263,7 +257,7 @@ impl KnownFiles for History {
         let Some(identity) = self.keyed(file) else { return longshore_source::KnownFile::default() };
         longshore_source::KnownFile {
             rows: self.rows.get(&identity).copied(),
-            is_stored: self.holds_identity(collection, &identity, file.size_bytes),
+            is_stored: self.holder(collection)(&identity, file.size_bytes),
         }
     }
 }

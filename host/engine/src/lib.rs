@@ -52,6 +52,7 @@ mod heal;
 mod history;
 mod host;
 mod jobs;
+mod keyed_point;
 mod keys;
 mod limits;
 mod manifests;

@@ -18,12 +18,13 @@ use longshore_model::{
 use longshore_policy::{
     Decision, DecisionRecord, ExplainRow, Member, PolicySet, SelectionPlan, ShadowOutcome, Usage, explain,
 };
-use longshore_source::{CollectionEntry, CollectionPoint, Inventory, PointOptions, Source, SourceKind};
+use longshore_source::{CollectionEntry, Inventory, PointOptions, Source, SourceKind};
 
 use crate::blocking::blocking;
 use crate::costs::RegionStorage;
 use crate::facts::{HostKnowledge, collection_facts, missing_names, totals};
 use crate::history::{History, loading};
+use crate::keyed_point::KeyedPoint;
 use crate::policies;
 use crate::request::{BackupRequest, ClusterTarget};
 use crate::run_policy::RunPolicy;
@@ -54,7 +55,7 @@ pub struct PlannedCollection {
     /// Where it is kept.
     pub placed: Decision<Placed>,
     /// The point opened for sampling, if it was kept.
-    pub(crate) point: Option<Arc<dyn CollectionPoint>>,
+    pub(crate) point: Option<KeyedPoint>,
 }
 
 /// A backup, planned: everything that [`run_backup`](crate::run_backup) needs.

@@ -15,6 +15,7 @@ use longshore_vault::{Throttle, Transcoder};
 
 use crate::blocking::blocking;
 use crate::history::History;
+use crate::keyed_point::KeyedPoint;
 use crate::sample::{Measured, Window, offered_codecs, windows};
 use crate::{EngineError, RunContext};
 
@@ -30,7 +31,7 @@ const GROUP_DESCRIPTORS: usize = 64;
 /// A collection's streams, and its point if it may be kept open.
 pub(crate) struct SampledCollection {
     pub(crate) streams: Vec<StreamFacts>,
-    pub(crate) point: Option<Arc<dyn CollectionPoint>>,
+    pub(crate) point: Option<KeyedPoint>,
 }
 
 /// One stream before its offers are known.
@@ -50,11 +51,12 @@ struct RawStream {
 /// An opened collection before its offers are known.
 struct Opened {
     raw: Vec<RawStream>,
-    point: Arc<dyn CollectionPoint>,
+    point: KeyedPoint,
 }
 
 impl Opened {
     fn of(point: Arc<dyn CollectionPoint>, history: &History, budget_bytes: u64) -> Self {
+        let point = KeyedPoint::new(point, history);
         Self { raw: look(&point, history, budget_bytes), point }
     }
 }
@@ -62,7 +64,7 @@ impl Opened {
 /// A sampled collection before its offers are known, with its point if it may be kept.
 struct Sampled {
     raw: Vec<RawStream>,
-    point: Option<Arc<dyn CollectionPoint>>,
+    point: Option<KeyedPoint>,
 }
 
 /// What to open.
@@ -97,7 +99,7 @@ pub(crate) async fn sample_streams(
         .map(|mut opened: Result<Opened, EngineError>| {
             if let Ok(opened) = &mut opened {
                 opened.raw.iter_mut().for_each(|stream| leave_out_many_small(stream, &mut small));
-                held += opened.point.descriptors();
+                held += opened.point.point().descriptors();
             }
             let keep = held <= limits.held_descriptors;
             sampled(opened, keep, transcoders.clone(), context.throttle.clone())
@@ -154,8 +156,9 @@ async fn open_group(
 }
 
 /// The streams of a collection, and what to sample of each.
-fn look(point: &Arc<dyn CollectionPoint>, history: &History, budget_bytes: u64) -> Vec<RawStream> {
-    let mut streams = Vec::new();
+fn look(keyed: &KeyedPoint, history: &History, budget_bytes: u64) -> Vec<RawStream> {
+    let (point, mut streams) = (keyed.point(), Vec::new());
+    let is_held = history.holder(point.name());
     for class in FileClass::ALL {
         let files: Vec<(usize, &PointFile)> =
             point.files().iter().enumerate().filter(|(_, file)| file.class == class).collect();
@@ -164,7 +167,7 @@ fn look(point: &Arc<dyn CollectionPoint>, history: &History, budget_bytes: u64) 
         }
         let new: Vec<(usize, &str, u64)> = files
             .iter()
-            .filter(|(_, file)| !history.holds(point.name(), file))
+            .filter(|(place, file)| !keyed.key(*place).is_some_and(|key| is_held(&key, file.size_bytes)))
             .map(|(place, file)| (*place, file.path.as_str(), file.size_bytes))
             .collect();
         streams.push(RawStream {
@@ -204,7 +207,7 @@ async fn sampled(
 ) -> Result<Sampled, EngineError> {
     let mut opened = opened?;
     for stream in &mut opened.raw {
-        sample(stream, &opened.point, &transcoders, &throttle).await?;
+        sample(stream, opened.point.point(), &transcoders, &throttle).await?;
     }
     Ok(Sampled { raw: opened.raw, point: keep.then_some(opened.point) })
 }

@@ -20,6 +20,7 @@ use longshore_vault::{
 use serde_json::Value;
 
 use crate::history::History;
+use crate::keyed_point::KeyedPoint;
 use crate::manifests::no_json;
 use crate::plan::PlannedCollection;
 use crate::resume::Checkpoints;
@@ -81,20 +82,19 @@ pub(crate) async fn transfer(
     context.stop.check()?;
     let options =
         PointOptions { include_index_files: planned.selected.value.include_index_files, hold_all_files: false };
-    let point = match &planned.point {
-        Some(point) => Arc::clone(point),
-        None => source.open_point(&planned.facts.name, options).await?,
+    let mut point = match &planned.point {
+        Some(point) => point.clone(),
+        None => KeyedPoint::new(source.open_point(&planned.facts.name, options).await?, history),
     };
-    let mut point = point;
     for _ in 1..POINT_ATTEMPTS {
-        let holds_all_files = point.holds_all_files();
+        let holds_all_files = point.point().holds_all_files();
         match transfer_point(planned, place, point, session, history, checkpoints, context).await {
             // A file that is not held open is gone: one that an earlier backup holds had to be read all the same (its pack is
             // about to be pruned, say), or a server has removed what a compaction replaced. What was moved is found again.
             Err(EngineError::Source(SourceError::FileChanged { path, .. })) if !holds_all_files => {
                 tracing::info!(collection = %planned.facts.name, path, "a file vanished; opening the collection again");
                 let options = PointOptions { hold_all_files: true, ..options };
-                point = source.open_point(&planned.facts.name, options).await?;
+                point = KeyedPoint::new(source.open_point(&planned.facts.name, options).await?, history);
                 context.progress.restart(place);
             }
             result => return result,
@@ -106,17 +106,27 @@ pub(crate) async fn transfer(
 async fn transfer_point(
     planned: &PlannedCollection,
     place: usize,
-    point: Arc<dyn CollectionPoint>,
+    keyed: KeyedPoint,
     session: &Session,
     history: &History,
     checkpoints: &Checkpoints,
     context: &RunContext,
 ) -> Result<TransferredCollection, EngineError> {
+    let point = Arc::clone(keyed.point());
     context.progress.set_total(place, point.files().iter().map(|file| file.size_bytes).sum());
     let codecs: BTreeMap<FileClass, Codec> =
         planned.streams.iter().map(|stream| (stream.facts.class, stream.choice.value.codec)).collect();
     let region = &planned.placed.value.region;
-    let mover = &Mover { point: &point, session, history, checkpoints, region, progress: &context.progress, place };
+    let mover = &Mover {
+        keyed: &keyed,
+        point: &point,
+        session,
+        history,
+        checkpoints,
+        region,
+        progress: &context.progress,
+        place,
+    };
     let codecs = &codecs;
     // First what costs no waiting: of an unchanged cluster that is everything.
     let reused: Vec<Option<Moved>> =
@@ -191,6 +201,7 @@ async fn count(point: &Arc<dyn CollectionPoint>, context: &RunContext) -> Result
 }
 
 struct Mover<'a> {
+    keyed: &'a KeyedPoint,
     point: &'a Arc<dyn CollectionPoint>,
     session: &'a Session,
     history: &'a History,
@@ -276,7 +287,7 @@ impl Mover<'_> {
     }
 
     fn moved(&self, number: usize, file: &PointFile, stored: StoredFile) -> Result<Moved, EngineError> {
-        let identity = file.identity.as_ref().and_then(|identity| self.history.keyed(identity));
+        let identity = self.keyed.key(number);
         if let Some(identity) = identity {
             self.checkpoints.finished(self.region, identity, file.size_bytes, &stored.blobs, &stored.digest);
         }
@@ -306,7 +317,7 @@ impl Mover<'_> {
     /// The file as an earlier backup stored it here. Every blob is looked up again: an identity in a manifest is a hint,
     /// the index is what counts.
     fn reuse(&self, number: usize, file: &PointFile) -> Option<Moved> {
-        let identity = self.history.keyed(file.identity.as_ref()?)?;
+        let identity = self.keyed.key(number)?;
         let known = self.history.find_keyed(self.region, &identity, file.size_bytes)?;
         let plain = known.blobs.iter().map(|blob| self.session.lookup(blob).map(|info| info.plain_bytes));
         let plain: u64 = plain.sum::<Option<u64>>()?;
