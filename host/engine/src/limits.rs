@@ -80,10 +80,10 @@ impl Limits {
     }
 
     /// Bytes of file content one job may hold. Measured on a first backup of 700 MB to a slow disk, when all of it is in
-    /// use: the process then stays under the whole budget.
+    /// use: the process, pages of its own file included, then stays under the whole budget.
     #[must_use]
     pub const fn content_budget_bytes(&self) -> u64 {
-        self.memory_budget_bytes / 2
+        self.memory_budget_bytes / 8 * 3
     }
 
     /// Refuses values that would only look like limits.
