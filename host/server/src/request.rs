@@ -46,6 +46,24 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
+/// The key of a call that goes on for long, to look again and again whether it still opens the door. Not for `Debug`.
+pub(crate) struct LastingKey(String);
+
+impl FromRequestParts<App> for LastingKey {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Refusal> {
+        Ok(Self(bearer(parts).ok_or_else(Refusal::illegal_key)?.to_owned()))
+    }
+}
+
+impl LastingKey {
+    /// Whose key it is; `None` once it was revoked or has expired.
+    pub(crate) async fn caller(&self, app: &App) -> Option<Principal> {
+        app.host.authenticate(&self.0).await.ok()
+    }
+}
+
 /// The key of the one `Authorization` header; more than one could mean different keys to different readers.
 fn bearer(parts: &Parts) -> Option<&str> {
     let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();

@@ -2,7 +2,10 @@
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
+use futures::StreamExt as _;
+use longshore_catalog::{Catalog as _, NewJob};
 use longshore_engine::Role;
+use longshore_model::{JobType, Timestamp};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -207,4 +210,33 @@ async fn a_job_is_followed_by_events_until_it_has_ended() {
     let unknown = place.send("GET", "/v2/jobs/job-1/events", "").await;
     assert_eq!(unknown.refusal(), (404, 96026));
     place.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_end_with_the_key_that_asked_for_them() {
+    let place = Place::start().await;
+    // Nobody works on the job, so nothing but the key can end the events.
+    place.host.shutdown().await;
+    let job = NewJob {
+        id: "job-waiting".parse().unwrap(),
+        job_type: JobType::Verify,
+        project: "proj-test".parse().unwrap(),
+        cluster: Some(CLUSTER.parse().unwrap()),
+        backup: None,
+        request: Value::Null,
+    };
+    place.catalog().create_job(&job, Timestamp::from_millis(1)).unwrap();
+    let (row, key) = place.key_with_row("follower", Role::ProjectAdmin);
+    let request = Request::get("/v2/jobs/job-waiting/events").header("Authorization", format!("Bearer {key}"));
+    let response = place.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let mut events = response.into_body().into_data_stream();
+    let first = String::from_utf8(events.next().await.unwrap().unwrap().to_vec()).unwrap();
+    assert!(first.contains("PENDING"), "{first}");
+    place.catalog().revoke_key(&row.id, Timestamp::from_millis(1)).unwrap();
+    let minute = std::time::Duration::from_secs(60);
+    // Events that went on would do so for ever.
+    while let Some(event) = tokio::time::timeout(minute, events.next()).await.expect("the events end") {
+        let event = String::from_utf8(event.unwrap().to_vec()).unwrap();
+        assert!(!event.contains("data:"), "nothing changed but the key: {event}");
+    }
 }
