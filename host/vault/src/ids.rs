@@ -78,6 +78,7 @@ pub struct IdKey {
     identity: Zeroizing<[u8; 32]>,
     manifest_code: Zeroizing<[u8; 32]>,
     recipients_code: Zeroizing<[u8; 32]>,
+    catalog_code: Zeroizing<[u8; 32]>,
     mask: Zeroizing<[u8; 32]>,
     name: Zeroizing<[u8; 32]>,
 }
@@ -88,6 +89,7 @@ impl IdKey {
     const CHECK_CONTEXT: &'static str = "longshore vault 1 id key check";
     const MANIFEST_CONTEXT: &'static str = "longshore vault 1 manifest code";
     const RECIPIENTS_CONTEXT: &'static str = "longshore vault 1 recipients code";
+    const CATALOG_CONTEXT: &'static str = "longshore vault 1 catalog code";
     const MASK_CONTEXT: &'static str = "longshore vault 1 digest mask";
     const NAME_CONTEXT: &'static str = "longshore vault 1 collection name";
 
@@ -99,6 +101,7 @@ impl IdKey {
             identity: derive(Self::IDENTITY_CONTEXT),
             manifest_code: derive(Self::MANIFEST_CONTEXT),
             recipients_code: derive(Self::RECIPIENTS_CONTEXT),
+            catalog_code: derive(Self::CATALOG_CONTEXT),
             mask: derive(Self::MASK_CONTEXT),
             name: derive(Self::NAME_CONTEXT),
             blob: Zeroizing::new(bytes),
@@ -149,6 +152,11 @@ impl IdKey {
     /// The authentication code of the bytes of a manifest.
     pub(crate) fn manifest_code(&self, bytes: &[u8]) -> Digest {
         Digest::new(*blake3::keyed_hash(&self.manifest_code, bytes).as_bytes())
+    }
+
+    /// The authentication code of the bytes of a snapshot of a catalog.
+    pub(crate) fn catalog_code(&self, bytes: &[u8]) -> Digest {
+        Digest::new(*blake3::keyed_hash(&self.catalog_code, bytes).as_bytes())
     }
 
     /// The authentication code of the bytes of a list of recipients.

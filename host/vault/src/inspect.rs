@@ -85,7 +85,7 @@ pub async fn inspect_object(store: Arc<dyn ObjectStore>, keys: &Keys, key: &str)
     let objects = Objects::new(Arc::clone(&store), Limits::DEFAULT);
     let path = Path::from(key);
     let what = "what was asked for".to_owned();
-    let bytes = objects.get(&path, objects.limits().manifest_bytes).await?;
+    let bytes = objects.get(&path, size_limit(key, objects.limits())).await?;
     let bytes = bytes.ok_or_else(|| VaultError::MissingObject { what, object: path.to_string() })?;
     let mut found = Inspection { content: Value::Null, problems: Vec::new() };
     let vault = match Vault::open(store, keys).await {
@@ -95,6 +95,11 @@ pub async fn inspect_object(store: Arc<dyn ObjectStore>, keys: &Keys, key: &str)
     };
     found.content = object(&path, &bytes, vault.as_ref(), &mut found).await?;
     Ok(found)
+}
+
+/// How large an object of this name may be, in bytes.
+fn size_limit(key: &str, limits: &Limits) -> u64 {
+    if layout::CatalogKey::parse(key).is_some() { limits.catalog_bytes } else { limits.manifest_bytes }
 }
 
 /// The folder of an object whose name has the form it should have there.
@@ -109,6 +114,7 @@ fn folder_of(key: &str) -> Option<&'static str> {
         layout::WITHDRAWN,
         layout::MARKS,
         layout::ERASURES,
+        layout::CATALOGS,
         layout::DAMAGED,
         layout::SET_ASIDE,
         "keys",
@@ -118,6 +124,7 @@ fn folder_of(key: &str) -> Option<&'static str> {
     let good = match folder {
         layout::PACKS => layout::parse_pack_path(key).is_some(),
         layout::INDEX => layout::parse_index_path(key).is_some(),
+        layout::CATALOGS => layout::CatalogKey::parse(key).is_some(),
         "parts" | "receipts" | "roots" => manifest_key(key).is_some(),
         _ => true,
     };
@@ -169,7 +176,7 @@ async fn manifests(
     let mut shown = serde_json::Map::new();
     for meta in metas {
         let key = meta.location.as_ref();
-        let value = match objects.get(&meta.location, objects.limits().manifest_bytes).await {
+        let value = match objects.get(&meta.location, size_limit(key, objects.limits())).await {
             Ok(Some(bytes)) => object(&meta.location, &bytes, vault, found).await?,
             // Deleted between listing and reading.
             Ok(None) => continue,
@@ -227,6 +234,12 @@ async fn object(
                 json!({ "sizeBytes": bytes.len() })
             }
         });
+    }
+    if let Some(catalog) = layout::CatalogKey::parse(key) {
+        if digest_of(bytes) != catalog.digest {
+            found.problem(key, "its bytes do not match its name");
+        }
+        return Ok(json!({ "sizeBytes": bytes.len(), "created": catalog.created }));
     }
     if let Some(digest) = layout::parse_index_path(key) {
         if digest_of(bytes) != digest {

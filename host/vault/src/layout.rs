@@ -1,6 +1,6 @@
 //! Where objects lie in a vault (FORMAT.md, "Objects"). Every key is made and taken apart here and nowhere else.
 
-use longshore_model::{BackupId, Digest, JobId};
+use longshore_model::{BackupId, Digest, JobId, Timestamp};
 use object_store::path::Path;
 
 use crate::{MarkId, PackId, SessionId};
@@ -29,6 +29,8 @@ pub(crate) const WITHDRAWN: &str = "withdrawn";
 pub(crate) const ERASURES: &str = "erasures";
 /// Folder of the objects a prune asks the store's time by.
 pub(crate) const CLOCK: &str = "clock";
+/// Folder of snapshots of catalogs.
+pub(crate) const CATALOGS: &str = "catalogs";
 /// Folder of an encrypted vault's wrapped keys.
 pub(crate) const KEYS: &str = "keys";
 /// Folder of lists of recipients.
@@ -89,6 +91,28 @@ impl ManifestKey {
         let (backup_id, name) = rest.split_once('/')?;
         let (token, digest) = name.strip_suffix(".json")?.split_once('-')?;
         Some(Self { backup_id: backup_id.parse().ok()?, token: parse_token(token)?, digest: digest.parse().ok()? })
+    }
+}
+
+/// Name of a snapshot of a catalog: when it was made, and the BLAKE3 of its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CatalogKey {
+    pub(crate) created: Timestamp,
+    pub(crate) digest: Digest,
+}
+
+impl CatalogKey {
+    /// The key in its folder. Keys sort by time.
+    pub(crate) fn path(&self) -> Path {
+        Path::from(format!("{CATALOGS}/{:016x}-{}", self.created.as_millis().max(0), self.digest))
+    }
+
+    /// Takes a key apart; `None` for anything that is not a snapshot.
+    pub(crate) fn parse(key: &str) -> Option<Self> {
+        let name = key.strip_prefix(CATALOGS)?.strip_prefix('/')?;
+        let (created, digest) = name.split_once('-')?;
+        let created = i64::try_from(parse_token(created)?).ok()?;
+        Some(Self { created: Timestamp::from_millis(created), digest: digest.parse().ok()? })
     }
 }
 
@@ -233,6 +257,8 @@ mod tests {
             assert_eq!(ManifestKey::parse(kind, key.path(kind).as_ref()), Some(key.clone()));
         }
         assert_eq!(ManifestKey::parse(ManifestKind::Root, key.path(ManifestKind::Part).as_ref()), None);
+        let catalog = CatalogKey { created: Timestamp::from_millis(1_700_000_000_123), digest };
+        assert_eq!(CatalogKey::parse(catalog.path().as_ref()), Some(catalog));
         let mark = MarkId::derive(&[1; 16], 2);
         assert_eq!(parse_mark_path(mark_path(&mark).as_ref()), Some(mark));
         for below in [None, Some(0xfe)] {

@@ -47,6 +47,7 @@
 
 mod backups;
 mod blob_runs;
+mod catalog;
 mod codec;
 mod commit;
 mod crypto;
@@ -81,6 +82,7 @@ mod withdrawal;
 
 pub use backups::{BackupListing, BackupSummary, KnownCommit, LoadedBackup, NamedBackup, Origin};
 pub use blob_runs::BlobRun;
+pub use catalog::CatalogSnapshot;
 pub use codec::{CodecError, Transcoder};
 pub use commit::{CommittedRoot, PackedRoot};
 pub use crypto::{

@@ -33,6 +33,8 @@ pub struct Limits {
     pub recipient_name_bytes: usize,
     /// Longest pin, resume state included.
     pub pin_bytes: u64,
+    /// Largest snapshot of a catalog, packed or not.
+    pub catalog_bytes: u64,
     /// Longest mark.
     pub mark_bytes: u64,
     /// Most packs, and most parts, that one mark lists; more are spread over several marks.
@@ -90,6 +92,7 @@ impl Limits {
         recipients: 64,
         recipient_name_bytes: 100,
         pin_bytes: 16 * 1024 * 1024,
+        catalog_bytes: 1024 * 1024 * 1024,
         mark_bytes: 64 * 1024 * 1024,
         mark_entries: 50_000,
         clock_skew_ms: 15 * 60 * 1000,

@@ -103,6 +103,34 @@ impl BlobCipher {
     }
 }
 
+/// Seals the packed bytes of a catalog; `head` is what they are bound to.
+///
+/// # Errors
+/// [`VaultError::Cipher`].
+pub(crate) fn seal_whole(
+    key: &SessionKey,
+    salt: &[u8; 32],
+    head: &[u8],
+    packed: Vec<u8>,
+) -> Result<Vec<u8>, VaultError> {
+    let cipher = key.catalog_cipher(salt)?;
+    let (sealed, tag) = cipher.seal(0, head, Bytes::from(packed), &mut SealWork::default())?;
+    Ok([sealed.as_ref(), tag.as_ref()].concat())
+}
+
+/// Opens what [`seal_whole`] sealed; `None` for anything else.
+///
+/// # Errors
+/// [`VaultError::Cipher`].
+pub(crate) fn open_whole(
+    key: &SessionKey,
+    salt: &[u8; 32],
+    head: &[u8],
+    sealed: &[u8],
+) -> Result<Option<Bytes>, VaultError> {
+    Ok(key.catalog_cipher(salt)?.open(0, head, sealed))
+}
+
 /// A counter as 12 bytes: 4 little-endian, then zeros.
 fn nonce_of(counter: u32) -> Nonce {
     let mut bytes = [0; NONCE_LEN];

@@ -23,6 +23,7 @@ const SESSION_ID_CONTEXT: &str = "longshore vault 1 session id";
 const PACK_CONTEXT: &str = "longshore vault 1 pack key";
 /// What the key of a manifest's sealed half is derived with, from data key and salt.
 const MANIFEST_CONTEXT: &str = "longshore vault 1 manifest key";
+const CATALOG_CONTEXT: &str = "longshore vault 1 catalog key";
 
 /// Bytes from the operating system.
 ///
@@ -301,6 +302,11 @@ impl SessionKey {
     /// The cipher of a manifest's sealed half with this salt.
     pub(super) fn manifest_cipher(&self, salt: &[u8; 32]) -> Result<BlobCipher, VaultError> {
         BlobCipher::new(&self.subkey(MANIFEST_CONTEXT, salt))
+    }
+
+    /// The cipher of a snapshot of a catalog with this salt.
+    pub(super) fn catalog_cipher(&self, salt: &[u8; 32]) -> Result<BlobCipher, VaultError> {
+        BlobCipher::new(&self.subkey(CATALOG_CONTEXT, salt))
     }
 
     /// BLAKE3 in derive-key mode over data key and salt.

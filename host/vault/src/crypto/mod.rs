@@ -17,7 +17,7 @@ mod recipients;
 mod sessions;
 
 pub use cipher::LockedBody;
-pub(crate) use cipher::{BlobCipher, SealWork, TAG_BYTES};
+pub(crate) use cipher::{BlobCipher, SealWork, TAG_BYTES, open_whole, seal_whole};
 pub(crate) use keyring::Keyring;
 pub use keys::{Keys, ReaderKey, Recipient, WriterKey};
 pub(crate) use keys::{SessionKey, random_bytes};

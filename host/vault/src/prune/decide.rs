@@ -343,6 +343,11 @@ impl Judge<'_> {
         for seen in self.view.probes.iter().filter(|seen| self.age_ms(seen.written) > limits.unfinished_kept_ms) {
             push_obsolete(decision, &seen.path);
         }
+        let times: Vec<Timestamp> = self.view.catalogs.iter().map(|seen| seen.key.created).collect();
+        let kept = crate::catalog::kept(&times, self.now);
+        for seen in self.view.catalogs.iter().filter(|seen| !kept.contains(&seen.key.created)) {
+            push_obsolete(decision, &seen.path);
+        }
         let survey = &self.view.survey;
         let there: HashSet<PackId> =
             survey.packs.iter().map(|pack| pack.pack.id).chain(survey.unreadable.iter().map(|pack| pack.id)).collect();

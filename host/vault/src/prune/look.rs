@@ -15,7 +15,7 @@ use object_store::path::Path;
 use serde_json::Value;
 
 use super::marks::Marks;
-use crate::layout::{self, ManifestKey, ManifestKind};
+use crate::layout::{self, CatalogKey, ManifestKey, ManifestKind};
 use crate::pin::{self, ListedPin};
 use crate::survey::{Survey, survey};
 use crate::withdrawal::Tombstones;
@@ -90,6 +90,8 @@ pub(super) struct View {
     /// What lapsed pins left.
     pub(super) lapsed: Vec<Seen<()>>,
     pub(super) probes: Vec<Seen<()>>,
+    /// Snapshots of catalogs.
+    pub(super) catalogs: Vec<Seen<CatalogKey>>,
 }
 
 /// Looks at all vaults.
@@ -183,6 +185,7 @@ async fn look_at_manifests(
         erasures,
         lapsed: Vec::new(),
         probes: Vec::new(),
+        catalogs: Vec::new(),
     })
 }
 
@@ -197,6 +200,9 @@ async fn look_at_objects(view: &mut View) -> Result<(), VaultError> {
     view.lapsed =
         pins.filter(|meta| meta.location.as_ref().ends_with(".lapsed")).map(|meta| Seen::new((), meta)).collect();
     view.probes = objects.list(Some(layout::CLOCK)).await?.into_iter().map(|meta| Seen::new((), meta)).collect();
+    let catalogs = objects.list(Some(layout::CATALOGS)).await?.into_iter();
+    let parsed = |meta: ObjectMeta| CatalogKey::parse(meta.location.as_ref()).map(|key| Seen::new(key, meta));
+    view.catalogs = catalogs.filter_map(parsed).collect();
     Ok(())
 }
 

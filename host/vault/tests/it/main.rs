@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod blob_runs;
+mod catalogs;
 mod damage;
 mod deleting;
 mod encryption;
