@@ -1,5 +1,7 @@
 //! The trait every catalog implements.
 
+use std::path::Path;
+
 use longshore_model::{
     BackupId, ClusterId, Digest, JobId, JobStatus, KeyScope, Progress, ProjectId, RegionId, Timestamp,
 };
@@ -7,8 +9,9 @@ use serde_json::Value;
 
 use crate::{
     ApiKeyRow, AuditEntry, AuditRow, BackupFilter, BackupOutcome, BackupRecord, BackupRow, CatalogError, ClusterFilter,
-    ClusterRow, CopyRow, DroppedCluster, JobEnd, JobFilter, JobRow, Listed, NewApiKey, NewBackup, NewBackupJob,
-    NewCluster, NewJob, NewSchedule, Page, ProjectRow, ScheduleRow,
+    ClusterRow, CopyRow, DeliveryCounts, DeliveryOutcome, DeliveryRow, DroppedCluster, JobEnd, JobFilter, JobRow,
+    JobStatistics, Listed, NewApiKey, NewBackup, NewBackupJob, NewCluster, NewDelivery, NewJob, NewSchedule, Page,
+    ProjectRow, ScheduleRow,
 };
 
 /// Durable control state.
@@ -217,6 +220,22 @@ pub trait Catalog: Send + Sync {
     /// [`Catalog::create_backup`].
     fn create_job(&self, job: &NewJob, now: Timestamp) -> Result<JobRow, CatalogError>;
 
+    /// Puts a running job back after a failure that may pass: it is PENDING again, with `reason`, and is not claimed by
+    /// [`Catalog::claim_job`] before `not_before`. What it was to stop for, it stops for: a CANCELING one ends as
+    /// CANCELED. The job that makes a backup is never put back.
+    ///
+    /// # Errors
+    /// [`CatalogError::JobNotFound`], [`CatalogError::JobEnded`], [`CatalogError::Fenced`], [`CatalogError::Invalid`]
+    /// for a backup job or without a reason.
+    fn retry_job(
+        &self,
+        id: &JobId,
+        token: u64,
+        reason: &str,
+        not_before: Timestamp,
+        now: Timestamp,
+    ) -> Result<JobRow, CatalogError>;
+
     /// Takes the oldest job that is PENDING, or that is running with a lapsed lease, for `owner` until `now` +
     /// `lease_ms`; restores before others that have waited less than [`crate::Limits::passed_over_ms`]. Its fencing token and attempt grow by one; a PENDING one becomes IN_PROGRESS, a CANCELING one stays
     /// so and is for its new owner to end. `None` if there is nothing to do.
@@ -245,7 +264,8 @@ pub trait Catalog: Send + Sync {
     /// [`CatalogError::JobNotFound`], [`CatalogError::JobEnded`], [`CatalogError::Fenced`].
     fn set_progress(&self, id: &JobId, token: u64, progress: &Progress) -> Result<JobStatus, CatalogError>;
 
-    /// Ends a job together with its backup and starts what follows from it. A successful job's phase becomes Done.
+    /// Ends a job together with its backup, starts what follows from it, and queues a delivery of kind
+    /// [`JOB_ENDED`](crate::JOB_ENDED). A successful job's phase becomes Done.
     /// Of two workers that both think they hold the job only the one with the current token can end it.
     ///
     /// # Errors
@@ -254,7 +274,7 @@ pub trait Catalog: Send + Sync {
     /// follow-ups; and those of [`Catalog::create_job`] for follow-ups.
     fn finish_job(&self, id: &JobId, token: u64, end: &JobEnd, now: Timestamp) -> Result<JobRow, CatalogError>;
 
-    /// Asks a job to stop. A PENDING one is CANCELED at once and its backup FAILED; a running one becomes CANCELING
+    /// Asks a job to stop. A PENDING one is CANCELED at once, as [`Catalog::finish_job`] ends one, and its backup FAILED; a running one becomes CANCELING
     /// and is ended by its worker; asking again changes nothing.
     ///
     /// # Errors
@@ -273,6 +293,13 @@ pub trait Catalog: Send + Sync {
     /// [`CatalogError::Invalid`] for a page outside the limits.
     fn list_jobs(&self, filter: &JobFilter, page: Page) -> Result<Listed<JobRow>, CatalogError>;
 
+    /// Numbers about all jobs by type and state, in that order; `bounds_ms` are the durations that [`JobStatistics::within`]
+    /// counts by, growing.
+    ///
+    /// # Errors
+    /// [`CatalogError::Invalid`] for bounds that do not grow or are too many.
+    fn job_statistics(&self, bounds_ms: &[i64]) -> Result<Vec<JobStatistics>, CatalogError>;
+
     /// Lets all leases of an owner lapse, so that its jobs can be claimed at once: a host calls it at its start for
     /// what it left behind. Tokens stay until the claim, so a worker of it that still lives is fenced then. How many
     /// jobs there were.
@@ -280,6 +307,44 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// Only those of every call.
     fn release_leases_of(&self, owner: &str) -> Result<u64, CatalogError>;
+
+    /// Queues something to be told. `false`, and nothing changed, if something of this name is there already.
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn queue_delivery(&self, delivery: &NewDelivery, now: Timestamp) -> Result<bool, CatalogError>;
+
+    /// The first `most` deliveries that are due at `now`, longest due first; at most [`crate::Limits::page_items`].
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn due_deliveries(&self, now: Timestamp, most: u32) -> Result<Vec<DeliveryRow>, CatalogError>;
+
+    /// Notes how an attempt ended. Whoever stops between the attempt and this note makes the same attempt again.
+    ///
+    /// # Errors
+    /// [`CatalogError::Invalid`] for one that does not wait.
+    fn note_delivery(&self, sequence: u64, outcome: &DeliveryOutcome, now: Timestamp) -> Result<(), CatalogError>;
+
+    /// Removes everything that waits to be told, because nobody listens. How much there was.
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn discard_deliveries(&self) -> Result<u64, CatalogError>;
+
+    /// How many deliveries there are.
+    ///
+    /// # Errors
+    /// Only those of every call.
+    fn count_deliveries(&self) -> Result<DeliveryCounts, CatalogError>;
+
+    /// Writes everything there is at one moment into a new file (mode 0600) that [`crate::SqliteCatalog`] opens, whatever
+    /// this catalog keeps its own state in. Others go on reading and writing meanwhile.
+    ///
+    /// # Errors
+    /// [`CatalogError::Unavailable`] when the file cannot be made, [`CatalogError::DiskFull`]; what was written of it may
+    /// be left.
+    fn snapshot(&self, file: &Path) -> Result<(), CatalogError>;
 
     /// Keeps a new API key.
     ///

@@ -24,7 +24,8 @@ pub use error::CatalogError;
 pub use limits::Limits;
 pub use rows::{
     ApiKeyRow, AuditEntry, AuditRow, BackupFilter, BackupOutcome, BackupRecord, BackupRow, ClusterFilter, ClusterRow,
-    CopyRow, DroppedCluster, JobEnd, JobFilter, JobRow, Listed, NewApiKey, NewBackup, NewBackupJob, NewCluster, NewJob,
-    NewSchedule, Page, ProjectRow, ScheduleRow, hash_api_key,
+    CopyRow, DeliveryCounts, DeliveryOutcome, DeliveryRow, DroppedCluster, JOB_ENDED, JobEnd, JobFilter, JobRow,
+    JobStatistics, Listed, NewApiKey, NewBackup, NewBackupJob, NewCluster, NewDelivery, NewJob, NewSchedule, Page,
+    ProjectRow, ScheduleRow, hash_api_key,
 };
 pub use sqlite::SqliteCatalog;

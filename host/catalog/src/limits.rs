@@ -18,6 +18,10 @@ pub struct Limits {
     pub lease_ms: i64,
     /// Restores are claimed before other jobs, but not before one that has waited this long, in milliseconds.
     pub passed_over_ms: i64,
+    /// How long a delivery is kept after it ended, in milliseconds.
+    pub ended_deliveries_kept_ms: i64,
+    /// Most bounds that durations of jobs are counted by.
+    pub duration_bounds: usize,
     /// How long a call waits for another process that holds the database, in milliseconds.
     pub busy_timeout_ms: u64,
     /// Prepared statements kept per connection.
@@ -34,6 +38,8 @@ impl Limits {
         follow_up_jobs: 64,
         lease_ms: 60 * 60 * 1000,
         passed_over_ms: 10 * 60 * 1000,
+        ended_deliveries_kept_ms: 7 * 24 * 60 * 60 * 1000,
+        duration_bounds: 32,
         busy_timeout_ms: 5_000,
         cached_statements: 64,
     };

@@ -72,7 +72,7 @@ pub struct DroppedCluster {
     /// The cluster as it is now.
     pub cluster: ClusterRow,
     /// Its automatic backups, which are to be deleted with it. After a crash the rest of them is found with
-    /// [`BackupFilter::of_dropped_clusters`].
+    /// [`BackupFilter::dropped_at`].
     pub automatic_backups: Vec<BackupId>,
 }
 
@@ -216,8 +216,8 @@ pub struct BackupFilter {
     pub expired_at: Option<Timestamp>,
     /// Only deleted backups whose manifests may still be in a vault. Combine with `statuses` = DELETED.
     pub not_purged: bool,
-    /// Only those whose cluster is registered and dropped.
-    pub of_dropped_clusters: bool,
+    /// Only those whose cluster is registered and was dropped at this time or earlier.
+    pub dropped_at: Option<Timestamp>,
 }
 
 /// A job to run that makes no backup.
@@ -274,6 +274,96 @@ pub struct JobRow {
     pub lease_until: Option<Timestamp>,
     /// How often it was claimed.
     pub attempt: u32,
+    /// How often its worker put it back after a failure that may pass.
+    pub retries: u32,
+    /// When a job that was put back is to be claimed again.
+    pub not_before: Option<Timestamp>,
+}
+
+/// Numbers about the jobs of one type that are in one state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobStatistics {
+    /// What they do.
+    pub job_type: JobType,
+    /// Their state.
+    pub status: JobStatus,
+    /// How many there are.
+    pub count: u64,
+    /// How long those that have ended took together, from the first claim to the end, in milliseconds.
+    pub duration_ms: u64,
+    /// Bytes of files that those that have ended had moved.
+    pub moved_bytes: u64,
+    /// How many of those that have ended took no longer than each of the bounds that were asked for.
+    pub within: Vec<u64>,
+}
+
+/// The kind of delivery that each end of a job makes, with the id of the job as its subject.
+pub const JOB_ENDED: &str = "job.ended";
+
+/// Something that is to be told to whoever watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDelivery {
+    /// Tells it from everything else: the same name is told once.
+    pub name: String,
+    /// What kind of thing it is, for example [`JOB_ENDED`].
+    pub kind: String,
+    /// Whom it is about: an id.
+    pub subject: String,
+    /// What there is to say; `Value::Null` where kind and subject say it.
+    pub body: Value,
+}
+
+/// Something that still waits to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryRow {
+    /// Its number.
+    pub sequence: u64,
+    /// As in [`NewDelivery`].
+    pub name: String,
+    /// As in [`NewDelivery`].
+    pub kind: String,
+    /// As in [`NewDelivery`].
+    pub subject: String,
+    /// As in [`NewDelivery`].
+    pub body: Value,
+    /// When it happened.
+    pub created: Timestamp,
+    /// When it is to be tried.
+    pub due: Timestamp,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// How the last attempt failed.
+    pub error: Option<String>,
+}
+
+/// How an attempt to tell something ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeliveryOutcome {
+    /// It was taken.
+    Delivered,
+    /// It was not, and is tried again.
+    Again {
+        /// When.
+        due: Timestamp,
+        /// What went wrong.
+        error: String,
+    },
+    /// It was not, and is not tried again.
+    Abandoned {
+        /// What went wrong.
+        error: String,
+    },
+}
+
+/// How many deliveries there are; those that ended are kept for [`crate::Limits::ended_deliveries_kept_ms`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeliveryCounts {
+    /// Still to be told.
+    pub waiting: u64,
+    /// Told.
+    pub delivered: u64,
+    /// Given up.
+    pub abandoned: u64,
 }
 
 /// Which jobs to list. Everything given must hold.

@@ -69,6 +69,23 @@ fn two_hosts_on_one_file_cannot_both_take_the_slot() {
     }
 }
 
+/// Opens a catalog; each time an image of what is on disk, as a power cut at that moment would leave it, in a folder of its
+/// own. What a call has acknowledged must be in it.
+fn after_a_power_cut(folder: &std::path::Path) -> impl FnMut() -> Box<dyn Catalog> {
+    let (folder, mut number) = (folder.to_owned(), 0);
+    move || {
+        let (old, new) = (folder.join(format!("{number}.db")), folder.join(format!("{}.db", number + 1)));
+        number += 1;
+        for suffix in ["", "-wal"] {
+            let from = format!("{}{suffix}", old.display());
+            if std::fs::exists(&from).unwrap() {
+                std::fs::copy(&from, format!("{}{suffix}", new.display())).unwrap();
+            }
+        }
+        Box::new(SqliteCatalog::open(&new).unwrap())
+    }
+}
+
 proptest! {
     // A failing history is printed shrunk, with the seed that made it.
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
@@ -80,6 +97,20 @@ proptest! {
         let path = folder.path().join("catalog.db");
         let mut open = || -> Box<dyn Catalog> { Box::new(SqliteCatalog::open(&path).unwrap()) };
         let verdict = model::replay(&mut open, &steps);
+        prop_assert!(verdict.is_ok(), "{}", verdict.unwrap_err());
+    }
+
+    #[test]
+    fn random_histories_with_a_power_cut_after_every_few_steps_go_as_the_model_says(
+        steps in prop::collection::vec(any::<[u8; 3]>().prop_map(Step::from_bytes), 1..80),
+        every in 1_usize..6,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let cut = |(number, step): (usize, &Step)| {
+            [Some(*step), (number % every == 0).then_some(Step::Reopen)].into_iter().flatten()
+        };
+        let steps: Vec<Step> = steps.iter().enumerate().flat_map(cut).collect();
+        let verdict = model::replay(&mut after_a_power_cut(folder.path()), &steps);
         prop_assert!(verdict.is_ok(), "{}", verdict.unwrap_err());
     }
 }

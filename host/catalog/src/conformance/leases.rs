@@ -3,7 +3,7 @@
 use longshore_model::{BackupStatus, CreationMethod, JobStatus, JobType, Phase, Progress};
 
 use super::sample::*;
-use super::{Broken, Check, Verdict, invalid, refused, same, some};
+use super::{Broken, Check, Verdict, holds, invalid, refused, same, some};
 use crate::{Catalog, CatalogError};
 use CreationMethod::Manual;
 
@@ -16,6 +16,8 @@ pub(super) const CHECKS: &[Check] = &[
     Check { name: "what a host left behind can be claimed at its next start", run: release },
     Check { name: "of many workers each job goes to one", run: race },
     Check { name: "a lease has bounds", run: bounds },
+    Check { name: "a job that is put back waits for its time, and keeps what it was to do", run: retry },
+    Check { name: "what cannot be put back is not, and a canceled job is not tried again", run: no_retry },
 ];
 
 fn order(catalog: &dyn Catalog) -> Verdict {
@@ -164,4 +166,49 @@ fn bounds(catalog: &dyn Catalog) -> Verdict {
         invalid("renew_lease", catalog.renew_lease(&job(1), 0, at(0), lease_ms))?;
     }
     same("the job", some("job", catalog.get_job(&job(1))?)?.status, JobStatus::Pending)
+}
+
+fn retry(catalog: &dyn Catalog) -> Verdict {
+    settle(catalog)?;
+    available(catalog, 1, 1, 0)?;
+    catalog.create_job(&new_job(2, JobType::Copy, 1, 1)?, at(10))?;
+    let first = some("job", catalog.claim_job("a", at(11), LEASE_MS)?)?;
+    let waiting = catalog.retry_job(&job(2), first.fencing_token, "the vault is away", at(500), at(20))?;
+    let seen = (waiting.status, waiting.retries, waiting.not_before, waiting.reason.as_deref(), waiting.ended);
+    same("put back", seen, (JobStatus::Pending, 1, Some(at(500)), Some("the vault is away"), None))?;
+    same("its lease", (waiting.lease_owner, waiting.lease_until), (None, None))?;
+    // Whoever put it back holds it no more.
+    let expected = CatalogError::Fenced { job: job(2), token: first.fencing_token, current: first.fencing_token };
+    refused("a late end", catalog.finish_job(&job(2), first.fencing_token, &successful(None), at(30)), &expected)?;
+    same("before its time", catalog.claim_job("a", at(499), LEASE_MS)?, None)?;
+    // What it uses stays meanwhile.
+    let expected = CatalogError::BackupBusy { backup: backup(1), job: job(2) };
+    refused("deleting what it uses", catalog.mark_backup_deleted(&backup(1), at(40)), &expected)?;
+    let again = some("job", catalog.claim_job("b", at(500), LEASE_MS)?)?;
+    same("again", (again.id.clone(), again.attempt, again.retries, again.not_before), (job(2), 2, 1, None))?;
+    same("what it is to do", again.request, first.request)?;
+    holds(again.fencing_token > first.fencing_token, "a token is given out once")?;
+    let ended = catalog.finish_job(&job(2), again.fencing_token, &successful(None), at(600))?;
+    same("ended", (ended.status, ended.retries, ended.reason), (JobStatus::Successful, 1, None))
+}
+
+fn no_retry(catalog: &dyn Catalog) -> Verdict {
+    settle(catalog)?;
+    create(catalog, 1, 1, CreationMethod::Manual, 0)?;
+    let held = catalog.claim(&job(1), "a", at(1), LEASE_MS)?;
+    invalid("a backup job", catalog.retry_job(&job(1), held.fencing_token, "why", at(9), at(2)))?;
+    catalog.finish_job(&job(1), held.fencing_token, &successful(Some(outcome())), at(3))?;
+    catalog.create_job(&new_job(2, JobType::Copy, 1, 1)?, at(10))?;
+    let expected = CatalogError::Fenced { job: job(2), token: 0, current: 0 };
+    refused("one that nobody holds", catalog.retry_job(&job(2), 0, "why", at(9), at(11)), &expected)?;
+    let held = catalog.claim(&job(2), "a", at(11), LEASE_MS)?;
+    invalid("without a reason", catalog.retry_job(&job(2), held.fencing_token, "", at(9), at(12)))?;
+    catalog.cancel_job(&job(2), at(13))?;
+    let ended = catalog.retry_job(&job(2), held.fencing_token, "why", at(90), at(14))?;
+    same("canceled", (ended.status, ended.ended, ended.not_before), (JobStatus::Canceled, Some(at(14)), None))?;
+    catalog.create_job(&new_job(3, JobType::Copy, 1, 1)?, at(20))?;
+    let held = catalog.claim(&job(3), "a", at(21), LEASE_MS)?;
+    catalog.retry_job(&job(3), held.fencing_token, "why", at(90), at(22))?;
+    let canceled = catalog.cancel_job(&job(3), at(23))?;
+    same("canceled while it waits", (canceled.status, canceled.not_before), (JobStatus::Canceled, None))
 }

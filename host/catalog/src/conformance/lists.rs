@@ -66,9 +66,10 @@ fn backup_filters(catalog: &dyn Catalog) -> Verdict {
     listed(catalog, &BackupFilter { start: Some(at(301)), end: Some(at(399)), ..all.clone() }, &[])?;
     listed(catalog, &BackupFilter { expired_at: Some(at(999_999)), ..all.clone() }, &[])?;
     listed(catalog, &BackupFilter { expired_at: Some(at(1_000_000)), ..all.clone() }, &[4])?;
-    listed(catalog, &BackupFilter { of_dropped_clusters: true, ..all.clone() }, &[])?;
+    listed(catalog, &BackupFilter { dropped_at: Some(at(700)), ..all.clone() }, &[])?;
     catalog.drop_cluster(&cluster(1), at(600))?;
-    listed(catalog, &BackupFilter { of_dropped_clusters: true, ..all.clone() }, &[3])?;
+    listed(catalog, &BackupFilter { dropped_at: Some(at(599)), ..all.clone() }, &[])?;
+    listed(catalog, &BackupFilter { dropped_at: Some(at(600)), ..all.clone() }, &[3])?;
     listed(catalog, &BackupFilter { project: Some(project(1)?), creation_method: Some(Auto), ..all }, &[])
 }
 

@@ -4,6 +4,7 @@
 //! [`model::replay`] drives a catalog and a model of it in memory through the same steps and reports the first
 //! difference. Nothing here panics; a check that cannot go on reports that.
 
+mod deliveries;
 mod jobs;
 mod leases;
 mod lists;
@@ -58,7 +59,8 @@ impl fmt::Debug for Check {
 /// All rules.
 #[must_use]
 pub fn checks() -> Vec<Check> {
-    [jobs::CHECKS, states::CHECKS, leases::CHECKS, lists::CHECKS, schedules::CHECKS, rest::CHECKS].concat()
+    [jobs::CHECKS, states::CHECKS, leases::CHECKS, lists::CHECKS, schedules::CHECKS, deliveries::CHECKS, rest::CHECKS]
+        .concat()
 }
 
 /// Runs all rules, each on a catalog that `make` has made empty for it, and returns those that do not hold.

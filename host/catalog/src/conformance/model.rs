@@ -18,7 +18,7 @@ const LEASE_MS: i64 = 2_000;
 const OWNERS: u8 = 3;
 
 /// Plays a history to a catalog and to the model and compares every answer and, after each step, everything there is.
-/// `open` opens the same storage each time; it is empty at first.
+/// `open` opens the same storage each time, or an image of it as a power cut would leave it; it is empty at first.
 ///
 /// # Errors
 /// The first difference, with the step it was seen at.
@@ -35,8 +35,10 @@ pub fn replay(open: &mut dyn FnMut() -> Box<dyn Catalog>, steps: &[Step]) -> Ver
         match step {
             Step::Wait(time) => now = now.plus_millis(i64::from(*time) * 10),
             Step::Reopen => {
+                // First the new one: an image of what is on disk must not hold what closing would tidy up.
+                let reopened = open();
                 drop(catalog);
-                catalog = open();
+                catalog = reopened;
             }
             _ => apply(&*catalog, &mut model, *step, now).map_err(located)?,
         }
@@ -93,6 +95,14 @@ fn apply(catalog: &dyn Catalog, model: &mut Model, step: Step, now: Timestamp) -
             let found = catalog.finish_job(&sample::job(short(job)), token, &end, now).map(|_| ());
             agree(found, model.finish(job, token, status, now))
         }),
+        Step::Retry(job, token) => {
+            let wait = now.plus_millis(i64::from(job) * 10);
+            with_token(model, job, token, |model, job, token| {
+                let found =
+                    catalog.retry_job(&sample::job(short(job)), token, "try again", wait, now).map(|row| row.status);
+                agree(found, model.retry(job, token, wait, now))
+            })
+        }
         Step::Schedule(cluster, due) => {
             let cluster = cluster % CLUSTERS;
             let due = (due > 0).then(|| now.plus_millis(i64::from(due - 1) * 10));
@@ -182,6 +192,7 @@ fn compare(catalog: &dyn Catalog, model: &Model) -> Verdict {
         let times = (found.created, found.started, found.ended);
         same("times of a job", times, (expected.created, expected.started, expected.ended))?;
         let lease = expected.lease.map(|(owner, until)| (owner_name(owner), until));
+        same("retries", (found.retries, found.not_before), (expected.retries, expected.not_before))?;
         same("lease", found.lease_owner.clone().zip(found.lease_until), lease)?;
     }
     for (cluster, (revision, due)) in (0..CLUSTERS).zip(model.schedules) {
@@ -192,6 +203,10 @@ fn compare(catalog: &dyn Catalog, model: &Model) -> Verdict {
     let visible = [BackupStatus::Creating, BackupStatus::Available];
     let expected = model.backups.iter().filter(|backup| visible.contains(&backup.status)).count();
     same("listed backups", listed.items.len(), expected)?;
+    let told = catalog.due_deliveries(at(i64::from(u32::MAX)), 1_000)?;
+    let told: BTreeSet<String> = told.into_iter().map(|row| row.subject).collect();
+    let ended = model.jobs.iter().enumerate().filter(|(_, job)| job.status.is_terminal());
+    same("ends that are to be told", told, ended.map(|(number, _)| sample::job(short(number)).to_string()).collect())?;
     invariants(catalog, &jobs.items)
 }
 

@@ -27,6 +27,8 @@ pub(super) struct ModelJob {
     pub(super) ended: Option<Timestamp>,
     pub(super) token: u64,
     pub(super) lease: Option<(u8, Timestamp)>,
+    pub(super) retries: u32,
+    pub(super) not_before: Option<Timestamp>,
 }
 
 /// How long restores may pass over another job.
@@ -128,8 +130,11 @@ impl Model {
 
     fn push_job(&mut self, kind: JobType, cluster: u8, backup: usize, created: Timestamp) {
         let status = JobStatus::Pending;
-        let (started, ended, lease) = (None, None, None);
-        self.jobs.push(ModelJob { kind, cluster, backup, status, created, started, ended, token: 0, lease });
+        let (started, ended, lease, not_before) = (None, None, None, None);
+        let (token, retries) = (0, 0);
+        let job =
+            ModelJob { kind, cluster, backup, status, created, started, ended, token, lease, retries, not_before };
+        self.jobs.push(job);
     }
 
     pub(super) fn create_restore(&mut self, backup: usize, now: Timestamp) -> Predicted<()> {
@@ -153,6 +158,7 @@ impl Model {
             job.token += 1;
             job.lease = Some((owner, now.plus_millis(lease_ms)));
             job.started = job.started.or(Some(now));
+            job.not_before = None;
             if job.status == JobStatus::Pending {
                 job.status = JobStatus::InProgress;
             }
@@ -160,7 +166,8 @@ impl Model {
     }
 
     pub(super) fn claim_next(&mut self, owner: u8, now: Timestamp, lease_ms: i64) -> Option<usize> {
-        let free = self.jobs.iter().enumerate().filter(|(_, job)| Self::free(job, now));
+        let rested = |job: &ModelJob| job.not_before.is_none_or(|time| time <= now);
+        let free = self.jobs.iter().enumerate().filter(|(_, job)| Self::free(job, now) && rested(job));
         let waits = |job: &ModelJob| job.kind != JobType::Restore && now.millis_since(job.created) < PASSED_OVER_MS;
         let oldest = free.min_by_key(|(number, job)| (waits(job), job.created, *number)).map(|(number, _)| number)?;
         self.take(oldest, owner, now, lease_ms);
@@ -221,11 +228,36 @@ impl Model {
         let Some(job) = self.jobs.get_mut(number) else { return };
         job.ended = Some(now);
         job.lease = None;
+        job.not_before = None;
         if job.kind == JobType::Backup
             && let Some(backup) = self.backups.get_mut(job.backup)
         {
             backup.status = if well { BackupStatus::Available } else { BackupStatus::Failed };
         }
+    }
+
+    pub(super) fn retry(
+        &mut self,
+        number: usize,
+        token: u64,
+        not_before: Timestamp,
+        now: Timestamp,
+    ) -> Predicted<JobStatus> {
+        let job = self.held(number, token)?;
+        if job.kind == JobType::Backup {
+            let reason = "the job that makes a backup is not put back; the next backup is another";
+            return Err(CatalogError::Invalid { reason: reason.to_owned() });
+        }
+        if job.status == JobStatus::Canceling {
+            job.status = JobStatus::Canceled;
+            self.ended(number, now, false);
+            return Ok(JobStatus::Canceled);
+        }
+        job.status = JobStatus::Pending;
+        job.lease = None;
+        job.retries += 1;
+        job.not_before = Some(not_before);
+        Ok(JobStatus::Pending)
     }
 
     pub(super) fn cancel(&mut self, number: usize, now: Timestamp) -> Predicted<()> {

@@ -190,7 +190,7 @@ fn drop(catalog: &dyn Catalog) -> Verdict {
     same("time", dropped.cluster.dropped, Some(at(50)))?;
     same("automatic backups", dropped.automatic_backups, vec![backup(2), backup(4)])?;
     status_of(catalog, 1, BackupStatus::Available)?;
-    let filter = BackupFilter { creation_method: Some(Auto), of_dropped_clusters: true, ..BackupFilter::default() };
+    let filter = BackupFilter { creation_method: Some(Auto), dropped_at: Some(at(50)), ..BackupFilter::default() };
     let left: Vec<_> = catalog.list_backups(&filter, Page::default())?.items.into_iter().map(|row| row.id).collect();
     same("what a later start finds", left, vec![backup(2)])?;
     let expected = CatalogError::ClusterNotFound { cluster: cluster(1) };

@@ -21,6 +21,8 @@ pub enum Step {
     Progress(u8, Token),
     /// A job is ended with a token.
     Finish(u8, Token, JobStatus),
+    /// A job is put back with a token, for a number of times 10 ms.
+    Retry(u8, Token),
     /// Somebody cancels a job.
     Cancel(u8),
     /// Somebody deletes a backup.
@@ -35,7 +37,8 @@ pub enum Step {
     Schedule(u8, u8),
     /// A host starts what a schedule is due for, by the current revision or by the one before.
     StartScheduled(u8, bool),
-    /// The catalog is closed and opened again.
+    /// The storage is opened again before it is closed: by another host, or, where the opener makes an image of what is on
+    /// disk, after a power cut.
     Reopen,
 }
 
@@ -60,7 +63,7 @@ impl Step {
             1 if b % 3 == 0 => Token::Future,
             _ => Token::Current,
         };
-        match kind % 27 {
+        match kind % 29 {
             0..=2 => Self::Wait(a),
             3..=5 => Self::CreateBackup(a, CreationMethod::Manual),
             6..=7 => Self::CreateBackup(a, CreationMethod::Auto),
@@ -78,6 +81,7 @@ impl Step {
             22 => Self::Register(a),
             23 => Self::Schedule(a, b),
             24..=25 => Self::StartScheduled(a, b % 4 == 0),
+            26..=27 => Self::Retry(a, token),
             _ => Self::Reopen,
         }
     }

@@ -202,8 +202,8 @@ fn conditions(filter: &BackupFilter) -> Where {
     if filter.not_purged {
         conditions.always("purged_ms IS NULL");
     }
-    if filter.of_dropped_clusters {
-        conditions.always("cluster_id IN (SELECT id FROM clusters WHERE dropped_ms IS NOT NULL)");
+    if let Some(time) = filter.dropped_at {
+        conditions.dropped_at(time.as_millis());
     }
     conditions
 }

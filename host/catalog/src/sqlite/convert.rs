@@ -125,6 +125,14 @@ impl Where {
         }
     }
 
+    /// Adds that the cluster was dropped at a time or earlier.
+    pub(super) fn dropped_at(&mut self, time_ms: i64) {
+        self.always("cluster_id IN (SELECT id FROM clusters WHERE dropped_ms <=");
+        self.parameters.push(time_ms.into());
+        self.number();
+        self.clause.push(')');
+    }
+
     /// Adds `<column> IN (…)`; no value at all matches no row.
     pub(super) fn one_of(&mut self, column: &'static str, values: impl IntoIterator<Item = &'static str>) {
         self.always(column);

@@ -2,17 +2,19 @@
 
 use longshore_model::{BackupId, ClusterId, CreationMethod, JobId, JobStatus, JobType, Phase, Progress, Timestamp};
 use rusqlite::{Connection, Params, Row, params};
+use serde_json::Value;
 
 use super::convert::{
-    Where, cut, json, json_text, limit_offset, of_project_or_cluster, parsed, parsed_option, plain, time, time_option,
-    unsigned,
+    Where, cut, integer, json, json_text, limit_offset, of_project_or_cluster, parsed, parsed_option, plain, time,
+    time_option, unsigned,
 };
 use super::fail::Fail;
-use super::{backups, new_jobs};
+use super::{backups, deliveries, new_jobs};
 use crate::{CatalogError, JobEnd, JobFilter, JobRow, Limits, Listed, Page};
 
 const COLUMNS: &str = "id, job_type, status, project_id, cluster_id, backup_id, request, progress, result, reason, \
-                       created_ms, started_ms, ended_ms, fencing_token, lease_owner, lease_until_ms, attempt";
+                       created_ms, started_ms, ended_ms, fencing_token, lease_owner, lease_until_ms, attempt, \
+                       retries, not_before_ms";
 
 /// What `JobStatus::is_terminal` denies, for SQL; the partial indexes are written with the same words.
 pub(super) const ACTIVE: &str = "status IN ('PENDING', 'IN_PROGRESS', 'CANCELING')";
@@ -36,6 +38,8 @@ fn job_row(row: &Row<'_>) -> Result<JobRow, Fail> {
         lease_owner: plain(row, "lease_owner")?,
         lease_until: time_option(row, "lease_until_ms")?,
         attempt: unsigned(row, "attempt")?,
+        retries: unsigned(row, "retries")?,
+        not_before: time_option(row, "not_before_ms")?,
     })
 }
 
@@ -197,8 +201,8 @@ fn write_end(
 ) -> Result<(), Fail> {
     connection
         .prepare_cached(
-            "UPDATE jobs SET status = ?2, reason = ?3, result = ?4, progress = ?5, ended_ms = ?6, lease_owner = NULL, \
-             lease_until_ms = NULL WHERE id = ?1",
+            "UPDATE jobs SET status = ?2, reason = ?3, result = ?4, progress = ?5, ended_ms = ?6, moved_bytes = ?7, \
+             lease_owner = NULL, lease_until_ms = NULL, not_before_ms = NULL WHERE id = ?1",
         )?
         .execute(params![
             id.as_str(),
@@ -207,8 +211,48 @@ fn write_end(
             json_text("the result of a job", &end.result, limits)?,
             json_text("the progress of a job", progress, limits)?,
             now.as_millis(),
+            integer("the bytes of a job", progress.bytes().0)?,
         ])?;
-    Ok(())
+    deliveries::queue_end(connection, limits, id, now)
+}
+
+/// Puts a job back.
+pub(super) fn retry(
+    connection: &Connection,
+    limits: &Limits,
+    id: &JobId,
+    token: u64,
+    reason: &str,
+    not_before: Timestamp,
+    now: Timestamp,
+) -> Result<JobRow, Fail> {
+    let job = held(connection, id, token)?;
+    if job.job_type == JobType::Backup {
+        return Err(
+            CatalogError::invalid("the job that makes a backup is not put back; the next backup is another").into()
+        );
+    }
+    if reason.is_empty() {
+        return Err(CatalogError::invalid("a job that is put back needs a reason").into());
+    }
+    if job.status == JobStatus::Canceling {
+        let end = JobEnd {
+            status: JobStatus::Canceled,
+            reason: Some(reason.to_owned()),
+            result: Value::Null,
+            backup: None,
+            follow_ups: Vec::new(),
+        };
+        write_end(connection, limits, id, &end, &job.progress, now)?;
+        return existing(connection, id);
+    }
+    connection
+        .prepare_cached(
+            "UPDATE jobs SET status = 'PENDING', reason = ?2, retries = retries + 1, not_before_ms = ?3, \
+             lease_owner = NULL, lease_until_ms = NULL WHERE id = ?1",
+        )?
+        .execute(params![id.as_str(), cut(reason, limits.reason_bytes), not_before.as_millis()])?;
+    existing(connection, id)
 }
 
 fn finish_backup(
@@ -234,10 +278,14 @@ fn finish_backup(
 pub(super) fn cancel(connection: &Connection, limits: &Limits, id: &JobId, now: Timestamp) -> Result<JobRow, Fail> {
     let job = active(connection, id)?;
     if job.status == JobStatus::Pending {
-        let reason = "it was canceled before it started";
+        let reason =
+            if job.retries == 0 { "it was canceled before it started" } else { "it was canceled while it waited" };
         connection
-            .prepare_cached("UPDATE jobs SET status = 'CANCELED', reason = ?2, ended_ms = ?3 WHERE id = ?1")?
+            .prepare_cached(
+                "UPDATE jobs SET status = 'CANCELED', reason = ?2, ended_ms = ?3, not_before_ms = NULL WHERE id = ?1",
+            )?
             .execute(params![id.as_str(), reason, now.as_millis()])?;
+        deliveries::queue_end(connection, limits, id, now)?;
         if let (JobType::Backup, Some(backup)) = (job.job_type, &job.backup) {
             backups::fail(connection, limits, backup, reason, now)?;
         }

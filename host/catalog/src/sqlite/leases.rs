@@ -27,10 +27,11 @@ pub(super) fn claim_next(
     lease_ms: i64,
 ) -> Result<Option<JobRow>, Fail> {
     let until = lease_end(limits, now, lease_ms)?;
-    // A PENDING job has no lease; the ACTIVE condition lets SQLite use the index that holds no ended job.
+    // A PENDING job has no lease, and one that was put back waits; the ACTIVE condition lets SQLite use the index that holds no ended job.
     // Restores go first: somebody waits for them. A job that has been passed over for long enough is as urgent.
     let sql = format!(
         "SELECT id FROM jobs WHERE {ACTIVE} AND (status = 'PENDING' OR lease_until_ms <= ?1) \
+         AND (not_before_ms IS NULL OR not_before_ms <= ?1) \
          ORDER BY job_type <> 'RESTORE' AND created_ms > ?2, created_ms, seq LIMIT 1"
     );
     let mut statement = connection.prepare_cached(&sql)?;
@@ -71,7 +72,7 @@ fn take(
         .prepare_cached(
             "UPDATE jobs SET status = CASE status WHEN 'PENDING' THEN 'IN_PROGRESS' ELSE status END, \
              fencing_token = fencing_token + 1, attempt = attempt + 1, lease_owner = ?2, lease_until_ms = ?3, \
-             started_ms = coalesce(started_ms, ?4) WHERE id = ?1",
+             not_before_ms = NULL, started_ms = coalesce(started_ms, ?4) WHERE id = ?1",
         )?
         .execute(params![id.as_str(), owner, until_ms, now.as_millis()])?;
     jobs::existing(connection, id)

@@ -7,19 +7,20 @@ mod backups;
 mod clusters;
 mod convert;
 mod copies;
+mod deliveries;
 mod fail;
-
 mod jobs;
 mod keys;
 mod leases;
 mod new_jobs;
 mod open;
 mod schedules;
+mod statistics;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use longshore_model::{
@@ -31,12 +32,14 @@ use serde_json::Value;
 use self::fail::Fail;
 use crate::{
     ApiKeyRow, AuditEntry, AuditRow, BackupFilter, BackupOutcome, BackupRecord, BackupRow, Catalog, CatalogError,
-    ClusterFilter, ClusterRow, CopyRow, DroppedCluster, JobEnd, JobFilter, JobRow, Limits, Listed, NewApiKey,
-    NewBackup, NewBackupJob, NewCluster, NewJob, NewSchedule, Page, ProjectRow, ScheduleRow,
+    ClusterFilter, ClusterRow, CopyRow, DeliveryCounts, DeliveryOutcome, DeliveryRow, DroppedCluster, JobEnd,
+    JobFilter, JobRow, JobStatistics, Limits, Listed, NewApiKey, NewBackup, NewBackupJob, NewCluster, NewDelivery,
+    NewJob, NewSchedule, Page, ProjectRow, ScheduleRow,
 };
 
 /// A catalog in one SQLite file.
 pub struct SqliteCatalog {
+    path: PathBuf,
     name: String,
     limits: Limits,
     writer: Mutex<Connection>,
@@ -68,7 +71,7 @@ impl SqliteCatalog {
         let name = path.display().to_string();
         let writer = open::writer(path, &name, &limits)?;
         let reader = open::reader(path, &name, &limits)?;
-        Ok(Self { name, limits, writer: Mutex::new(writer), reader: Mutex::new(reader) })
+        Ok(Self { path: path.to_owned(), name, limits, writer: Mutex::new(writer), reader: Mutex::new(reader) })
     }
 
     /// Runs `work` in one transaction and commits it; rolls everything back if `work` or the commit fails.
@@ -246,6 +249,17 @@ impl Catalog for SqliteCatalog {
         self.write(|tx| jobs::finish(tx, &self.limits, id, token, end, now))
     }
 
+    fn retry_job(
+        &self,
+        id: &JobId,
+        token: u64,
+        reason: &str,
+        not_before: Timestamp,
+        now: Timestamp,
+    ) -> Result<JobRow, CatalogError> {
+        self.write(|tx| jobs::retry(tx, &self.limits, id, token, reason, not_before, now))
+    }
+
     fn cancel_job(&self, id: &JobId, now: Timestamp) -> Result<JobRow, CatalogError> {
         self.write(|tx| jobs::cancel(tx, &self.limits, id, now))
     }
@@ -258,8 +272,36 @@ impl Catalog for SqliteCatalog {
         self.read(|connection| jobs::list(connection, &self.limits, filter, page))
     }
 
+    fn job_statistics(&self, bounds_ms: &[i64]) -> Result<Vec<JobStatistics>, CatalogError> {
+        self.read(|connection| statistics::jobs(connection, &self.limits, bounds_ms))
+    }
+
     fn release_leases_of(&self, owner: &str) -> Result<u64, CatalogError> {
         self.write(|tx| leases::release(tx, owner))
+    }
+
+    fn queue_delivery(&self, delivery: &NewDelivery, now: Timestamp) -> Result<bool, CatalogError> {
+        self.write(|tx| deliveries::queue(tx, &self.limits, delivery, now))
+    }
+
+    fn due_deliveries(&self, now: Timestamp, most: u32) -> Result<Vec<DeliveryRow>, CatalogError> {
+        self.read(|connection| deliveries::due(connection, &self.limits, now, most))
+    }
+
+    fn note_delivery(&self, sequence: u64, outcome: &DeliveryOutcome, now: Timestamp) -> Result<(), CatalogError> {
+        self.write(|tx| deliveries::note(tx, &self.limits, sequence, outcome, now))
+    }
+
+    fn discard_deliveries(&self) -> Result<u64, CatalogError> {
+        self.write(|tx| deliveries::discard(tx))
+    }
+
+    fn count_deliveries(&self) -> Result<DeliveryCounts, CatalogError> {
+        self.read(deliveries::count)
+    }
+
+    fn snapshot(&self, file: &Path) -> Result<(), CatalogError> {
+        open::copy(&self.path, &self.name, file, &self.limits)
     }
 
     fn add_key(&self, key: &NewApiKey, now: Timestamp) -> Result<ApiKeyRow, CatalogError> {

@@ -15,7 +15,7 @@ use crate::{CatalogError, Limits};
 const APPLICATION_ID: i64 = 0x4C53_4354;
 
 /// `MIGRATIONS[n]` turns version n into version n + 1. Only ever appended to.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// Newest version this program knows.
 #[allow(clippy::cast_possible_wrap)] // a handful of migrations
@@ -52,6 +52,27 @@ pub(super) fn reader(path: &Path, name: &str, limits: &Limits) -> Result<Connect
         // Not opened read-only: a reader of a write-ahead log may have to write its shared index.
         connection.execute_batch("PRAGMA query_only = ON")?;
         Ok(connection)
+    };
+    open().map_err(|fail| fail.at(name))
+}
+
+/// Copies all of the database at `path` into the new file `to`, as it is at one moment. A connection of its own: neither
+/// the one that reads nor the one that writes has to wait for it.
+pub(super) fn copy(path: &Path, name: &str, to: &Path, limits: &Limits) -> Result<(), CatalogError> {
+    let (target, shown) = (to.to_str(), to.display().to_string());
+    let unavailable = |detail: String| CatalogError::Unavailable { path: shown.clone(), detail };
+    let target = target.ok_or_else(|| unavailable("its name is not UTF-8".to_owned()))?;
+    if to.exists() {
+        return Err(unavailable("it exists already".to_owned()));
+    }
+    // SQLite would make a file that others can read; it takes an empty one as well.
+    create_private(to).map_err(|error| unavailable(error.to_string()))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || -> Result<(), Fail> {
+        let connection = Connection::open_with_flags(path, flags)?;
+        configure(&connection, limits)?;
+        connection.execute("VACUUM INTO ?1", [target])?;
+        Ok(())
     };
     open().map_err(|fail| fail.at(name))
 }
