@@ -32,8 +32,8 @@ pub use source::{
     Opener, PointFile, PointOptions, PointState, Reading, Recheck, Source, SourceFinding, SourceKind,
 };
 pub use target::{
-    Committed, FilePiece, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection, TargetCollection, TargetFile,
-    TargetPlan,
+    Administrator, Committed, FilePiece, NewPassword, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection,
+    TargetAccess, TargetCollection, TargetFile, TargetPlan,
 };
 
 /// Raises the soft limit of open descriptors to the hard one, because a point holds all files of a collection open.

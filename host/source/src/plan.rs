@@ -41,7 +41,7 @@ pub(crate) fn digest(plan: &TargetPlan) -> Digest {
     let mut add = |value: Value| {
         hasher.update(value.to_string().as_bytes()).update(b"\n");
     };
-    add(json!([plan.whole_cluster, plan.databases, plan.access]));
+    add(json!([plan.whole_cluster, plan.databases, plan.access.as_ref().map(|access| &access.kept)]));
     for TargetCollection { mapping, schema, files, description } in &plan.collections {
         add(json!([mapping, schema, description, files.len()]));
         files.iter().for_each(|file| add(json!([file.path, file.class, file.size_bytes])));

@@ -5,6 +5,8 @@
 //! collections under names that say what they are. The next run of the same plan goes on with what is in the folder, file by
 //! file, where the digest is right; a run of another plan removes it.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use longshore_model::{CollectionMapping, Digest, FileClass};
@@ -14,7 +16,7 @@ use crate::milvus::Secret;
 use crate::{DatabaseEntry, SourceError};
 
 /// Everything a restore will write, known before it begins.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct TargetPlan {
     /// The backup's databases; those that a restored collection goes to, or all of them for a whole cluster.
     pub databases: Vec<DatabaseEntry>,
@@ -24,9 +26,8 @@ pub struct TargetPlan {
     pub whole_cluster: bool,
     /// The collections to restore.
     pub collections: Vec<TargetCollection>,
-    /// Users, roles and what they may do, as [`Inventory::access`](crate::Inventory::access) gave them, where they are to be
-    /// restored too. Targets without users say so.
-    pub access: Option<Value>,
+    /// Who is to use the target, where users are to be made. Targets without users say so.
+    pub access: Option<TargetAccess>,
 }
 
 /// One collection to restore.
@@ -52,6 +53,37 @@ pub struct TargetFile {
     /// Its size.
     pub size_bytes: u64,
 }
+
+/// Users that a restore makes, after all collections are in place.
+#[derive(Clone, Default)]
+pub struct TargetAccess {
+    /// Who may do everything in a new cluster. One of that name that is there is made anew: its password is this one.
+    pub administrator: Option<Administrator>,
+    /// Users, roles and what they may do, as [`Inventory::access`](crate::Inventory::access) gave them; `None` to make none. What
+    /// is there already stays as it is.
+    pub kept: Option<Value>,
+    /// Passwords of users that are made: sources tell nobody the old ones. Without it no kept user is made.
+    pub new_password: Option<NewPassword>,
+}
+
+impl std::fmt::Debug for TargetAccess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { administrator, kept, .. } = self;
+        f.debug_struct("TargetAccess").field("administrator", administrator).field("kept", kept).finish_non_exhaustive()
+    }
+}
+
+/// The administrator of a new cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Administrator {
+    /// Its name.
+    pub name: String,
+    /// Its new password.
+    pub password: Secret,
+}
+
+/// Makes a password for a user that a restore makes, or says why it cannot.
+pub type NewPassword = Arc<dyn Fn() -> Result<Secret, String> + Send + Sync>;
 
 /// A place that collections can be restored into.
 #[async_trait]
@@ -175,6 +207,6 @@ impl RestoreWatch for () {}
 pub struct Committed {
     /// What somebody has to know or do, in sentences, for example that a collection could not be loaded.
     pub notes: Vec<String>,
-    /// Users that were made, and their new passwords; to be shown once and kept nowhere.
+    /// Kept users that were made, and their new passwords; to be shown once and kept nowhere.
     pub passwords: Vec<(String, Secret)>,
 }

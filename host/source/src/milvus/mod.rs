@@ -40,7 +40,7 @@ pub use kept::{
     KeptAccess, KeptField, KeptGrant, KeptIndex, KeptPartition, KeptPoint, KeptSchema, KeptSegment, KeptUser,
 };
 pub use layout::LogPath;
-pub use restore::{MilvusTarget, MilvusTargetOptions, NewPassword, StagingPlace};
+pub use restore::{MilvusTarget, MilvusTargetOptions, StagingPlace};
 pub(crate) use rows::check_files;
 pub use rows::{CollectionLogs, CountedRows, RowSchema, SegmentLogs};
 pub use rpc::{Refusal, Rpc};

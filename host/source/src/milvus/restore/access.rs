@@ -1,34 +1,44 @@
-//! Users, roles and grants, brought back one by one; what is there already stays as it is.
+//! Users, roles and grants, brought back one by one; what is there already stays as it is. Only the administrator of a new
+//! cluster is made anew, so that the password that was shown is the right one whoever was there before.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::NewPassword;
-use crate::milvus::MilvusClient;
 use crate::milvus::kept::{KeptAccess, KeptGrant};
 use crate::milvus::proto::milvus::{
-    CreateCredentialRequest, CreateRoleRequest, GrantEntity, GrantorEntity, ListCredUsersRequest, ObjectEntity,
-    OperatePrivilegeRequest, OperateUserRoleRequest, PrivilegeEntity, RoleEntity, SelectRoleRequest, UserEntity,
+    CreateCredentialRequest, CreateRoleRequest, DeleteCredentialRequest, GrantEntity, GrantorEntity,
+    ListCredUsersRequest, ObjectEntity, OperatePrivilegeRequest, OperateUserRoleRequest, PrivilegeEntity, RoleEntity,
+    SelectRoleRequest, UserEntity,
 };
-use crate::{Committed, SourceError};
+use crate::milvus::{MilvusClient, Secret};
+use crate::{Administrator, Committed, SourceError, TargetAccess};
 
 /// Whoever grants.
 const ROOT: &str = "root";
+/// The built-in role that may do everything.
+const ADMIN_ROLE: &str = "admin";
 
 /// Makes what is missing. What cannot be made becomes a note: rows are restored already.
-pub(super) async fn restore(
-    client: &MilvusClient,
-    kept: &KeptAccess,
-    new_password: Option<&NewPassword>,
-    done: &mut Committed,
-) {
-    let (roles, users) = match there(client).await {
+pub(super) async fn restore(client: &MilvusClient, access: &TargetAccess, done: &mut Committed) {
+    let kept = match access.kept.clone().map(serde_json::from_value).transpose() {
+        Ok(kept) => kept.unwrap_or_default(),
+        Err(error) => {
+            done.notes
+                .push(format!("users and roles were not restored: what the backup says of them is damaged: {error}"));
+            KeptAccess::default()
+        }
+    };
+    let (roles, mut users) = match there(client).await {
         Ok(there) => there,
         Err(error) => {
             done.notes.push(format!("users and roles were not restored: {error}"));
             return;
         }
     };
+    if let Some(administrator) = &access.administrator {
+        make_administrator(client, administrator, &users, done).await;
+        users.push(administrator.name.clone());
+    }
     for role in kept.roles.iter().filter(|role| !roles.contains(role)) {
         let entity = Some(RoleEntity { name: role.clone() });
         note(client.call(CreateRoleRequest { entity }).await, &format!("role {role}"), done);
@@ -40,7 +50,8 @@ pub(super) async fn restore(
     }
     for user in &kept.users {
         if !users.contains(&user.name) {
-            let password = new_password.map_or_else(|| Err("nobody gives it a password".to_owned()), |new| new());
+            let password =
+                access.new_password.as_ref().map_or_else(|| Err("nobody gives it a password".to_owned()), |new| new());
             let password = match password {
                 Ok(password) => password,
                 Err(why) => {
@@ -48,20 +59,42 @@ pub(super) async fn restore(
                     continue;
                 }
             };
-            let request = CreateCredentialRequest {
-                username: user.name.clone(),
-                password: STANDARD.encode(password.expose()),
-                ..CreateCredentialRequest::default()
-            };
-            if note(client.call(request).await, &format!("user {}", user.name), done) {
+            if note(client.call(credential(&user.name, &password)).await, &format!("user {}", user.name), done) {
                 done.passwords.push((user.name.clone(), password));
             }
         }
         for role in &user.roles {
-            let request = OperateUserRoleRequest { username: user.name.clone(), role_name: role.clone(), r#type: 0 };
-            note(client.call(request).await, &format!("role {role} of user {}", user.name), done);
+            note(client.call(member(&user.name, role)).await, &format!("role {role} of user {}", user.name), done);
         }
     }
+}
+
+async fn make_administrator(
+    client: &MilvusClient,
+    administrator: &Administrator,
+    users: &[String],
+    done: &mut Committed,
+) {
+    let Administrator { name, password } = administrator;
+    let made = async {
+        if users.contains(name) {
+            client.call(DeleteCredentialRequest { username: name.clone() }).await?;
+        }
+        client.call(credential(name, password)).await?;
+        client.call(member(name, ADMIN_ROLE)).await
+    };
+    if let Err(error) = made.await {
+        done.notes.push(format!("administrator {name} was not made, and its password is not valid: {error}"));
+    }
+}
+
+fn credential(user: &str, password: &Secret) -> CreateCredentialRequest {
+    let (username, password) = (user.to_owned(), STANDARD.encode(password.expose()));
+    CreateCredentialRequest { username, password, ..CreateCredentialRequest::default() }
+}
+
+fn member(user: &str, role: &str) -> OperateUserRoleRequest {
+    OperateUserRoleRequest { username: user.to_owned(), role_name: role.to_owned(), r#type: 0 }
 }
 
 async fn there(client: &MilvusClient) -> Result<(Vec<String>, Vec<String>), SourceError> {

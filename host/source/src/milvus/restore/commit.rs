@@ -9,7 +9,6 @@ use longshore_model::{CollectionName, DEFAULT_DATABASE, RestoredLoadState};
 use super::marker::{MadeCollection, Marker};
 use super::run::{Inner, Planned};
 use super::{access, server};
-use crate::milvus::kept::KeptAccess;
 use crate::milvus::proto::common::KeyValuePair;
 use crate::plan;
 use crate::{Committed, RestoreWatch, SourceError, TargetPlan};
@@ -121,11 +120,7 @@ impl Commit<'_> {
             }
         }
         if let Some(access) = &plan.access {
-            let kept: KeptAccess = serde_json::from_value(access.clone()).map_err(|error| SourceError::Damaged {
-                path: "what is kept of users and roles".to_owned(),
-                reason: error.to_string(),
-            })?;
-            access::restore(client, &kept, self.inner.target.options.new_password.as_ref(), &mut done).await;
+            access::restore(client, access, &mut done).await;
         }
         Ok(done)
     }

@@ -28,7 +28,7 @@ use async_trait::async_trait;
 use longshore_model::SystemClock;
 
 use super::shared::Shared;
-use super::{MilvusServer, Secret, StorageLocation};
+use super::{MilvusServer, StorageLocation};
 use crate::{Limits, RestoreRun, RestoreTarget, SourceError, TargetPlan};
 
 /// Name of the staging folder in a server's own storage, where nobody names another one. No dot may be in it: what follows a
@@ -44,11 +44,8 @@ pub struct StagingPlace {
     pub server_folder: Option<PathBuf>,
 }
 
-/// Makes a password for a user that a restore makes, or says why it cannot.
-pub type NewPassword = Arc<dyn Fn() -> Result<Secret, String> + Send + Sync>;
-
 /// How to restore.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct MilvusTargetOptions {
     /// Where files are put; a folder in the server's own storage when it is not named.
     pub staging: Option<StagingPlace>,
@@ -56,18 +53,6 @@ pub struct MilvusTargetOptions {
     pub until_ms: Option<u64>,
     /// Restore into a server whose version is older than the backup's, or cannot be read.
     pub any_version: bool,
-    /// Passwords of users that are made, where the plan has users: servers tell nobody the old ones.
-    pub new_password: Option<NewPassword>,
-}
-
-impl std::fmt::Debug for MilvusTargetOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MilvusTargetOptions")
-            .field("staging", &self.staging)
-            .field("until_ms", &self.until_ms)
-            .field("any_version", &self.any_version)
-            .finish_non_exhaustive()
-    }
 }
 
 /// A Milvus server, 2.3 or newer, to restore into. It is asked when a restore begins.
