@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 BINARY := target/debug/longshore
 
-.PHONY: help build release install demo test test-full bench bench-micro lint format guests completions clean
+.PHONY: help build release install demo test test-full bench bench-server bench-micro lint format guests completions clean
 
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ test-full: ## The same with the long forms
 
 bench: ## Measure beside cp, tar | zstd, restic and borg on 700 MB; writes tests/bench/RESULTS.md (15 minutes, and the data once)
 	@python3 tests/bench/run.py $(BENCH)
+	@python3 tests/bench/server.py
+
+bench-server: ## Load on the API while backups run: 1,000 clusters, 200 calls a second; writes tests/bench/SERVER.md (3 minutes)
+	@python3 tests/bench/server.py
 
 bench-micro: ## Measure split, hash, encode and pack, and what a policy costs
 	$(CARGO) bench --locked -p longshore-vault --bench pipeline
