@@ -309,7 +309,7 @@ async fn back_up(client: &Client) -> String {
 
 #[tokio::test]
 async fn a_catalog_of_encrypted_vaults_is_rebuilt_with_a_reader_key() {
-    let (host, with) = encrypted_host("");
+    let (host, with) = encrypted_host("[catalog_snapshots]\nregions = []\n");
     let (server, client) = host.start();
     let path = back_up(&client).await;
     let describe = async |client: &Client| {

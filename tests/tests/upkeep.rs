@@ -137,7 +137,8 @@ fn an_export_that_was_killed_is_taken_over_by_the_next_one() {
 
 /// A host with a policy that spreads the sample over two regions and copies it into a third.
 fn service() -> HostPlace {
-    HostPlace::new(&residency("{ second_region = true }"))
+    // What snapshots of the catalog add is `catalog_snapshots.rs`.
+    HostPlace::new(&format!("{}[catalog_snapshots]\nregions = []\n", residency("{ second_region = true }")))
 }
 
 /// Makes a backup and waits for it and for the copies that follow.

@@ -15,7 +15,7 @@ mod throttle;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use longshore_engine::{EngineError, StopSignal};
+use longshore_engine::{EngineError, HostConfig, LogFormat, StopSignal};
 
 use crate::args::{Arguments, Command};
 use crate::output::{Output, say};
@@ -141,5 +141,17 @@ fn start_log(arguments: &Arguments) {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     let colour = std::io::IsTerminal::is_terminal(&std::io::stderr())
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match log_format(arguments) {
+        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
+        LogFormat::Text => log.with_ansi(colour).init(),
+    }
+}
+
+/// The server's log is as its configuration says. What is wrong with that is said when it is read again to serve.
+fn log_format(arguments: &Arguments) -> LogFormat {
+    match &arguments.command {
+        Command::Serve(serve) => HostConfig::read(&serve.config).map(|config| config.log.format).unwrap_or_default(),
+        _ => LogFormat::Text,
+    }
 }

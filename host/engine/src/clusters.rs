@@ -9,14 +9,14 @@ use longshore_source::{
 };
 
 use crate::EngineError;
-use crate::config::{ClusterConfig, MilvusConfig};
+use crate::config::{ClusterConfig, HostConfig, MilvusConfig};
 
 /// Opens clusters. Embedders put their own sources behind it.
 pub trait ClusterAccess: Send + Sync {
-    /// Tells of the clusters that are configured now: what a server needs beside its address (credentials, storage) stands
-    /// in the configuration and not in the catalog.
-    fn configure(&self, clusters: &[ClusterConfig]) {
-        let _ = clusters;
+    /// Tells of the clusters and waiting servers that are configured now: what a server needs beside its address
+    /// (credentials, storage) stands in the configuration and not in the catalog.
+    fn configure(&self, config: &HostConfig) {
+        let _ = config;
     }
 
     /// Opens a cluster for reading.
@@ -31,11 +31,17 @@ pub trait ClusterAccess: Send + Sync {
     /// When the kind is unknown.
     fn target(&self, kind: &str, location: &str) -> Result<Arc<dyn RestoreTarget>, EngineError>;
 
-    /// Where a new cluster of this kind is made; nothing is created yet.
+    /// Whether clusters of this kind have users, of whom a new one gets an administrator.
+    fn has_users(&self, _kind: &str) -> bool {
+        false
+    }
+
+    /// Where a new cluster of this kind is made; nothing is created yet. `None` when one is taken from the servers that wait
+    /// in the configuration.
     ///
     /// # Errors
     /// When clusters of this kind cannot be made here.
-    fn provision(&self, kind: &str, cluster_id: &str) -> Result<String, EngineError>;
+    fn provision(&self, kind: &str, cluster_id: &str) -> Result<Option<String>, EngineError>;
 }
 
 /// Milvus Lite directories on this machine, and Milvus servers.
@@ -59,7 +65,7 @@ impl LocalClusters {
         servers.get(location).cloned().ok_or_else(|| EngineError::BadRequest {
             what: format!(
                 "the Milvus server {location} is not in the configuration, so its storage and credentials are not known; \
-                 add a [[cluster]] with a table `milvus` for it"
+                 add a [[cluster]] with a table `milvus` for it, or leave its [[server_pool]] there"
             ),
         })
     }
@@ -89,8 +95,10 @@ impl ClusterConfig {
 }
 
 impl ClusterAccess for LocalClusters {
-    fn configure(&self, clusters: &[ClusterConfig]) {
-        let servers = clusters.iter().filter_map(|cluster| Some((cluster.location(), cluster.milvus.clone()?)));
+    fn configure(&self, config: &HostConfig) {
+        let waiting = config.server_pool.iter().filter_map(|server| server.milvus.as_ref());
+        let servers = waiting.chain(config.clusters.iter().filter_map(|cluster| cluster.milvus.as_ref()));
+        let servers = servers.map(|server| (server.endpoint.clone(), server.clone()));
         *self.servers.write().unwrap_or_else(PoisonError::into_inner) = servers.collect();
     }
 
@@ -117,13 +125,20 @@ impl ClusterAccess for LocalClusters {
         Ok(Arc::new(MilvusLiteTarget::new(location)))
     }
 
-    fn provision(&self, kind: &str, cluster_id: &str) -> Result<String, EngineError> {
+    fn has_users(&self, kind: &str) -> bool {
+        kind == SourceKind::Milvus.as_str()
+    }
+
+    fn provision(&self, kind: &str, cluster_id: &str) -> Result<Option<String>, EngineError> {
+        if kind == SourceKind::Milvus.as_str() {
+            return Ok(None);
+        }
         check_lite(kind)?;
         let location = self.new_clusters.join(cluster_id);
         if location.exists() {
             let what = format!("{} exists already, so no new cluster can be made there", location.display());
             return Err(EngineError::Conflict { what });
         }
-        Ok(location.display().to_string())
+        Ok(Some(location.display().to_string()))
     }
 }

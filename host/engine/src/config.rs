@@ -7,6 +7,7 @@
 mod cluster;
 mod copies;
 mod policy;
+mod service;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,11 +17,13 @@ use longshore_policy::Guardrails;
 use longshore_sandbox::Budget;
 use serde::Deserialize;
 
+use crate::facts::RECOVERY_POINT_OBJECTIVE_LABEL;
 use crate::{EngineError, KeyFiles, Limits, RetentionRules};
 
 pub use self::cluster::{ClusterConfig, MilvusConfig, MilvusStorageConfig};
 pub use self::policy::{MemberConfig, PluginRef, PluginsConfig, PolicyConfig, STANDARD_PLUGIN, ShadowConfig};
 pub(crate) use self::policy::{SMALL_FILE_BYTES, is_plugin_name, read_plugin};
+pub use self::service::{CatalogSnapshots, LogConfig, LogFormat, PoolServer, RestoreConfig, WebhookConfig};
 
 /// A whole configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -48,6 +51,24 @@ pub struct HostConfig {
     /// Folders that exports go to.
     #[serde(default, rename = "integration")]
     pub integrations: Vec<IntegrationConfig>,
+    /// What restores keep to.
+    #[serde(default)]
+    pub restore: RestoreConfig,
+    /// Empty servers that restores of whole clusters may be given.
+    #[serde(default, rename = "server_pool")]
+    pub server_pool: Vec<PoolServer>,
+    /// Whom the host tells what happened.
+    #[serde(default)]
+    pub webhook: Option<WebhookConfig>,
+    /// How the host writes its log.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// Where the catalog keeps snapshots of itself.
+    #[serde(default)]
+    pub catalog_snapshots: CatalogSnapshots,
+    /// Days for which the automatic backups of a cluster that was dropped are kept.
+    #[serde(default)]
+    pub dropped_cluster_grace_days: u32,
     /// The chains of policies.
     #[serde(default)]
     pub policy: PolicyConfig,
@@ -266,6 +287,10 @@ impl HostConfig {
             cluster.resolve(folder);
             cluster.policy.resolve(folder);
         }
+        config.server_pool.iter_mut().for_each(|server| server.resolve(folder));
+        if let Some(webhook) = &mut config.webhook {
+            webhook.secret_file = folder.join(&webhook.secret_file);
+        }
         for integration in &mut config.integrations {
             integration.folder = folder.join(&integration.folder);
         }
@@ -301,6 +326,7 @@ impl HostConfig {
             }
         }
         self.check_encryption()?;
+        self.check_service(&seen)?;
         let mut clusters = BTreeSet::new();
         for cluster in &self.clusters {
             if !clusters.insert(cluster.id.as_str()) {
@@ -327,6 +353,36 @@ impl HostConfig {
             }
         }
         Ok(())
+    }
+
+    fn check_service(&self, regions: &BTreeSet<&str>) -> Result<(), EngineError> {
+        let places = [
+            ("[restore]", self.restore.check()),
+            ("[[server_pool]]", service::check_pool(&self.server_pool, regions)),
+            ("[webhook]", self.webhook.as_ref().map_or(Ok(()), WebhookConfig::check)),
+            ("[catalog_snapshots]", self.catalog_snapshots.check(regions)),
+        ];
+        for (place, checked) in places {
+            checked.map_err(|what| EngineError::Config { place: place.to_owned(), what })?;
+        }
+        Ok(())
+    }
+
+    /// How old the newest good backup of a cluster may become, in milliseconds: what the cluster says, or the shortest that
+    /// a label of its collections says.
+    #[must_use]
+    pub(crate) fn recovery_point_objective_ms(&self, cluster: &ClusterId) -> Option<i64> {
+        let cluster = self.clusters.iter().find(|one| one.id == *cluster)?;
+        let labels = cluster.labels.values().filter_map(|labels| labels.get(RECOVERY_POINT_OBJECTIVE_LABEL));
+        let seconds = labels.filter_map(|text| text.parse().ok()).chain(cluster.recovery_point_objective_seconds);
+        seconds.min().map(|seconds: u64| i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX))
+    }
+
+    /// Regions whose vaults keep snapshots of the catalog.
+    #[must_use]
+    pub fn snapshot_regions(&self) -> Vec<RegionId> {
+        let first = || self.regions.iter().take(1).map(|region| region.id.clone()).collect();
+        self.catalog_snapshots.regions.clone().unwrap_or_else(first)
     }
 
     /// Where the catalog is.
@@ -389,76 +445,4 @@ pub fn check_cluster_name(name: &str) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    const GOOD: &str = r#"
-        data_directory = "data"
-        [project]
-        id = "proj-a"
-        name = "A"
-        [[region]]
-        id = "local-eu"
-        jurisdiction = "eu"
-        vault = "vaults/eu"
-        [[cluster]]
-        id = "in01-aa"
-        name = "Dedicated-01"
-        region = "local-eu"
-        milvus_lite = "lite"
-        retention = { keep_last = 3 }
-        [cluster.labels."docs"]
-        "data.region" = "eu"
-        [[policy.placement]]
-        plugin = "residency.wasm"
-        grants = { read = [{ guest = "/rules", host = "rules" }] }
-        settings = { second_region = true }
-        [[policy.placement]]
-        plugin = "standard"
-    "#;
-
-    #[test]
-    fn paths_are_relative_to_the_folder_of_the_file() {
-        let config = HostConfig::parse(GOOD, Path::new("/etc/longshore")).unwrap();
-        assert_eq!(config.data_directory, Path::new("/etc/longshore/data"));
-        assert_eq!(config.regions[0].vault, Path::new("/etc/longshore/vaults/eu"));
-        assert_eq!(config.policy.placement[0].plugin, "/etc/longshore/residency.wasm");
-        assert_eq!(config.policy.placement[1].plugin, "standard");
-        assert_eq!(config.policy.placement[0].grants.read[0].host, Path::new("/etc/longshore/rules"));
-        assert_eq!(config.clusters[0].labels.len(), 1);
-    }
-
-    #[test]
-    fn mistakes_are_named_with_their_place() {
-        let cases = [
-            ("vault = \"vaults/eu\"", "vualt = \"x\"", "vualt"),
-            ("region = \"local-eu\"", "region = \"local-us\"", "local-us"),
-            ("name = \"Dedicated-01\"", "name = \"a b\"", "not a cluster name"),
-            ("id = \"in01-aa\"", "id = \"aa\"", "cluster id"),
-            ("[cluster.labels.\"docs\"]", "[cluster.labels.\"a/b\"]", "collection name"),
-            ("[project]", "[[project]]", "project"),
-            ("[project]", "[limits]\nbandwidth_bytes_per_second = 10\n[project]", "slower than the least"),
-            ("[project]", "[limits]\ncpu_threads = 0\n[project]", "cpu_threads = 0"),
-        ];
-        for (good, bad, expected) in cases {
-            let error = HostConfig::parse(&GOOD.replacen(good, bad, 1), Path::new("")).unwrap_err().to_string();
-            assert!(error.contains(expected), "{bad}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_cluster_may_have_retention_rules_of_its_own() {
-        let config = HostConfig::parse(&format!("{GOOD}\n[retention]\ndays = 30\n"), Path::new("")).unwrap();
-        assert_eq!(config.retention_of(&"in01-aa".parse().unwrap()).keep_last, 3);
-        assert_eq!(config.retention_of(&"in01-aa".parse().unwrap()).days, 0);
-        assert_eq!(config.retention_of(&"in01-bb".parse().unwrap()).days, 30);
-    }
-
-    #[test]
-    fn one_vault_cannot_serve_two_regions() {
-        let two = format!("{GOOD}\n[[region]]\nid = \"b\"\nvault = \"vaults/eu\"");
-        let error = HostConfig::parse(&two, Path::new("")).unwrap_err().to_string();
-        assert!(error.contains("two regions"), "{error}");
-    }
-}
+mod tests;

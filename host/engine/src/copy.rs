@@ -72,6 +72,8 @@ pub async fn copy_backup(
     let vaults = &vaults.throttled(&context.throttle);
     let opened = OpenedBackup::find(vaults, Some(home), backup).await?;
     let target = vaults.get(to)?;
+    // A folder whose disk is not mounted would be made anew, and filled with what nobody finds again.
+    vaults.check_one(to).await?;
     let locked = opened.is_locked();
     let parts = if locked { copy_locked::choose(&opened, &target, names)? } else { Vec::new() };
     let collections: Vec<OpenedCollection<'_>> = if locked {

@@ -97,6 +97,20 @@ pub enum EngineError {
         /// What is in the way and what to do about it.
         what: String,
     },
+    /// No empty server is left for a new cluster.
+    #[error("{what}")]
+    NoFreeServer {
+        /// What was looked for, and why none of those that wait will do.
+        what: String,
+    },
+    /// A restore failed.
+    #[error("{why}; {left}")]
+    RestoreFailed {
+        /// Why.
+        why: String,
+        /// What is in the target now.
+        left: String,
+    },
     /// The caller's key does not allow this.
     #[error("API key `{key}` has role {role}, which may not {action}")]
     Forbidden {
@@ -217,6 +231,22 @@ impl EngineError {
         match self {
             Self::Policy(longshore_policy::PolicyError::Refused { reason, .. }) => Some(reason),
             _ => None,
+        }
+    }
+
+    /// True when the same work may succeed later without anybody doing anything: a vault did not answer, was full, or took
+    /// a pin away from a job that was held up for too long.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        use longshore_vault::VaultError::{AlreadyAVault, Empty, Folder, PinLapsed, Uncertain};
+        match self {
+            Self::Vault { source, .. } => {
+                source.is_unanswered()
+                    // A disk that is not mounted looks like an empty folder, a missing one, or another vault.
+                    || matches!(**source, Empty { .. } | Folder { .. } | AlreadyAVault { .. } | PinLapsed { .. } | Uncertain { .. })
+            }
+            Self::Catalog(error) => error.is_transient(),
+            _ => false,
         }
     }
 

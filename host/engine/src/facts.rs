@@ -23,7 +23,7 @@ pub(crate) struct HostKnowledge {
 /// Label that carries the operator's word for how much a collection matters.
 const CRITICALITY_LABEL: &str = "criticality";
 /// Label that carries a recovery point objective in seconds.
-const RECOVERY_POINT_OBJECTIVE_LABEL: &str = "recovery_point_objective_seconds";
+pub(crate) const RECOVERY_POINT_OBJECTIVE_LABEL: &str = "recovery_point_objective_seconds";
 
 /// Facts about one collection. `new_bytes` is what no earlier backup holds, as far as known before files are opened: files
 /// that are rewritten in place count as new, and index files only where the last backup took them.

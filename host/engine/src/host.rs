@@ -17,9 +17,12 @@ use tokio::task::JoinHandle;
 use crate::access::{Principal, Role, forbidden};
 use crate::blocking::blocking;
 use crate::boards::Boards;
+use crate::catalog_snapshots::SnapshotLog;
 use crate::config::HostConfig;
 use crate::data_lock::DataLock;
+use crate::notify::{Notifier, WebhookSecret};
 use crate::policies::{PolicyRuntime, PolicyStatus};
+use crate::policy_calls::PolicyCalls;
 use crate::random::draw;
 use crate::vaults::RegionVaults;
 use crate::views::ReloadReport;
@@ -31,18 +34,22 @@ mod backups;
 mod clusters;
 mod copies;
 mod costs;
+pub(crate) mod deliveries;
 mod erasures;
 mod expiry;
 mod jobs;
 mod metrics;
+mod overdue;
 mod permits;
+mod pool;
 mod restores;
 mod retention;
 mod schedules;
 mod upkeep;
 
 pub use expiry::ExpiryOutcome;
-pub use metrics::{ClusterMetrics, Metrics};
+pub use metrics::{ClusterMetrics, JOB_DURATION_BOUNDS_MS, Metrics};
+pub use overdue::OverdueReason;
 pub use permits::{Attempt, Target};
 pub use upkeep::{BACKUP_NAME_BYTES, ExportBackup, VerifyBackup};
 
@@ -59,6 +66,13 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     pub(crate) context: RunContext,
     pub(crate) boards: Boards,
+    pub(crate) notifier: Option<Arc<dyn Notifier>>,
+    pub(crate) policy_calls: PolicyCalls,
+    pub(crate) snapshots: SnapshotLog,
+    /// Held while a restore is accepted, so that two do not take the same name or server.
+    pub(crate) restoring: tokio::sync::Mutex<()>,
+    /// Held while the webhook is told, so that two looks at once do not send the same message.
+    pub(crate) telling: tokio::sync::Mutex<()>,
     pub(crate) owner: String,
     pub(crate) wake: Notify,
     pub(crate) stop: StopSignal,
@@ -89,6 +103,8 @@ pub struct HostOptions {
     pub random: Arc<dyn Random>,
     /// How clusters are opened; Milvus Lite directories when `None`.
     pub clusters: Option<Arc<dyn ClusterAccess>>,
+    /// How messages to the webhook of the configuration are sent; without one none is.
+    pub notifier: Option<Arc<dyn Notifier>>,
 }
 
 impl Default for HostOptions {
@@ -98,6 +114,7 @@ impl Default for HostOptions {
             clock: Arc::new(longshore_model::SystemClock),
             random: Arc::new(SystemRandom),
             clusters: None,
+            notifier: None,
         }
     }
 }
@@ -110,6 +127,8 @@ impl Host {
     /// left running then.
     pub async fn start(config: HostConfig, options: HostOptions) -> Result<Self, EngineError> {
         let limits = config.limits;
+        // Read when it is used; here only so that a bad one is known at once.
+        check_secret(&config)?;
         let folder = config.data_directory.clone();
         let owner = draw::<6>(options.random.as_ref())?;
         let (lock, catalog) = blocking("opening the catalog", move || {
@@ -141,6 +160,11 @@ impl Host {
             limits,
             context,
             boards: Boards::default(),
+            notifier: options.notifier,
+            policy_calls: PolicyCalls::default(),
+            snapshots: SnapshotLog::default(),
+            restoring: tokio::sync::Mutex::default(),
+            telling: tokio::sync::Mutex::default(),
             owner: format!("host-{}", owner.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
             wake: Notify::new(),
             stop: StopSignal::default(),
@@ -227,6 +251,7 @@ impl Host {
         let (config, keys, policies) = blocking("reading the configuration", move || {
             let config = HostConfig::read(&path)?;
             let keys = config.keys.read()?;
+            check_secret(&config)?;
             let policies = host.policies.prepare(&config)?;
             Ok((config, keys, policies))
         })
@@ -289,7 +314,7 @@ impl Host {
 
     async fn register_configured(&self) -> Result<(), EngineError> {
         let config = self.inner.config();
-        self.inner.clusters.configure(&config.clusters);
+        self.inner.clusters.configure(&config);
         self.catalog("registering clusters", move |catalog, now| {
             catalog.put_project(&config.project.id, &config.project.name, now)?;
             for cluster in &config.clusters {
@@ -383,6 +408,10 @@ pub(crate) fn new_sandbox(config: &HostConfig, code_cache: Option<PathBuf>) -> R
     Sandbox::new(sandbox).map_err(EngineError::plugin("the sandbox"))
 }
 
+fn check_secret(config: &HostConfig) -> Result<(), EngineError> {
+    config.webhook.as_ref().map_or(Ok(()), |webhook| WebhookSecret::read(&webhook.secret_file).map(|_| ()))
+}
+
 fn needs_restart(old: &HostConfig, new: &HostConfig) -> Vec<String> {
     let mut changed = Vec::new();
     let mut note = |differs: bool, what: &str| {
@@ -396,6 +425,7 @@ fn needs_restart(old: &HostConfig, new: &HostConfig) -> Vec<String> {
     note(old.project.id != new.project.id, "[project] id");
     note(old.limits.without_throttle() != new.limits.without_throttle(), "[limits]");
     note(old.keys != new.keys, "[keys]");
+    note(old.log != new.log, "[log]");
     note(old.plugin_ceiling != new.plugin_ceiling, "[plugin_ceiling]");
     let moved =
         |region: &crate::config::RegionConfig| new.region(&region.id).is_none_or(|now| now.vault != region.vault);

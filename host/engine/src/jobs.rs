@@ -36,6 +36,9 @@ pub enum JobRequest {
         cluster_id: ClusterId,
         /// Where the new cluster is made.
         location: String,
+        /// Its kind.
+        #[serde(default = "milvus_lite")]
+        cluster_kind: String,
     },
     /// Restore collections into an existing cluster.
     RestoreCollections {
@@ -54,6 +57,10 @@ pub enum JobRequest {
         /// The folder to make.
         folder: String,
     },
+}
+
+fn milvus_lite() -> String {
+    longshore_source::SourceKind::MilvusLite.as_str().to_owned()
 }
 
 impl JobRequest {

@@ -35,6 +35,7 @@ mod backup;
 mod blocking;
 mod boards;
 mod catalog_calls;
+mod catalog_snapshots;
 mod clusters;
 mod config;
 mod context;
@@ -56,11 +57,14 @@ mod keyed_point;
 mod keys;
 mod limits;
 mod manifests;
+mod notify;
 mod opened;
+mod passwords;
 mod pins;
 mod plan;
 mod plan_view;
 mod policies;
+mod policy_calls;
 mod progress;
 mod prune;
 mod random;
@@ -87,9 +91,9 @@ pub use access::{KEY_NAME_BYTES, KeyRequest, Principal, Privilege, Role, create_
 pub use backup::{BackupOutcome, RequestedCopy, run_backup};
 pub use clusters::{ClusterAccess, LocalClusters};
 pub use config::{
-    ClusterConfig, CollectionKey, HostConfig, IntegrationConfig, MemberConfig, MilvusConfig, MilvusStorageConfig,
-    PluginRef, PluginsConfig, PolicyConfig, ProjectConfig, RegionConfig, RegionEncryption, STANDARD_PLUGIN,
-    ServerConfig, ShadowConfig, check_cluster_name,
+    CatalogSnapshots, ClusterConfig, CollectionKey, HostConfig, IntegrationConfig, LogConfig, LogFormat, MemberConfig,
+    MilvusConfig, MilvusStorageConfig, PluginRef, PluginsConfig, PolicyConfig, PoolServer, ProjectConfig, RegionConfig,
+    RegionEncryption, RestoreConfig, STANDARD_PLUGIN, ServerConfig, ShadowConfig, WebhookConfig, check_cluster_name,
 };
 pub use context::RunContext;
 pub use copy::{CopyOutcome, CopyRequest, copy_backup};
@@ -101,12 +105,13 @@ pub use export::{EXPORT_DATA, EXPORT_NOTE, ExportOutcome, export_backup};
 pub use grants::read_grants;
 pub use heal::{HealOutcome, HealRequest, HealedCollection, HealedObject, heal, repair_vault};
 pub use host::{
-    Attempt, BACKUP_NAME_BYTES, ClusterMetrics, ExpiryOutcome, ExportBackup, Host, HostOptions, Metrics, Target,
-    VerifyBackup,
+    Attempt, BACKUP_NAME_BYTES, ClusterMetrics, ExpiryOutcome, ExportBackup, Host, HostOptions, JOB_DURATION_BOUNDS_MS,
+    Metrics, OverdueReason, Target, VerifyBackup,
 };
 pub use jobs::{BackupDetail, JobRequest};
 pub use keys::{KeyFiles, read_private, write_key_file};
 pub use limits::{BANDWIDTH_MIN_BYTES_PER_SECOND, Limits};
+pub use notify::{Message, Notifier, WebhookSecret};
 pub use opened::{OpenedBackup, OpenedCollection, OpenedPart};
 pub use plan::{BackupPlan, PlannedCollection, PlannedStream, plan_backup};
 pub use plan_view::{PlanMonth, PlanReason, PlanRegion, PlanRow, PlanTotals, PlanView};
@@ -116,14 +121,15 @@ pub use policies::{
     SetRow, ShadowRecord, ShadowStatus, SigningKey, TrustedKey, build_chains, check_policies, kept_plugin, load_plugin,
     policy_of, signature_path, standard_policies,
 };
+pub use policy_calls::{CallsByMember, MemberCalls};
 pub use progress::{ProgressBoard, StopSignal};
 pub use prune::{delete_backup, plan_prune, run_prune};
-pub use random::{Random, SystemRandom, new_password};
-pub use rebuild::{RebuildReport, RebuiltBackup, RebuiltCluster, rebuild_catalog};
+pub use random::{Random, SystemRandom};
+pub use rebuild::{RebuildOptions, RebuildReport, RebuiltBackup, RebuiltCluster, UsedSnapshot, rebuild_catalog};
 pub use request::{BackupRequest, ClusterTarget};
 pub use restore::{
-    ProvenCollection, RestoreOutcome, RestorePlan, RestoreScope, all_under_their_own_names, check_destinations,
-    plan_restore, run_restore,
+    LoweredShards, ProvenCollection, RestoreOutcome, RestorePlan, RestoreScope, all_under_their_own_names,
+    check_destinations, plan_restore, run_restore,
 };
 pub use retention::{
     RetainedBackup, RetentionDecision, RetentionOutcome, RetentionPlan, RetentionRules, apply_retention,
@@ -141,6 +147,6 @@ pub use verify::{
 };
 pub use views::{
     BackedUpCollection, BackupFilter, BackupView, ClusterView, CopyState, CopyView, CreateBackup, CreatedBackup,
-    ExcludedCollection, JobFilter, JobView, Page, PageRequest, ProjectView, RegionView, ReloadReport, RestoreCluster,
-    RestoreCollections, RestoringCluster,
+    Dropped, ExcludedCollection, JobFilter, JobView, Page, PageRequest, ProjectView, RegionView, ReloadReport,
+    RestoreCluster, RestoreCollections, RestoringCluster,
 };

@@ -58,6 +58,22 @@ pub struct Limits {
     pub overdue_grace_ms: u64,
     /// Times a job is tried again after its host died; then it is marked failed.
     pub job_attempts: u32,
+    /// Times a copy into another region is tried again when a vault did not answer; then it is marked failed.
+    pub copy_retries: u32,
+    /// How long a copy waits before it is tried again, in milliseconds; twice as long each time.
+    pub copy_retry_ms: u64,
+    /// Longest such pause, in milliseconds.
+    pub copy_retry_longest_ms: u64,
+    /// How often a host looks for what it has to tell its webhook, in milliseconds.
+    pub delivery_look_ms: u64,
+    /// How long a message that was not taken waits before it is sent again, in milliseconds; four times as long each time.
+    pub delivery_retry_ms: u64,
+    /// Longest such pause, in milliseconds.
+    pub delivery_retry_longest_ms: u64,
+    /// How often a host looks for clusters without a good backup, in milliseconds.
+    pub overdue_look_ms: u64,
+    /// How often the alarm about one cluster is repeated while nothing changes, in milliseconds.
+    pub overdue_repeat_ms: u64,
     /// Descriptors the points of one plan may hold between planning and transfer; beyond it they are opened again.
     pub held_descriptors: usize,
     /// Largest plugin file read from disk, in bytes.
@@ -130,6 +146,14 @@ impl Default for Limits {
             retention_look_ms: 60 * 60 * 1_000,
             overdue_grace_ms: 6 * 60 * 60 * 1_000,
             job_attempts: 3,
+            copy_retries: 6,
+            copy_retry_ms: 30_000,
+            copy_retry_longest_ms: 60 * 60 * 1_000,
+            delivery_look_ms: 2_000,
+            delivery_retry_ms: 5_000,
+            delivery_retry_longest_ms: 60 * 60 * 1_000,
+            overdue_look_ms: 10 * 60 * 1_000,
+            overdue_repeat_ms: 24 * 60 * 60 * 1_000,
             held_descriptors: 512,
             plugin_file_bytes: 64 * 1024 * 1024,
             config_file_bytes: 1024 * 1024,

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::EngineError;
+use crate::backup::RequestedCopy;
 use crate::vaults::RegionVaults;
 use crate::verify::DamagedObject;
 use crate::views::{BackedUpCollection, ExcludedCollection};
@@ -149,6 +150,18 @@ impl OpenedBackup {
     /// [`EngineError::DamagedBackup`] when the sealed half cannot be opened.
     pub fn sealed(&self) -> Result<&RootSealed, EngineError> {
         self.root.sealed.open().map_err(|error| self.locked_or_damaged(error, &self.root.open.home_region))
+    }
+
+    /// Copies that were asked for when it was made; none where that is sealed and cannot be read.
+    pub(crate) fn requested_copies(&self) -> Vec<RequestedCopy> {
+        let sealed = self.root.sealed.open().ok();
+        let copies = sealed.and_then(|sealed| sealed.extra.get("copies"));
+        copies.and_then(|copies| serde_json::from_value(copies.clone()).ok()).unwrap_or_default()
+    }
+
+    /// Users and roles of the cluster when it was made, as the source gave them; `None` when it has none.
+    pub(crate) fn users(&self) -> Option<Value> {
+        self.root.sealed.open().ok()?.extra.get("access").filter(|users| !users.is_null()).cloned()
     }
 
     /// Its collections in order of name, each from the first place that holds it: parts come before copies.

@@ -42,6 +42,6 @@ const PASSWORD_BYTES: usize = 15;
 ///
 /// # Errors
 /// As [`Random::fill`].
-pub fn new_password(random: &dyn Random) -> Result<Secret, EngineError> {
+pub(crate) fn new_password(random: &dyn Random) -> Result<Secret, EngineError> {
     Ok(Secret::new(STANDARD.encode(draw::<PASSWORD_BYTES>(random)?)))
 }

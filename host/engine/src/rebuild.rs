@@ -1,15 +1,18 @@
 //! Rebuilds a lost catalog from the vaults alone.
 //!
-//! Contract: clusters and backups that the vaults know and the catalog does not are added, as they were; nothing that the
+//! Contract: a catalog that is not there begins with the newest snapshot of it that a vault holds (`from_snapshot.rs`), if
+//! one does. Then clusters and backups that the vaults know and the catalog does not are added, as they were; nothing that the
 //! catalog knows is changed, and nothing is invented: a backup that the catalog lists and no vault has is reported, and so
-//! is one that cannot be read whole. So it can be run again, and on a catalog that lost nothing it does nothing. Jobs, API
-//! keys and the audit log were in the catalog only and are gone.
+//! is one that cannot be read whole. So it can be run again, and on a catalog that lost nothing it does nothing. Jobs,
+//! schedules, API keys and the audit log are in snapshots only: without one they are gone.
 //!
 //! Where a cluster is, only the configuration says. One that is not in it is registered without a location, unless a
 //! restore of this host made it: its backups can be listed and restored, and it cannot be backed up until it is
 //! configured.
 //!
 //! Failure: [`EngineError`]; what was added until then is whole, and the next run adds the rest.
+
+mod from_snapshot;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,19 +25,36 @@ use longshore_model::{
 use longshore_vault::RootOpen;
 use serde::Serialize;
 
+use crate::backup::RequestedCopy;
 use crate::blocking::blocking;
 use crate::costs::StoredPart;
 use crate::data_lock::DataLock;
 use crate::jobs::BackupDetail;
 use crate::opened::OpenedBackup;
+use crate::random::draw;
 use crate::vaults::RegionVaults;
 use crate::worker::sentence;
 use crate::{EngineError, HostConfig, RunContext};
+
+pub use self::from_snapshot::UsedSnapshot;
+
+/// How a catalog is rebuilt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RebuildOptions {
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// Begin with nothing, although there are snapshots.
+    pub without_snapshot: bool,
+}
 
 /// What rebuilding a catalog did, or would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RebuildReport {
+    /// The snapshot that the catalog began with; `None` when there was a catalog, or no snapshot of one.
+    pub snapshot: Option<UsedSnapshot>,
+    /// Snapshots that could not be used, and why.
+    pub unreadable_snapshots: Vec<(String, String)>,
     /// Clusters that were added.
     pub clusters: Vec<RebuiltCluster>,
     /// Backups that were added, oldest first.
@@ -85,35 +105,62 @@ pub struct RebuiltBackup {
     pub created: Timestamp,
 }
 
-/// Rebuilds the catalog of a configuration from its vaults; with `dry_run` only says what would be added.
+/// Rebuilds the catalog of a configuration from its vaults.
 ///
 /// # Errors
 /// [`EngineError::Conflict`] while a host uses the data directory; [`EngineError::Vault`] for a vault that does not
-/// answer; [`EngineError::Catalog`], also for a file that is damaged: move it away first.
+/// answer; [`EngineError::Catalog`], also for a file that is damaged: move it away first; [`EngineError::BadRequest`] when
+/// there are snapshots and none can be read, because a catalog that began without one could not be begun with it later.
 pub async fn rebuild_catalog(
     config: &HostConfig,
-    dry_run: bool,
+    options: RebuildOptions,
     context: &RunContext,
 ) -> Result<RebuildReport, EngineError> {
+    let dry_run = options.dry_run;
     let folder = config.data_directory.clone();
-    let file = folder.join("catalog.sqlite");
+    let file = config.catalog_file();
     // A dry run makes neither the folder nor the file.
     let (exists, folder_exists) = (file.exists(), folder.exists());
-    let opened = blocking("opening the catalog", move || {
-        let lock = if dry_run && !folder_exists { None } else { Some(DataLock::take(&folder)?) };
-        let catalog = if dry_run && !exists { None } else { Some(SqliteCatalog::open(&file)?) };
-        Ok((lock, catalog))
+    let lock = blocking("taking the data directory", move || {
+        if dry_run && !folder_exists { Ok(None) } else { DataLock::take(&folder).map(Some) }
     });
-    let (_lock, catalog) = opened.await?;
+    let _lock = lock.await?;
     let (vaults, missing_vaults) =
         RegionVaults::open_existing(&config.project.id, &config.regions, &config.keys.read()?).await?;
+    let scratch = if dry_run { Some(Scratch::new(context)?) } else { None };
+    let (mut restored, unreadable_snapshots) = if exists || options.without_snapshot {
+        (None, Vec::new())
+    } else {
+        let place = scratch.as_ref().map_or(file.as_path(), |scratch| scratch.file.as_path());
+        from_snapshot::restore(&vaults, place, context).await?
+    };
+    if restored.is_none() && !unreadable_snapshots.is_empty() {
+        return Err(no_snapshot_can_be_read(&unreadable_snapshots));
+    }
     context.progress.enter(Phase::Inventory);
     let found = find_backups(&vaults, context).await?;
+    let withdrawn = from_snapshot::withdrawn(&vaults).await?;
     context.progress.enter(Phase::Commit);
-    let config = config.clone();
+    let (config, context_of_blocking) = (config.clone(), context.clone());
     let report = blocking("rebuilding the catalog", move || {
+        // It goes with this work, when the catalog in it is closed.
+        let _scratch = scratch;
+        let context = &context_of_blocking;
+        if let Some(restored) = &mut restored {
+            from_snapshot::settle(restored, &found, &withdrawn, missing_vaults.is_empty(), context)?;
+        }
+        let opened = if exists || (restored.is_none() && !dry_run) { Some(SqliteCatalog::open(&file)?) } else { None };
+        let (snapshot, catalog) = match restored {
+            Some(restored) => (Some(restored.used), Some(restored.catalog)),
+            None => (None, opened),
+        };
         let catalog = catalog.as_ref().map(|catalog| catalog as &dyn Catalog);
-        let mut report = RebuildReport { missing_vaults, ..compare(catalog, &config.project.id, &found)? };
+        let mut report = RebuildReport {
+            missing_vaults,
+            snapshot,
+            unreadable_snapshots,
+            ..compare(catalog, &config.project.id, &found)?
+        };
         add(catalog, dry_run, &config, &found, &mut report)?;
         Ok(report)
     })
@@ -122,11 +169,51 @@ pub async fn rebuild_catalog(
     Ok(report)
 }
 
+fn no_snapshot_can_be_read(unreadable: &[(String, String)]) -> EngineError {
+    let some: Vec<String> = unreadable.iter().take(3).map(|(snapshot, why)| format!("{snapshot}: {why}")).collect();
+    let what = format!(
+        "there are {} snapshots of the catalog and none can be read ({}); mend that, or begin without one: jobs, schedules, \
+         API keys and the audit log are lost then",
+        unreadable.len(),
+        some.join("; ")
+    );
+    EngineError::BadRequest { what }
+}
+
+/// A folder of its own for the catalog that a dry run looks at; removed when it is dropped.
+struct Scratch {
+    folder: std::path::PathBuf,
+    file: std::path::PathBuf,
+}
+
+impl Scratch {
+    fn new(context: &RunContext) -> Result<Self, EngineError> {
+        let random: [u8; 8] = draw(context.random.as_ref())?;
+        let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let folder = std::env::temp_dir().join(format!("longshore-rebuild-{name}"));
+        let mut builder = std::fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&folder).map_err(|error| EngineError::file(&folder, error))?;
+        Ok(Self { file: folder.join("catalog.sqlite"), folder })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.folder) {
+            tracing::warn!(folder = %self.folder.display(), %error, "a folder of a dry run is left behind");
+        }
+    }
+}
+
 /// What the vaults hold.
 struct Found {
     /// Oldest first.
     records: Vec<BackupRecord>,
     source_kinds: BTreeMap<BackupId, String>,
+    /// Copies that were asked for with a backup.
+    copies: BTreeMap<BackupId, Vec<RequestedCopy>>,
     unreadable: Vec<(BackupId, String)>,
 }
 
@@ -142,13 +229,17 @@ async fn find_backups(vaults: &RegionVaults, context: &RunContext) -> Result<Fou
     }
     unreadable.retain(|id, _| !homes.contains_key(id));
     let (mut records, mut source_kinds) = (Vec::with_capacity(homes.len()), BTreeMap::new());
+    let mut copies = BTreeMap::new();
     // One row for all: there may be thousands of backups.
     let name = CollectionName { database: "backups".to_owned(), collection: "read".to_owned() };
     context.progress.expect([(name, homes.values().map(|(_, size_bytes)| size_bytes).sum())]);
     for (id, (home, size_bytes)) in homes {
         context.stop.check()?;
         let read = match OpenedBackup::find(vaults, Some(&home), &id).await {
-            Ok(opened) => record(&opened),
+            Ok(opened) => {
+                copies.insert(id.clone(), opened.requested_copies());
+                record(&opened)
+            }
             Err(error) => Err(error),
         };
         context.progress.add(0, size_bytes);
@@ -166,7 +257,7 @@ async fn find_backups(vaults: &RegionVaults, context: &RunContext) -> Result<Fou
         }
     }
     records.sort_by(|one, other| (one.backup.created, &one.backup.id).cmp(&(other.backup.created, &other.backup.id)));
-    Ok(Found { records, source_kinds, unreadable: unreadable.into_iter().collect() })
+    Ok(Found { records, source_kinds, copies, unreadable: unreadable.into_iter().collect() })
 }
 
 /// What a backup has in each vault. What moving it cost is not in the vaults.

@@ -7,6 +7,8 @@
 //! Failure: [`EngineError`]. The target's staging folder is removed; but when the run was stopped, or a vault failed, it is
 //! left, as it is after a kill: a rerun of the same plan fetches only what is missing or wrong in it.
 
+mod adjust;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Once;
 
@@ -28,6 +30,8 @@ use crate::pins::{self, Reading};
 use crate::vaults::RegionVaults;
 use crate::worker::CANCELED;
 use crate::{EngineError, RunContext};
+
+pub use adjust::LoweredShards;
 
 /// What to restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,25 +64,13 @@ pub struct RestorePlan {
     pub backup_id: BackupId,
     /// What the target will be asked to make.
     pub target: TargetPlan,
+    /// Collections that get fewer shards than they had.
+    pub lowered_shards: Vec<LoweredShards>,
     collections: Vec<CollectionToWrite>,
     pub(crate) opened: OpenedBackup,
 }
 
 impl RestorePlan {
-    /// Restores users, roles and grants as well.
-    ///
-    /// # Errors
-    /// [`EngineError::BadRequest`] when the backup has none.
-    pub fn with_access(mut self) -> Result<Self, EngineError> {
-        let access = self.opened.sealed()?.extra.get("access").cloned();
-        let none = || EngineError::BadRequest {
-            what: "this backup holds no users and roles: its source has none, or its user was not allowed to list them"
-                .to_owned(),
-        };
-        self.target.access = Some(access.ok_or_else(none)?);
-        Ok(self)
-    }
-
     /// Its collections under their new names, and their bytes.
     fn sizes(&self) -> impl Iterator<Item = (CollectionName, u64)> {
         let pairs = self.target.collections.iter().zip(&self.collections);
@@ -94,6 +86,8 @@ pub struct RestoreOutcome {
     pub backup_id: BackupId,
     /// Its collections, in order of their names in the backup.
     pub collections: Vec<ProvenCollection>,
+    /// Collections that got fewer shards than they had.
+    pub lowered_shards: Vec<LoweredShards>,
     /// Bytes written.
     pub size_bytes: u64,
     /// How long it took, in milliseconds.
@@ -203,7 +197,7 @@ pub async fn plan_restore(
         aliases: database.aliases.clone(),
     });
     let target = TargetPlan { databases: databases.collect(), whole_cluster, collections: targets, access: None };
-    Ok(RestorePlan { backup_id: backup.clone(), target, collections, opened })
+    Ok(RestorePlan { backup_id: backup.clone(), target, lowered_shards: Vec::new(), collections, opened })
 }
 
 fn planned(
@@ -277,6 +271,7 @@ async fn restore_pinned(
                 backup_id: plan.backup_id.clone(),
                 size_bytes: collections.iter().map(|collection| collection.size_bytes).sum(),
                 collections,
+                lowered_shards: plan.lowered_shards.clone(),
                 duration_ms: context.clock.now().millis_since(started),
                 backup_time: plan.opened.root.open.created,
                 notes: committed.notes,

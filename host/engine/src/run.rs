@@ -1,9 +1,11 @@
 //! Runs one job: from what the catalog kept to what the catalog will keep.
 
+mod restores;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use longshore_catalog::{BackupOutcome as CatalogBackupOutcome, BackupRecord, ClusterRow, JobRow, NewCluster, NewJob};
+use longshore_catalog::{BackupOutcome as CatalogBackupOutcome, BackupRecord, ClusterRow, JobRow, NewJob};
 use longshore_model::{JobId, JobType, RegionId, Timestamp};
 use serde_json::{Value, json};
 
@@ -20,11 +22,12 @@ use crate::plan::{BackupPlan, plan_backup};
 use crate::policies::RunChains;
 use crate::random::draw;
 use crate::request::{BackupRequest, ClusterTarget};
-use crate::restore::{RestoreScope, plan_restore, run_restore};
 use crate::run_policy::RunPolicy;
-use crate::views::{CreateBackup, RestoreCluster, RestoreCollections};
+use crate::views::CreateBackup;
 use crate::worker::Finished;
 use crate::{EngineError, RunContext, VerifyLevel, VerifyRequest, verify_backup};
+
+use self::restores::NewPlace;
 
 /// Runs a job to its end.
 pub(crate) async fn run(inner: &Arc<Inner>, job: &JobRow, context: &RunContext) -> Result<Finished, EngineError> {
@@ -46,10 +49,11 @@ pub(crate) async fn run(inner: &Arc<Inner>, job: &JobRow, context: &RunContext) 
             let backup = CatalogBackupOutcome { size_bytes: 0, collections: Value::Null, detail };
             Ok(Finished { result: to_value(&copied)?, backup: Some(backup), follow_ups: Vec::new() })
         }
-        JobRequest::RestoreCluster { request, cluster_id, location } => {
-            restore_cluster(inner, job, request, cluster_id, location, context).await
+        JobRequest::RestoreCluster { request, cluster_id, location, cluster_kind } => {
+            let cluster = NewPlace { id: cluster_id, kind: cluster_kind, location };
+            restores::cluster(inner, job, request, cluster, context).await
         }
-        JobRequest::RestoreCollections { request } => restore_collections(inner, job, request, context).await,
+        JobRequest::RestoreCollections { request } => restores::collections(inner, job, request, context).await,
         JobRequest::Verify { level, sample_percent } => verify(inner, job, level, sample_percent, context).await,
         JobRequest::Export { folder } => export(inner, job, &folder, context).await,
     }
@@ -150,6 +154,7 @@ async fn note_run(
     let (host, config) = (Arc::clone(inner), Arc::clone(config));
     blocking("noting how the policies did", move || {
         host.policies.note_run(&config, &chains, &planned);
+        host.policy_calls.note(&planned);
         if let Ok(plan) = &planned
             && let Err(error) = costs::note(host.catalog.as_ref(), &plan.storage, plan.started)
         {
@@ -237,14 +242,7 @@ async fn committed_before(inner: &Arc<Inner>, record: &BackupRecord) -> Result<O
         collections: to_value(&if_readable(opened.collection_views())?)?,
         detail: to_value(&detail)?,
     };
-    let copies: Vec<RequestedCopy> = opened
-        .root
-        .sealed
-        .open()
-        .ok()
-        .and_then(|sealed| sealed.extra.get("copies"))
-        .and_then(|copies| serde_json::from_value(copies.clone()).ok())
-        .unwrap_or_default();
+    let copies = opened.requested_copies();
     let follow_ups =
         copies.iter().map(|copy| copy_job(inner, record, copy)).collect::<Result<Vec<_>, EngineError>>()?;
     let mut result = json!({ "backupId": record.backup.id, "committedByAnEarlierAttempt": true });
@@ -264,58 +262,6 @@ fn if_readable<T>(views: Result<Vec<T>, EngineError>) -> Result<Vec<T>, EngineEr
         }
         views => views,
     }
-}
-
-async fn restore_cluster(
-    inner: &Arc<Inner>,
-    job: &JobRow,
-    request: RestoreCluster,
-    cluster_id: longshore_model::ClusterId,
-    location: String,
-    context: &RunContext,
-) -> Result<Finished, EngineError> {
-    let record = backup_record(inner, job).await?;
-    let kind = longshore_source::SourceKind::MilvusLite.as_str();
-    // The new directory appears by one rename after the proof. If it is there, an earlier attempt got that far.
-    let restored = if job.attempt > 1 && std::path::Path::new(&location).exists() {
-        json!({ "backupId": record.backup.id, "restoredByAnEarlierAttempt": true })
-    } else {
-        let scope = RestoreScope::WholeCluster(request.load_state);
-        let plan = plan_restore(&inner.vaults, Some(&record.backup.region), &record.backup.id, scope).await?;
-        let target = inner.clusters.target(kind, &location)?;
-        to_value(&run_restore(plan, target.as_ref(), context).await?)?
-    };
-    let cluster = NewCluster {
-        id: cluster_id.clone(),
-        name: request.cluster_name,
-        project: request.project_id,
-        region: record.backup.region.clone(),
-        source_kind: kind.to_owned(),
-        location: location.clone(),
-        cu_size: request.cu_size,
-        status: "RUNNING".to_owned(),
-    };
-    let host = Arc::clone(inner);
-    blocking("registering a cluster", move || Ok(host.catalog.put_cluster(&cluster, host.clock.now())?)).await?;
-    let note = "Milvus Lite has no users, so there is no db_admin and no password; cuSize is recorded only.";
-    let result = json!({ "clusterId": cluster_id, "connectAddress": location, "restore": restored, "note": note });
-    Ok(Finished { result, backup: None, follow_ups: Vec::new() })
-}
-
-async fn restore_collections(
-    inner: &Arc<Inner>,
-    job: &JobRow,
-    request: RestoreCollections,
-    context: &RunContext,
-) -> Result<Finished, EngineError> {
-    let record = backup_record(inner, job).await?;
-    let row = cluster_row(inner, &request.destination).await?;
-    let scope = RestoreScope::Collections(request.collections);
-    let plan = plan_restore(&inner.vaults, Some(&record.backup.region), &record.backup.id, scope).await?;
-    let target = inner.clusters.target(&row.cluster.source_kind, &row.cluster.location)?;
-    let restored = run_restore(plan, target.as_ref(), context).await?;
-    let result = json!({ "clusterId": request.destination, "restore": to_value(&restored)? });
-    Ok(Finished { result, backup: None, follow_ups: Vec::new() })
 }
 
 /// Damage fails the job, because somebody has to look; the reason says what is damaged.

@@ -6,6 +6,7 @@ use longshore_model::{
     BackupId, BackupStatus, BackupType, ClusterId, CollectionMapping, CollectionName, CreationMethod, JobId, JobStatus,
     JobType, Progress, ProjectId, Region, RegionId, RestoredLoadState, Timestamp,
 };
+use longshore_source::milvus::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -128,6 +129,8 @@ pub struct CopyView {
     pub expire_time: Option<Timestamp>,
     /// The job that makes or made it.
     pub job_id: JobId,
+    /// Why it failed, or waits to be tried again; empty otherwise.
+    pub reason: String,
 }
 
 /// State of a copy.
@@ -204,8 +207,12 @@ pub struct JobView {
     pub start_time: Option<Timestamp>,
     /// When it ended.
     pub end_time: Option<Timestamp>,
-    /// Why it failed or was cancelled, in one sentence; empty otherwise.
+    /// Why it failed or was cancelled, or why it waits to be tried again, in one sentence; empty otherwise.
     pub reason: String,
+    /// How often it was tried again after a failure that may pass.
+    pub retries: u32,
+    /// When it is tried again; `None` unless it waits for that.
+    pub next_retry: Option<Timestamp>,
     /// What it did, when it ended: counts, bytes, proofs. `null` before.
     pub result: Value,
 }
@@ -233,6 +240,15 @@ pub struct ClusterView {
     pub create_time: Timestamp,
 }
 
+/// A cluster that was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dropped {
+    /// Automatic backups of it that were deleted.
+    pub deleted_backups: usize,
+    /// Until when its automatic backups are kept; `None` when there are none to keep.
+    pub kept_until: Option<Timestamp>,
+}
+
 /// A project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectView {
@@ -257,17 +273,20 @@ pub struct RestoreCluster {
     pub cu_size: u32,
     /// Whether its collections are loaded.
     pub load_state: RestoredLoadState,
+    /// Whether the users and roles of the backup are made, too.
+    #[serde(default)]
+    pub restore_users: bool,
 }
 
 /// A cluster restore that was accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RestoringCluster {
     /// Id of the new cluster.
     pub cluster_id: ClusterId,
     /// Name of its first user; empty when the source has no users.
     pub username: String,
-    /// That user's new password; empty when the source has no users.
-    pub password: String,
+    /// That user's new password, which is kept nowhere; empty when the source has no users.
+    pub password: Secret,
     /// The job that restores.
     pub job_id: JobId,
 }

@@ -48,6 +48,8 @@ pub(crate) async fn run_workers(inner: Arc<Inner>) {
     let mut running = JoinSet::new();
     running.spawn(crate::scheduler::run(Arc::clone(&inner)));
     running.spawn(follow_erasures(Arc::clone(&inner)));
+    running.spawn(crate::host::deliveries::run(Arc::clone(&inner)));
+    running.spawn(crate::catalog_snapshots::run(Arc::clone(&inner)));
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
         while running.try_join_next().is_some() {}
@@ -109,7 +111,7 @@ async fn run_job(inner: &Arc<Inner>, job: JobRow) -> bool {
     beating.spawn(heartbeat(Arc::clone(inner), job.clone(), context.clone()));
     let outcome = if job.status == JobStatus::Canceling {
         Err(EngineError::Stopped { why: CANCELED.to_owned() })
-    } else if job.attempt > inner.limits.job_attempts {
+    } else if job.attempt.saturating_sub(job.retries) > inner.limits.job_attempts {
         let tries = inner.limits.job_attempts;
         Err(EngineError::Stopped {
             why: format!("the host stopped {tries} times while this job was running; it is not tried again"),
@@ -186,6 +188,10 @@ async fn end_job(inner: &Arc<Inner>, job: &JobRow, context: &RunContext, outcome
             tracing::info!(job = %job.id, why, "job left for its next attempt");
             return;
         }
+        Err(error) if retries_left(inner, job, &error) => {
+            put_back(inner, job, context, &error).await;
+            return;
+        }
         Err(error) => {
             let canceled = matches!(&error, EngineError::Stopped { why } if why == CANCELED);
             let status = if canceled { JobStatus::Canceled } else { JobStatus::Failed };
@@ -204,6 +210,33 @@ async fn end_job(inner: &Arc<Inner>, job: &JobRow, context: &RunContext, outcome
         Ok(row) => tracing::info!(job = %row.id, status = %row.status, "job ended"),
         // The lease lapses and the job is taken again; its manifests are already there and will be found by content.
         Err(error) => tracing::error!(job = %job.id, %error, "the end of the job could not be written"),
+    }
+}
+
+/// Whether a job that failed is tried again: a copy may wait for a vault that is away, everything else is asked for anew.
+fn retries_left(inner: &Inner, job: &JobRow, error: &EngineError) -> bool {
+    job.job_type == JobType::Copy && job.retries < inner.limits.copy_retries && error.may_pass()
+}
+
+/// How long a job waits that was put back `retries` times before.
+fn pause_ms(limits: &crate::Limits, retries: u32) -> i64 {
+    let doubled = limits.copy_retry_ms.saturating_mul(1_u64.checked_shl(retries).unwrap_or(u64::MAX));
+    i64::try_from(doubled.min(limits.copy_retry_longest_ms)).unwrap_or(i64::MAX)
+}
+
+async fn put_back(inner: &Arc<Inner>, job: &JobRow, context: &RunContext, error: &EngineError) {
+    let (host, row, progress) = (Arc::clone(inner), job.clone(), context.progress.now());
+    let (reason, pause_ms) = (sentence(error), pause_ms(&inner.limits, job.retries));
+    tracing::warn!(job = %job.id, reason, pause_ms, retries = job.retries, "job failed; it is tried again");
+    let written = blocking("putting a job back", move || {
+        host.catalog.set_progress(&row.id, row.fencing_token, &progress)?;
+        let now = host.clock.now();
+        Ok(host.catalog.retry_job(&row.id, row.fencing_token, &reason, now.plus_millis(pause_ms), now)?)
+    })
+    .await;
+    // The lease lapses and the job is taken again all the same.
+    if let Err(error) = written {
+        tracing::error!(job = %job.id, %error, "the job could not be put back");
     }
 }
 

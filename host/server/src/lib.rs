@@ -28,6 +28,7 @@ mod requests;
 mod routes;
 mod schedule;
 mod tls;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ pub use limits::Limits;
 pub use listen::{serve, serve_with};
 pub use openapi::openapi;
 pub use tls::{Certificate, Tls, TlsError};
+pub use webhook::HttpNotifier;
 
 /// What every handler gets.
 #[derive(Clone)]

@@ -57,6 +57,7 @@ impl Asked {
             EngineError::Conflict { .. } if self == Self::RestoreCluster => {
                 refuse(StatusCode::CONFLICT, code::CLUSTER_NAME_TAKEN)
             }
+            EngineError::NoFreeServer { .. } => refuse(StatusCode::CONFLICT, self.code_or(code::CONFLICT)),
             EngineError::Conflict { .. } => refuse(StatusCode::CONFLICT, self.code_or(code::CONFLICT)),
             // The operator asked for the reload and has to read what is wrong with the new configuration.
             EngineError::Config { .. }

@@ -69,6 +69,7 @@ pub(crate) fn backup_in_full(view: &BackupView) -> Value {
                 "status": copy.state,
                 "expireTime": seconds_or_null(copy.expire_time),
                 "jobId": copy.job_id,
+                "reason": copy.reason,
             })
         })
         .collect();
@@ -139,6 +140,8 @@ pub(crate) fn job(job: &JobView) -> Value {
         "startTime": seconds_or_null(job.start_time),
         "endTime": seconds_or_null(job.end_time),
         "reason": job.reason,
+        "retries": job.retries,
+        "nextRetryTime": seconds_or_null(job.next_retry),
         "createTime": seconds(job.create_time),
         "phase": job.progress.phase,
         "totalBytes": total_bytes,

@@ -86,7 +86,8 @@ pub(crate) fn restore_cluster(body: &Value) -> Result<RestoreCluster, Refusal> {
             return Err(Refusal::bad(code::INVALID_FIELD, message));
         }
     }
-    Ok(RestoreCluster { project_id, cluster_name, cu_size, load_state })
+    let restore_users = body.boolean("includeRbac")?.unwrap_or_default();
+    Ok(RestoreCluster { project_id, cluster_name, cu_size, load_state, restore_users })
 }
 
 /// The body of `…/restoreCollection`. Without `dbCollections` everything is restored, not loaded.

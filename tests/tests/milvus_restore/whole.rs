@@ -7,7 +7,7 @@ use longshore_tests::milvus::{Milvus, milvus_judge};
 
 use super::support::{back_up, configuration, names, same, server, staged, target};
 
-const ALL: [&str; 5] = ["made.docs", "made.tenants", "made.empty", "made_two.plain", "made_two.binv"];
+pub(crate) const ALL: [&str; 5] = ["made.docs", "made.tenants", "made.empty", "made_two.plain", "made_two.binv"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn collections_come_back_under_new_names_with_every_row_and_no_deleted_one() {

@@ -95,8 +95,9 @@ pub(crate) struct Export {
 /// `longshore catalog`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Catalog {
-    /// Rebuild a lost catalog from the vaults: clusters and backups. Jobs, API keys and the audit log were in the catalog
-    /// only. Changes nothing that the catalog knows; may be run again.
+    /// Rebuild a lost catalog from the vaults: from the newest snapshot of it in one of them, and then from the backups that
+    /// are there. Without a snapshot jobs, schedules, API keys and the audit log are lost. Changes nothing that a catalog
+    /// which is there knows; may be run again.
     Rebuild {
         /// The configuration of the host, which must not be running.
         #[arg(long, default_value = "longshore.toml", env = "LONGSHORE_CONFIG")]
@@ -104,6 +105,9 @@ pub(crate) enum Catalog {
         /// Show what would be added; write nothing.
         #[arg(long)]
         dry_run: bool,
+        /// Begin with nothing, although there are snapshots of the catalog.
+        #[arg(long)]
+        without_snapshot: bool,
     },
 }
 

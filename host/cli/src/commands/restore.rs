@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use longshore_engine::{HostConfig, RestoreScope, RunContext, StopSignal, new_password, plan_restore, run_restore};
+use longshore_engine::{HostConfig, RestoreScope, RunContext, StopSignal, plan_restore, run_restore};
 use longshore_model::{CollectionMapping, RestoredLoadState};
-use longshore_source::milvus::NewPassword;
 use longshore_source::{MilvusLiteTarget, MilvusTargetOptions, RestoreTarget};
 use serde_json::json;
 
@@ -21,8 +20,10 @@ pub(crate) async fn run(arguments: Restore, output: Output, stop: &StopSignal) -
     let (vaults, id) = find(&arguments.which).await?;
     let scope = scope(&arguments.collections)?;
     let mut plan = plan_restore(&vaults, None, &id, scope).await?;
+    let mut context = RunContext::new(arguments.throttle.limits());
+    context.stop = stop.clone();
     if arguments.users {
-        plan = plan.with_access()?;
+        plan = plan.with_users(&context.random)?;
     }
     if arguments.dry_run {
         let rows: Vec<Vec<String>> = plan
@@ -41,9 +42,7 @@ pub(crate) async fn run(arguments: Restore, output: Output, stop: &StopSignal) -
         output.result(&value, || table(&["COLLECTION", "RESTORED AS", "SIZE"], &rows) + "\nNothing was written.");
         return Ok(Exit::Done);
     }
-    let mut context = RunContext::new(arguments.throttle.limits());
-    context.stop = stop.clone();
-    let target = target(&arguments, &context)?;
+    let target = target(&arguments)?;
     let outcome = with_bars(&context, output, run_restore(plan, target.as_ref(), &context)).await?;
     let mut value = serde_json::to_value(&outcome)?;
     if let Some(object) = value.as_object_mut().filter(|_| !outcome.passwords.is_empty()) {
@@ -58,7 +57,7 @@ pub(crate) async fn run(arguments: Restore, output: Output, stop: &StopSignal) -
     Ok(Exit::Done)
 }
 
-fn target(arguments: &Restore, context: &RunContext) -> anyhow::Result<Arc<dyn RestoreTarget>> {
+fn target(arguments: &Restore) -> anyhow::Result<Arc<dyn RestoreTarget>> {
     if let Some(to) = &arguments.to {
         return Ok(Arc::new(MilvusLiteTarget::new(to)));
     }
@@ -68,13 +67,9 @@ fn target(arguments: &Restore, context: &RunContext) -> anyhow::Result<Arc<dyn R
     let Some(milvus) = &cluster.milvus else {
         anyhow::bail!("cluster {} is a Milvus Lite directory; give it with --to", cluster.id)
     };
-    let random = Arc::clone(&context.random);
     let options = MilvusTargetOptions {
         until_ms: arguments.until_ms,
         any_version: arguments.any_version,
-        new_password: arguments.users.then(|| -> NewPassword {
-            Arc::new(move || new_password(random.as_ref()).map_err(|error| error.to_string()))
-        }),
         ..MilvusTargetOptions::default()
     };
     Ok(Arc::new(milvus.restore_target(options)?))

@@ -1,6 +1,7 @@
 //! `longshore serve`: the host behind its REST API. SIGHUP reloads the configuration, SIGINT and SIGTERM stop it.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use anyhow::Context;
 use longshore_engine::{Host, HostConfig, HostOptions, ReloadReport};
@@ -21,7 +22,12 @@ pub(crate) async fn run(arguments: Serve, output: Output) -> anyhow::Result<Exit
     let listen = config.server.listen.clone();
     let calls_per_second = config.server.calls_per_second;
     let limits = longshore_server::Limits { calls_per_second, ..longshore_server::Limits::DEFAULT };
-    let options = HostOptions { config_path: Some(arguments.config.clone()), ..HostOptions::default() };
+    let notifier = longshore_server::HttpNotifier::new().map_err(anyhow::Error::msg)?;
+    let options = HostOptions {
+        config_path: Some(arguments.config.clone()),
+        notifier: Some(Arc::new(notifier)),
+        ..HostOptions::default()
+    };
     let host = Host::start(config, options).await?;
     let listener = match tokio::net::TcpListener::bind(&listen).await {
         Ok(listener) => listener,

@@ -31,6 +31,10 @@ pub struct ClusterConfig {
     /// How its server is reached, for a cluster of kind `milvus`.
     #[serde(default)]
     pub milvus: Option<MilvusConfig>,
+    /// How old its newest good backup may become before the host raises the alarm, in seconds; also without a schedule. A
+    /// label `recovery_point_objective_seconds` of a collection says the same.
+    #[serde(default)]
+    pub recovery_point_objective_seconds: Option<u64>,
     /// Budget that is shown to the policies of this cluster in place of the project's. What it is held against are the costs
     /// of the whole project: a lower one makes way for other clusters.
     #[serde(default)]
@@ -81,27 +85,11 @@ impl ClusterConfig {
     }
 
     pub(super) fn resolve(&mut self, folder: &Path) {
-        let join = |path: &mut Option<PathBuf>| {
-            if let Some(path) = path {
-                *path = folder.join(&*path);
-            }
-        };
-        join(&mut self.milvus_lite);
+        if let Some(path) = &mut self.milvus_lite {
+            *path = folder.join(&*path);
+        }
         if let Some(milvus) = &mut self.milvus {
-            for path in [
-                &mut milvus.password_file,
-                &mut milvus.token_file,
-                &mut milvus.ca_certificate_file,
-                &mut milvus.client_certificate_file,
-                &mut milvus.client_key_file,
-                &mut milvus.storage.folder,
-                &mut milvus.storage.secret_access_key_file,
-            ] {
-                join(path);
-            }
-            if let Some(staging) = &mut milvus.staging {
-                staging.folder = folder.join(&staging.folder);
-            }
+            milvus.resolve(folder);
         }
     }
 }
@@ -218,8 +206,26 @@ impl MilvusConfig {
         Ok(MilvusTarget::new(self.server()?, MilvusTargetOptions { staging, ..options }))
     }
 
+    pub(super) fn resolve(&mut self, folder: &Path) {
+        let paths = [
+            &mut self.password_file,
+            &mut self.token_file,
+            &mut self.ca_certificate_file,
+            &mut self.client_certificate_file,
+            &mut self.client_key_file,
+            &mut self.storage.folder,
+            &mut self.storage.secret_access_key_file,
+        ];
+        for path in paths.into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
+        if let Some(staging) = &mut self.staging {
+            staging.folder = folder.join(&staging.folder);
+        }
+    }
+
     /// What goes together, without reading a secret.
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         let has_password = one_of("password", self.password_file.as_deref(), self.password_env.as_deref())?;
         let has_token = one_of("token", self.token_file.as_deref(), self.token_env.as_deref())?;
         match (&self.user, has_password, has_token) {

@@ -1,7 +1,7 @@
 //! Backups: create, list, describe, delete.
 
 use longshore_catalog::{BackupRecord, BackupRow, NewBackup, NewBackupJob};
-use longshore_model::{BackupId, BackupStatus, BackupType, ClusterId, CreationMethod, JobId};
+use longshore_model::{BackupId, BackupStatus, BackupType, ClusterId, CreationMethod, JobId, Timestamp};
 use longshore_vault::Withdrawal;
 use serde_json::Value;
 
@@ -127,10 +127,23 @@ impl Host {
         cluster: &ClusterId,
         backup: &BackupId,
     ) -> Result<BackupView, EngineError> {
-        let record = self.backup(who, cluster, backup).await?;
+        let mut record = self.backup(who, cluster, backup).await?;
+        record.backup.expires = self.expires_with_its_cluster(&record.backup).await?;
         let (id, expires) = (backup.clone(), record.backup.expires);
         let copies = self.catalog("reading copies", move |catalog, _| super::copies::of(catalog, &id, expires)).await?;
         Ok(BackupView { copies, ..view(record.backup, &record.collections, &record.detail) })
+    }
+
+    /// When a backup goes: at its own time, or with its cluster that was dropped, whichever comes first.
+    async fn expires_with_its_cluster(&self, row: &BackupRow) -> Result<Option<Timestamp>, EngineError> {
+        if row.creation_method == CreationMethod::Manual {
+            return Ok(None);
+        }
+        let (id, own) = (row.cluster.clone(), row.expires);
+        let cluster = self.catalog("reading a cluster", move |catalog, _| Ok(catalog.get_cluster(&id)?)).await?;
+        let grace_ms = super::expiry::grace_ms(self.inner.config().dropped_cluster_grace_days);
+        let dropped = cluster.and_then(|cluster| cluster.dropped).map(|time| time.plus_millis(grace_ms));
+        Ok(own.into_iter().chain(dropped).min())
     }
 
     /// The record of a backup of this cluster, if the key is for it.

@@ -6,7 +6,7 @@ use longshore_model::{ClusterId, KeyScope, ProjectId};
 use super::Host;
 use crate::EngineError;
 use crate::access::{Principal, forbidden};
-use crate::views::{ClusterView, Page, PageRequest, ProjectView, RegionView};
+use crate::views::{ClusterView, Dropped, Page, PageRequest, ProjectView, RegionView};
 
 impl Host {
     /// Clusters that the key is for, in order of name.
@@ -32,14 +32,14 @@ impl Host {
         self.catalog("counting backups", move |catalog, _| view(catalog, row)).await
     }
 
-    /// Unregisters a cluster: no backups of it are made any more, and its automatic backups are deleted. The database
-    /// itself is not touched, and backups made by hand stay. Answers how many backups were deleted; what could not be
-    /// deleted now goes later, by itself.
+    /// Unregisters a cluster: no backups of it are made any more, and its automatic backups are deleted, at once or after
+    /// the grace of the configuration. The database itself is not touched, and backups made by hand stay. What could not
+    /// be deleted now goes later, by itself.
     ///
     /// # Errors
     /// [`EngineError::Forbidden`], [`EngineError::NotFound`], [`EngineError::Catalog`] while it has a job that has not
     /// ended.
-    pub async fn drop_cluster(&self, who: &Principal, cluster: &ClusterId) -> Result<usize, EngineError> {
+    pub async fn drop_cluster(&self, who: &Principal, cluster: &ClusterId) -> Result<Dropped, EngineError> {
         let outcome = async {
             if !who.role.may_manage_project() {
                 return Err(forbidden(who, "drop a cluster"));
@@ -50,7 +50,13 @@ impl Host {
         }
         .await;
         self.audit(who, "cluster.drop", cluster.as_str(), &outcome).await;
-        let automatic = outcome?.automatic_backups;
+        let dropped = outcome?;
+        let automatic = dropped.automatic_backups;
+        let grace_ms = super::expiry::grace_ms(self.inner.config().dropped_cluster_grace_days);
+        let last = dropped.cluster.dropped.map(|time| time.plus_millis(grace_ms));
+        if grace_ms > 0 && !automatic.is_empty() {
+            return Ok(Dropped { deleted_backups: 0, kept_until: last });
+        }
         // From here on it cannot be taken back: what stops half-way is found and finished by the next look.
         let deleted = match self.expire_backups().await {
             Ok(outcome) => outcome.deleted,
@@ -59,7 +65,8 @@ impl Host {
                 Vec::new()
             }
         };
-        Ok(automatic.iter().filter(|backup| deleted.contains(backup)).count())
+        let deleted_backups = automatic.iter().filter(|backup| deleted.contains(backup)).count();
+        Ok(Dropped { deleted_backups, kept_until: None })
     }
 
     /// The row of a registered cluster, if the key is for it.

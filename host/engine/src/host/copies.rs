@@ -41,7 +41,8 @@ pub(super) fn of(
             JobStatus::Pending | JobStatus::InProgress | JobStatus::Canceling => CopyState::Creating,
         };
         let expire_time = row.map(|row| row.expires).or(expires);
-        copies.push(CopyView { region_id: to, state, expire_time, job_id: job.id });
+        let reason = job.reason.unwrap_or_default();
+        copies.push(CopyView { region_id: to, state, expire_time, job_id: job.id, reason });
     }
     copies.sort_by(|one, other| one.region_id.cmp(&other.region_id));
     Ok(copies)

@@ -5,6 +5,9 @@
 //! keep it (`retention.rs` decides about those clusters), while a job uses it, and while it is the newest automatic
 //! backup of a cluster whose schedule is on: then the backups after it have failed, and it is what is left.
 //!
+//! Those of a cluster that was dropped go with it, or the days of grace of the configuration later; their own time may be
+//! over before that.
+//!
 //! Order: the catalog's mark, then the vaults, then the catalog's note that nothing is left. A host that dies in between
 //! leaves a deleted backup that [`Host::expire_backups`] finishes.
 
@@ -18,6 +21,11 @@ use crate::catalog_calls::every;
 
 /// Rows that are read in one go.
 const PAGE: u32 = 500;
+
+/// How long automatic backups outlive their cluster, in milliseconds.
+pub(super) fn grace_ms(days: u32) -> i64 {
+    i64::from(days).saturating_mul(24 * 60 * 60 * 1_000)
+}
 
 /// What went.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,13 +72,13 @@ impl Host {
 
     /// Which backups are to go now, and why.
     async fn expired(&self) -> Result<Vec<(BackupRow, String)>, EngineError> {
-        let now = self.inner.clock.now();
+        let (now, config) = (self.inner.clock.now(), self.inner.config());
         let ended = Some(vec![BackupStatus::Available, BackupStatus::Failed]);
         let automatic = Some(CreationMethod::Auto);
         let dropped = BackupFilter {
             creation_method: automatic,
             statuses: ended,
-            of_dropped_clusters: true,
+            dropped_at: Some(now.plus_millis(-grace_ms(config.dropped_cluster_grace_days))),
             ..BackupFilter::default()
         };
         let mut going: Vec<(BackupRow, String)> = self
@@ -88,7 +96,6 @@ impl Host {
             expired_at: Some(now),
             ..BackupFilter::default()
         };
-        let config = self.inner.config();
         for row in self.every_backup(expired).await? {
             if going.iter().any(|(other, _)| other.id == row.id) || !config.retention_of(&row.cluster).is_empty() {
                 continue;

@@ -75,6 +75,8 @@ impl Host {
             start_time: row.started,
             end_time: row.ended,
             reason: row.reason.unwrap_or_default(),
+            retries: row.retries,
+            next_retry: row.not_before,
             result: row.result,
             job_id: row.id,
         }

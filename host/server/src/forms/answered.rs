@@ -52,6 +52,7 @@ const MORE: [Field; 6] = [
             field("status", OneOf(&["CREATING", "AVAILABLE", "FAILED", "EXPIRED"]), ""),
             field("expireTime", Or(&Time), ""),
             field("jobId", JOB_ID, ""),
+            field("reason", Text, "Why it failed, or waits to be tried again; empty otherwise."),
         ])),
         "",
     ),
@@ -78,7 +79,9 @@ pub(crate) const JOB: Form = Named(
         field("progress", Like("^(100|[0-9]{1,2})$"), "Whole percent, as a text."),
         field("startTime", Or(&Time), ""),
         field("endTime", Or(&Time), ""),
-        field("reason", Text, "Why it failed or was canceled; empty otherwise."),
+        field("reason", Text, "Why it failed or was canceled, or waits to be tried again; empty otherwise."),
+        field("retries", COUNT, "How often it was put back to be tried again later."),
+        field("nextRetryTime", Or(&Time), "When it is tried again; `null` when it does not wait for that."),
         field("createTime", Time, ""),
         field(
             "phase",
@@ -293,5 +296,6 @@ pub(crate) const DROPPED: Form = Object(&[
     field("clusterId", CLUSTER_ID, ""),
     field("prompt", Text, ""),
     field("deletedBackups", COUNT, "Automatic backups that went with it."),
+    field("backupsKeptUntil", Or(&Time), "When those go that were left for a while; `null` when none were."),
 ]);
 pub(crate) const STATUS: Form = Object(&[field("status", Text, "")]);

@@ -80,6 +80,7 @@ pub(crate) const RESTORE_CLUSTER: &[Field] = &[
         OneOf(&["KEEP", "RELEASE", "LOADED", "NOT_LOADED", "UNLOADED"]),
         "Whether collections are loaded afterwards.",
     ),
+    optional("includeRbac", Truth, "Whether users, roles and what they may do are restored too; not when left out."),
     optional("restoreVersionPolicy", OneOf(&["LATEST", "ORIGINAL"]), "Accepted; there is one version."),
 ];
 pub(crate) const RESTORE_COLLECTION: &[Field] = &[

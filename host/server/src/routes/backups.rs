@@ -58,10 +58,10 @@ pub(super) async fn restore_cluster(
     let mut reply = json!({
         "clusterId": restoring.cluster_id,
         "username": restoring.username,
-        "password": restoring.password,
+        "password": restoring.password.expose(),
         "jobId": restoring.job_id,
     });
-    if restoring.password.is_empty() {
+    if restoring.password.expose().is_empty() {
         reply["note"] = "This kind of cluster has no users, so there is no password.".into();
     }
     Ok(success(reply))

@@ -23,10 +23,18 @@ pub(super) async fn describe(State(app): State<App>, caller: Caller, ClusterPath
 
 /// Clients send a body of `{}` with a drop; it is not read.
 pub(super) async fn drop(State(app): State<App>, caller: Caller, ClusterPath(cluster): ClusterPath) -> Answer {
-    let deleted = app.host.drop_cluster(&caller.0, &cluster).await.map_err(|error| Asked::Other.failed(&error))?;
-    let prompt = "The cluster is no longer backed up and its automatic backups are deleted. Its data was not touched, and \
-                  backups made by hand stay until they are deleted by hand.";
-    Ok(success(json!({ "clusterId": cluster, "prompt": prompt, "deletedBackups": deleted })))
+    let dropped = app.host.drop_cluster(&caller.0, &cluster).await.map_err(|error| Asked::Other.failed(&error))?;
+    let kept = replies::seconds_or_null(dropped.kept_until);
+    let automatic = match kept.as_str() {
+        Some(time) => format!("will be deleted at {time}; until then they can be restored"),
+        None => "are deleted".to_owned(),
+    };
+    let prompt = format!(
+        "The cluster is no longer backed up and its automatic backups {automatic}. Its data was not touched, and backups \
+         made by hand stay until they are deleted by hand."
+    );
+    let deleted = dropped.deleted_backups;
+    Ok(success(json!({ "clusterId": cluster, "prompt": prompt, "deletedBackups": deleted, "backupsKeptUntil": kept })))
 }
 
 pub(super) async fn projects(State(app): State<App>, caller: Caller) -> Answer {

@@ -8,7 +8,9 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use longshore_catalog::{ApiKeyRow, Catalog, SqliteCatalog};
-use longshore_engine::{Host, HostConfig, HostOptions, KeyRequest, Role, SystemRandom, create_key};
+use longshore_engine::{
+    ClusterAccess, Host, HostConfig, HostOptions, KeyRequest, Notifier, Role, SystemRandom, create_key,
+};
 use longshore_model::{Clock, KeyScope, SystemClock, Timestamp};
 use longshore_server::{Limits, router};
 use serde_json::Value;
@@ -67,6 +69,23 @@ impl Clock for ManualClock {
     }
 }
 
+/// What a host is started with, where it is not as usual.
+#[derive(Clone)]
+pub(crate) struct Start {
+    pub(crate) limits: Limits,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Ends the configuration.
+    pub(crate) more: String,
+    pub(crate) clusters: Option<Arc<dyn ClusterAccess>>,
+    pub(crate) notifier: Option<Arc<dyn Notifier>>,
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self { limits: FAST, clock: Arc::new(SystemClock), more: String::new(), clusters: None, notifier: None }
+    }
+}
+
 /// A host, its API, and where it keeps its things.
 pub(crate) struct Place {
     pub(crate) folder: TempDir,
@@ -82,27 +101,54 @@ impl Place {
     }
 
     pub(crate) async fn start_with(limits: Limits) -> Self {
-        Self::start_as(limits, Arc::new(SystemClock)).await
+        Self::start_as(Start { limits, ..Start::default() }).await
     }
 
     /// Starts a host whose time the test moves.
     pub(crate) async fn start_at(clock: ManualClock) -> Self {
-        Self::start_as(FAST, Arc::new(clock)).await
+        Self::start_as(Start { clock: Arc::new(clock), ..Start::default() }).await
     }
 
-    async fn start_as(limits: Limits, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) async fn start_as(start: Start) -> Self {
+        Self::start_in(Self::folder(), start).await
+    }
+
+    /// The same with lines before the first table of the configuration.
+    pub(crate) async fn start_with_head(head: &str, start: Start) -> Self {
+        let folder = Self::folder();
+        std::fs::write(folder.path().join("head.toml"), head).unwrap();
+        Self::start_in(folder, start).await
+    }
+
+    /// A folder with a copy of the sample cluster.
+    pub(crate) fn folder() -> TempDir {
         let folder = tempfile::tempdir().unwrap();
         let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/sample-cluster");
         copy_tree(&sample, &folder.path().join("cluster"));
+        folder
+    }
+
+    /// Starts a host in a folder that may have had one before.
+    pub(crate) async fn start_in(folder: TempDir, start: Start) -> Self {
         let path = folder.path().join("longshore.toml");
-        std::fs::write(&path, CONFIGURATION).unwrap();
+        let head = std::fs::read_to_string(folder.path().join("head.toml")).unwrap_or_default();
+        std::fs::write(&path, format!("{head}{CONFIGURATION}{}", start.more)).unwrap();
         let config = HostConfig::read(&path).unwrap();
-        let options = HostOptions { config_path: Some(path), clock, ..HostOptions::default() };
+        let Start { limits, clock, clusters, notifier, .. } = start;
+        let options = HostOptions { config_path: Some(path), clock, clusters, notifier, ..HostOptions::default() };
         let host = Host::start(config, options).await.unwrap();
         let router = router(host.clone(), limits);
         let mut place = Self { folder, host, router, owner: String::new() };
         place.owner = place.key("owner", Role::OrganizationOwner);
         place
+    }
+
+    /// Stops the host and starts another one in its place.
+    pub(crate) async fn restart(self, start: Start) -> Self {
+        self.host.shutdown().await;
+        let Self { folder, host, router, .. } = self;
+        drop((host, router));
+        Self::start_in(folder, start).await
     }
 
     pub(crate) fn catalog(&self) -> SqliteCatalog {
@@ -271,7 +317,7 @@ region = "local-eu"
 milvus_lite = "cluster"
 "#;
 
-fn copy_tree(from: &Path, to: &Path) {
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -56,7 +56,7 @@ impl Call {
             }),
             "restoreCluster" => json!({
                 "projectId": "proj-test", "targetProjectId": "proj-test", "clusterName": "New", "cuSize": 1,
-                "collectionStatus": "KEEP", "restoreVersionPolicy": "LATEST",
+                "collectionStatus": "KEEP", "restoreVersionPolicy": "LATEST", "includeRbac": true,
             }),
             "restoreCollection" => json!({
                 "destClusterId": CLUSTER,

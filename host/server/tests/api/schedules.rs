@@ -8,7 +8,7 @@ use longshore_model::{BackupStatus, CreationMethod};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::place::{ManualClock, Place};
+use crate::place::{ManualClock, Place, Start};
 
 const POLICY: &str = "/v2/clusters/in01-test/backups/policy";
 const HOUR_MS: i64 = 60 * 60 * 1_000;
@@ -171,7 +171,7 @@ async fn metric(place: &Place, name: &str) -> Option<i64> {
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (name, number) = line.rsplit_once(' ').unwrap();
-        assert!(name.ends_with('}') && number.parse::<u64>().is_ok(), "{line}");
+        assert!(name.ends_with('}') && number.parse::<f64>().is_ok(), "{line}");
     }
     let line = format!("{name}{{cluster=\"in01-test\"}} ");
     text.lines().find_map(|text| text.strip_prefix(&line)?.parse().ok())
@@ -288,5 +288,137 @@ async fn a_scheduled_copy_goes_at_its_own_time_and_the_backup_with_the_last_of_i
     clock.forward(1);
     place.host.expire_backups().await.unwrap();
     assert!(automatic(&place).await.is_empty());
+    place.host.shutdown().await;
+}
+
+/// The one copy job of a host.
+async fn copy_job(place: &Place) -> Value {
+    place.send("GET", "/v2/jobs?type=COPY", "").await.data()["jobs"][0].clone()
+}
+
+/// Waits until the copy job waits to be tried again, or has ended.
+async fn copy_rests(place: &Place, retries: u64) -> Value {
+    for _ in 0..3_000 {
+        let job = copy_job(place).await;
+        let rests = job["status"] == "PENDING" && job["retries"] == retries;
+        if rests || ["SUCCESSFUL", "FAILED", "CANCELED"].iter().any(|status| job["status"] == *status) {
+            return job;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the copy did not come to rest: {}", copy_job(place).await);
+}
+
+const WITH_COPY: &str = r#"{"backupType":"CLUSTER","crossRegionCopies":[{"regionId":"local-us"}]}"#;
+
+async fn host_that_retries(clock: &ManualClock) -> Place {
+    let more = "[limits]\ncopy_retries = 2\ncopy_retry_ms = 60000\nheartbeat_ms = 10\n".to_owned();
+    Place::start_as(Start { clock: std::sync::Arc::new(clock.clone()), more, ..Start::default() }).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_whose_vault_is_away_is_tried_again_with_growing_pauses() {
+    let clock = ManualClock::at("2026-03-02T12:00:00Z");
+    let place = host_that_retries(&clock).await;
+    std::fs::rename(place.path("vault-us"), place.path("away")).unwrap();
+    let backup = place.backup(WITH_COPY).await;
+    let job = copy_rests(&place, 1).await;
+    assert_eq!((&job["status"], &job["nextRetryTime"]), (&json!("PENDING"), &json!("2026-03-02T12:01:00Z")), "{job}");
+    assert!(job["reason"].as_str().unwrap().contains("local-us"), "{job}");
+    let described = place.send("GET", &format!("/v2/clusters/in01-test/backups/{backup}"), "").await.data().clone();
+    let copy = &described["crossRegionCopies"][0];
+    assert_eq!((&copy["status"], &copy["reason"]), (&json!("CREATING"), &job["reason"]), "{described}");
+    assert_eq!(described["status"], "AVAILABLE", "the backup itself is good");
+    // What it copies stays, and it does not hold the slot.
+    let path = format!("/v2/clusters/in01-test/backups/{backup}");
+    assert_eq!(place.send("DELETE", &path, "").await.refusal(), (409, 97004));
+    place.backup(r#"{"backupType":"CLUSTER"}"#).await;
+    clock.forward(60_000);
+    let job = copy_rests(&place, 2).await;
+    assert_eq!(job["nextRetryTime"], "2026-03-02T12:03:00Z", "twice as long: {job}");
+    assert!(!place.path("vault-us").exists(), "something was written where the vault is missing");
+    std::fs::rename(place.path("away"), place.path("vault-us")).unwrap();
+    clock.forward(120_000);
+    let job = place.ended(job["jobId"].as_str().unwrap()).await;
+    assert_eq!((&job["status"], &job["retries"]), (&json!("SUCCESSFUL"), &json!(2)), "{job}");
+    assert_eq!((&job["reason"], &job["nextRetryTime"]), (&json!(""), &Value::Null));
+    let (listed, _) = copies(&place, &backup).await;
+    assert_eq!(listed, [("local-us".to_owned(), "AVAILABLE".to_owned())]);
+    place.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_given_up_after_its_retries_and_can_be_canceled_while_it_waits() {
+    let clock = ManualClock::at("2026-03-02T12:00:00Z");
+    let place = host_that_retries(&clock).await;
+    std::fs::rename(place.path("vault-us"), place.path("away")).unwrap();
+    let backup = place.backup(WITH_COPY).await;
+    for retries in 1..=2 {
+        copy_rests(&place, retries).await;
+        clock.forward(10 * 60_000);
+    }
+    let job = place.ended(copy_job(&place).await["jobId"].as_str().unwrap()).await;
+    assert_eq!((&job["status"], &job["retries"]), (&json!("FAILED"), &json!(2)), "{job}");
+    let (listed, _) = copies(&place, &backup).await;
+    assert_eq!(listed, [("local-us".to_owned(), "FAILED".to_owned())]);
+    let second = place.backup(WITH_COPY).await;
+    let job = copy_rests(&place, 1).await;
+    assert_eq!(job["backupId"], *second);
+    let id = job["jobId"].as_str().unwrap();
+    let canceled = place.send("POST", &format!("/v2/jobs/{id}/cancel"), "{}").await;
+    assert_eq!((&canceled.data()["status"], &canceled.data()["nextRetryTime"]), (&json!("CANCELED"), &Value::Null));
+    clock.forward(60 * 60_000);
+    assert_eq!(place.ended(id).await["status"], "CANCELED");
+    place.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_time_will_mend_is_not_tried_again() {
+    let clock = ManualClock::at("2026-03-02T12:00:00Z");
+    let place = host_that_retries(&clock).await;
+    let backup = place.backup(r#"{"backupType":"CLUSTER"}"#).await;
+    // Its packs are lost: a copy fails at once, whenever it is tried.
+    std::fs::remove_dir_all(place.path("vault-eu/packs")).unwrap();
+    let job = longshore_catalog::NewJob {
+        id: "job-copy".parse().unwrap(),
+        job_type: longshore_model::JobType::Copy,
+        project: "proj-test".parse().unwrap(),
+        cluster: Some("in01-test".parse().unwrap()),
+        backup: Some(backup.parse().unwrap()),
+        request: json!({ "kind": "copy", "to": "local-us", "collections": [] }),
+    };
+    place.catalog().create_job(&job, longshore_model::Timestamp::from_millis(1)).unwrap();
+    let ended = place.ended("job-copy").await;
+    assert_eq!((&ended["status"], &ended["retries"]), (&json!("FAILED"), &json!(0)), "{ended}");
+    place.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_days_of_grace_automatic_backups_outlive_their_cluster_and_no_longer() {
+    let clock = ManualClock::at("2026-03-02T12:00:00Z");
+    // Before the first table.
+    let start = Start { clock: std::sync::Arc::new(clock.clone()), ..Start::default() };
+    let place = Place::start_with_head("dropped_cluster_grace_days = 2\n", start).await;
+    let manual = place.backup(r#"{"backupType":"CLUSTER"}"#).await;
+    place.send("POST", POLICY, r#"{"enabled":true,"retentionDays":30}"#).await.data();
+    quiet(&place).await;
+    let backup = automatic(&place).await.remove(0);
+    let dropped = place.send("DELETE", "/v2/clusters/in01-test/drop", "{}").await.data().clone();
+    assert_eq!((&dropped["deletedBackups"], &dropped["backupsKeptUntil"]), (&json!(0), &json!("2026-03-04T12:00:00Z")));
+    assert!(dropped["prompt"].as_str().unwrap().contains("2026-03-04T12:00:00Z"), "{dropped}");
+    let path = format!("/v2/clusters/in01-test/backups/{backup}");
+    let described = place.send("GET", &path, "").await.data().clone();
+    assert_eq!((&described["status"], &described["expireTime"]), (&json!("AVAILABLE"), &json!("2026-03-04T12:00:00Z")));
+    // Until then it can be restored.
+    let body = r#"{"projectId":"proj-test","clusterName":"Back","cuSize":1,"collectionStatus":"KEEP"}"#;
+    let restored = place.send("POST", &format!("{path}/restoreCluster"), body).await.data().clone();
+    assert_eq!(place.ended(restored["jobId"].as_str().unwrap()).await["status"], "SUCCESSFUL");
+    clock.forward(48 * HOUR_MS - 1);
+    assert_eq!(place.host.expire_backups().await.unwrap(), Default::default());
+    clock.forward(1);
+    let deleted: Vec<String> =
+        place.host.expire_backups().await.unwrap().deleted.iter().map(ToString::to_string).collect();
+    assert_eq!(deleted, [backup]);
+    assert_eq!(longshore_vault_listing(&place).await, [manual], "backups made by hand stay");
     place.host.shutdown().await;
 }
