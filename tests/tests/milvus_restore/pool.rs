@@ -75,7 +75,7 @@ async fn a_cluster_is_restored_into_a_server_that_waits_with_administrator_users
     let credentials = Credentials::Password { user: user.to_owned(), password: Secret::new(password) };
     there.address.credentials = Some(credentials);
     let inventory = MilvusSource::new(there).inventory().await.unwrap();
-    let access = inventory.access.unwrap();
+    let access = inventory.access.clone().unwrap();
     assert_eq!(access["users"][0], json!({ "name": "db_admin", "roles": ["admin"] }), "{access}");
     assert_eq!(access["users"][1], json!({ "name": "reader", "roles": ["looks"] }), "{access}");
     for name in ALL {
