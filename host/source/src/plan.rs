@@ -34,6 +34,11 @@ pub(crate) fn check_names(plan: &TargetPlan, limits: &Limits) -> Result<(), Sour
     Ok(())
 }
 
+/// Whether a collection was backed up from a Milvus server: the bytes of its schema are kept. Milvus Lite has none.
+pub(crate) fn is_of_server(collection: &TargetCollection) -> bool {
+    collection.schema.get("message").is_some_and(Value::is_string)
+}
+
 /// A name for everything a plan says: runs of the same plan write the same files.
 pub(crate) fn digest(plan: &TargetPlan) -> Digest {
     let mut hasher = blake3::Hasher::new();

@@ -6,3 +6,4 @@ mod points;
 mod support;
 mod trouble;
 mod whole;
+mod writers;

@@ -1,14 +1,14 @@
-//! What a point holds: exactly the state at its timestamp, whoever writes and compacts meanwhile.
+//! What a point holds, whatever is compacted meanwhile.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use longshore_engine::{BackupRequest, plan_backup, run_backup};
-use longshore_source::milvus::proto::milvus::{GetCompactionStateRequest, ManualCompactionRequest, MutationResult};
+use longshore_source::milvus::proto::milvus::{GetCompactionStateRequest, ManualCompactionRequest};
 use longshore_source::milvus::{CollectionLogs, KeptPoint, KeptSchema, RowSchema};
-use longshore_source::{CollectionPoint, Limits, PointOptions, Source, StoredBytes, StoredFile};
+use longshore_source::{CollectionPoint, Limits, PointOptions, RowSum, Source, StoredBytes, StoredFile};
 
 use super::support::{Place, Rows, as_source, server};
 
@@ -23,8 +23,8 @@ impl StoredBytes for Held {
     }
 }
 
-/// Live rows of a point, counted from its files.
-async fn live_rows(point: &dyn CollectionPoint) -> u64 {
+/// Live rows of a point by name of partition, counted from its files.
+pub(crate) async fn live(point: &dyn CollectionPoint) -> BTreeMap<String, RowSum> {
     let mut files = Vec::new();
     for (place, file) in point.files().iter().enumerate() {
         let bytes = point.read(place, 0, usize::try_from(file.size_bytes).unwrap()).await.unwrap();
@@ -37,73 +37,11 @@ async fn live_rows(point: &dyn CollectionPoint) -> u64 {
     let name_of = |id| kept.partitions.iter().find(|one| one.partition_id == id).map(|one| one.name.clone());
     let logs = CollectionLogs::of(&files).unwrap();
     let counted = logs.count(&schema, &name_of, Some(kept.flush_timestamp), &Limits::DEFAULT).unwrap();
-    counted.values().map(|rows| rows.live.rows).sum()
+    counted.into_iter().map(|(id, rows)| (name_of(id).unwrap(), rows.live)).collect()
 }
 
-/// What a writer did, and when the server says it happened.
-enum Done {
-    Inserted(i64, u64),
-    Deleted(i64, u64),
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "open: live rows at the point are not what the times of the calls say"]
-async fn a_point_beside_a_writer_is_the_state_at_its_timestamp() {
-    let Some((milvus, _turn)) = server() else { return };
-    let rows = Arc::new(Rows::create(milvus, "writer.rows").await);
-    let stop = Arc::new(AtomicBool::new(false));
-    let (writer, stopped) = (Arc::clone(&rows), Arc::clone(&stop));
-    let (begun, beginning) = tokio::sync::oneshot::channel();
-    let writing = tokio::spawn(async move {
-        let (mut done, mut begun) = (Vec::new(), Some(begun));
-        for round in 0_i64.. {
-            if stopped.load(Ordering::Relaxed) {
-                break;
-            }
-            let first = round * 20;
-            let inserted: MutationResult = writer.insert(first..first + 20).await;
-            done.extend((first..first + 20).map(|key| Done::Inserted(key, inserted.timestamp)));
-            // Half of what the round before wrote: deletes of rows that are flushed, and of rows that are not.
-            if round > 0 {
-                let deleted = writer.delete(first - 20..first - 10).await;
-                done.extend((first - 20..first - 10).map(|key| Done::Deleted(key, deleted.timestamp)));
-            }
-            if round == 20 {
-                begun.take().map(|begun| begun.send(()));
-            }
-        }
-        done
-    });
-    beginning.await.unwrap();
-    let source = as_source(milvus);
-    let mut points = Vec::new();
-    for _ in 0..3 {
-        points.push(source.open_point(&rows.name, PointOptions::default()).await.unwrap());
-    }
-    stop.store(true, Ordering::Relaxed);
-    let done = writing.await.unwrap();
-    for point in points {
-        let at = KeptPoint::read(point.description(), "the point").unwrap().flush_timestamp;
-        // The time that is answered for a call is not earlier than that of its rows: the one call that was on its way at
-        // the point may be in it, whole; all that was answered for before it must be.
-        let state_at = |at: u64| {
-            let mut live = std::collections::BTreeSet::new();
-            for one in &done {
-                match one {
-                    Done::Inserted(key, when) if *when <= at => drop(live.insert(*key)),
-                    Done::Deleted(key, when) if *when <= at => drop(live.remove(key)),
-                    Done::Inserted(..) | Done::Deleted(..) => {}
-                }
-            }
-            live.len() as u64
-        };
-        let times = done.iter().map(|(Done::Inserted(_, when) | Done::Deleted(_, when))| *when);
-        let next = times.filter(|when| *when > at).min().unwrap_or(at);
-        let (before, after) = (state_at(at), state_at(next));
-        assert!(before > 100 && before < done.len() as u64, "{before} rows");
-        let live = live_rows(point.as_ref()).await;
-        assert!(live == before || live == after, "at {at}: {live} is neither {before} nor {after}");
-    }
+async fn live_rows(point: &dyn CollectionPoint) -> u64 {
+    live(point).await.values().map(|rows| rows.rows).sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]

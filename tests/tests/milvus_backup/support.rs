@@ -9,7 +9,8 @@ use longshore_source::MilvusSource;
 use longshore_source::milvus::MilvusClient;
 use longshore_source::milvus::proto::common::KeyValuePair;
 use longshore_source::milvus::proto::milvus::{
-    CreateCollectionRequest, CreateDatabaseRequest, DeleteRequest, InsertRequest, MutationResult,
+    CreateCollectionRequest, CreateDatabaseRequest, CreatePartitionRequest, DeleteRequest, InsertRequest,
+    MutationResult, UpsertRequest,
 };
 use longshore_source::milvus::proto::schema::{
     CollectionSchema, DataType, FieldData, FieldSchema, FloatArray, LongArray, ScalarField, VectorField, field_data,
@@ -56,6 +57,11 @@ pub(crate) struct Rows {
 impl Rows {
     /// Makes the collection, in a database of its own.
     pub(crate) async fn create(milvus: &Milvus, name: &str) -> Self {
+        Self::create_with(milvus, name, 1, &[]).await
+    }
+
+    /// The same with so many shards and these partitions.
+    pub(crate) async fn create_with(milvus: &Milvus, name: &str, shards_num: i32, partitions: &[String]) -> Self {
         let rows = Self { client: milvus.client().await, name: name.parse().unwrap() };
         let (db_name, collection_name) = (rows.name.database.clone(), rows.name.collection.clone());
         let request = CreateDatabaseRequest { db_name: db_name.clone(), properties: Vec::new() };
@@ -74,39 +80,76 @@ impl Rows {
             ..CollectionSchema::default()
         };
         let request = CreateCollectionRequest {
-            db_name,
-            collection_name,
+            db_name: db_name.clone(),
+            collection_name: collection_name.clone(),
             schema: schema.encode_to_vec(),
-            shards_num: 1,
+            shards_num,
             ..CreateCollectionRequest::default()
         };
         rows.client.call(request).await.unwrap();
+        for partition_name in partitions.iter().cloned() {
+            let (db_name, collection_name) = (db_name.clone(), collection_name.clone());
+            let request = CreatePartitionRequest { db_name, collection_name, partition_name };
+            rows.client.call(request).await.unwrap();
+        }
         rows
     }
 
     pub(crate) async fn insert(&self, keys: std::ops::Range<i64>) -> MutationResult {
+        self.insert_into("", &keys.map(|key| (key, key * 7)).collect::<Vec<_>>()).await
+    }
+
+    /// Inserts rows of these keys and numbers.
+    pub(crate) async fn insert_into(&self, partition: &str, rows: &[(i64, i64)]) -> MutationResult {
         let request = InsertRequest {
             db_name: self.name.database.clone(),
             collection_name: self.name.collection.clone(),
-            num_rows: u32::try_from(keys.end - keys.start).unwrap(),
-            fields_data: columns(keys),
+            partition_name: partition.to_owned(),
+            num_rows: u32::try_from(rows.len()).unwrap(),
+            fields_data: columns(rows),
             ..InsertRequest::default()
         };
         self.client.call(request).await.unwrap()
     }
 
+    /// Upserts rows of these keys and numbers.
+    pub(crate) async fn upsert_into(&self, partition: &str, rows: &[(i64, i64)]) -> MutationResult {
+        let request = UpsertRequest {
+            db_name: self.name.database.clone(),
+            collection_name: self.name.collection.clone(),
+            partition_name: partition.to_owned(),
+            num_rows: u32::try_from(rows.len()).unwrap(),
+            fields_data: columns(rows),
+            ..UpsertRequest::default()
+        };
+        self.client.call(request).await.unwrap()
+    }
+
     pub(crate) async fn delete(&self, keys: std::ops::Range<i64>) -> MutationResult {
+        self.delete_from("", &keys.collect::<Vec<_>>()).await
+    }
+
+    pub(crate) async fn delete_from(&self, partition: &str, keys: &[i64]) -> MutationResult {
         let request = DeleteRequest {
             db_name: self.name.database.clone(),
             collection_name: self.name.collection.clone(),
-            expr: format!("id in {:?}", keys.collect::<Vec<_>>()),
+            partition_name: partition.to_owned(),
+            expr: format!("id in {keys:?}"),
             ..DeleteRequest::default()
         };
         self.client.call(request).await.unwrap()
     }
 }
 
-fn columns(keys: std::ops::Range<i64>) -> Vec<FieldData> {
+/// The vector of a key: numbers that do not compress, always the same.
+pub(crate) fn vector(key: i64) -> impl Iterator<Item = f32> {
+    (0..DIMENSION).map(move |place| {
+        let mixed = (key as u64 * 31 + place as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 40) as f32 / 16_777_216.0
+    })
+}
+
+fn columns(rows: &[(i64, i64)]) -> Vec<FieldData> {
     let long = |name: &str, data: Vec<i64>| FieldData {
         r#type: DataType::Int64.into(),
         field_name: name.to_owned(),
@@ -115,12 +158,7 @@ fn columns(keys: std::ops::Range<i64>) -> Vec<FieldData> {
         })),
         ..FieldData::default()
     };
-    // Numbers that do not compress, the same for the same key.
-    let number = |key: i64, place: usize| {
-        let mixed = (key as u64 * 31 + place as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed >> 40) as f32 / 16_777_216.0
-    };
-    let floats = keys.clone().flat_map(|key| (0..DIMENSION).map(move |place| number(key, place))).collect();
+    let floats = rows.iter().flat_map(|(key, _)| vector(*key)).collect();
     let vectors = FieldData {
         r#type: DataType::FloatVector.into(),
         field_name: "vec".to_owned(),
@@ -130,8 +168,8 @@ fn columns(keys: std::ops::Range<i64>) -> Vec<FieldData> {
         })),
         ..FieldData::default()
     };
-    let numbers = keys.clone().map(|key| key * 7).collect();
-    vec![long("id", keys.collect()), long("n", numbers), vectors]
+    let (keys, numbers) = rows.iter().copied().unzip();
+    vec![long("id", keys), long("n", numbers), vectors]
 }
 
 /// What a backup without a host needs.

@@ -32,7 +32,6 @@ async fn collections_come_back_under_new_names_with_every_row_and_no_deleted_one
 }
 
 #[test]
-#[ignore = "open: the marker of the restore cannot be written"]
 fn a_whole_cluster_comes_back_in_an_empty_server_by_the_binary() {
     let Some((milvus, _turn)) = server() else { return };
     let Some(second) = Milvus::start(&[]) else { return };
@@ -67,7 +66,6 @@ async fn an_earlier_millisecond_brings_deleted_rows_back_on_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "open: a backup of Milvus Lite is refused with the wrong sentence"]
 async fn a_backup_of_another_kind_or_of_a_newer_server_is_refused_in_words() {
     let Some((milvus, _turn)) = server() else { return };
     let mut held = back_up(milvus, &[("made_two.plain", "refused.plain")]).await;

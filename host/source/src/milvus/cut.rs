@@ -1,31 +1,44 @@
-//! What of the listed files belongs to a point.
+//! What of the listed files belongs to a point, and whether anything of the point is not listed.
 //!
 //! A listing after a flush may show segments that were flushed after it, and, before level zero (2.4), delete logs that were
-//! written into the folders of old segments after it. What holds nothing up to the flush's timestamp is not of the point and
+//! written into the folders of old segments after it. What holds nothing up to the point's timestamp is not of the point and
 //! is left out: with later deletes but without the later rows that came with them, an upsert would be half done. What holds
 //! both stays, and a restore cuts it at the timestamp.
+//!
+//! Rows of the point may also lie in a segment that grows: a call gets its timestamp first and a segment for its rows
+//! after that, and a flush that comes in between seals the segments without it (seen on 2.3.5: of upserts beside a
+//! flush, the deletes were in the flushed segments and the rows were not). When the flush is done such rows are on storage,
+//! in a segment that the server does not list yet; another flush makes it list them.
+//!
+//! The timestamps in the head of a log of rows are those of the first and the last row that came, and rows do not come in
+//! the order of their timestamps (`InsertCodec.Serialize` of Milvus 2.3), so those of the rows themselves are read. The
+//! head of a delete log says the earliest and the latest.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::binlog::LogFile;
+use bytes::Bytes;
+
+use super::binlog::{LogFile, read_timestamps};
 use super::flush::Flushed;
 use super::kept::KeptSegment;
 use super::layout::TIMESTAMP_FIELD;
 use super::segments::{LogFileEntry, SegmentFiles};
 use super::shared::Shared;
 use super::storage::LogStorage;
-use crate::SourceError;
+use crate::blocking::blocking;
+use crate::{SourceError, StoredBytes};
 
-/// Bytes of a log up to the first timestamp and the last one in it (`internal/storage/event_data.go` of Milvus 2.3): a magic
-/// number of 4, an event header of 17, four numbers of 8; then two timestamps of 8.
+/// Bytes of a log up to the first timestamp in it (`internal/storage/event_data.go` of Milvus 2.3): a magic number of 4, an
+/// event header of 17, four numbers of 8; then two timestamps of 8.
 const BEFORE_TIMESTAMPS: usize = 4 + 17 + 4 * 8;
 const HEAD_BYTES: usize = BEFORE_TIMESTAMPS + 2 * 8;
 const MAGIC: u32 = 0x00ff_fabc;
 /// How a log of storage version 2 (2.6) begins; it does not tell its timestamps.
 const PARQUET_MAGIC: &[u8] = b"PAR1";
-/// A log that is younger than this and not whole is one that is being written.
-const BEING_WRITTEN_MS: i64 = 60_000;
+/// A log that is younger than this and not whole is one that is being written; and the clocks of a server and of its storage
+/// are nearer to each other than this.
+pub(super) const BEING_WRITTEN_MS: i64 = 60_000;
 
 /// The same without what is later than the flush.
 ///
@@ -59,7 +72,35 @@ pub(super) async fn up_to(
     Ok(cut)
 }
 
-/// Looks into the heads of logs.
+/// Whether rows of the point lie in segments that the server does not list. Where it cannot be seen, they may.
+///
+/// # Errors
+/// Failures of reading.
+pub(super) async fn has_unlisted_rows(
+    flushed: &Flushed,
+    listed: &SegmentFiles,
+    storage: &Arc<dyn LogStorage>,
+    shared: &Shared,
+) -> Result<bool, SourceError> {
+    let head = Heads { storage, shared, flushed };
+    // What a compaction replaced stays on storage for hours and is not listed either. What grows at the flush was written
+    // after it.
+    let recent = listed.unlisted.iter().filter(|file| file.listed.modified_ms >= head.flushed_ms() - BEING_WRITTEN_MS);
+    for file in recent {
+        match head.earliest_row(file).await {
+            Ok(Some(earliest)) if earliest <= flushed.timestamp => return Ok(true),
+            // What has vanished was replaced, and what grows does not vanish.
+            Ok(_) | Err(SourceError::FileChanged { .. }) => {}
+            Err(SourceError::Damaged { .. } | SourceError::Unsupported { .. } | SourceError::LimitExceeded { .. }) => {
+                return Ok(true);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+/// Looks into logs.
 struct Heads<'a> {
     storage: &'a Arc<dyn LogStorage>,
     shared: &'a Shared,
@@ -74,18 +115,21 @@ impl Heads<'_> {
         }
         let mut looked = false;
         for file in files.iter().filter(|file| file.log.field_id == Some(TIMESTAMP_FIELD)) {
-            match self.first_timestamp(file).await? {
-                Some(first) if first > self.flushed.timestamp => looked = true,
+            match self.earliest_row(file).await? {
+                Some(earliest) if earliest > self.flushed.timestamp => looked = true,
                 _ => return Ok(false),
             }
         }
         Ok(looked)
     }
 
+    fn flushed_ms(&self) -> i64 {
+        i64::try_from(self.flushed.timestamp >> 18).unwrap_or(i64::MAX)
+    }
+
     async fn has_deletes_of_point(&self, file: &LogFileEntry) -> Result<bool, SourceError> {
-        let flushed_ms = i64::try_from(self.flushed.timestamp >> 18).unwrap_or(i64::MAX);
         // What lay there long before the flush is of the point.
-        if file.listed.modified_ms < flushed_ms - BEING_WRITTEN_MS {
+        if file.listed.modified_ms < self.flushed_ms() - BEING_WRITTEN_MS {
             return Ok(true);
         }
         match self.first_timestamp(file).await? {
@@ -108,32 +152,45 @@ impl Heads<'_> {
         }
         Ok(first_timestamp(&self.storage.read(&file.stored, 0, HEAD_BYTES).await?))
     }
+
+    /// The earliest timestamp of the rows of a log of timestamps, or an early one that is of the point; 0 where a log does not
+    /// tell, `None` for what is no log, or not yet.
+    async fn earliest_row(&self, file: &LogFileEntry) -> Result<Option<u64>, SourceError> {
+        let first = self.first_timestamp(file).await?;
+        if file.log.field_id != Some(TIMESTAMP_FIELD) || first.is_none_or(|first| first <= self.flushed.timestamp) {
+            return Ok(first);
+        }
+        let limits = self.shared.limits;
+        let shown = format!("{}/{}", self.storage.shown(), file.stored);
+        let (used, limit) = (file.listed.size_bytes, limits.read_bytes);
+        if used > limit {
+            return Err(SourceError::LimitExceeded { path: shown, what: "its size in bytes", used, limit });
+        }
+        let bytes = self.storage.read(&file.stored, 0, usize::try_from(used).unwrap_or(usize::MAX)).await?;
+        let log = LogFile { shown: shown.clone(), size_bytes: used, bytes: Arc::new(Held(bytes)) };
+        blocking(&shown, move || Ok(read_timestamps(&[log], &limits)?.into_iter().min())).await
+    }
+}
+
+/// Bytes in memory.
+struct Held(Bytes);
+
+impl StoredBytes for Held {
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let piece = self.0.get(start..start.saturating_add(buffer.len())).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(piece);
+        Ok(())
+    }
 }
 
 fn first_timestamp(head: &[u8]) -> Option<u64> {
     if head.starts_with(PARQUET_MAGIC) {
         return Some(0);
     }
-    timestamp_at(head, BEFORE_TIMESTAMPS)
-}
-
-fn timestamp_at(head: &[u8], place: usize) -> Option<u64> {
     let magic = head.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes))?;
-    let found = head.get(place..)?.first_chunk::<8>()?;
+    let found = head.get(BEFORE_TIMESTAMPS..)?.first_chunk::<8>()?;
     (magic == MAGIC).then(|| u64::from_le_bytes(*found))
-}
-
-/// The timestamp of the last entry of a log; `None` where it does not tell. Blocks.
-///
-/// # Errors
-/// [`SourceError::Io`].
-pub(super) fn last_timestamp(log: &LogFile) -> Result<Option<u64>, SourceError> {
-    if log.size_bytes < HEAD_BYTES as u64 {
-        return Ok(None);
-    }
-    let mut head = [0; HEAD_BYTES];
-    log.bytes.fill(&mut head, 0).map_err(|error| SourceError::Io { action: "read", path: log.shown.clone(), error })?;
-    Ok(timestamp_at(&head, BEFORE_TIMESTAMPS + 8))
 }
 
 #[cfg(test)]
@@ -147,7 +204,7 @@ mod tests {
         head.extend(5_u64.to_le_bytes());
         head.extend(9_u64.to_le_bytes());
         assert_eq!(head.len(), HEAD_BYTES);
-        assert_eq!((first_timestamp(&head), timestamp_at(&head, BEFORE_TIMESTAMPS + 8)), (Some(5), Some(9)));
+        assert_eq!(first_timestamp(&head), Some(5));
         assert_eq!(first_timestamp(b"PAR1 and more"), Some(0));
         assert_eq!(first_timestamp(&head[1..]), None);
         assert_eq!(first_timestamp(&head[..60]), None);

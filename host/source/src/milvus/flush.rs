@@ -22,8 +22,19 @@ pub(super) struct Flushed {
     /// The hybrid timestamp of the point: up to it rows and deletes are on storage, and what was acknowledged before the
     /// flush was asked for is not later. It begins a millisecond, because `Import` cuts no finer.
     pub(super) timestamp: u64,
-    /// The segments that hold them, as of the flush: compaction may have replaced some since.
+    /// The segments that were flushed, as of the flush: compaction may have replaced some since.
     pub(super) segments: BTreeSet<i64>,
+    /// Whether no row up to the timestamp can lie elsewhere. After one flush those of calls that were under way may.
+    pub(super) is_complete: bool,
+}
+
+impl Flushed {
+    /// Adds what another flush did that was begun when this one was done: all rows up to the timestamp of this one were
+    /// on storage, so the second one sealed every segment that has some.
+    pub(super) fn complete_with(&mut self, second: Self) {
+        self.segments.extend(second.segments);
+        self.is_complete = true;
+    }
 }
 
 /// Flushes a collection. `None` when there is none of that name.
@@ -62,7 +73,7 @@ pub(super) async fn flush(
         let Some(state) = found(client.call(request).await)? else { return Ok(None) };
         if state.flushed {
             let point = if begins_a_millisecond { timestamp >> LOGICAL_BITS << LOGICAL_BITS } else { timestamp };
-            return Ok(Some(Flushed { timestamp: point, segments }));
+            return Ok(Some(Flushed { timestamp: point, segments, is_complete: false }));
         }
         let waited_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         if waited_ms > limits.flush_patience_ms {

@@ -1,16 +1,19 @@
 //! Counts the rows that a client sees at a point, out of as few logs as it takes.
 //!
-//! A segment without deletes whose logs end before the point's timestamp has as many as the server says. Of the others keys,
-//! timestamps and deletes are read, and no vector.
+//! A segment without deletes whose rows are not later than the point has as many as the server says. Of the others keys,
+//! timestamps and deletes are read, and no vector. What was written long before the point is not read to know that: the head
+//! of a log would not say it, because rows do not lie in the order of their timestamps.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::cut::last_timestamp;
+use super::binlog::read_timestamps;
+use super::cut::BEING_WRITTEN_MS;
 use super::kept::{KeptPoint, KeptSchema};
-use super::layout::TIMESTAMP_FIELD;
+use super::layout::{LogPath, TIMESTAMP_FIELD};
 use super::rows::{CollectionLogs, RowSchema, SegmentLogs};
 use super::storage::LogStorage;
 use crate::{Limits, PointFile, SourceError, StoredBytes, StoredFile};
@@ -68,25 +71,34 @@ impl Counting {
         });
         let logs = CollectionLogs::of(&files.collect::<Vec<_>>())?;
         let cut = self.point.flush_timestamp;
+        let recent = self.recent();
+        let ends_by = |segment: &SegmentLogs| -> Result<bool, SourceError> {
+            if !recent.contains(&segment.segment_id) {
+                return Ok(true);
+            }
+            let timestamps = read_timestamps(segment.logs_of(TIMESTAMP_FIELD), &self.limits)?;
+            Ok(timestamps.into_iter().all(|timestamp| timestamp <= cut))
+        };
         let level_zero = logs.level_zero(&schema, Some(cut), &self.limits)?;
         let mut live = 0;
         for segment in logs.segments() {
             let told = self.point.segments.iter().find(|told| told.segment_id == segment.segment_id);
             live += match told {
-                Some(told) if level_zero.is_empty() && !segment.has_deletes() && ends_by(segment, cut)? => told.rows,
+                Some(told) if level_zero.is_empty() && !segment.has_deletes() && ends_by(segment)? => told.rows,
                 _ => segment.live_rows(&schema, &level_zero, Some(cut), &self.limits)?,
             };
         }
         Ok(live)
     }
-}
 
-/// Whether all rows of a segment are as old as the point.
-fn ends_by(segment: &SegmentLogs, cut: u64) -> Result<bool, SourceError> {
-    for log in segment.logs_of(TIMESTAMP_FIELD) {
-        if last_timestamp(log)?.is_none_or(|last| last > cut) {
-            return Ok(false);
-        }
+    /// Segments with a log that is not older than the point, or may not be.
+    fn recent(&self) -> BTreeSet<i64> {
+        let point_ms = i64::try_from(self.point.flush_timestamp >> 18).unwrap_or(i64::MAX);
+        let is_old = |file: &PointFile| {
+            let written = file.identity.as_ref().map(|identity| identity.modified_ns / 1_000_000);
+            written.is_some_and(|written_ms| written_ms > 0 && written_ms < point_ms - BEING_WRITTEN_MS)
+        };
+        let recent = self.files.iter().filter(|file| !is_old(file)).filter_map(|file| LogPath::parse(&file.path));
+        recent.map(|log| log.segment_id).collect()
     }
-    Ok(true)
 }

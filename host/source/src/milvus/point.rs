@@ -1,9 +1,10 @@
 //! One collection of a Milvus server at one consistent point: the state at the timestamp of a flush.
 //!
-//! Contract: the segments that the server lists after the flush hold every row and every delete up to the flush's timestamp;
-//! copying just them gave exactly that state beside a writer (measured on 2.3.5). Rows and deletes that came later
-//! may be in them too, and the timestamp, which the description keeps, is where a restore cuts. What holds
-//! nothing up to it is left out ([`cut`]).
+//! Contract: a point holds every row and every delete up to its timestamp and nothing later once a restore cut it there;
+//! what was acknowledged before the point was asked for is not later. The segments that the server lists after one flush hold
+//! all of that but for rows whose call was under way ([`cut`]): where such rows are found, a second flush makes the server
+//! list them, and the point stays at the timestamp of the first. Rows and deletes that came later may be in the same segments;
+//! the timestamp, which the description keeps, is where a restore cuts. What holds nothing up to it is left out.
 //!
 //! Files are not held open: thousands of them cannot be, and in a bucket there is nothing to hold. What vanishes is
 //! [`SourceError::FileChanged`], and whoever reads opens the collection again.
@@ -56,6 +57,8 @@ impl std::fmt::Debug for Stored {
 enum Again {
     /// The collection was altered, or its segments replaced, in the middle.
     Changed(String),
+    /// Rows of the point lie in segments that the server does not list before another flush.
+    Unlisted,
     Failed(SourceError),
 }
 
@@ -73,13 +76,18 @@ impl From<SourceError> for Again {
 pub(super) async fn open(shared: &Arc<Shared>, name: &CollectionName) -> Result<MilvusPoint, SourceError> {
     let mut pause = Duration::from_millis(shared.limits.flush_pause_ms);
     let client = shared.client().await?;
-    let flushed = flush(client, name, &shared.limits).await?.ok_or_else(|| shared.unknown(name))?;
+    let mut flushed = flush(client, name, &shared.limits).await?.ok_or_else(|| shared.unknown(name))?;
     let mut last = String::new();
     for _ in 0..shared.limits.open_attempts.max(1) {
         match attempt(shared, name, &flushed).await {
             Ok(point) => return Ok(point),
             Err(Again::Failed(error)) => return Err(error),
             Err(Again::Changed(reason)) => last = reason,
+            Err(Again::Unlisted) => {
+                let second = flush(client, name, &shared.limits).await?.ok_or_else(|| shared.unknown(name))?;
+                flushed.complete_with(second);
+                continue;
+            }
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(shared.limits.flush_longest_pause_ms));
@@ -106,6 +114,9 @@ async fn attempt(shared: &Arc<Shared>, name: &CollectionName, flushed: &Flushed)
     }
     if let Some(named) = named {
         listed = named.keep_of(listed, name)?;
+    }
+    if !flushed.is_complete && cut::has_unlisted_rows(flushed, &listed, &storage, shared).await? {
+        return Err(Again::Unlisted);
     }
     listed.check_complete(name, &described, storage.as_ref())?;
     let listed = cut::up_to(flushed, listed, &storage, shared).await?;

@@ -143,7 +143,11 @@ impl SegmentLogIds {
     /// [`SourceError::MissingFile`] for a log that the server names and that is not there.
     pub(super) fn keep_of(&self, listed: SegmentFiles, name: &CollectionName) -> Result<SegmentFiles, SourceError> {
         let mut seen: BTreeSet<(i64, Option<i64>, i64)> = BTreeSet::new();
-        let mut kept = SegmentFiles { segments: listed.segments, files: Vec::with_capacity(listed.files.len()) };
+        let mut kept = SegmentFiles {
+            segments: listed.segments,
+            files: Vec::with_capacity(listed.files.len()),
+            unlisted: listed.unlisted,
+        };
         for file in listed.files {
             let LogPath { segment_id, field_id, log_id, .. } = file.log;
             match self.0.get(&segment_id) {
@@ -194,7 +198,7 @@ mod tests {
             },
         });
         let segment = KeptSegment { partition_id: 8, segment_id: 9, rows: 5, ..KeptSegment::default() };
-        SegmentFiles { segments: vec![segment], files: files.collect() }
+        SegmentFiles { segments: vec![segment], files: files.collect(), unlisted: Vec::new() }
     }
 
     #[test]

@@ -33,6 +33,9 @@ pub(super) struct SegmentFiles {
     pub(super) segments: Vec<KeptSegment>,
     /// In order of path.
     pub(super) files: Vec<LogFileEntry>,
+    /// What every segment has first of all, of segments that are not among these: they grow, or were replaced, or were
+    /// flushed a moment ago.
+    pub(super) unlisted: Vec<LogFileEntry>,
 }
 
 /// What the server says its flushed segments are, in order of number. `None` when there is no such collection.
@@ -79,17 +82,24 @@ pub(super) async fn list_files(
     segments: Vec<KeptSegment>,
 ) -> Result<SegmentFiles, SourceError> {
     let wanted: BTreeSet<i64> = segments.iter().map(|segment| segment.segment_id).collect();
-    let mut files = Vec::new();
+    let (mut files, mut unlisted) = (Vec::new(), Vec::new());
     for kind in [DELTA_LOG, INSERT_LOG] {
         let folder = format!("{kind}/{collection_id}");
         for listed in storage.list(&folder).await? {
             let mut parts = listed.path.split('/');
             let segment = parts.nth(1).and_then(|part| part.parse::<i64>().ok());
-            if !segment.is_some_and(|segment| wanted.contains(&segment)) || is_hidden(&listed.path) {
+            if is_hidden(&listed.path) {
                 continue;
             }
             let stored = format!("{folder}/{}", listed.path);
-            let Some(log) = LogPath::parse(&format!("{kind}/{}", listed.path)) else {
+            let log = LogPath::parse(&format!("{kind}/{}", listed.path));
+            if !segment.is_some_and(|segment| wanted.contains(&segment)) {
+                if let Some(log) = log.filter(|log| matches!(log.field_id, Some(ROW_ID_FIELD | TIMESTAMP_FIELD))) {
+                    unlisted.push(LogFileEntry { log, stored, listed });
+                }
+                continue;
+            }
+            let Some(log) = log else {
                 let reason = "it lies among the logs of a segment and is none that is known here; a backup without it \
                               might lack rows, so none is made"
                     .to_owned();
@@ -99,7 +109,7 @@ pub(super) async fn list_files(
         }
     }
     files.sort_unstable_by(|one, other| one.stored.cmp(&other.stored));
-    Ok(SegmentFiles { segments, files })
+    Ok(SegmentFiles { segments, files, unlisted })
 }
 
 /// Left by file systems and by tools; Milvus makes none.

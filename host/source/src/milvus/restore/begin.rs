@@ -78,6 +78,13 @@ fn planned(target: &MilvusTarget, plan: &TargetPlan, limits: &Limits) -> Result<
     let mut all = Vec::with_capacity(plan.collections.len());
     for (number, collection) in plan.collections.iter().enumerate() {
         let shown = format!("collection {}", collection.mapping.from);
+        if !plan::is_of_server(collection) {
+            let reason = format!(
+                "{shown} was backed up from a Milvus Lite directory, and a server does not import the files of Milvus Lite; \
+                 restore it into a directory (--to)"
+            );
+            return Err(SourceError::BadPlan { reason });
+        }
         let schema = KeptSchema::read(&collection.schema, &shown)?;
         let point = KeptPoint::read(&collection.description, &shown)?;
         let decoded = schema.decode(&shown)?;
