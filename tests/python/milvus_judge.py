@@ -1,6 +1,7 @@
 """Fills a real Milvus server 2.3 with collections of every kind that a restore must bring back, and says what is in them.
 
     milvus_judge.py HOST:PORT fill DATABASE [--rows N] [--seed N]     databases DATABASE and DATABASE_two, five collections
+    milvus_judge.py HOST:PORT large DATABASE [--rows N] [--seed N]    DATABASE.large: two partitions, several segments, 384 numbers
     milvus_judge.py HOST:PORT rows DATABASE.COLLECTION                every row as JSON: {"count": N, "rows": {key: digest}, ...}
     milvus_judge.py HOST:PORT compare DATABASE.COLLECTION DATABASE.COLLECTION [--other HOST:PORT]
     milvus_judge.py HOST:PORT search DATABASE.COLLECTION DATABASE.COLLECTION [--other HOST:PORT]  recall of the second
@@ -86,6 +87,19 @@ COLLECTIONS = {
         index={"vec": dict(index_type="BIN_FLAT", metric_type="HAMMING", params="{}")},
     ),
 }
+
+
+LARGE_DIM = 384
+LARGE = dict(
+    shards=2,
+    partitions=["even", "odd"],
+    fields=[
+        field("id", D.Int64, is_primary_key=True),
+        field("vec", D.FloatVector, {"dim": str(LARGE_DIM)}),
+        field("topic", D.VarChar, {"max_length": "32"}),
+    ],
+    index={"vec": dict(index_type="HNSW", metric_type="COSINE", params='{"M":24,"efConstruction":128}')},
+)
 
 
 def column(name, kind, data):
@@ -465,6 +479,36 @@ def fill(server, database, rows, seed):
     server.flush(two, "plain")
 
 
+def topics(rng, count):
+    """Vectors as models of text make them: near to one of many topics."""
+    centers = np.random.default_rng(3).standard_normal((200, LARGE_DIM), dtype=np.float32)
+    chosen = rng.integers(0, len(centers), count)
+    return chosen, centers[chosen] + rng.standard_normal((count, LARGE_DIM), dtype=np.float32) / 2
+
+
+def fill_large(server, database, rows, seed):
+    server.call("CreateDatabase", m.CreateDatabaseRequest(db_name=database))
+    server.create(database, "large", LARGE)
+    rng = np.random.default_rng(seed)
+    for start in range(0, rows, 2500):
+        for partition, first in (("even", 0), ("odd", 1)):
+            keys = list(range(start + first, min(start + 2500, rows), 2))
+            chosen, vectors = topics(rng, len(keys))
+            columns = [
+                column("id", D.Int64, keys), column("vec", D.FloatVector, vectors),
+                column("topic", D.VarChar, [f"topic {one}" for one in chosen]),
+            ]
+            server.insert(database, "large", partition, columns, len(keys))
+        # Several segments in each partition and shard.
+        if start // 2500 % 7 == 3:
+            server.flush(database, "large")
+    server.flush(database, "large")
+    server.make_indexes(database, "large", LARGE)
+    server.load([(database, "large")])
+    server.delete(database, "large", list(range(0, rows, 25)))
+    server.flush(database, "large")
+
+
 def differences(first, second, one, other):
     """Sentences about what is different."""
     (a, b), said = (first.describe(*one), second.describe(*other)), []
@@ -509,7 +553,7 @@ def differences(first, second, one, other):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("server")
-    parser.add_argument("action", choices=["fill", "rows", "compare", "search", "drop", "digest", "corpus"])
+    parser.add_argument("action", choices=["fill", "large", "rows", "compare", "search", "drop", "digest", "corpus"])
     parser.add_argument("names", nargs="+")
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
@@ -521,6 +565,9 @@ def main():
     second = Server(arguments.other) if arguments.other else server
     if arguments.action == "fill":
         fill(server, arguments.names[0], arguments.rows, arguments.seed)
+        return
+    if arguments.action == "large":
+        fill_large(server, arguments.names[0], arguments.rows, arguments.seed)
         return
     if arguments.action == "corpus":
         corpus(server, arguments.names[0], arguments.storage, arguments.to)
@@ -546,7 +593,9 @@ def main():
         return
     one, other = names
     if arguments.action == "search":
-        queries = np.random.default_rng(7).standard_normal((20, DIM), dtype=np.float32)
+        rng = np.random.default_rng(7)
+        is_large = any(f.name == "topic" for f in server.describe(*one).schema.fields)
+        queries = topics(rng, 50)[1] if is_large else rng.standard_normal((20, DIM), dtype=np.float32)
         found, wanted = second.search(*other, queries, 10), server.search(*one, queries, 10)
         hits = sum(len(set(a) & set(b)) for a, b in zip(found, wanted))
         print(json.dumps({"recall": hits / max(1, sum(len(a) for a in wanted))}))

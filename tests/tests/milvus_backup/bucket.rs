@@ -3,7 +3,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use longshore_tests::milvus::Milvus;
+use longshore_tests::milvus::{Milvus, milvus_judge};
 use longshore_tests::{Ran, longshore_in, root, skipped};
 
 use super::support::{Rows, server};
@@ -55,7 +55,7 @@ impl Bucket {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_in_a_bucket_are_backed_up_and_known_again() {
+async fn files_in_a_bucket_are_backed_up_known_again_and_restored() {
     // The turn: one server works at a time.
     let Some((_, _turn)) = server() else { return };
     let Some(bucket) = Bucket::start().await else { return };
@@ -97,6 +97,25 @@ async fn files_in_a_bucket_are_backed_up_and_known_again() {
     assert_eq!(second["reusedBytes"], first["sizeBytes"], "{second}");
     assert_eq!(second["sizeBytes"], first["sizeBytes"], "{second}");
     longshore_in(folder.path(), ["verify", "vault"]).ok();
+
+    // Files of a restore are checked in a folder of this machine first.
+    let restore =
+        ["restore", "vault", "--config", "longshore.toml", "--collection", "bucket.rows=bucket_again.rows", "--json"];
+    longshore_in(folder.path(), restore).refused(1, "[cluster.milvus.staging] folder");
+    let staging = "[cluster.milvus.staging]\nfolder = \"staging\"\n";
+    let path = folder.path().join("longshore.toml");
+    std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + staging).unwrap();
+    let restored = longshore_in(folder.path(), restore).ok().json();
+    assert_eq!(restored["collections"][0]["liveRows"], 900, "{restored}");
+    let same = milvus_judge(&milvus, ["compare", "bucket.rows", "bucket_again.rows"]);
+    assert_eq!(same.code, 0, "{same:?}");
+    let counted = milvus_judge(&milvus, ["rows", "bucket_again.rows"]).ok().json();
+    assert_eq!(counted["count"], 900);
+    // Nothing of it stays in the bucket or in the folder.
+    let left = format!("http://127.0.0.1:{port}/a-bucket?list-type=2&prefix=files/");
+    let left = reqwest::get(left).await.unwrap().text().await.unwrap();
+    assert!(left.contains("files/insert_log") && !left.contains("longshore-staging"), "{left}");
+    assert_eq!(std::fs::read_dir(folder.path().join("staging")).unwrap().count(), 0);
 
     // What is wrong is found, and the right root path named.
     let check = || longshore_in(folder.path(), ["source", "check", "--config", "longshore.toml", "--json"]);

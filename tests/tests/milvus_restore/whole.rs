@@ -31,6 +31,27 @@ async fn collections_come_back_under_new_names_with_every_row_and_no_deleted_one
     milvus_judge(milvus, ["drop", "again", "again_two"]).ok();
 }
 
+/// As large as one goes on two cores: 50,000 rows of 384 numbers in several segments, and 2,000 deletes.
+#[test]
+fn fifty_thousand_rows_come_back_with_every_number_and_are_found_as_before() {
+    let Some((milvus, _turn)) = server() else { return };
+    milvus_judge(milvus, ["large", "large", "--rows", "50000"]).ok();
+    let folder = tempfile::tempdir().unwrap();
+    configuration(folder.path(), &[milvus]);
+    let backup = ["backup", "--config", "longshore.toml", "--to", "vault", "--json"];
+    let outcome = longshore_in(folder.path(), backup).ok().json();
+    let large = outcome["collections"].as_array().unwrap().iter().find(|one| one["collection"] == "large").unwrap();
+    assert_eq!((&large["physicalRows"], &large["liveRows"]), (&50_000.into(), &48_000.into()), "{large}");
+    let restore =
+        ["restore", "vault", "--config", "longshore.toml", "--collection", "large.large=large_again.large", "--json"];
+    let restored = longshore_in(folder.path(), restore).ok().json();
+    assert_eq!(restored["collections"][0]["liveRows"], 48_000, "{restored}");
+    same(milvus, "large.large", "large_again.large", None);
+    let found = milvus_judge(milvus, ["search", "large.large", "large_again.large"]).ok().json();
+    assert!(found["recall"].as_f64().unwrap() >= 0.99, "{found}");
+    milvus_judge(milvus, ["drop", "large", "large_again"]).ok();
+}
+
 #[test]
 fn a_whole_cluster_comes_back_in_an_empty_server_by_the_binary() {
     let Some((milvus, _turn)) = server() else { return };

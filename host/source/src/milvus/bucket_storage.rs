@@ -95,6 +95,62 @@ impl BucketStorage {
         path.split('/').filter(|part| !part.is_empty()).fold(self.root.clone(), |path, part| path.join(part))
     }
 
+    /// Writes a file below the root and reads it back: a server that is told to read it must find these very bytes.
+    ///
+    /// # Errors
+    /// [`SourceError::BadStorage`]; [`SourceError::Damaged`] when other bytes come back.
+    pub(super) async fn put(&self, path: &str, bytes: Bytes) -> Result<(), SourceError> {
+        let key = self.path(path);
+        self.store.put(&key, bytes.clone().into()).await.map_err(|error| self.not_written(error))?;
+        let back = self.store.get(&key).await.map_err(|error| self.failed(error))?;
+        if back.bytes().await.map_err(|error| self.failed(error))? == bytes {
+            return Ok(());
+        }
+        let reason = "what was just written there comes back as other bytes".to_owned();
+        Err(SourceError::Damaged { path: format!("{}/{path}", self.shown), reason })
+    }
+
+    /// Removes every file below a folder of the root; none there is fine.
+    ///
+    /// # Errors
+    /// [`SourceError::BadStorage`].
+    pub(super) async fn remove_below(&self, folder: &str) -> Result<(), SourceError> {
+        let folder = self.path(folder);
+        let found: Vec<Path> = self
+            .store
+            .list(Some(&folder))
+            .map_ok(|object| object.location)
+            .try_collect()
+            .await
+            .map_err(|error| self.failed(error))?;
+        for key in found {
+            match self.store.delete(&key).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(self.not_written(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// A path below the root as the server is told it: relative to the bucket, without a slash at its beginning.
+    pub(super) fn in_bucket(&self, path: &str) -> String {
+        self.path(path).as_ref().to_owned()
+    }
+
+    fn not_written(&self, error: object_store::Error) -> SourceError {
+        match error {
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                let reason = format!(
+                    "{error}; a restore puts files into the server's bucket for it to read: give a key that may write and \
+                     delete below {}",
+                    self.in_bucket("longshore-staging")
+                );
+                SourceError::BadStorage { storage: self.shown.clone(), reason }
+            }
+            error => self.failed(error),
+        }
+    }
+
     fn failed(&self, error: object_store::Error) -> SourceError {
         let reason = match error {
             object_store::Error::NotFound { .. } => {
@@ -196,6 +252,7 @@ mod tests {
         assert!(
             BucketStorage::new(&location("a/../b"), Limits::DEFAULT).unwrap_err().to_string().contains("root_path")
         );
+        assert_eq!(storage.in_bucket("/longshore-staging//x"), "longshore-staging/x");
         assert!(!format!("{:?}", location("files")).contains("hunter2"));
     }
 }

@@ -1,7 +1,7 @@
 //! Where a Milvus server keeps its files: a folder of this machine or a bucket.
 //!
 //! Contract: paths are relative to the server's root path, `/` between components. A listing is of what is there now; what
-//! was listed may be gone when it is read, and is [`SourceError::FileChanged`] then. Nothing is ever written.
+//! was listed may be gone when it is read, and is [`SourceError::FileChanged`] then. Nothing is written through it.
 
 use std::path::PathBuf;
 

@@ -9,9 +9,10 @@ use cap_std::fs::Dir;
 use super::marker::Marker;
 use super::run::{MilvusRun, Planned};
 use super::tasks::tasks;
-use super::{MilvusTarget, StagingPlace, server, versions};
+use super::{DEFAULT_STAGING, MilvusTarget, StagingPlace, server, upload, versions};
 use crate::blocking::blocking;
 use crate::disk::{Folder, io_error};
+use crate::milvus::bucket_storage::BucketStorage;
 use crate::milvus::kept::{KeptPoint, KeptSchema};
 use crate::milvus::{MilvusClient, RowSchema, StorageLocation};
 use crate::plan::{self, check_names};
@@ -21,7 +22,7 @@ use crate::{Limits, SourceError, TargetPlan};
 /// What the names of all staging folders begin with.
 const PREFIX: &str = "longshore-restore";
 /// Folder of the staged files within one.
-const STAGED: &str = "files";
+pub(super) const STAGED: &str = "files";
 /// What the names of collections begin with until they are proven.
 const TEMPORARY: &str = "longshore_restore";
 
@@ -34,15 +35,17 @@ pub(super) async fn begin(target: &MilvusTarget, plan: Arc<TargetPlan>) -> Resul
     let points: Vec<&KeptPoint> = planned.iter().map(|one| &one.point).collect();
     versions::check(&client, &points, target.options.any_version)?;
     let place = target.staging()?;
+    let bucket = target.bucket()?;
+    // As the server is told it: in a bucket relative to it, else the whole path.
+    let root = bucket.as_ref().map_or_else(|| server_root(&place), |bucket| bucket.in_bucket(DEFAULT_STAGING));
     let storage = target.shared.server.storage.clone();
     let staged = {
-        let (plan, planned, client, place) = (Arc::clone(&plan), Arc::clone(&planned), client.clone(), place.clone());
-        blocking(&place.folder.display().to_string(), move || {
-            stage(&place, &storage, &plan, &planned, &client, &limits)
-        })
-        .await?
+        let (plan, planned, client, bucket) = (Arc::clone(&plan), Arc::clone(&planned), client.clone(), bucket.clone());
+        let left = Left { client, bucket };
+        blocking(&place.folder.display().to_string(), move || stage(&place, &storage, &plan, &planned, &left, &limits))
+            .await?
     };
-    let run = MilvusRun::new(target.clone(), client, planned, staged, server_root(&place));
+    let run = MilvusRun::new(target.clone(), client, planned, staged, root, bucket);
     let ready = run.take_over().await;
     match ready {
         Ok(()) => Ok(run),
@@ -130,7 +133,7 @@ fn stage(
     storage: &StorageLocation,
     plan: &Arc<TargetPlan>,
     planned: &Arc<Vec<Planned>>,
-    client: &MilvusClient,
+    left: &Left,
     limits: &Limits,
 ) -> Result<Staged, SourceError> {
     if !place.folder.is_absolute() {
@@ -142,9 +145,10 @@ fn stage(
     }
     let base = open_folder(&place.folder)?;
     let runtime = tokio::runtime::Handle::current();
-    let mut clean = |left: &Folder| {
-        let marker = Marker::read(left, limits)?;
-        runtime.block_on(take_back_left(client, &marker))
+    let mut clean = |folder: &Folder| {
+        let marker = Marker::read(folder, limits)?;
+        let name = folder.shown.rsplit('/').next().unwrap_or_default();
+        runtime.block_on(left.take_back(&marker, name))
     };
     let mut folder = StagingFolder::open(&base, PREFIX, &plan::digest(plan), limits, &mut clean)?;
     let root = folder.inner(STAGED)?;
@@ -156,8 +160,8 @@ fn stage(
         let planned = Arc::clone(planned);
         Box::new(move |collection, file| planned.get(collection)?.tasks.places.get(file).cloned())
     };
-    let left = left_bytes(&root, plan, &place_of)?;
-    if let Err(error) = check_space(&base, storage, plan, left, limits) {
+    let there = left_bytes(&root, plan, &place_of)?;
+    if let Err(error) = check_space(&base, storage, plan, there, limits) {
         // What an earlier run left is no use without space for the rest, but what it made in the server is still noted.
         if marker == Marker::default() {
             folder.remove()?;
@@ -215,15 +219,23 @@ fn check_space(
     }
 }
 
-/// Drops what a killed run of another plan made and nobody has seen.
-async fn take_back_left(client: &MilvusClient, marker: &Marker) -> Result<(), SourceError> {
-    for made in &marker.collections {
-        server::drop_collection(client, &made.database, &made.temporary, 0).await?;
+/// Where a killed run of another plan may have left something that nobody has seen.
+struct Left {
+    client: MilvusClient,
+    bucket: Option<Arc<BucketStorage>>,
+}
+
+impl Left {
+    /// Drops what the marker of a staging folder names, and what was put into a bucket from it.
+    async fn take_back(&self, marker: &Marker, staging_folder: &str) -> Result<(), SourceError> {
+        for made in &marker.collections {
+            server::drop_collection(&self.client, &made.database, &made.temporary, 0).await?;
+        }
+        for database in &marker.databases {
+            server::drop_empty_database(&self.client, database).await?;
+        }
+        upload::remove_all(self.bucket.as_deref(), staging_folder).await
     }
-    for database in &marker.databases {
-        server::drop_empty_database(client, database).await?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

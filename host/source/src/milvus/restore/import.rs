@@ -27,7 +27,9 @@ impl Commit<'_> {
         let expected = self.inner.expected(number).ok_or_else(lost)?;
         let mut taken: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
         for task in &planned.tasks.tasks {
+            self.inner.upload(number, planned, task).await?;
             let rows = self.import(number, planned, task).await?;
+            self.inner.remove_upload(task).await?;
             *taken.entry(task.partition.as_str()).or_default() += rows;
         }
         for (partition, rows) in &expected {

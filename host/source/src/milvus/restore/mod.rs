@@ -19,6 +19,7 @@ mod run;
 mod schema;
 mod server;
 mod tasks;
+mod upload;
 mod versions;
 
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use longshore_model::SystemClock;
 
+use super::bucket_storage::BucketStorage;
 use super::shared::Shared;
 use super::{MilvusServer, StorageLocation};
 use crate::{Limits, RestoreRun, RestoreTarget, SourceError, TargetPlan};
@@ -47,7 +49,8 @@ pub struct StagingPlace {
 /// How to restore.
 #[derive(Debug, Clone, Default)]
 pub struct MilvusTargetOptions {
-    /// Where files are put; a folder in the server's own storage when it is not named.
+    /// Where files are put; a folder in the server's own storage when it is not named. Must be named for a server that keeps
+    /// its files in a bucket: there they are put only when they were checked in a folder of this machine.
     pub staging: Option<StagingPlace>,
     /// Restore each collection as it was at the end of this millisecond since 1970, where that is before the backup's point.
     pub until_ms: Option<u64>,
@@ -77,18 +80,25 @@ impl MilvusTarget {
 
     fn staging(&self) -> Result<StagingPlace, SourceError> {
         match (&self.shared.server.storage, &self.options.staging) {
-            // Files would have to be copied into the bucket; a folder of this machine is a path to such a server at which
-            // nothing is, and it would say that all is well.
-            (StorageLocation::Bucket(_), _) => Err(SourceError::BadPlan {
-                reason:
-                    "the server keeps its files in a bucket, and restores go only into servers that keep them in a \
-                         folder which this machine sees too; restore into such a server"
-                        .to_owned(),
-            }),
-            (StorageLocation::Folder(_), Some(staging)) => Ok(staging.clone()),
+            (_, Some(staging)) => Ok(staging.clone()),
             (StorageLocation::Folder(root), None) => {
                 Ok(StagingPlace { folder: root.join(DEFAULT_STAGING), server_folder: None })
             }
+            (StorageLocation::Bucket(_), None) => Err(SourceError::BadPlan {
+                reason:
+                    "the server keeps its files in a bucket, and no folder of this machine is named in which they are \
+                         collected and checked before they are put there; name one with room for the whole restore \
+                         ([cluster.milvus.staging] folder)"
+                        .to_owned(),
+            }),
+        }
+    }
+
+    /// The server's bucket, where it keeps its files in one.
+    fn bucket(&self) -> Result<Option<Arc<BucketStorage>>, SourceError> {
+        match &self.shared.server.storage {
+            StorageLocation::Folder(_) => Ok(None),
+            StorageLocation::Bucket(location) => Ok(Some(Arc::new(BucketStorage::new(location, self.shared.limits)?))),
         }
     }
 }

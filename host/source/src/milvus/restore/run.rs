@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,13 +12,18 @@ use super::begin::Staged;
 use super::commit::Commit;
 use super::marker::Marker;
 use super::tasks::CollectionTasks;
-use super::{MilvusTarget, server};
+use super::{MilvusTarget, server, upload};
 use crate::blocking::blocking;
 use crate::disk::{OpenFile, ReadAt};
+use crate::milvus::bucket_storage::BucketStorage;
 use crate::milvus::kept::{KeptPoint, KeptSchema};
 use crate::milvus::proto::schema::CollectionSchema;
 use crate::milvus::{CollectionLogs, CountedRows, MilvusClient, RowSchema};
 use crate::{Committed, FilePiece, RestoreRun, RestoreWatch, RestoredCollection, SourceError, StoredBytes, StoredFile};
+
+/// How often, and with which pause, it is looked whether the last work on staged files has ended: half a minute.
+const LAST_LOOKS: u32 = 3_000;
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A collection of the plan, with everything that is known before the first byte.
 #[derive(Debug)]
@@ -64,6 +70,8 @@ pub(super) struct Inner {
     pub(super) planned: Arc<Vec<Planned>>,
     /// The staging place as the server sees it.
     pub(super) server_root: String,
+    /// The server's bucket, where it reads from one.
+    pub(super) bucket: Option<Arc<BucketStorage>>,
     /// Taken when the run ends.
     staged: Mutex<Option<Arc<Staged>>>,
     pub(super) marker: Mutex<Marker>,
@@ -162,6 +170,7 @@ impl MilvusRun {
         planned: Arc<Vec<Planned>>,
         staged: Staged,
         server_root: String,
+        bucket: Option<Arc<BucketStorage>>,
     ) -> Self {
         let expected = planned.iter().map(|_| Mutex::new(None)).collect();
         let marker = Mutex::new(staged.marker.clone());
@@ -173,6 +182,7 @@ impl MilvusRun {
                 client,
                 planned,
                 server_root,
+                bucket,
                 staged,
                 marker,
                 writing: tokio::sync::Mutex::default(),
@@ -245,10 +255,17 @@ impl MilvusRun {
     }
 }
 
-/// What is in the staging folder, whole; only the last holder can end it.
-fn alone(staged: Arc<Staged>) -> Result<Staged, SourceError> {
-    Arc::try_unwrap(staged)
-        .map_err(|_| SourceError::BadPlan { reason: "a file of this restore is still in use".to_owned() })
+/// What is in the staging folder, whole; only the last holder can end it. Work on a thread of its own goes on for a moment
+/// when whoever waited for it was stopped.
+async fn alone(mut staged: Arc<Staged>) -> Result<Staged, SourceError> {
+    for _ in 0..LAST_LOOKS {
+        match Arc::try_unwrap(staged) {
+            Ok(staged) => return Ok(staged),
+            Err(held) => staged = held,
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    Err(SourceError::BadPlan { reason: "a file of this restore is still in use".to_owned() })
 }
 
 #[async_trait]
@@ -311,12 +328,13 @@ impl RestoreRun for MilvusRun {
     }
 
     async fn suspend(self: Box<Self>) -> Result<(), SourceError> {
-        alone(self.take()?)?.folder.keep();
+        alone(self.take()?).await?.folder.keep();
         Ok(())
     }
 
     async fn abort(self: Box<Self>) -> Result<(), SourceError> {
-        let mut staged = alone(self.take()?)?;
+        let mut staged = alone(self.take()?).await?;
+        upload::remove_all(self.inner.bucket.as_deref(), staged.folder.name()).await?;
         blocking(&self.shown(), move || staged.folder.remove()).await
     }
 }
