@@ -135,7 +135,6 @@ impl Rows {
             collection_name: self.name.collection.clone(),
             partition_name: partition.to_owned(),
             expr: format!("id in {keys:?}"),
-            ..DeleteRequest::default()
         };
         self.client.call(request).await.unwrap()
     }
