@@ -24,9 +24,8 @@ const SMALL_STREAM_BYTES: u64 = 1024 * 1024;
 /// Small streams of one class that are sampled in one run.
 const SMALL_STREAMS_SAMPLED: usize = 64;
 
-/// Collections that one thread opens one after the other, and after how many open files it stops.
-const OPENED_TOGETHER: usize = 16;
-const GROUP_DESCRIPTORS: usize = 64;
+/// Collections that one thread opens one after the other; each holds its folder open at least.
+const OPENED_TOGETHER: usize = 8;
 
 /// A collection's streams, and its point if it may be kept open.
 pub(crate) struct SampledCollection {
@@ -89,12 +88,21 @@ pub(crate) async fn sample_streams(
     let mut held = 0;
     let (mut small, transcoders) = (BTreeMap::new(), Transcoders::default());
     let opened: Vec<Sampled> = stream::iter(groups)
-        .map(|group| open_group(source, opener.clone(), group, history, budget, context))
+        .map(|group| open_group(opener.clone(), group, history, budget, context))
         .buffered(parallel)
         .flat_map(|group| match group {
             Ok(group) => stream::iter(group.into_iter().map(Ok).collect::<Vec<_>>()),
             Err(error) => stream::iter(vec![Err(error)]),
         })
+        .map(|one: Result<(Wanted, Option<Opened>), EngineError>| async move {
+            let ((name, options), opened) = one?;
+            context.stop.check()?;
+            match opened {
+                Some(opened) => Ok(opened),
+                None => Ok(Opened::of(source.open_point(&name, options).await?, history, budget)),
+            }
+        })
+        .buffered(parallel)
         // In the order given, whoever was opened first: the same collections are sampled on every machine.
         .map(|mut opened: Result<Opened, EngineError>| {
             if let Ok(opened) = &mut opened {
@@ -115,44 +123,30 @@ pub(crate) async fn sample_streams(
     Ok(finished.collect())
 }
 
-/// Opens some collections, one after the other: as many as may be by one thread, the rest by asking the source.
+/// Opens collections on one thread, one after the other, until they hold as many descriptors as unchanged ones would. The
+/// others are opened when their turn comes, or a group would hold as many as a whole run may.
 async fn open_group(
-    source: &dyn Source,
     opener: Option<Arc<dyn Opener>>,
     group: Vec<Wanted>,
     history: &Arc<History>,
     budget_bytes: u64,
     context: &RunContext,
-) -> Result<Vec<Opened>, EngineError> {
+) -> Result<Vec<(Wanted, Option<Opened>)>, EngineError> {
     context.stop.check()?;
-    let mut opened = match opener {
-        None => Vec::new(),
-        Some(opener) => {
-            let (group, history) = (group.clone(), Arc::clone(history));
-            blocking("opening collections", move || {
-                let (mut opened, mut descriptors) = (Vec::with_capacity(group.len()), 0);
-                for (name, options) in &group {
-                    // What holds many files open is opened when its turn comes.
-                    let point = if descriptors > GROUP_DESCRIPTORS { None } else { opener.open_here(name, *options) };
-                    let point = point.transpose()?;
-                    descriptors += point.as_ref().map_or(0, |point| point.descriptors());
-                    opened.push(point.map(|point| Opened::of(point, &history, budget_bytes)));
-                }
-                Ok(opened)
-            })
-            .await?
+    let Some(opener) = opener else { return Ok(group.into_iter().map(|wanted| (wanted, None)).collect()) };
+    let history = Arc::clone(history);
+    blocking("opening collections", move || {
+        let (mut opened, mut descriptors) = (Vec::with_capacity(group.len()), 0);
+        for (name, options) in group {
+            let may = descriptors < OPENED_TOGETHER;
+            let point = if may { opener.open_here(&name, options).transpose()? } else { None };
+            descriptors += point.as_ref().map_or(0, |point| point.descriptors());
+            let point = point.map(|point| Opened::of(point, &history, budget_bytes));
+            opened.push(((name, options), point));
         }
-    };
-    opened.resize_with(group.len(), || None);
-    let mut all = Vec::with_capacity(group.len());
-    for ((name, options), opened) in group.into_iter().zip(opened) {
-        context.stop.check()?;
-        all.push(match opened {
-            Some(opened) => opened,
-            None => Opened::of(source.open_point(&name, options).await?, history, budget_bytes),
-        });
-    }
-    Ok(all)
+        Ok(opened)
+    })
+    .await
 }
 
 /// The streams of a collection, and what to sample of each.

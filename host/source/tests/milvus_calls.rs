@@ -22,6 +22,9 @@ use longshore_source::milvus::{
     Credentials, KeptPoint, MilvusClient, MilvusServer, MilvusSource, Refusal, Secret, ServerAddress, StorageLocation,
 };
 use longshore_source::{Limits, PointOptions, PointState, Source, SourceError};
+use parquet::data_type::Int64Type;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 use prost::Message;
 
 const LIMITS: Limits = Limits {
@@ -154,6 +157,31 @@ fn log(folder: &std::path::Path, path: &str, first_ms: i64, last_ms: i64) {
     let path = folder.join(path);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, bytes).unwrap();
+}
+
+/// A log of timestamps with rows at these milliseconds around the flush, as Milvus writes it.
+fn log_of_rows(folder: &std::path::Path, path: &str, rows_ms: &[i64]) {
+    let rows: Vec<i64> = rows_ms.iter().map(|ms| ((FLUSHED_MS.wrapping_add_signed(*ms)) << 18) as i64).collect();
+    let schema = Arc::new(parse_message_type("message schema { required int64 val; }").unwrap());
+    let mut payload = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut payload, schema, Arc::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<Int64Type>().write_batch(&rows, None, None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+    let span: Vec<u8> = [rows[0], rows[rows.len() - 1]].iter().flat_map(|row| row.to_le_bytes()).collect();
+    let numbers: Vec<u8> = [7_i64, 8, 4, 1].iter().flat_map(|number| number.to_le_bytes()).collect();
+    // The type of the values (5: 64-bit numbers), eight lengths of headers, and no JSON.
+    let descriptor = [numbers, span.clone(), 5_i32.to_le_bytes().to_vec(), vec![0; 8], vec![0; 4]].concat();
+    let mut bytes = 0x00ff_fabc_u32.to_le_bytes().to_vec();
+    for (kind, body) in [(0, descriptor), (1, [span, payload].concat())] {
+        let length = u32::try_from(17 + body.len()).unwrap();
+        let next = u32::try_from(bytes.len()).unwrap() + length;
+        bytes.extend([&[0; 8], &[kind][..], &length.to_le_bytes(), &next.to_le_bytes(), &body].concat());
+    }
+    std::fs::write(folder.join(path), bytes).unwrap();
 }
 
 fn segment(segment_id: i64, partition_id: i64, rows: i64, level: SegmentLevel) -> PersistentSegmentInfo {
@@ -308,6 +336,9 @@ async fn what_came_after_the_flush_is_not_of_the_point() {
             log(folder.path(), &format!("insert_log/7/8/{segment}/{field}/1{segment}"), first, 5);
         }
     }
+    // Whether a segment came later is told by its rows, and rows do not come in the order of their timestamps.
+    log_of_rows(folder.path(), "insert_log/7/8/4/1/14", &[3, 9, 5]);
+    log_of_rows(folder.path(), "insert_log/7/8/1/1/11", &[7, -3, 9]);
     // Into an old segment: one before and one after the flush, one that holds both, and one that is being written.
     log(folder.path(), "delta_log/7/8/2/21", -5, -1);
     log(folder.path(), "delta_log/7/8/2/22", 1, 9);
@@ -342,7 +373,8 @@ async fn segments_that_a_compaction_replaces_are_listed_again() {
     let point = source.open_point(&docs(), PointOptions::default()).await.unwrap();
     assert!(point.files().iter().all(|file| file.path.starts_with("insert_log/8/6/")), "{:?}", point.files());
     assert_eq!(point.physical_rows(), 20);
-    assert_eq!(fake.calls("GetPersistentSegmentInfo").len(), 4);
+    // Two calls for each look, and a third look after another flush: 6 was there before the server listed it.
+    assert_eq!(fake.calls("GetPersistentSegmentInfo").len(), 6);
     // One that never holds still.
     let segments = |before: usize| vec![segment(before as i64, 8, 0, SegmentLevel::L1)];
     let (_fake, source) = source_of(segments, folder.path()).await;
