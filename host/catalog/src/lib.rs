@@ -14,18 +14,19 @@
 
 mod catalog;
 pub mod conformance;
+mod delivery_rows;
 mod error;
 mod limits;
 mod rows;
 mod sqlite;
 
 pub use catalog::Catalog;
+pub use delivery_rows::{DeliveryCounts, DeliveryOutcome, DeliveryRow, JOB_ENDED, NewDelivery};
 pub use error::CatalogError;
 pub use limits::Limits;
 pub use rows::{
     ApiKeyRow, AuditEntry, AuditRow, BackupFilter, BackupOutcome, BackupRecord, BackupRow, ClusterFilter, ClusterRow,
-    CopyRow, DeliveryCounts, DeliveryOutcome, DeliveryRow, DroppedCluster, JOB_ENDED, JobEnd, JobFilter, JobRow,
-    JobStatistics, Listed, NewApiKey, NewBackup, NewBackupJob, NewCluster, NewDelivery, NewJob, NewSchedule, Page,
-    ProjectRow, ScheduleRow, hash_api_key,
+    CopyRow, DroppedCluster, JobEnd, JobFilter, JobRow, JobStatistics, Listed, NewApiKey, NewBackup, NewBackupJob,
+    NewCluster, NewJob, NewSchedule, Page, ProjectRow, ScheduleRow, hash_api_key,
 };
 pub use sqlite::SqliteCatalog;
