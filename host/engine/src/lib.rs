@@ -87,6 +87,8 @@ mod verify;
 mod views;
 mod worker;
 
+pub use longshore_source::milvus::choose_tls;
+
 pub use access::{KEY_NAME_BYTES, KeyRequest, Principal, Privilege, Role, create_key, revoke_key};
 pub use backup::{BackupOutcome, RequestedCopy, run_backup};
 pub use clusters::{ClusterAccess, LocalClusters};

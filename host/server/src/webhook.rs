@@ -4,7 +4,7 @@
 //! the address of the configuration alone; only an answer of 2xx counts as taken, and its body is not read. No error names
 //! the address, which may hold a token.
 
-use longshore_engine::{Message, Notifier};
+use longshore_engine::{Message, Notifier, choose_tls};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 
@@ -20,8 +20,7 @@ impl HttpNotifier {
     /// # Errors
     /// When TLS cannot be set up, as a sentence.
     pub fn new() -> Result<Self, String> {
-        // The error only says that another part of the program did so already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        choose_tls();
         let client = reqwest::Client::builder()
             .redirect(Policy::none())
             .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
