@@ -112,21 +112,12 @@ async fn transfer_point(
     checkpoints: &Checkpoints,
     context: &RunContext,
 ) -> Result<TransferredCollection, EngineError> {
-    let point = Arc::clone(keyed.point());
+    let point = keyed.point();
     context.progress.set_total(place, point.files().iter().map(|file| file.size_bytes).sum());
     let codecs: BTreeMap<FileClass, Codec> =
         planned.streams.iter().map(|stream| (stream.facts.class, stream.choice.value.codec)).collect();
     let region = &planned.placed.value.region;
-    let mover = &Mover {
-        keyed: &keyed,
-        point: &point,
-        session,
-        history,
-        checkpoints,
-        region,
-        progress: &context.progress,
-        place,
-    };
+    let mover = &Mover { point: &keyed, session, history, checkpoints, region, progress: &context.progress, place };
     let codecs = &codecs;
     // First what costs no waiting: of an unchanged cluster that is everything.
     let reused: Vec<Option<Moved>> =
@@ -153,12 +144,12 @@ async fn transfer_point(
     // Of a collection that no earlier backup holds anything of, nobody has counted the rows: that is done while its files
     // are stored. Of others the content may be known; only once its digest is can that be told.
     let is_new = moved.is_empty();
-    let counting = async { if is_new { count(&point, context).await.map(Some) } else { Ok(None) } };
+    let counting = async { if is_new { count(point, context).await.map(Some) } else { Ok(None) } };
     let (stored, counted) = tokio::try_join!(storing, counting)?;
     moved.extend(stored.into_iter().flatten());
     moved.sort_by_key(|moved| moved.entry.number);
     let files = moved.iter().map(|file| (file.name.path.as_str(), file.entry.size_bytes, file.name.digest));
-    let live_rows = live_rows(&point, &content_digest(files), counted, mover, context).await?;
+    let live_rows = live_rows(point, &content_digest(files), counted, mover, context).await?;
     let sum = |keep: &dyn Fn(&Moved) -> u64| moved.iter().map(keep).sum();
     let used = moved.iter().filter(|file| !file.reused).filter_map(|file| codecs.get(&file.entry.class));
     Ok(TransferredCollection {
@@ -168,7 +159,7 @@ async fn transfer_point(
         deduplicated_bytes: sum(&|file| if file.reused { 0 } else { file.entry.size_bytes - file.new_plain_bytes }),
         files: moved.iter().map(|file| file.entry.clone()).collect(),
         names: moved.into_iter().map(|file| file.name).collect(),
-        recheck: point.recheck_later().unwrap_or_else(|| Arc::new(Held(Arc::clone(&point)))),
+        recheck: point.recheck_later().unwrap_or_else(|| Arc::new(Held(Arc::clone(point)))),
         schema: JsonText::of(point.schema()).map_err(no_json)?,
         description: point.description().clone(),
         physical_rows: point.physical_rows(),
@@ -201,8 +192,7 @@ async fn count(point: &Arc<dyn CollectionPoint>, context: &RunContext) -> Result
 }
 
 struct Mover<'a> {
-    keyed: &'a KeyedPoint,
-    point: &'a Arc<dyn CollectionPoint>,
+    point: &'a KeyedPoint,
     session: &'a Session,
     history: &'a History,
     checkpoints: &'a Checkpoints,
@@ -217,7 +207,7 @@ impl Mover<'_> {
         let most = limits.small_files_batch_bytes.min(self.session.piece_bytes() as u64);
         let (mut batches, mut open, mut open_bytes) = (Vec::new(), Vec::new(), 0);
         for number in numbers {
-            let size_bytes = self.point.files().get(*number).map_or(u64::MAX, |file| file.size_bytes);
+            let size_bytes = self.point.point().files().get(*number).map_or(u64::MAX, |file| file.size_bytes);
             if size_bytes > limits.small_file_bytes.min(most) {
                 batches.push(vec![*number]);
                 continue;
@@ -236,7 +226,7 @@ impl Mover<'_> {
 
     async fn file(&self, number: usize, codecs: &BTreeMap<FileClass, Codec>) -> Result<Moved, EngineError> {
         let (file, codec) = self.look_up(number, codecs)?;
-        let pieces = FilePieces { point: Arc::clone(self.point), number };
+        let pieces = FilePieces { point: Arc::clone(self.point.point()), number };
         let on_bytes = |bytes| {
             self.progress.add(self.place, bytes);
             self.checkpoints.moved(bytes);
@@ -268,11 +258,11 @@ impl Mover<'_> {
     async fn small_file(&self, number: usize, codecs: &BTreeMap<FileClass, Codec>) -> Result<SmallFile, EngineError> {
         let (file, codec) = self.look_up(number, codecs)?;
         let size_bytes = usize::try_from(file.size_bytes).unwrap_or(usize::MAX);
-        let pieces = FilePieces { point: Arc::clone(self.point), number };
+        let pieces = FilePieces { point: Arc::clone(self.point.point()), number };
         let reading = match pieces.reading(0, size_bytes) {
             Some(reading) => reading,
             None => {
-                let bytes = self.point.read(number, 0, size_bytes).await?;
+                let bytes = self.point.point().read(number, 0, size_bytes).await?;
                 Box::new(move || Ok(bytes))
             }
         };
@@ -281,13 +271,13 @@ impl Mover<'_> {
 
     fn look_up(&self, number: usize, codecs: &BTreeMap<FileClass, Codec>) -> Result<(&PointFile, Codec), EngineError> {
         let lost = || EngineError::Internal { what: "a file of a point got lost".to_owned() };
-        let file = self.point.files().get(number).ok_or_else(lost)?;
+        let file = self.point.point().files().get(number).ok_or_else(lost)?;
         // A class without a stream appeared after planning (a first flush, say): it is small, and raw is always right.
         Ok((file, codecs.get(&file.class).copied().unwrap_or(Codec::Store)))
     }
 
     fn moved(&self, number: usize, file: &PointFile, stored: StoredFile) -> Result<Moved, EngineError> {
-        let identity = self.keyed.key(number);
+        let identity = self.point.key(number);
         if let Some(identity) = identity {
             self.checkpoints.finished(self.region, identity, file.size_bytes, &stored.blobs, &stored.digest);
         }
@@ -317,7 +307,7 @@ impl Mover<'_> {
     /// The file as an earlier backup stored it here. Every blob is looked up again: an identity in a manifest is a hint,
     /// the index is what counts.
     fn reuse(&self, number: usize, file: &PointFile) -> Option<Moved> {
-        let identity = self.keyed.key(number)?;
+        let identity = self.point.key(number)?;
         let known = self.history.find_keyed(self.region, &identity, file.size_bytes)?;
         let plain = known.blobs.iter().map(|blob| self.session.lookup(blob).map(|info| info.plain_bytes));
         let plain: u64 = plain.sum::<Option<u64>>()?;
