@@ -7,11 +7,17 @@ use longshore_vault::ThrottleLimits;
 /// Slowest traffic that may be asked for, in bytes per second: below it a pack takes longer than anybody waits.
 pub const BANDWIDTH_MIN_BYTES_PER_SECOND: u64 = 64 * 1024;
 
+/// A pause that grows by `factor` with each of the `times` before, up to the longest, in milliseconds.
+pub(crate) fn growing_pause_ms(first_ms: u64, factor: u64, times: u32, longest_ms: u64) -> i64 {
+    let grown = first_ms.saturating_mul(factor.checked_pow(times).unwrap_or(u64::MAX));
+    i64::try_from(grown.min(longest_ms)).unwrap_or(i64::MAX)
+}
+
 /// Upper bounds on what running jobs may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Memory one job may take, in bytes. Half of it holds file content that is read but not yet stored; the rest is for
+    /// Memory one job may take, in bytes. Three eighths of it hold file content that is read but not yet stored; the rest is for
     /// the index, manifests, open files, and what the allocator holds back. Too small starves the CPU. It is per job
     /// and not shared: a host holds up to `parallel_jobs` times as much.
     pub memory_budget_bytes: u64,

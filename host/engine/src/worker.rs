@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::blocking::blocking;
 use crate::host::{Host, Inner};
+use crate::limits::growing_pause_ms;
 use crate::{EngineError, RunContext};
 
 /// What a job that ended well leaves in the catalog.
@@ -220,8 +221,7 @@ fn retries_left(inner: &Inner, job: &JobRow, error: &EngineError) -> bool {
 
 /// How long a job waits that was put back `retries` times before.
 fn pause_ms(limits: &crate::Limits, retries: u32) -> i64 {
-    let doubled = limits.copy_retry_ms.saturating_mul(1_u64.checked_shl(retries).unwrap_or(u64::MAX));
-    i64::try_from(doubled.min(limits.copy_retry_longest_ms)).unwrap_or(i64::MAX)
+    growing_pause_ms(limits.copy_retry_ms, 2, retries, limits.copy_retry_longest_ms)
 }
 
 async fn put_back(inner: &Arc<Inner>, job: &JobRow, context: &RunContext, error: &EngineError) {

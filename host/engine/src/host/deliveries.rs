@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Host, Inner};
 use crate::config::WebhookConfig;
+use crate::limits::growing_pause_ms;
 use crate::notify::{WebhookSecret, message};
 use crate::{EngineError, Limits};
 
@@ -39,9 +40,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
 
 /// How long a message waits that was sent `attempts` times in vain.
 fn pause_ms(limits: &Limits, attempts: u32) -> i64 {
-    let factor = 4_u64.checked_pow(attempts.saturating_sub(1)).unwrap_or(u64::MAX);
-    let pause_ms = limits.delivery_retry_ms.saturating_mul(factor).min(limits.delivery_retry_longest_ms);
-    i64::try_from(pause_ms).unwrap_or(i64::MAX)
+    growing_pause_ms(limits.delivery_retry_ms, 4, attempts.saturating_sub(1), limits.delivery_retry_longest_ms)
 }
 
 impl Host {
