@@ -54,10 +54,16 @@ fn lose(host: &HostPlace) {
 #[tokio::test]
 async fn schedules_keys_jobs_and_the_audit_log_come_back_and_the_vaults_win_about_backups() {
     let host = HostPlace::new("");
+    let text = std::fs::read_to_string(&host.config).unwrap();
+    let priced = text.replace("vault = \"vault-us\"", "transfer_price_micros_per_gb = 80000000, vault = \"vault-us\"");
+    assert_ne!(priced, text);
+    std::fs::write(&host.config, priced).unwrap();
     let key = host.new_key("ops", "organization-owner");
     let server = Server::start(&host.config);
     let client = Client::new(&server, &key);
     let first = back_up(&client, WITH_COPY).await;
+    let paid = client.data("GET", "/v2/costs", None).await["transferCostMicros"].clone();
+    assert!(paid.as_u64().unwrap() > 0, "{paid}");
     let gone = back_up(&client, r#"{"backupType":"CLUSTER"}"#).await;
     let policy = r#"{"enabled":true,"frequency":"7","startTime":"22:00-00:00","retentionDays":9}"#;
     client.data("POST", "/v2/clusters/in01-test/backups/policy", Some(policy)).await;
@@ -92,6 +98,7 @@ async fn schedules_keys_jobs_and_the_audit_log_come_back_and_the_vaults_win_abou
     let client = Client::new(&server, &key);
     let after = client.data("GET", &format!("/v2/clusters/in01-test/backups/{first}"), None).await;
     assert_eq!(after, before, "with the job that made its copy");
+    assert_eq!(client.data("GET", "/v2/costs", None).await["transferCostMicros"], paid, "with what it cost");
     let policy = client.data("GET", "/v2/clusters/in01-test/backups/policy", None).await;
     assert_eq!((&policy["startTime"], &policy["retentionDays"]), (&json!("22:00-00:00"), &json!(9)), "{policy}");
     let log = client.data("GET", "/v2/auditLogs?pageSize=100", None).await;

@@ -36,6 +36,7 @@ fn paths_are_relative_to_the_folder_of_the_file() {
     assert_eq!(config.policy.placement[1].plugin, "standard");
     assert_eq!(config.policy.placement[0].grants.read[0].host, Path::new("/etc/longshore/rules"));
     assert_eq!(config.clusters[0].labels.len(), 1);
+    assert_eq!(config.server.calls_per_second, 20, "as Zilliz Cloud, unless it is said");
 }
 
 #[test]

@@ -72,6 +72,17 @@ async fn a_backup_is_described_listed_restored_and_deleted() {
     let listed =
         place.send("GET", "/v2/backups?clusterId=in01-test&backupType=CLUSTER&creationMethod=MANUAL", "").await;
     assert_eq!(listed.data()["count"], 1);
+    for other in [
+        "clusterId=in01-other",
+        "projectId=proj-other",
+        "backupType=COLLECTION",
+        "creationMethod=AUTO",
+        "start=2999-01-01T00:00:00Z",
+        "end=2001-01-01T00:00:00Z",
+    ] {
+        let listed = place.send("GET", &format!("/v2/backups?{other}"), "").await;
+        assert_eq!((&listed.data()["count"], &listed.data()["backups"]), (&json!(0), &json!([])), "{other}");
+    }
     let entry = &listed.data()["backups"][0];
     for name in keys(entry) {
         assert_eq!(entry[name], data[name], "{name} in the list and in describe");

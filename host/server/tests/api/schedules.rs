@@ -189,7 +189,7 @@ async fn deletions_that_stopped_anywhere_are_finished() {
     let place = Place::start().await;
     place.send("POST", POLICY, r#"{"enabled":true}"#).await.data();
     quiet(&place).await;
-    let id = automatic(&place).await.remove(0).parse().unwrap();
+    let id: longshore_model::BackupId = automatic(&place).await.remove(0).parse().unwrap();
     let catalog = place.catalog();
     // A host that died after the mark, before the vaults.
     catalog.mark_backup_deleted(&id, longshore_model::Timestamp::from_millis(1)).unwrap();
@@ -205,6 +205,12 @@ async fn deletions_that_stopped_anywhere_are_finished() {
     };
     assert_eq!(catalog.list_backups(&filter, Page::default()).unwrap().count, 0);
     assert_eq!(place.host.expire_backups().await.unwrap(), Default::default(), "once is enough");
+    // A host that died after the vaults, before its note.
+    let connection = rusqlite::Connection::open(place.path("data/catalog.sqlite")).unwrap();
+    assert_eq!(connection.execute("UPDATE backups SET purged_ms = NULL WHERE id = ?1", [id.as_str()]).unwrap(), 1);
+    let outcome = place.host.expire_backups().await.unwrap();
+    assert_eq!((outcome.finished, outcome.failed), (vec![id], vec![]));
+    assert_eq!(place.host.expire_backups().await.unwrap(), Default::default());
     place.host.shutdown().await;
 }
 

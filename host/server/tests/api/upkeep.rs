@@ -213,6 +213,22 @@ async fn a_job_is_followed_by_events_until_it_has_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_of_the_catalog_is_written_when_something_has_changed_and_only_then() {
+    let place = Place::start().await;
+    place.backup(CLUSTER_BODY).await;
+    // Nobody else writes into the catalog from here on, nor snapshots of it.
+    place.host.shutdown().await;
+    place.host.snapshot_catalog().await.unwrap();
+    let kept = || std::fs::read_dir(place.path("vault-eu/catalogs")).unwrap().count();
+    let before = kept();
+    assert!(place.host.snapshot_catalog().await.unwrap().is_empty() && kept() == before, "nothing has changed");
+    place.key("another", Role::BackupView);
+    assert_eq!(place.host.snapshot_catalog().await.unwrap(), ["local-eu".parse().unwrap()]);
+    assert_eq!(kept(), before + 1);
+    assert!(!place.path("vault-us/catalogs").exists(), "the first region's alone, unless the configuration says more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_end_with_the_key_that_asked_for_them() {
     let place = Place::start().await;
     // Nobody works on the job, so nothing but the key can end the events.
