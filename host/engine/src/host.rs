@@ -21,6 +21,7 @@ use crate::catalog_snapshots::SnapshotLog;
 use crate::config::HostConfig;
 use crate::data_lock::DataLock;
 use crate::notify::{Notifier, WebhookSecret};
+use crate::passwords::Passwords;
 use crate::policies::{PolicyRuntime, PolicyStatus};
 use crate::policy_calls::PolicyCalls;
 use crate::random::draw;
@@ -84,6 +85,15 @@ pub(crate) struct Inner {
 impl Inner {
     pub(crate) fn config(&self) -> Arc<HostConfig> {
         Arc::clone(&self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// The passwords of users of clusters that restores make.
+    pub(crate) async fn passwords(self: &Arc<Self>) -> Result<Passwords, EngineError> {
+        let host = Arc::clone(self);
+        blocking("reading the secret of passwords", move || {
+            Passwords::of_host(&host.config().data_directory, host.random.as_ref())
+        })
+        .await
     }
 }
 

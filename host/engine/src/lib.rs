@@ -149,6 +149,6 @@ pub use verify::{
 };
 pub use views::{
     BackedUpCollection, BackupFilter, BackupView, ClusterView, CopyState, CopyView, CreateBackup, CreatedBackup,
-    Dropped, ExcludedCollection, JobFilter, JobView, Page, PageRequest, ProjectView, RegionView, ReloadReport,
+    Dropped, ExcludedCollection, JobFilter, JobView, Login, Page, PageRequest, ProjectView, RegionView, ReloadReport,
     RestoreCluster, RestoreCollections, RestoringCluster,
 };

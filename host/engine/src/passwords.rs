@@ -1,10 +1,11 @@
-//! Passwords of administrators of new clusters: shown once, kept nowhere.
+//! Passwords of users of new clusters: shown once, kept nowhere.
 //!
-//! A password is derived from a secret of the host and the id of the cluster, so that the job that makes the cluster, later
-//! or after a restart, comes to the same one, and neither the catalog nor its snapshots hold it. The secret is a private
-//! file of the data directory, made when it is needed first.
+//! A password is derived from a secret of the host, the id of the cluster and the name of the user, so that the job that
+//! makes the cluster, later or after a restart, comes to the same one, and neither the catalog nor its snapshots hold
+//! it. The secret is a private file of the data directory, made when it is needed first.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,22 +21,30 @@ use crate::{EngineError, Random};
 pub(crate) const ADMINISTRATOR: &str = "db_admin";
 /// Name of the secret's file.
 const FILE: &str = "restore.key";
-const CONTEXT: &str = "longshore 2026 administrator of a restored cluster";
+const CONTEXT: &str = "longshore 2026 user of a restored cluster";
 const LETTERS: &[u8] = b"abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 /// Letters and digits of a password, about 92 bits; with its end it has 20, because Milvus takes no longer ones (2.3).
 const LENGTH: usize = 16;
 
-/// The password of the administrator of a new cluster.
-///
-/// # Errors
-/// [`EngineError::File`], [`EngineError::NoRandomness`].
-pub(crate) fn password_of(
-    data_directory: &Path,
-    cluster: &ClusterId,
-    random: &dyn Random,
-) -> Result<Secret, EngineError> {
-    let secret = secret(&data_directory.join(FILE), random)?;
-    Ok(derive(&secret, cluster))
+/// The passwords of users of new clusters.
+#[derive(Clone)]
+pub(crate) struct Passwords {
+    secret: Arc<Zeroizing<Vec<u8>>>,
+}
+
+impl Passwords {
+    /// Reads the secret of a host, or makes it. Blocks.
+    ///
+    /// # Errors
+    /// [`EngineError::File`], [`EngineError::NoRandomness`].
+    pub(crate) fn of_host(data_directory: &Path, random: &dyn Random) -> Result<Self, EngineError> {
+        Ok(Self { secret: Arc::new(secret(&data_directory.join(FILE), random)?) })
+    }
+
+    /// The password of a user of a new cluster.
+    pub(crate) fn of_user(&self, cluster: &ClusterId, user: &str) -> Secret {
+        derive(&self.secret, cluster, user)
+    }
 }
 
 fn secret(path: &Path, random: &dyn Random) -> Result<Zeroizing<Vec<u8>>, EngineError> {
@@ -55,9 +64,10 @@ fn secret(path: &Path, random: &dyn Random) -> Result<Zeroizing<Vec<u8>>, Engine
 }
 
 /// Letters of an alphabet without those that look alike, and one of every kind that servers ask for at the end.
-fn derive(secret: &[u8], cluster: &ClusterId) -> Secret {
+fn derive(secret: &[u8], cluster: &ClusterId, user: &str) -> Secret {
     let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
-    hasher.update(secret).update(cluster.as_str().as_bytes());
+    // No id of a cluster has a zero byte in it, so no two pairs are the same bytes.
+    hasher.update(secret).update(cluster.as_str().as_bytes()).update(&[0]).update(user.as_bytes());
     let mut stream = hasher.finalize_xof();
     let mut password = Zeroizing::new(String::with_capacity(LENGTH + 4));
     let mut byte = [0_u8; 1];
@@ -83,14 +93,19 @@ mod tests {
     use crate::SystemRandom;
 
     #[test]
-    fn a_cluster_has_one_password_and_each_another() {
+    fn a_user_of_a_cluster_has_one_password_and_each_another() {
         let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (one, two) = ("in01-aa".parse().unwrap(), "in01-ab".parse().unwrap());
-        let of = |folder: &tempfile::TempDir, cluster| password_of(folder.path(), cluster, &SystemRandom).unwrap();
-        let first = of(&folder, &one);
-        assert_eq!(of(&folder, &one), first, "the job comes to the same one");
-        assert!(first.expose().len() == 20 && of(&folder, &two) != first && of(&other, &one) != first);
+        let of = |folder: &tempfile::TempDir, cluster, user| {
+            Passwords::of_host(folder.path(), &SystemRandom).unwrap().of_user(cluster, user)
+        };
+        let first = of(&folder, &one, "ann");
+        assert_eq!(of(&folder, &one, "ann"), first, "the job comes to the same one");
+        assert_eq!(first.expose().len(), 20);
+        for another in [of(&folder, &two, "ann"), of(&folder, &one, "ben"), of(&other, &one, "ann")] {
+            assert_ne!(another, first);
+        }
         std::fs::write(folder.path().join(FILE), "# x\nshort\n").unwrap();
-        assert!(password_of(folder.path(), &one, &SystemRandom).is_err());
+        assert!(Passwords::of_host(folder.path(), &SystemRandom).is_err());
     }
 }

@@ -19,8 +19,8 @@ use longshore_model::{
 };
 use longshore_source::milvus::Secret;
 use longshore_source::{
-    DatabaseEntry, FilePiece, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection, TargetCollection,
-    TargetFile, TargetPlan,
+    DatabaseEntry, FilePiece, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection, SourceError,
+    TargetCollection, TargetFile, TargetPlan,
 };
 use longshore_vault::{BlobId, FileEntry, FilePiece as Piece, Priority, Reader};
 use serde::Serialize;
@@ -265,7 +265,7 @@ async fn restore_pinned(
     match written {
         Ok(collections) => {
             progress.enter(Phase::Commit);
-            let committed = run.commit(&Watch::of(plan, context)).await?;
+            let committed = run.commit(&Watch::of(plan, context)).await.map_err(|error| why_stopped(error, context))?;
             progress.enter(Phase::Done);
             Ok(RestoreOutcome {
                 backup_id: plan.backup_id.clone(),
@@ -286,6 +286,16 @@ async fn restore_pinned(
             Err(error)
         }
     }
+}
+
+/// A commit that was told to stop says that it did. Why decides how its job ends: canceled, or to go on at the next start.
+fn why_stopped(error: SourceError, context: &RunContext) -> EngineError {
+    if matches!(error, SourceError::Stopped)
+        && let Err(stopped) = context.stop.check()
+    {
+        return stopped;
+    }
+    error.into()
 }
 
 /// Whether a rerun can use what was written: nothing was wrong with it.

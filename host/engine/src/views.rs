@@ -230,8 +230,10 @@ pub struct ClusterView {
     pub region_id: RegionId,
     /// CU size; recorded only for sources that have none.
     pub cu_size: u32,
-    /// `RUNNING` or `DELETED`.
+    /// `RUNNING`; `RESTORE_BACKUP` while a restore makes it; `UNKNOWN` after its catalog was lost, until it is configured.
     pub status: String,
+    /// How far it is made, in percent.
+    pub create_percent: u8,
     /// Where it is: a directory for Milvus Lite.
     pub connect_address: String,
     /// Number of backups of it.
@@ -283,12 +285,19 @@ pub struct RestoreCluster {
 pub struct RestoringCluster {
     /// Id of the new cluster.
     pub cluster_id: ClusterId,
-    /// Name of its first user; empty when the source has no users.
-    pub username: String,
-    /// That user's new password, which is kept nowhere; empty when the source has no users.
-    pub password: Secret,
+    /// Its users with their new passwords, which are kept nowhere, the administrator first; empty when the source has none.
+    pub logins: Vec<Login>,
     /// The job that restores.
     pub job_id: JobId,
+}
+
+/// A user of a new cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// Its name.
+    pub name: String,
+    /// Its password.
+    pub password: Secret,
 }
 
 /// A request to restore collections into an existing cluster.

@@ -2,8 +2,8 @@
 
 use longshore_catalog::AuditRow;
 use longshore_engine::{
-    BackedUpCollection, BackupView, ClusterView, CostLine, CostReport, JobView, KnownPlugin, Page, PageRequest,
-    ProjectView, RegionView,
+    BackedUpCollection, BackupView, ClusterView, CostLine, CostReport, JobView, KnownPlugin, Login, Page, PageRequest,
+    ProjectView, RegionView, RestoringCluster,
 };
 use longshore_model::{BackupType, Timestamp};
 use serde_json::{Map, Value, json};
@@ -171,9 +171,28 @@ pub(crate) fn cluster(cluster: &ClusterView) -> Value {
         "replica": 1,
         "cuSize": cluster.cu_size,
         "snapshotNumber": cluster.backup_count,
-        "createProgress": if cluster.status == "RUNNING" { 100 } else { 0 },
+        "createProgress": cluster.create_percent,
         "createTime": seconds(cluster.create_time),
     })
+}
+
+/// A cluster that is going to be restored. Passwords are written here and nowhere else.
+pub(crate) fn restoring(restoring: &RestoringCluster) -> Value {
+    let login = |login: &Login| json!({ "username": login.name, "password": login.password.expose() });
+    let (administrator, users) = match restoring.logins.split_first() {
+        Some((administrator, users)) => (login(administrator), users),
+        None => (json!({ "username": "", "password": "" }), &[][..]),
+    };
+    let mut reply = administrator;
+    reply["clusterId"] = json!(restoring.cluster_id);
+    reply["jobId"] = json!(restoring.job_id);
+    if restoring.logins.is_empty() {
+        reply["note"] = "This kind of cluster has no users, so there is no password.".into();
+    }
+    if !users.is_empty() {
+        reply["users"] = users.iter().map(login).collect();
+    }
+    reply
 }
 
 /// An entry of the audit log.

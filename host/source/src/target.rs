@@ -82,8 +82,8 @@ pub struct Administrator {
     pub password: Secret,
 }
 
-/// Makes a password for a user that a restore makes, or says why it cannot.
-pub type NewPassword = Arc<dyn Fn() -> Result<Secret, String> + Send + Sync>;
+/// Makes a password for a user of this name that a restore makes, or says why it cannot.
+pub type NewPassword = Arc<dyn Fn(&str) -> Result<Secret, String> + Send + Sync>;
 
 /// A place that collections can be restored into.
 #[async_trait]

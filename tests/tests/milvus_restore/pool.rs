@@ -60,13 +60,16 @@ async fn a_cluster_is_restored_into_a_server_that_waits_with_administrator_users
     let answer = client.data("POST", &restore, Some(body)).await;
     let job = client.ended(answer["jobId"].as_str().unwrap()).await;
     assert_eq!(job["status"], "SUCCESSFUL", "{job}");
-    assert!(job["result"]["note"].as_str().unwrap().contains("gives them new ones: reader"), "{job}");
+    assert!(job["result"]["note"].as_str().unwrap().contains("has shown them: reader"), "{job}");
     assert_eq!(job["result"]["restore"].get("notes"), None, "{job}");
 
     // Who has the password may do everything, a wrong one nothing.
     let (user, password) = (answer["username"].as_str().unwrap(), answer["password"].as_str().unwrap());
     assert_eq!(user, "db_admin");
     assert!(connect(&second, user, "wrong-password").await.is_err());
+    assert_eq!(answer["users"].as_array().unwrap().len(), 1, "{answer}");
+    assert_eq!(answer["users"][0]["username"], "reader");
+    connect(&second, "reader", answer["users"][0]["password"].as_str().unwrap()).await.unwrap();
     let admin = connect(&second, user, password).await.unwrap();
     let mut users = admin.call(ListCredUsersRequest {}).await.unwrap().usernames;
     users.sort();

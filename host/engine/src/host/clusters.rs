@@ -23,12 +23,19 @@ impl Host {
         .await
     }
 
-    /// One cluster.
+    /// One cluster, also one that a restore is making.
     ///
     /// # Errors
     /// [`EngineError::NotFound`], also for one that was dropped; [`EngineError::OutOfScope`].
     pub async fn describe_cluster(&self, who: &Principal, cluster: &ClusterId) -> Result<ClusterView, EngineError> {
-        let row = self.cluster(who, cluster).await?;
+        let row = match self.cluster(who, cluster).await {
+            Err(EngineError::NotFound { .. }) => match self.cluster_under_way(who, cluster).await? {
+                Some(view) => return Ok(view),
+                // A restore that ended in between has registered it.
+                None => self.cluster(who, cluster).await?,
+            },
+            row => row?,
+        };
         self.catalog("counting backups", move |catalog, _| view(catalog, row)).await
     }
 
@@ -174,6 +181,7 @@ fn view(catalog: &dyn longshore_catalog::Catalog, row: ClusterRow) -> Result<Clu
         project_id: row.cluster.project,
         region_id: row.cluster.region,
         cu_size: row.cluster.cu_size,
+        create_percent: if row.cluster.status == "RUNNING" { 100 } else { 0 },
         status: row.cluster.status,
         connect_address: row.cluster.location,
         backup_count,

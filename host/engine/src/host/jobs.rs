@@ -62,7 +62,7 @@ impl Host {
         Ok(self.job_view(outcome?))
     }
 
-    fn job_view(&self, row: JobRow) -> JobView {
+    pub(super) fn job_view(&self, row: JobRow) -> JobView {
         // A job that runs in this process knows better how far it is than its last heartbeat.
         let progress = if row.status.is_terminal() { None } else { self.inner.boards.now(&row.id) };
         JobView {

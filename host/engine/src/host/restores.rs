@@ -5,28 +5,83 @@
 
 use std::collections::BTreeSet;
 
-use longshore_catalog::{BackupRecord, ClusterFilter, JobFilter, NewJob};
+use longshore_catalog::{BackupRecord, Catalog, ClusterFilter, JobFilter, JobRow, NewJob};
 use longshore_model::{BackupId, BackupType, ClusterId, JobId, JobStatus, JobType, RestoredLoadState};
-use longshore_source::milvus::Secret;
+use longshore_source::milvus::KeptAccess;
 
 use super::Host;
 use crate::EngineError;
 use crate::access::{Principal, require_manage};
-use crate::blocking::blocking;
 use crate::catalog_calls::every;
 use crate::config::check_cluster_name;
 use crate::facts::missing_names_of;
 use crate::jobs::{JobRequest, collections_from_value};
-use crate::passwords::{ADMINISTRATOR, password_of};
+use crate::passwords::ADMINISTRATOR;
 use crate::random::draw;
-use crate::views::{RestoreCluster, RestoreCollections, RestoringCluster};
+use crate::views::{ClusterView, Login, RestoreCluster, RestoreCollections, RestoringCluster};
 
 /// Rows that are read in one go.
 const PAGE: u32 = 500;
+/// Zilliz Cloud's word for the state of a cluster that is being restored.
+const RESTORING: &str = "RESTORE_BACKUP";
+
+/// The restore of a whole cluster that has not ended.
+struct UnderWay {
+    job: JobRow,
+    request: RestoreCluster,
+    cluster_id: ClusterId,
+    location: String,
+}
+
+fn under_way(catalog: &dyn Catalog) -> Result<Vec<UnderWay>, EngineError> {
+    let statuses = Some(vec![JobStatus::Pending, JobStatus::InProgress, JobStatus::Canceling]);
+    let filter = JobFilter { job_type: Some(JobType::Restore), statuses, ..JobFilter::default() };
+    let mut found = Vec::new();
+    for job in every(PAGE, |page| catalog.list_jobs(&filter, page))? {
+        if let JobRequest::RestoreCluster { request, cluster_id, location, .. } = JobRequest::from_value(&job.request)?
+        {
+            found.push(UnderWay { job, request, cluster_id, location });
+        }
+    }
+    Ok(found)
+}
 
 impl Host {
-    /// Accepts the restore of a whole cluster into a new one. A source without users answers an empty user and
-    /// password.
+    /// A cluster that a restore is making, as clients know it from when the restore was accepted on; `None` when none is.
+    ///
+    /// # Errors
+    /// [`EngineError::OutOfScope`], [`EngineError::Catalog`].
+    pub(super) async fn cluster_under_way(
+        &self,
+        who: &Principal,
+        cluster: &ClusterId,
+    ) -> Result<Option<ClusterView>, EngineError> {
+        let id = cluster.clone();
+        let found = self.catalog("looking for a restore", move |catalog, _| {
+            let restore = under_way(catalog)?.into_iter().find(|restore| restore.cluster_id == id);
+            let backup = restore.as_ref().and_then(|restore| restore.job.backup.clone());
+            let backup = backup.map(|backup| catalog.get_backup(&backup)).transpose()?.flatten();
+            Ok(restore.zip(backup))
+        });
+        let Some((restore, record)) = found.await? else { return Ok(None) };
+        who.must_reach(&restore.request.project_id, Some(cluster))?;
+        let create_time = restore.job.created;
+        Ok(Some(ClusterView {
+            cluster_id: restore.cluster_id,
+            cluster_name: restore.request.cluster_name,
+            project_id: restore.request.project_id,
+            region_id: record.backup.region,
+            cu_size: restore.request.cu_size,
+            status: RESTORING.to_owned(),
+            create_percent: self.job_view(restore.job).progress.percent(),
+            // Nobody is to use it before it is proven.
+            connect_address: String::new(),
+            backup_count: 0,
+            create_time,
+        }))
+    }
+
+    /// Accepts the restore of a whole cluster into a new one. A source without users answers none.
     ///
     /// # Errors
     /// [`EngineError::Forbidden`], [`EngineError::NotFound`], [`EngineError::BadRequest`] for a COLLECTION backup or a
@@ -74,11 +129,11 @@ impl Host {
             Some(location) => location,
             None => self.free_server(&taken, (&kind, &record.backup.region, request.cu_size)).await?,
         };
-        let (username, password) = self.administrator_of(&kind, &cluster_id).await?;
+        let logins = self.logins_of(&record, &request, &kind, &cluster_id).await?;
         let request =
             JobRequest::RestoreCluster { request, cluster_id: cluster_id.clone(), location, cluster_kind: kind };
         let job_id = self.accept(JobType::Restore, cluster, backup, &record.backup.project, request).await?;
-        Ok(RestoringCluster { cluster_id, username, password, job_id })
+        Ok(RestoringCluster { cluster_id, logins, job_id })
     }
 
     /// What kind of cluster a backup was made from: what the catalog knows of the cluster, or what the manifest says.
@@ -93,16 +148,30 @@ impl Host {
         Ok(opened.sealed()?.source_kind.clone())
     }
 
-    /// Name and password of the administrator of a new cluster; both empty for a kind without users.
-    async fn administrator_of(&self, kind: &str, cluster: &ClusterId) -> Result<(String, Secret), EngineError> {
+    /// Names and passwords of the users of a new cluster, its administrator first, then those that were asked for; none for a
+    /// kind without users.
+    async fn logins_of(
+        &self,
+        record: &BackupRecord,
+        request: &RestoreCluster,
+        kind: &str,
+        cluster: &ClusterId,
+    ) -> Result<Vec<Login>, EngineError> {
         if !self.inner.clusters.has_users(kind) {
-            return Ok((String::new(), Secret::new("")));
+            return Ok(Vec::new());
         }
-        let (host, cluster) = (std::sync::Arc::clone(&self.inner), cluster.clone());
-        let password = blocking("making a password", move || {
-            password_of(&host.config().data_directory, &cluster, host.random.as_ref())
-        });
-        Ok((ADMINISTRATOR.to_owned(), password.await?))
+        let mut names = vec![ADMINISTRATOR.to_owned()];
+        if request.restore_users {
+            let home = Some(&record.backup.region);
+            let opened = crate::opened::OpenedBackup::find(&self.inner.vaults, home, &record.backup.id).await?;
+            let kept: Option<KeptAccess> = opened.users().and_then(|users| serde_json::from_value(users).ok());
+            let users = kept.into_iter().flat_map(|access| access.users).map(|user| user.name);
+            // The administrator is made anew, whoever had that name.
+            names.extend(users.filter(|name| name != ADMINISTRATOR));
+        }
+        let passwords = self.inner.passwords().await?;
+        let login = |name: String| Login { password: passwords.of_user(cluster, &name), name };
+        Ok(names.into_iter().map(login).collect())
     }
 
     /// The locations that registered clusters and restores under way have. Refuses a name that one of them has.
@@ -118,17 +187,15 @@ impl Host {
                 taken.insert(location);
                 Ok(())
             };
+            // Jobs before clusters: one that ends in between has registered its cluster by then.
+            for restore in under_way(catalog)? {
+                let other =
+                    if restore.request.project_id == project { restore.request.cluster_name.as_str() } else { "" };
+                take(other, restore.location)?;
+            }
             for row in every(PAGE, |page| catalog.list_clusters(&ClusterFilter::default(), page))? {
                 let other = if row.cluster.project == project { row.cluster.name.as_str() } else { "" };
                 take(other, row.cluster.location)?;
-            }
-            let statuses = Some(vec![JobStatus::Pending, JobStatus::InProgress, JobStatus::Canceling]);
-            let filter = JobFilter { job_type: Some(JobType::Restore), statuses, ..JobFilter::default() };
-            for job in every(PAGE, |page| catalog.list_jobs(&filter, page))? {
-                if let JobRequest::RestoreCluster { request, location, .. } = JobRequest::from_value(&job.request)? {
-                    let other = if request.project_id == project { request.cluster_name.as_str() } else { "" };
-                    take(other, location)?;
-                }
             }
             Ok(taken)
         })

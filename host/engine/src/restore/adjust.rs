@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use longshore_model::CollectionName;
-use longshore_source::Administrator;
+use longshore_source::{Administrator, NewPassword};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -46,15 +46,20 @@ impl RestorePlan {
     ///
     /// # Errors
     /// [`EngineError::BadRequest`] when the backup has none.
-    pub fn with_users(mut self, random: &Arc<dyn Random>) -> Result<Self, EngineError> {
+    pub fn with_users(self, random: &Arc<dyn Random>) -> Result<Self, EngineError> {
+        let random = Arc::clone(random);
+        self.with_users_by(Arc::new(move |_: &str| new_password(random.as_ref()).map_err(|error| error.to_string())))
+    }
+
+    /// The same with passwords of somebody's own.
+    pub(crate) fn with_users_by(mut self, new_password: NewPassword) -> Result<Self, EngineError> {
         let none = || EngineError::BadRequest {
             what: "this backup holds no users and roles: its source has none, or its user was not allowed to list them"
                 .to_owned(),
         };
-        let random = Arc::clone(random);
         let access = self.target.access.get_or_insert_default();
         access.kept = Some(self.opened.users().ok_or_else(none)?);
-        access.new_password = Some(Arc::new(move || new_password(random.as_ref()).map_err(|error| error.to_string())));
+        access.new_password = Some(new_password);
         Ok(self)
     }
 

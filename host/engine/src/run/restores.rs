@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{backup_record, cluster_row, to_value};
 use crate::blocking::blocking;
 use crate::host::Inner;
-use crate::passwords::{ADMINISTRATOR, password_of};
+use crate::passwords::ADMINISTRATOR;
 use crate::restore::{RestorePlan, RestoreScope, plan_restore, run_restore};
 use crate::views::{RestoreCluster, RestoreCollections};
 use crate::worker::{Finished, sentence};
@@ -43,10 +43,13 @@ pub(super) async fn cluster(
     plan.lower_shards(&inner.config().restore, request.cu_size);
     let mut notes = Vec::new();
     if has_users {
-        plan.make_administrator(administrator(inner, &place.id).await?);
+        let passwords = inner.passwords().await?;
+        let password = passwords.of_user(&place.id, ADMINISTRATOR);
+        plan.make_administrator(Administrator { name: ADMINISTRATOR.to_owned(), password });
         if request.restore_users {
             if plan.has_users() {
-                plan = plan.with_users(&inner.random)?;
+                let id = place.id.clone();
+                plan = plan.with_users_by(Arc::new(move |user: &str| Ok(passwords.of_user(&id, user))))?;
             } else {
                 notes.push("the backup holds no users and roles, so none were restored".to_owned());
             }
@@ -72,8 +75,8 @@ pub(super) async fn cluster(
             let users: Vec<&str> = outcome.passwords.iter().map(|(user, _)| user.as_str()).collect();
             if !users.is_empty() {
                 notes.push(format!(
-                    "users that were made have passwords that nobody knows, because backups hold none; an administrator \
-                     gives them new ones: {}",
+                    "users that were made have new passwords, because backups hold none; the answer to restoreCluster \
+                     has shown them: {}",
                     users.join(", ")
                 ));
             }
@@ -107,14 +110,6 @@ async fn is_made(inner: &Arc<Inner>, plan: &RestorePlan, kind: &str, location: &
     }
     let there = rows_of_destinations(inner, plan, kind, location).await;
     plan.destinations().iter().all(|one| there.contains(one))
-}
-
-async fn administrator(inner: &Arc<Inner>, cluster: &ClusterId) -> Result<Administrator, EngineError> {
-    let (host, cluster) = (Arc::clone(inner), cluster.clone());
-    let password = blocking("making a password", move || {
-        password_of(&host.config().data_directory, &cluster, host.random.as_ref())
-    });
-    Ok(Administrator { name: ADMINISTRATOR.to_owned(), password: password.await? })
 }
 
 /// Restores collections into a cluster that exists.

@@ -117,13 +117,13 @@ pub(crate) const CLUSTER: Form = Named(
         field("regionId", REGION_ID, ""),
         field("plan", Text, ""),
         field("deploymentOption", OneOf(&["Dedicated"]), ""),
-        field("status", Text, ""),
-        field("connectAddress", Text, "Where it is: a directory for Milvus Lite."),
+        field("status", OneOf(&["RUNNING", "RESTORE_BACKUP", "UNKNOWN"]), "RESTORE_BACKUP while a restore makes it."),
+        field("connectAddress", Text, "Where it is: a directory for Milvus Lite; empty while a restore makes it."),
         field("privateLinkAddress", Text, ""),
         field("replica", COUNT, ""),
         field("cuSize", COUNT, ""),
         field("snapshotNumber", COUNT, "Number of backups."),
-        field("createProgress", Whole(0, 100), ""),
+        field("createProgress", Whole(0, 100), "Percent; below 100 while a restore makes it."),
         field("createTime", Time, ""),
     ],
 );
@@ -289,6 +289,12 @@ pub(crate) const RESTORING: Form = Object(&[
     field("password", Text, "Shown this once."),
     field("jobId", JOB_ID, ""),
     optional("note", Text, "Why there is no password, where there is none."),
+    optional(
+        "users",
+        List(&Object(&[field("username", Text, ""), field("password", Text, "Shown this once.")])),
+        "With `includeRbac`, the users of the backup and their new passwords; the result of the job names those that were \
+         made.",
+    ),
 ]);
 pub(crate) const POLICY_SET: Form =
     Object(&[field("clusterId", CLUSTER_ID, ""), field("status", OneOf(&["ENABLED", "DISABLED"]), "")]);

@@ -55,16 +55,7 @@ pub(super) async fn restore_cluster(
     let request = requests::restore_cluster(&json_body(request, &app.limits).await?)?;
     let restoring = app.host.restore_cluster(&caller.0, &path.cluster, &path.backup, request).await;
     let restoring = restoring.map_err(|error| Asked::RestoreCluster.failed(&error))?;
-    let mut reply = json!({
-        "clusterId": restoring.cluster_id,
-        "username": restoring.username,
-        "password": restoring.password.expose(),
-        "jobId": restoring.job_id,
-    });
-    if restoring.password.expose().is_empty() {
-        reply["note"] = "This kind of cluster has no users, so there is no password.".into();
-    }
-    Ok(success(reply))
+    Ok(success(replies::restoring(&restoring)))
 }
 
 pub(super) async fn restore_collections(

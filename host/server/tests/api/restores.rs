@@ -1,175 +1,16 @@
-//! The rules of restores, over Milvus Lite directories and over servers that stand for them: a kind of cluster with users,
-//! restored into servers that wait.
+//! The rules of restores, over Milvus Lite directories and over servers that stand for them: what is asked of targets, and
+//! what clients are told.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
-use longshore_catalog::{Catalog as _, NewCluster};
-use longshore_engine::{ClusterAccess, EngineError, LocalClusters};
-use longshore_model::{CollectionName, RestoredLoadState};
-use longshore_source::{
-    CollectionPoint, Inventory, MilvusLiteSource, PointOptions, RestoreRun, RestoreTarget, Source, SourceError,
-    SourceKind, TargetAccess, TargetPlan,
-};
+use longshore_model::RestoredLoadState;
+use longshore_source::Inventory;
 use serde_json::{Value, json};
 
-use crate::place::{Place, Start, copy_tree};
-
-const CLUSTER_BODY: &str = r#"{"backupType":"CLUSTER"}"#;
-/// A kind of cluster that is a Milvus Lite directory with users.
-const KIND: &str = "milvus";
-
-/// What targets were asked for.
-#[derive(Default)]
-struct Asked {
-    plans: Vec<TargetPlan>,
-    access: Vec<TargetAccess>,
-}
-
-/// Opens directories as clusters of two kinds.
-struct Servers {
-    lite: LocalClusters,
-    asked: Arc<Mutex<Asked>>,
-}
-
-impl ClusterAccess for Servers {
-    fn source(&self, kind: &str, location: &str) -> Result<Arc<dyn Source>, EngineError> {
-        if kind != KIND {
-            return self.lite.source(kind, location);
-        }
-        Ok(Arc::new(Server(MilvusLiteSource::open(Path::new(location))?)))
-    }
-
-    fn target(&self, kind: &str, location: &str) -> Result<Arc<dyn RestoreTarget>, EngineError> {
-        let target = self.lite.target(SourceKind::MilvusLite.as_str(), location)?;
-        let has_users = kind == KIND;
-        Ok(Arc::new(Target { target, asked: Arc::clone(&self.asked), has_users }))
-    }
-
-    fn has_users(&self, kind: &str) -> bool {
-        kind == KIND
-    }
-
-    fn provision(&self, kind: &str, cluster_id: &str) -> Result<Option<String>, EngineError> {
-        if kind == KIND { Ok(None) } else { self.lite.provision(kind, cluster_id) }
-    }
-}
-
-struct Server(MilvusLiteSource);
-
-#[async_trait]
-impl Source for Server {
-    fn kind(&self) -> SourceKind {
-        self.0.kind()
-    }
-
-    async fn inventory(&self) -> Result<Inventory, SourceError> {
-        let access = Some(json!({ "users": ["ann"], "roles": { "reader": ["ann"] } }));
-        Ok(Inventory { access, ..self.0.inventory().await? })
-    }
-
-    async fn open_point(
-        &self,
-        name: &CollectionName,
-        options: PointOptions,
-    ) -> Result<Arc<dyn CollectionPoint>, SourceError> {
-        self.0.open_point(name, options).await
-    }
-}
-
-struct Target {
-    target: Arc<dyn RestoreTarget>,
-    asked: Arc<Mutex<Asked>>,
-    has_users: bool,
-}
-
-#[async_trait]
-impl RestoreTarget for Target {
-    async fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn RestoreRun>, SourceError> {
-        assert!(self.has_users || plan.access.is_none(), "Milvus Lite has no users");
-        self.asked.lock().unwrap().plans.push(plan.clone());
-        self.asked.lock().unwrap().access.extend(plan.access.clone());
-        self.target.begin(plan).await
-    }
-}
-
-/// A host with two kinds of cluster: `in01-test`, a Milvus Lite directory, and `in01-server`, a server with users. Their
-/// collections have eight shards and a time to live.
-async fn servers(pool: &[(&str, u32)]) -> (Place, Arc<Mutex<Asked>>) {
-    let folder = Place::folder();
-    for name in ["medium_articles", "python_manual"] {
-        let path = folder.path().join("cluster/collections").join(name).join("schema.json");
-        let mut schema: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        schema["shards_num"] = json!(8);
-        schema["properties"] = json!({ "collection.ttl.seconds": 3600, "kept": "yes" });
-        std::fs::write(&path, serde_json::to_vec(&schema).unwrap()).unwrap();
-    }
-    copy_tree(&folder.path().join("cluster"), &folder.path().join("server"));
-    let mut more = "[restore]\nshards_per_cu = 2\n".to_owned();
-    for (name, cu_size) in pool {
-        let location = folder.path().join(name);
-        // An empty Milvus Lite directory.
-        std::fs::create_dir_all(location.join("collections")).unwrap();
-        std::fs::create_dir_all(location.join("databases")).unwrap();
-        more.push_str(&format!(
-            "[[server_pool]]\nname = \"{name}\"\nkind = \"{KIND}\"\nregion = \"local-eu\"\ncu_size = {cu_size}\nlocation = \"{}\"\n",
-            location.display()
-        ));
-    }
-    let asked = Arc::new(Mutex::new(Asked::default()));
-    let lite = LocalClusters::new(folder.path().join("data/clusters"));
-    let clusters: Arc<dyn ClusterAccess> = Arc::new(Servers { lite, asked: Arc::clone(&asked) });
-    let place = Place::start_in(folder, Start { more, clusters: Some(clusters), ..Start::default() }).await;
-    let server = NewCluster {
-        id: "in01-server".parse().unwrap(),
-        name: "Server".to_owned(),
-        project: "proj-test".parse().unwrap(),
-        region: "local-eu".parse().unwrap(),
-        source_kind: KIND.to_owned(),
-        location: place.path("server").display().to_string(),
-        cu_size: 4,
-        status: "RUNNING".to_owned(),
-    };
-    place.catalog().put_cluster(&server, longshore_model::Timestamp::from_millis(1)).unwrap();
-    (place, asked)
-}
-
-/// Makes a backup of a cluster; its path in the API.
-async fn back_up(place: &Place, cluster: &str, body: &str) -> String {
-    let made = place.send("POST", &format!("/v2/clusters/{cluster}/backups/create"), body).await;
-    let job = place.ended(made.data()["jobId"].as_str().unwrap()).await;
-    assert_eq!(job["status"], "SUCCESSFUL", "{job}");
-    format!("/v2/clusters/{cluster}/backups/{}", made.data()["backupId"].as_str().unwrap())
-}
-
-fn new_cluster(name: &str, cu_size: u32, status: &str, more: &str) -> String {
-    format!(
-        r#"{{"projectId":"proj-test","clusterName":"{name}","cuSize":{cu_size},"collectionStatus":"{status}"{more}}}"#
-    )
-}
-
-/// Restores into a new cluster; the answer and the job that has ended.
-async fn restore_cluster(place: &Place, backup: &str, body: &str) -> (Value, Value) {
-    let answer = place.send("POST", &format!("{backup}/restoreCluster"), body).await.data().clone();
-    let job = place.ended(answer["jobId"].as_str().unwrap()).await;
-    (answer, job)
-}
-
-async fn restore_collections(place: &Place, backup: &str, body: &Value) -> Value {
-    let answer = place.send("POST", &format!("{backup}/restoreCollection"), &body.to_string()).await;
-    place.ended(answer.data()["jobId"].as_str().unwrap()).await
-}
-
-fn one(from: &str, database: &str, to: &str, status: Option<&str>) -> Value {
-    let mut collection = json!({ "collectionName": from, "destCollectionName": to });
-    if let Some(status) = status {
-        collection["destCollectionStatus"] = json!(status);
-    }
-    json!({ "destClusterId": "in01-test", "dbCollections": [
-        { "dbName": "", "destDbName": database, "collections": [collection] },
-    ] })
-}
+use crate::place::copy_tree;
+use crate::servers::{
+    CLUSTER_BODY, back_up, files, inventory, new_cluster, one, restore_cluster, restore_collections, servers,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_without_users_answers_no_password_and_says_why() {
@@ -202,10 +43,6 @@ async fn a_cluster_without_users_answers_no_password_and_says_why() {
     }
     assert!(old.collections.iter().any(|one| !one.indexes.is_empty()), "the sample has indexes");
     place.host.shutdown().await;
-}
-
-async fn inventory(path: &Path) -> Inventory {
-    MilvusLiteSource::open(path).unwrap().inventory().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -259,6 +96,24 @@ async fn load_states_and_names_reach_the_target_as_they_were_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_names_no_collections_is_of_all_of_them_and_loads_none() {
+    let (place, asked) = servers(&[]).await;
+    let names = ["medium_articles", "recent_searches"];
+    let body = json!({ "backupType": "COLLECTION", "dbCollections": [{ "collectionNames": names }] });
+    let backup = back_up(&place, "in01-test", &body.to_string()).await;
+    for name in names {
+        std::fs::remove_dir_all(place.path("cluster/collections").join(name)).unwrap();
+    }
+    let job = restore_collections(&place, &backup, &json!({ "destClusterId": "in01-test" })).await;
+    assert_eq!(job["status"], "SUCCESSFUL", "{job}");
+    let plan = asked.lock().unwrap().plans.pop().unwrap();
+    let restored: Vec<_> =
+        plan.collections.iter().map(|one| (one.mapping.to.collection.as_str(), one.mapping.load_state)).collect();
+    assert_eq!(restored, names.map(|name| (name, RestoredLoadState::NotLoaded)));
+    place.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn shards_are_lowered_to_what_the_cluster_takes_and_never_raised() {
     let (place, asked) = servers(&[]).await;
     let backup = back_up(&place, "in01-test", CLUSTER_BODY).await;
@@ -300,12 +155,20 @@ async fn a_new_administrator_gets_a_password_once_and_users_come_along_on_reques
         let administrator = access.administrator.unwrap();
         let made = (administrator.name.as_str(), administrator.password.expose());
         assert_eq!(made, ("db_admin", password.as_str()), "the one that is made");
-        assert!(more.is_empty() || access.new_password.unwrap()().is_ok(), "users get passwords");
-        let users = access.kept.map(|users| users["roles"]["reader"][0].clone());
+        let users = access.kept.map(|users| users["users"][0]["name"].clone());
         assert_eq!(users, (!more.is_empty()).then(|| json!("ann")));
         passwords.push(password);
+        if more.is_empty() {
+            assert!(answer.get("users").is_none() && access.new_password.is_none(), "{answer}");
+            continue;
+        }
+        // The administrator of the backup is not told twice.
+        let of_ann = access.new_password.unwrap()("ann").unwrap().expose().to_owned();
+        assert_eq!(answer["users"], json!([{ "username": "ann", "password": of_ann }]));
+        passwords.push(of_ann);
     }
-    assert_ne!(passwords[0], passwords[1]);
+    let different: std::collections::BTreeSet<&String> = passwords.iter().collect();
+    assert_eq!((passwords.len(), different.len()), (3, 3));
     // It is kept nowhere: not in the catalog, not in its snapshot, not in any answer.
     place.host.snapshot_catalog().await.unwrap();
     place.host.shutdown().await;
@@ -315,17 +178,6 @@ async fn a_new_administrator_gets_a_password_once_and_users_come_along_on_reques
         });
         assert_eq!(found, None);
     }
-}
-
-fn files(folder: &Path) -> Vec<std::path::PathBuf> {
-    let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let entry = entry.unwrap();
-            if entry.file_type().unwrap().is_dir() { folders.push(entry.path()) } else { files.push(entry.path()) }
-        }
-    }
-    files
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -380,78 +232,5 @@ async fn what_is_in_the_way_is_said_before_a_job_and_nothing_is_replaced() {
     // Without a list everything is restored, and all of it is in the way here.
     let answer = place.send("POST", &format!("{backup}/restoreCollection"), r#"{"destClusterId":"in01-test"}"#).await;
     assert_eq!(answer.refusal(), (409, 96039));
-    place.host.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restore_that_fails_leaves_the_target_as_it_was_and_says_so() {
-    let (place, _) = servers(&[]).await;
-    let backup = back_up(&place, "in01-test", CLUSTER_BODY).await;
-    let before = files(&place.path("cluster"));
-    // Packs are gone: what is restored cannot be read.
-    std::fs::rename(place.path("vault-eu/packs"), place.path("packs")).unwrap();
-    let job = restore_collections(&place, &backup, &one("medium_articles", "", "copy", None)).await;
-    assert_eq!(job["status"], "FAILED", "{job}");
-    let reason = job["reason"].as_str().unwrap();
-    assert!(reason.ends_with("the target was left as it was"), "{reason}");
-    let left: Vec<_> = files(&place.path("cluster"))
-        .into_iter()
-        .filter(|path| !path.to_string_lossy().contains(".longshore-restore"))
-        .collect();
-    assert_eq!(left, before);
-    let (answer, job) = restore_cluster(&place, &backup, &new_cluster("New", 1, "KEEP", "")).await;
-    assert_eq!(job["status"], "FAILED", "{job}");
-    assert!(job["reason"].as_str().unwrap().ends_with("the target was left as it was"), "{job}");
-    let new = answer["clusterId"].as_str().unwrap();
-    assert!(!place.path("data/clusters").join(new).exists());
-    assert_eq!(place.send("GET", &format!("/v2/clusters/{new}"), "").await.refusal(), (404, 96018));
-    // The name is free again, and with the packs it works.
-    std::fs::rename(place.path("packs"), place.path("vault-eu/packs")).unwrap();
-    let (_, job) = restore_cluster(&place, &backup, &new_cluster("New", 1, "KEEP", "")).await;
-    assert_eq!(job["status"], "SUCCESSFUL", "{job}");
-    place.host.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restore_goes_on_after_a_host_that_died_between_two_collections() {
-    let (place, asked) = servers(&[]).await;
-    let backup = back_up(&place, "in01-test", CLUSTER_BODY).await;
-    let body = json!({ "destClusterId": "in01-test", "dbCollections": [{ "destDbName": "again", "collections": [
-        { "collectionName": "medium_articles" }, { "collectionName": "python_manual" },
-    ] }] });
-    let answer = place.send("POST", &format!("{backup}/restoreCollection"), &body.to_string()).await;
-    let id: longshore_model::JobId = answer.data()["jobId"].as_str().unwrap().parse().unwrap();
-    place.ended(id.as_str()).await;
-    place.host.shutdown().await;
-    // As if the host had died with one of the two in place: one is taken away again, and the job is not ended.
-    std::fs::remove_dir_all(place.path("cluster/databases/again/collections/python_manual")).unwrap();
-    let request = place.catalog().get_job(&id).unwrap().unwrap();
-    let again = longshore_catalog::NewJob {
-        id: "job-again".parse().unwrap(),
-        job_type: request.job_type,
-        project: request.project,
-        cluster: request.cluster,
-        backup: request.backup,
-        request: request.request,
-    };
-    let now = longshore_model::Timestamp::from_millis(1);
-    place.catalog().create_job(&again, now).unwrap();
-    place.catalog().claim(&again.id, "dead", now, 1_000).unwrap();
-    asked.lock().unwrap().plans.clear();
-    let lite = LocalClusters::new(place.path("data/clusters"));
-    let clusters: Arc<dyn ClusterAccess> = Arc::new(Servers { lite, asked: Arc::clone(&asked) });
-    let place = place.restart(Start { clusters: Some(clusters), ..Start::default() }).await;
-    let job = place.ended("job-again").await;
-    assert_eq!(job["status"], "SUCCESSFUL", "{job}");
-    assert_eq!(
-        job["result"]["restoredByAnEarlierAttempt"],
-        json!([{ "database": "again", "collection": "medium_articles" }]),
-        "{job}"
-    );
-    let plan = asked.lock().unwrap().plans.pop().unwrap();
-    let names: Vec<_> = plan.collections.iter().map(|one| one.mapping.to.to_string()).collect();
-    assert_eq!(names, ["again.python_manual"]);
-    let there = inventory(&place.path("cluster")).await;
-    assert_eq!(there.collections.iter().filter(|one| one.name.database == "again").count(), 2);
     place.host.shutdown().await;
 }

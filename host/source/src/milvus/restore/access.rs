@@ -50,9 +50,8 @@ pub(super) async fn restore(client: &MilvusClient, access: &TargetAccess, done: 
     }
     for user in &kept.users {
         if !users.contains(&user.name) {
-            let password =
-                access.new_password.as_ref().map_or_else(|| Err("nobody gives it a password".to_owned()), |new| new());
-            let password = match password {
+            let nobody = || Err("nobody gives it a password".to_owned());
+            let password = match access.new_password.as_ref().map_or_else(nobody, |new| new(&user.name)) {
                 Ok(password) => password,
                 Err(why) => {
                     done.notes.push(format!("user {} was not made: {why}", user.name));
