@@ -343,6 +343,14 @@ pub enum VaultError {
         /// Where.
         place: String,
     },
+    /// Marks of prunes come and go faster than they can be read.
+    #[error(
+        "the marks of running prunes changed in each of {tries} attempts to read them: run it again when a prune has ended"
+    )]
+    MarksKeepChanging {
+        /// How often they were listed.
+        tries: u32,
+    },
     /// The system gave no random bytes.
     #[error("the system gave no random bytes: {reason}")]
     NoRandomness {

@@ -118,33 +118,54 @@ const LIST_TRIES: u32 = 5;
 
 impl Marks {
     /// Lists and reads all marks.
+    ///
+    /// A mark that vanishes between listing and reading may have been replaced, by one that the listing does not show: it
+    /// is listed again. Some stores list for a while what was deleted long ago. What vanishes in the last listing is let
+    /// pass if it had vanished before that listing was asked for: what replaced it was written before it went, so it is in
+    /// the list. To honour fewer marks than there are is never safe: a prune that has looked deletes what they name.
+    ///
+    /// # Errors
+    /// [`VaultError::MarksKeepChanging`] when another mark vanishes every time.
     pub(crate) async fn load(objects: &Objects) -> Result<Self, VaultError> {
-        for _ in 0..LIST_TRIES {
-            if let Some(marks) = Self::try_load(objects).await? {
+        let mut gone = BTreeSet::new();
+        let mut tries = LIST_TRIES;
+        loop {
+            tries = tries.saturating_sub(1);
+            let (marks, vanished) = Self::try_load(objects).await?;
+            if vanished.is_empty() || (tries == 0 && vanished.is_subset(&gone)) {
                 return Ok(marks);
             }
+            if tries == 0 {
+                return Err(VaultError::MarksKeepChanging { tries: LIST_TRIES });
+            }
+            gone.extend(vanished);
         }
-        // Every time another one vanished: what is left out is not honoured, which is safe.
-        Ok(Self::default())
     }
 
-    /// `None` when a mark vanished: what replaced it may have been written after the listing.
-    async fn try_load(objects: &Objects) -> Result<Option<Self>, VaultError> {
+    /// The marks that could be read, and those that vanished.
+    async fn try_load(objects: &Objects) -> Result<(Self, BTreeSet<MarkId>), VaultError> {
         let limits = objects.limits();
         let listed = objects.list(Some(layout::MARKS)).await?;
         let listed =
             listed.into_iter().filter_map(|meta| layout::parse_mark_path(meta.location.as_ref()).map(|id| (id, meta)));
-        let read: Vec<Option<Option<ListedMark>>> = stream::iter(listed)
+        let read: Vec<(MarkId, Option<Option<ListedMark>>)> = stream::iter(listed)
             .map(|(id, meta)| async move {
-                let Some(bytes) = objects.get(&meta.location, limits.mark_bytes).await? else { return Ok(None) };
+                let Some(bytes) = objects.get(&meta.location, limits.mark_bytes).await? else { return Ok((id, None)) };
                 let written = Timestamp::from_millis(meta.last_modified.timestamp_millis());
-                Ok::<_, VaultError>(Some(parse(id, &bytes).map(|mark| ListedMark { mark, written })))
+                Ok::<_, VaultError>((id, Some(parse(id, &bytes).map(|mark| ListedMark { mark, written }))))
             })
             .buffered(limits.requests_in_flight.max(1))
             .try_collect()
             .await?;
-        let Some(read) = read.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
-        Ok(Some(Self { list: read.into_iter().flatten().collect() }))
+        let mut vanished = BTreeSet::new();
+        let mut marks = Self::default();
+        for (id, found) in read {
+            match found {
+                Some(readable) => marks.list.extend(readable),
+                None => _ = vanished.insert(id),
+            }
+        }
+        Ok((marks, vanished))
     }
 
     /// Their names.
@@ -206,5 +227,38 @@ pub(crate) async fn write(
             .map_err(|error| VaultError::BadManifest { object: path.to_string(), reason: error.to_string() })?;
         objects.replace(&path, Bytes::from(bytes)).await?;
         marks.push(mark);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::Limits;
+    use crate::testing::{Effect, Fault, FaultStore, Operation};
+
+    /// A listing that shows what was deleted hides no other mark: a writer that honoured none would refer to packs that a
+    /// prune is about to delete.
+    #[tokio::test]
+    async fn a_mark_that_stays_in_the_listing_hides_no_other() {
+        let faults = FaultStore::new(Arc::new(InMemory::new()));
+        let objects = Objects::new(faults.store(), Limits::DEFAULT);
+        let mut ids = (1..=2_u8).map(|number| MarkId([number; 16]));
+        let mut mark = async |state| {
+            let (pack, id) = (PackId::new([9; 32]), ids.next().unwrap());
+            write(&objects, state, Timestamp::from_millis(0), &[pack], &[], || id).await.unwrap().remove(0).id
+        };
+        let (stays, goes) = (mark(MarkState::Deleting).await, mark(MarkState::Marked).await);
+        objects.delete(&layout::mark_path(&goes)).await.unwrap();
+        assert_eq!(Marks::load(&objects).await.unwrap().ids(), BTreeSet::from([stays]));
+        faults.plan(vec![Fault::on(Operation::List, "", Effect::Stale(1))]);
+        let (_, vanished) = Marks::try_load(&objects).await.unwrap();
+        assert_eq!(vanished, BTreeSet::from([goes]), "the listing is an old one");
+        let marks = Marks::load(&objects).await.unwrap();
+        assert_eq!(marks.ids(), BTreeSet::from([stays]));
+        assert_eq!(marks.going().len(), 1);
     }
 }
