@@ -324,8 +324,8 @@ pub enum SourceError {
         /// What the server said.
         reason: String,
     },
-    /// A restore failed, and not all that it had made could be taken back.
-    #[error("{error}; and this is left in the server: {left}; the next restore into the same staging folder drops it")]
+    /// A restore failed, and not all that it had made could be taken back, in the server or below the staging folder.
+    #[error("{error}; and this is left: {left}; the next restore into the same staging folder removes it")]
     LeftBehind {
         /// Why the restore failed.
         error: Box<SourceError>,

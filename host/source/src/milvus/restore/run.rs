@@ -255,6 +255,26 @@ impl MilvusRun {
     }
 }
 
+/// A restore that is done stays so when its staged files could not be removed; somebody has to know of them.
+fn with_what_stays(mut done: Committed, staging: &str, removed: Result<(), SourceError>) -> Committed {
+    if let Err(why) = removed {
+        done.notes.push(format!(
+            "staged files below {staging} could not be removed ({why}); the next restore into the same staging folder does"
+        ));
+    }
+    done
+}
+
+/// Why a restore failed comes first, whatever removing its staged files came to.
+fn and_what_stays(error: SourceError, staging: &str, removed: Result<(), SourceError>) -> SourceError {
+    let Err(why) = removed else { return error };
+    let files = format!("staged files below {staging} ({why})");
+    match error {
+        SourceError::LeftBehind { error, left } => SourceError::LeftBehind { error, left: format!("{left}, {files}") },
+        error => SourceError::LeftBehind { error: Box::new(error), left: files },
+    }
+}
+
 /// What is in the staging folder, whole; only the last holder can end it. Work on a thread of its own goes on for a moment
 /// when whoever waited for it was stopped.
 async fn alone(mut staged: Arc<Staged>) -> Result<Staged, SourceError> {
@@ -310,19 +330,24 @@ impl RestoreRun for MilvusRun {
                 return Err(SourceError::BadPlan { reason: format!("collection {} is not finished", planned.name) });
             }
         }
-        match (Commit { inner: &self.inner, watch }).run().await {
+        let committed = (Commit { inner: &self.inner, watch }).run().await;
+        let shown = self.shown();
+        match committed {
             Ok(done) => {
-                self.abort().await?;
-                Ok(done)
+                // First the marker: what stands in it may be dropped by a later run, and from here on the collections belong
+                // to those who use them.
+                let forgotten = self.inner.note(|marker| *marker = Marker::default()).await;
+                let removed = self.abort().await;
+                Ok(with_what_stays(done, &shown, forgotten.and(removed)))
             }
             // What could not be taken back is found again by its marker.
             Err(error @ SourceError::LeftBehind { .. }) => {
-                self.suspend().await?;
-                Err(error)
+                let kept = self.suspend().await;
+                Err(and_what_stays(error, &shown, kept))
             }
             Err(error) => {
-                self.abort().await?;
-                Err(error)
+                let removed = self.abort().await;
+                Err(and_what_stays(error, &shown, removed))
             }
         }
     }
@@ -334,7 +359,40 @@ impl RestoreRun for MilvusRun {
 
     async fn abort(self: Box<Self>) -> Result<(), SourceError> {
         let mut staged = alone(self.take()?).await?;
-        upload::remove_all(self.inner.bucket.as_deref(), staged.folder.name()).await?;
+        if let Err(error) = upload::remove_all(self.inner.bucket.as_deref(), staged.folder.name()).await {
+            // Its name is all that leads to what is left in the bucket: the next run looks there again.
+            staged.folder.keep_when_dropped();
+            return Err(error);
+        }
         blocking(&self.shown(), move || staged.folder.remove()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> Result<(), SourceError> {
+        Err(SourceError::BadPlan { reason: "the disk is away".to_owned() })
+    }
+
+    #[test]
+    fn why_a_restore_failed_is_not_hidden_by_what_it_left() {
+        let error = || SourceError::BadPlan { reason: "rows are missing".to_owned() };
+        assert_eq!(and_what_stays(error(), "/s", Ok(())).to_string(), error().to_string());
+        let both = and_what_stays(error(), "/s", full()).to_string();
+        assert!(both.contains("rows are missing; and this is left: staged files below /s ("), "{both}");
+        assert!(both.contains("the disk is away"), "{both}");
+        let left = SourceError::LeftBehind { error: Box::new(error()), left: "collection d.c".to_owned() };
+        let all = and_what_stays(left, "/s", full()).to_string();
+        assert_eq!(all.matches("and this is left").count(), 1, "{all}");
+        assert!(all.contains("collection d.c, staged files below /s"), "{all}");
+    }
+
+    #[test]
+    fn a_restore_that_is_done_is_done_whatever_it_left() {
+        assert!(with_what_stays(Committed::default(), "/s", Ok(())).notes.is_empty());
+        let done = with_what_stays(Committed::default(), "/s", full());
+        assert!(done.notes.concat().contains("/s could not be removed (") && done.notes.len() == 1, "{:?}", done.notes);
     }
 }
