@@ -6,7 +6,8 @@
 //! money ([`Estimates`]).
 //!
 //! A protected collection loses its backup if the new policy leaves it out, if it refuses or fails where the old one
-//! answered (the job fails, and every collection of it), or if nobody in the chain has an opinion about it any more.
+//! answered (the job fails, and every collection of it), or if nobody in the chain has an opinion about it any more, be it
+//! its selection, its place or a codec. Members that were not asked then, because this one had answered, do not count.
 //!
 //! Failure: [`PolicyError::NotReplayable`], [`PolicyError::BadSettings`]; a policy that fails on a record is a result.
 
@@ -225,8 +226,10 @@ impl<'a> Comparison<'a> {
         let (RecordedOutcome::Answered { answers: before, .. }, RecordedOutcome::Answered { answers: after, .. }) =
             (&old.outcome, &new.outcome)
         else {
-            return self.unanswered(record, old, new);
+            return self.unanswered(record, old, new, estimates);
         };
+        // Without an opinion of anybody about its selection, its place or one of its codecs the job fails.
+        let mut spoken = None;
         for change in changes(&record.question, before, after, estimates) {
             if self.left_out.contains(&change.collection) {
                 continue;
@@ -236,10 +239,13 @@ impl<'a> Comparison<'a> {
                 self.lose(&change.collection, format!("it is left out: {why}"));
             } else if change.protected
                 && change.change == ChangeKind::NoOpinion
-                && change.kind == PolicyKind::Selection
-                && !others_speak(record, &change.collection, run)
+                && !spoken.get_or_insert_with(|| spoken_of(record, run)).contains(&change.item)
             {
-                self.lose(&change.collection, "nobody has an opinion about it any more, so the job fails".to_owned());
+                let kind = change.kind;
+                self.lose(
+                    &change.collection,
+                    format!("nobody has an opinion about its {kind} any more, so the job fails"),
+                );
             }
             // What is left out is neither compressed nor placed; what is protected is put back by the host's guardrail.
             if change.change == ChangeKind::LeftOut && !change.protected {
@@ -249,14 +255,14 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    fn unanswered(&mut self, record: &DecisionRecord, old: &Ended, new: &Ended) {
+    fn unanswered(&mut self, record: &DecisionRecord, old: &Ended, new: &Ended, estimates: &Estimates<'_>) {
         let answered = |ended: &Ended| matches!(ended.outcome, RecordedOutcome::Answered { .. });
         if !answered(old) && !answered(new) {
             return;
         }
         if answered(old) {
             let why = format!("the new policy {}, so the job fails", ending(&new.outcome));
-            for collection in protected_in(record, &old.outcome) {
+            for collection in protected_in(record, &old.outcome, estimates) {
                 self.lose(&collection, why.clone());
             }
         }
@@ -346,8 +352,9 @@ fn same_end(then: &RecordedOutcome, now: &RecordedOutcome) -> bool {
     }
 }
 
-/// Protected collections that a call kept in, as far as it could.
-fn protected_in(record: &DecisionRecord, outcome: &RecordedOutcome) -> Vec<CollectionName> {
+/// Protected collections that a call kept in, as far as it could. Whether those of streams are protected stands in the
+/// other questions of the run.
+fn protected_in(record: &DecisionRecord, outcome: &RecordedOutcome, estimates: &Estimates<'_>) -> Vec<CollectionName> {
     let out: BTreeSet<u32> = match outcome {
         RecordedOutcome::Answered { answers: Answers::Selection(answers), .. } => {
             answers.iter().filter(|one| !one.answer.include_collection).map(|one| one.item).collect()
@@ -360,24 +367,28 @@ fn protected_in(record: &DecisionRecord, outcome: &RecordedOutcome) -> Vec<Colle
             .filter(|(place, facts)| facts.protected && !out.contains(place))
             .map(|(_, facts)| facts.name.clone())
             .collect(),
-        // Whether they are protected stands in the other questions of the run.
-        Question::Compression { .. } => Vec::new(),
+        Question::Compression { streams } => {
+            let names: BTreeSet<&CollectionName> = streams.iter().map(|stream| &stream.collection).collect();
+            let protected = |name: &&CollectionName| estimates.facts(name).is_some_and(|facts| facts.protected);
+            names.into_iter().filter(protected).cloned().collect()
+        }
     }
 }
 
-/// Whether another member of the selection chain had an opinion about a collection in this run.
-fn others_speak(record: &DecisionRecord, collection: &CollectionName, run: &[&DecisionRecord]) -> bool {
-    run.iter().filter(|other| other.asked.member != record.asked.member).any(|other| {
-        let (
-            Question::Selection { collections },
-            RecordedOutcome::Answered { answers: Answers::Selection(answers), .. },
-        ) = (&other.question, &other.outcome)
-        else {
-            return false;
+/// The items that other members of the same chain had an opinion about in this run.
+fn spoken_of(record: &DecisionRecord, run: &[&DecisionRecord]) -> BTreeSet<String> {
+    let others = run
+        .iter()
+        .filter(|other| other.question.kind() == record.question.kind() && other.asked.member != record.asked.member);
+    let mut spoken = BTreeSet::new();
+    for other in others {
+        let RecordedOutcome::Answered { answers, .. } = &other.outcome else { continue };
+        let places: Vec<u32> = match answers {
+            Answers::Selection(answers) => answers.iter().map(|one| one.item).collect(),
+            Answers::Compression(answers) => answers.iter().map(|one| one.item).collect(),
+            Answers::Placement(answers) => answers.iter().map(|one| one.item).collect(),
         };
-        answers.iter().any(|one| {
-            let facts = usize::try_from(one.item).ok().and_then(|place| collections.get(place));
-            facts.is_some_and(|facts| facts.name == *collection)
-        })
-    })
+        spoken.extend(places.into_iter().filter_map(|place| other.question.item_name(place)));
+    }
+    spoken
 }

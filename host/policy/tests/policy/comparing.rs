@@ -127,6 +127,12 @@ fn where_the_new_policy_refuses_or_fails_every_protected_collection_is_lost() {
         assert_eq!((diff.unanswered.len(), diff.unanswered[0].items), (1, 3));
         assert_eq!(diff.unanswered[0].before, "answered");
     }
+    // Whatever kind it fails at.
+    for failing in [candidate().place_pages(|| Err(trapped())), candidate().choose_pages(|| Err(trapped()))] {
+        let (standard, records) = standard_corpus();
+        let diff = compare(&records, standard.as_ref(), &failing);
+        assert_eq!((diff.protected_losses, diff.losses[0].collection.collection.as_str()), (1, "b"));
+    }
     // The other way round it is a recovery and no loss.
     let broken = Arc::new(Fake::new("broken").select_pages(|_, _| Err(trapped())));
     let error = set(&[&broken]).select(&manual(), &facts(), &no_guardrails()).unwrap_err();
@@ -142,6 +148,15 @@ fn silence_is_a_loss_only_where_nobody_else_in_the_chain_speaks() {
     let diff = compare(&records, standard.as_ref(), &silent);
     assert_eq!(diff.protected_losses, 1);
     assert!(diff.losses[0].why.contains("nobody has an opinion"), "{:?}", diff.losses);
+    // A place or a codec that nobody names fails the job as well.
+    for (silent, kind) in
+        [(candidate().place_each(|_, _| None), "placement"), (candidate().choose_each(|_| None), "compression")]
+    {
+        let (standard, records) = standard_corpus();
+        let diff = compare(&records, standard.as_ref(), &silent);
+        assert_eq!((diff.protected_losses, diff.losses[0].collection.collection.as_str()), (1, "b"));
+        assert!(diff.losses[0].why.contains(&format!("an opinion about its {kind}")), "{:?}", diff.losses);
+    }
     // Beside another member that has an opinion about everything, nothing is lost.
     let other = Arc::new(Fake::new("other").select_each(|_| Some(selected(true, "mine"))));
     let records = corpus(&set(&[&other, &standard]));

@@ -112,6 +112,16 @@ impl Fake {
         self
     }
 
+    pub(crate) fn choose_pages(mut self, choose: impl Fn() -> Answer<CodecChoice> + Send + Sync + 'static) -> Self {
+        self.choose = Box::new(move |_, _| choose());
+        self
+    }
+
+    pub(crate) fn place_pages(mut self, place: impl Fn() -> Answer<Placed> + Send + Sync + 'static) -> Self {
+        self.place = Box::new(move |_, _, _| place());
+        self
+    }
+
     fn see(&self, call: &Call<'_>, items: Vec<String>) {
         self.seen.lock().unwrap().push(Seen {
             page_number: call.page_number,
