@@ -82,6 +82,9 @@ fn promote(spec: &mut SetSpec, state: &PolicyState, notes: &mut Vec<Note>) -> Ve
                 if let Some(settings) = &promotion.settings {
                     member.asked.settings.clone_from(settings);
                 }
+                if let Some(budget) = promotion.budget {
+                    member.asked.budget = budget;
+                }
                 // It is no candidate any more.
                 member.shadow = member.shadow.take().filter(|shadow| shadow.digest != promotion.digest);
             }

@@ -11,6 +11,8 @@ use longshore_model::{Digest, PolicyKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use longshore_sandbox::Budget;
+
 use super::spec::{Seat, SetSpec};
 use crate::EngineError;
 
@@ -100,6 +102,9 @@ pub struct Promotion {
     pub version: String,
     /// Its settings; `None`: those of the member.
     pub settings: Option<Value>,
+    /// Budget of one of its calls, as it was earned with; `None`: that of the member.
+    #[serde(default)]
+    pub budget: Option<Budget>,
     /// When it was promoted.
     pub time: Timestamp,
 }

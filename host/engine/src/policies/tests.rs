@@ -158,6 +158,7 @@ fn promotion(set: &SetSpec, digest: u8) -> Promotion {
         digest: Digest::new([digest; 32]),
         version: "9.0.0".to_owned(),
         settings: Some(json!({ "n": 1 })),
+        budget: Some(Budget { memory_bytes: 512 << 20, ..Budget::default() }),
         time: at(0),
     }
 }
@@ -178,6 +179,7 @@ fn a_promoted_candidate_decides_as_long_as_the_configuration_names_what_it_repla
         "no candidate any more"
     );
     assert!(now.notes[0].what.contains("promoted in place of 0202"), "{:?}", now.notes);
+    assert_eq!(promoted.asked.budget.memory_bytes, 512 << 20, "it decides under the budget it was tried under");
     // The configuration names another file: the operator has decided anew.
     let now = run(&mut state, &set(3), 2);
     assert_eq!((asked(&now)[0].1, now.over.len(), state.promotions.len()), (3, 1, 0));

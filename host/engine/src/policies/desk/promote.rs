@@ -93,6 +93,7 @@ impl PolicyDesk {
         let record = clean(&seat, record, rules)?;
         self.store.keep(&candidate.digest)?;
         let own_settings = candidate.settings != member.asked.settings;
+        let own_budget = candidate.budget != member.asked.budget;
         let promotion = Promotion {
             seat: seat.clone(),
             in_place_of: said.asked.digest,
@@ -100,6 +101,7 @@ impl PolicyDesk {
             digest: candidate.digest,
             version: candidate.version.clone(),
             settings: own_settings.then_some(candidate.settings),
+            budget: own_budget.then_some(candidate.budget),
             time: self.clock.now(),
         };
         change_state(self.catalog.as_ref(), |state| transitions::promote(state, promotion.clone()))?;
