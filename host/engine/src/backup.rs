@@ -162,10 +162,7 @@ async fn begin(
             state: Value::Null,
         };
         let pin = vault.pin(request, Arc::clone(&context.clock)).await.map_err(EngineError::vault(region))?;
-        let options = SessionOptions {
-            memory_budget_bytes: usize::try_from(share).unwrap_or(usize::MAX),
-            ..SessionOptions::default()
-        };
+        let options = SessionOptions::holding(share);
         let session = vault.begin(&pin, options).await.map_err(EngineError::vault(region))?;
         writing.insert(region.clone(), Writing { pin, session: Arc::new(session) });
     }

@@ -148,7 +148,10 @@ async fn write(
     context: &RunContext,
 ) -> Result<u64, EngineError> {
     let region = target.region_id();
-    let session = target.begin(pin, SessionOptions::default()).await.map_err(EngineError::vault(region))?;
+    let session = target
+        .begin(pin, SessionOptions::holding(context.limits.content_budget_bytes()))
+        .await
+        .map_err(EngineError::vault(region))?;
     for reader in readers.values() {
         copy_blobs(reader, collections, &session, region, context).await?;
     }

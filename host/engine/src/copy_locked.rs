@@ -87,7 +87,10 @@ async fn write_part(
     let (from, to) = (part.vault.region_id(), target.region_id());
     // Before anything that is encrypted with them.
     target.copy_session_objects(&part.vault).await.map_err(EngineError::vault(to))?;
-    let session = target.begin(pin, SessionOptions::default()).await.map_err(EngineError::vault(to))?;
+    let session = target
+        .begin(pin, SessionOptions::holding(context.limits.content_budget_bytes()))
+        .await
+        .map_err(EngineError::vault(to))?;
     let open = &part.part.open;
     let files = open.collections.iter().flat_map(|collection| &collection.files);
     let blobs: Vec<BlobId> = files.flat_map(|file| file.blobs.iter().copied()).collect();

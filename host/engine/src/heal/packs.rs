@@ -107,7 +107,11 @@ impl Heal<'_> {
         let region = self.vault.region_id().clone();
         let Some(pin) = self.pin.clone() else { return Ok(BTreeMap::new()) };
         // Loads the index anew: what was fetched by name is there, what is noted as damaged is not.
-        let session = self.vault.begin(&pin, SessionOptions::default()).await.map_err(EngineError::vault(&region))?;
+        let session = self
+            .vault
+            .begin(&pin, SessionOptions::holding(self.context.limits.content_budget_bytes()))
+            .await
+            .map_err(EngineError::vault(&region))?;
         let wanted: BTreeSet<BlobId> = hit.iter().flat_map(|(part, _)| blobs_of(part)).copied().collect();
         let mut missing: Vec<BlobId> = wanted.into_iter().filter(|blob| session.lookup(blob).is_none()).collect();
         let mut reasons = BTreeMap::new();

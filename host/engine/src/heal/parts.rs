@@ -58,7 +58,11 @@ impl Heal<'_> {
             return Ok(None);
         };
         let region = self.vault.region_id().clone();
-        let session = self.vault.begin(&pin, SessionOptions::default()).await.map_err(EngineError::vault(&region))?;
+        let session = self
+            .vault
+            .begin(&pin, SessionOptions::holding(self.context.limits.content_budget_bytes()))
+            .await
+            .map_err(EngineError::vault(&region))?;
         let collections = self.readable(&session, found.collections.clone()).await?;
         let whole = holds_all(known, lost, &found, &collections);
         let draft = self.draft(root, known, &collections);

@@ -53,6 +53,14 @@ pub struct SessionOptions {
     pub cpu_threads: usize,
 }
 
+impl SessionOptions {
+    /// May hold this many bytes, and is otherwise as by default.
+    #[must_use]
+    pub fn holding(memory_budget_bytes: u64) -> Self {
+        Self { memory_budget_bytes: usize::try_from(memory_budget_bytes).unwrap_or(usize::MAX), ..Self::default() }
+    }
+}
+
 impl Default for SessionOptions {
     /// The budget of [`Limits::DEFAULT`](crate::Limits::DEFAULT) and as many threads as the machine has.
     fn default() -> Self {
