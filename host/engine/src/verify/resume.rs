@@ -4,6 +4,7 @@
 //! forgotten. The file is replaced whole, by a rename; one that was torn by a power cut cannot exist.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -126,7 +127,10 @@ impl Resume {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".tmp");
         let temporary = path.with_file_name(name);
-        let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
+        // The bytes before the name: the other way round a power cut can leave the name with nothing in it.
+        let written = std::fs::File::create(&temporary)
+            .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
+            .and_then(|()| std::fs::rename(&temporary, path));
         written.map_err(|error| EngineError::file(path, error))
     }
 }
