@@ -287,7 +287,12 @@ async fn verify(
         let objects =
             outcome.damaged_objects.iter().map(|one| format!("{} in {} ({})", one.object, one.region, one.found));
         let lost = outcome.lost_collections.iter().map(|name| format!("collection {name} is lost"));
-        let problems: Vec<String> = lost.chain(outcome.problems.iter().cloned()).chain(objects).take(20).collect();
+        let hit = outcome.collections.iter().filter(|one| one.damaged_files > 0).map(|one| {
+            let why = one.damages.first().map(|damage| format!(" ({damage})")).unwrap_or_default();
+            format!("collection {} in {} has {} damaged files{why}", one.name, one.region, one.damaged_files)
+        });
+        let problems = lost.chain(hit).chain(outcome.problems.iter().cloned()).chain(objects);
+        let problems: Vec<String> = problems.take(20).collect();
         let what =
             if outcome.whole { "it can be restored, but objects are damaged" } else { "it cannot be restored whole" };
         let what = format!("{what}: {}; `longshore heal` mends what another vault holds", problems.join("; "));

@@ -66,7 +66,8 @@ async fn verifying_succeeds_and_after_damage_fails_and_says_what_is_damaged() {
     std::fs::write(&pack, bytes).unwrap();
     let job = job(&place, &path, "{}").await;
     assert_eq!(job["status"], "FAILED", "{job}");
-    assert!(job["reason"].as_str().unwrap().contains("damaged"), "{job}");
+    let reason = job["reason"].as_str().unwrap();
+    assert!(reason.contains("damaged") && reason.contains("collection default."), "{job}");
     place.host.shutdown().await;
 }
 
