@@ -97,6 +97,9 @@ async fn prometheus_reads_what_happened() {
     let hostile = [("kind", "selection"), ("member", "hostile")];
     assert_eq!(policy("longshore_policy_failures", &hostile), Some(1.0), "{read}");
     assert!(policy("longshore_policy_time_seconds", &[("member", "standard")]).unwrap() > 0.0);
+    assert_eq!(policy("longshore_policy_events", &[("event", "failures")]), Some(1.0), "{read}");
+    assert_eq!(one("longshore_policy_quarantined_members", &[]), Some(0.0));
+    assert_eq!(one("longshore_policy_set", &[]), Some(1.0));
 
     // What is summed over jobs goes on after a restart; what the process counted begins anew.
     server.stop();

@@ -133,6 +133,19 @@ fn policies(text: &mut Text, metrics: &Metrics) {
     for (member, time_us) in &metrics.policy_time_us {
         text.sample("longshore_policy_time_seconds_total", &[("member", member)], decimal(*time_us, 6));
     }
+    let name = "longshore_policy_events_total";
+    text.family(name, "counter", "What happened to policies since the catalog was made.");
+    for (event, count) in &metrics.policy_events {
+        text.sample(name, &[("event", event)], count);
+    }
+    let name = "longshore_policy_quarantined_members";
+    text.family(name, "gauge", "Members of chains that are not asked because they failed too often.");
+    text.sample(name, &[], metrics.quarantined_members);
+    let name = "longshore_policy_set";
+    text.family(name, "gauge", "Number of the set of policies in force.");
+    if let Some(set) = metrics.policy_set {
+        text.sample(name, &[], set);
+    }
 }
 
 fn seconds(time: Timestamp) -> i64 {

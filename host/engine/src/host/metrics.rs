@@ -36,6 +36,13 @@ pub struct Metrics {
     pub policy_calls: CallsByMember,
     /// Time of these calls by member, in microseconds.
     pub policy_time_us: BTreeMap<String, u64>,
+    /// How often what happened to policies since the catalog was made: `swaps`, `swapFailures`, `rollbacks`, `failures`,
+    /// `quarantines`, `fallbackRuns`, `shadowDecisions` and others, as `longshore policy status` shows them.
+    pub policy_events: BTreeMap<String, u64>,
+    /// Members of chains that are in quarantine now: they are not asked.
+    pub quarantined_members: u64,
+    /// Number of the set of policies in force; `None` before the first run.
+    pub policy_set: Option<u64>,
     /// Messages to the webhook.
     pub deliveries: DeliveryCounts,
     /// When the newest snapshot of the catalog was written in this process, by region.
@@ -89,6 +96,7 @@ fn from_catalog(
         let filter = BackupFilter { statuses: Some(vec![status]), ..BackupFilter::default() };
         backups.push((status, catalog.list_backups(&filter, ONE)?.count));
     }
+    let policies = crate::policies::read_state(catalog)?;
     Ok(Metrics {
         jobs: catalog.job_statistics(&JOB_DURATION_BOUNDS_MS)?,
         backups,
@@ -96,6 +104,9 @@ fn from_catalog(
         clusters: overdue::clusters(catalog, config, now, grace_ms)?,
         policy_calls: CallsByMember::new(),
         policy_time_us: BTreeMap::new(),
+        quarantined_members: u64::try_from(policies.quarantine.len()).unwrap_or(u64::MAX),
+        policy_set: policies.active,
+        policy_events: policies.counters,
         deliveries: catalog.count_deliveries()?,
         catalog_snapshots: BTreeMap::new(),
         now,

@@ -32,6 +32,7 @@ use longshore_policy::PolicySet;
 use longshore_sandbox::{Budget, Plugin, Sandbox};
 
 pub(crate) use self::configured::Configured;
+pub(crate) use self::desk::read_state;
 pub use self::desk::{
     InstallReport, KnownPlugin, MemberStatus, PluginRow, PolicyDesk, PolicyStatus, PromoteReport, PromoteRules, SetRow,
     ShadowStatus,
