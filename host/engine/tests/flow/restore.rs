@@ -101,3 +101,23 @@ async fn another_restore_removes_what_nobody_holds() {
     run_restore(plan, &MilvusLiteTarget::new(&to), &RunContext::new(Limits::default())).await.unwrap();
     assert!(leftovers(folder.path()).is_empty());
 }
+
+/// A host that stops goes on at its next start; what somebody canceled is not wanted any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canceled_restore_leaves_nothing_and_one_whose_host_stops_what_it_had() {
+    let directory = root().join("examples/sample-cluster");
+    let place = Place::new().await;
+    let id = place.back_up(&directory, &Counting::open(&directory), Limits::default()).await.unwrap().backup_id;
+    for (why, stays) in [("canceled on request", 0), ("the host is shutting down", 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("restored.db");
+        let whole = RestoreScope::WholeCluster(RestoredLoadState::Keep);
+        let plan = plan_restore(&place.vaults, None, &id, whole).await.unwrap();
+        let context = RunContext::new(Limits::default());
+        context.stop.stop(why);
+        let error = run_restore(plan, &MilvusLiteTarget::new(&to), &context).await.unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+        assert!(!to.exists());
+        assert_eq!(leftovers(folder.path()).len(), stays, "{why}");
+    }
+}
