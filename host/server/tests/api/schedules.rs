@@ -171,7 +171,7 @@ async fn metric(place: &Place, name: &str) -> Option<i64> {
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (name, number) = line.rsplit_once(' ').unwrap();
-        assert!(name.ends_with('}') && number.parse::<f64>().is_ok(), "{line}");
+        assert!(name.ends_with('}') == name.contains('{') && number.parse::<f64>().is_ok(), "{line}");
     }
     let line = format!("{name}{{cluster=\"in01-test\"}} ");
     text.lines().find_map(|text| text.strip_prefix(&line)?.parse().ok())

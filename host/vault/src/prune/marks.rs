@@ -232,6 +232,8 @@ pub(crate) async fn write(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use std::sync::Arc;
 
     use object_store::memory::InMemory;
