@@ -337,8 +337,9 @@ impl RestoreRun for MilvusRun {
                 // First the marker: what stands in it may be dropped by a later run, and from here on the collections belong
                 // to those who use them.
                 let forgotten = self.inner.note(|marker| *marker = Marker::default()).await;
-                let removed = self.abort().await;
-                Ok(with_what_stays(done, &shown, forgotten.and(removed)))
+                // The marker goes with its folder: that it could not be written matters only when that stays.
+                let removed = self.abort().await.map_err(|why| forgotten.err().unwrap_or(why));
+                Ok(with_what_stays(done, &shown, removed))
             }
             // What could not be taken back is found again by its marker.
             Err(error @ SourceError::LeftBehind { .. }) => {
