@@ -288,3 +288,29 @@ fn help_has_examples() {
         assert!(help.contains("Example") && help.contains(&format!("longshore plugin {command}")), "{help}");
     }
 }
+
+/// A large guest needs more than a plugin gets that nobody gave more, and its author can say so to every tool.
+#[test]
+fn tools_work_under_the_budget_that_they_are_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let file = copied(folder, "standard");
+    write(folder, "cases/standard.toml", CASE);
+    write(
+        folder,
+        "cases/own.toml",
+        "budget = { fuel = 50_000_000 }\n[[collection]]\nname = \"a\"\n[[expect]]\nselected = true",
+    );
+    for command in ["inspect", "check", "test", "bench", "fuzz"] {
+        run(folder, &[command, &file, "--budget", "file_size_bytes=1000"]).refused(1, "1000 are allowed");
+        run(folder, &[command, &file, "--budget", "size=1000"]).refused(2, "unknown field `size`");
+        run(folder, &[command, &file, "--budget", "fuel=many"]).refused(2, "`many` is not a whole number");
+        run(folder, &[command, &file, "--budget", "memory_bytes=9000000000000"]).refused(2, "memory_bytes");
+    }
+    // A case that says nothing of a budget is asked under this one, another under its own.
+    let ran = run(folder, &["test", &file, "--budget", "fuel=5_000", "--json"]);
+    let report = ran.json();
+    assert_eq!((ran.code, &report["passed"], &report["failed"]), (1, &1.into(), &2.into()), "{ran:?}");
+    run(folder, &["test", &file, "--budget", "fuel=100_000_000"]).ok();
+    run(folder, &["inspect", &file, "--budget", "fuel=2000000000,memory_bytes=536870912"]).ok();
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use longshore_model::{CollectionFacts, CollectionName, LastBackup, Totals};
+use longshore_model::{CollectionFacts, CollectionName, LastBackup, Timestamp, Totals};
 use longshore_source::CollectionEntry;
 
 /// What the host knows about a collection that the source does not.
@@ -16,6 +16,12 @@ pub(crate) struct HostKnowledge {
     pub(crate) requested: bool,
     /// Its newest good backup.
     pub(crate) last_backup: Option<LastBackup>,
+    /// What the cluster is to lose at most, in seconds; a label of the collection goes first.
+    pub(crate) recovery_point_objective_seconds: Option<u64>,
+    /// Backups of it that failed since the last good one.
+    pub(crate) consecutive_failures: u32,
+    /// When a restore of it was last proven.
+    pub(crate) last_proven_restore: Option<Timestamp>,
     /// Reason code of the previous selection.
     pub(crate) previous_reason_code: Option<String>,
 }
@@ -33,7 +39,9 @@ pub(crate) fn collection_facts(entry: &CollectionEntry, known: HostKnowledge) ->
     CollectionFacts {
         properties: entry.properties.clone(),
         criticality: label(CRITICALITY_LABEL),
-        recovery_point_objective_seconds: label(RECOVERY_POINT_OBJECTIVE_LABEL).and_then(|text| text.parse().ok()),
+        recovery_point_objective_seconds: label(RECOVERY_POINT_OBJECTIVE_LABEL)
+            .and_then(|text| text.parse().ok())
+            .or(known.recovery_point_objective_seconds),
         labels: known.labels,
         protected: known.protected,
         requested: known.requested,
@@ -45,6 +53,8 @@ pub(crate) fn collection_facts(entry: &CollectionEntry, known: HostKnowledge) ->
         load_state: entry.load_state,
         indexes: entry.indexes.clone(),
         last_backup: known.last_backup,
+        consecutive_failures: known.consecutive_failures,
+        last_proven_restore: known.last_proven_restore,
         previous_reason_code: known.previous_reason_code,
         ..CollectionFacts::named(entry.name.clone())
     }

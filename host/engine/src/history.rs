@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
-use longshore_model::{CollectionName, Digest, FileClass, LastBackup, RegionId};
+use longshore_model::{CollectionName, Digest, FileClass, LastBackup, PolicyKind, RegionId};
 use longshore_source::{FileIdentity, KnownFiles};
 use longshore_vault::{
     BackupSummary, BlobId, CollectionFiles, CollectionSealed, IdKey, NamedBackup, Part, RootOpen, Vault, VaultError,
@@ -41,7 +41,8 @@ pub(crate) struct History {
     key: Option<IdKey>,
     /// Collections by [`IdKey::name_id`].
     last: BTreeMap<Digest, LastBackup>,
-    reasons: BTreeMap<Digest, String>,
+    /// Why its newest backup chose as it did, by kind of policy.
+    reasons: BTreeMap<(&'static str, Digest), String>,
     /// By region, because a file is only there where its blobs are.
     files: BTreeMap<RegionId, HashMap<Digest, KnownFile>>,
     /// Regions of the newest backup of each collection, by [`IdKey::name_id`].
@@ -202,9 +203,11 @@ impl History {
         };
         self.last.insert(name, last);
         self.regions.insert(name, region.clone());
-        let code = extra.and_then(|extra| extra.get("selectionReason")).and_then(serde_json::Value::as_str);
-        if let Some(code) = code {
-            self.reasons.insert(name, code.to_owned());
+        for kind in [PolicyKind::Selection, PolicyKind::Placement] {
+            let code = extra.and_then(|extra| extra.get(reason_key(kind))).and_then(serde_json::Value::as_str);
+            if let Some(code) = code {
+                self.reasons.insert((kind.as_str(), name), code.to_owned());
+            }
         }
     }
 
@@ -217,9 +220,9 @@ impl History {
         self.last.get(&self.name_id(name)?).cloned()
     }
 
-    /// Reason code of the previous selection of a collection.
-    pub(crate) fn reason_code(&self, name: &CollectionName) -> Option<String> {
-        self.reasons.get(&self.name_id(name)?).cloned()
+    /// Code of the reason that a kind of policy gave for a collection in its newest backup.
+    pub(crate) fn reason_code(&self, kind: PolicyKind, name: &CollectionName) -> Option<String> {
+        self.reasons.get(&(kind.as_str(), self.name_id(name)?)).cloned()
     }
 
     /// Tells whether the region that held this collection last holds a file of it; any region when none held it.
@@ -350,6 +353,15 @@ async fn read_parts(vaults: &RegionVaults, root: &RootOpen) -> Vec<(RegionId, Pa
         }
     }
     parts
+}
+
+/// Under which name a manifest keeps the reason code of a kind of policy about a collection.
+pub(crate) fn reason_key(kind: PolicyKind) -> &'static str {
+    match kind {
+        PolicyKind::Selection => "selectionReason",
+        PolicyKind::Compression => "compressionReason",
+        PolicyKind::Placement => "placementReason",
+    }
 }
 
 fn strings(value: &serde_json::Value, key: &str) -> Vec<String> {

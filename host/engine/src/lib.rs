@@ -55,6 +55,7 @@ mod host;
 mod jobs;
 mod keyed_point;
 mod keys;
+mod known;
 mod limits;
 mod manifests;
 mod notify;
@@ -112,6 +113,7 @@ pub use host::{
 };
 pub use jobs::{BackupDetail, JobRequest};
 pub use keys::{KeyFiles, read_private, write_key_file};
+pub use known::{FailedBackup, HostFacts};
 pub use limits::{BANDWIDTH_MIN_BYTES_PER_SECOND, Limits};
 pub use notify::{Message, Notifier, WebhookSecret};
 pub use opened::{OpenedBackup, OpenedCollection, OpenedPart};

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::EngineError;
-
+use crate::history::reason_key;
 use crate::plan::{BackupPlan, PlannedCollection};
 use crate::request::BackupRequest;
 use crate::transfer::TransferredCollection;
@@ -67,7 +67,8 @@ fn sealed(number: u32, input: &PartInput<'_>) -> CollectionSealed {
         files: moved.names.clone(),
         extra: json!({
             "codecs": moved.codecs,
-            "selectionReason": planned.selected.value.reason.code,
+            reason_key(PolicyKind::Selection): planned.selected.value.reason.code,
+            reason_key(PolicyKind::Placement): planned.placed.value.reason.code,
         }),
     }
 }

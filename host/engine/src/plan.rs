@@ -113,6 +113,7 @@ pub async fn plan_backup(
     let facts = facts_of_request(&request, &inventory, policy, &history)?;
     let storage = look_at_storage(policy, vaults).await;
     let mut run = run_facts(&request, &inventory, &facts, &history);
+    run.next_run = policy.known.next_run;
     policy.costs.tell(&mut run, &storage);
     context.stop.check()?;
 
@@ -141,7 +142,7 @@ pub async fn plan_backup(
 
     let offers = region_offers(&request.cluster.home_region, &storage, vaults).await;
     let regions = policy.guardrails.offer(&offers).unwrap_or_default();
-    let decided = ask_streams_and_places(policy, &run, &facts, &sampled, offers).await?;
+    let decided = ask_streams_and_places(policy, &run, &facts, &sampled, offers, &history).await?;
     records.extend(decided.records);
     rows.extend(decided.rows);
     usage.extend(decided.usage);
@@ -199,12 +200,17 @@ fn facts_of_request(
         request.backup_type == BackupType::Cluster || request.collections.contains(&entry.name)
     };
     let facts = inventory.collections.iter().filter(wanted).map(|entry| {
+        let last_backup = history.last_backup(&entry.name);
+        let last_good = last_backup.as_ref().map(|last| last.time);
         let known = HostKnowledge {
             labels: request.cluster.labels.get(&entry.name).cloned().unwrap_or_default(),
             protected: false,
             requested: request.collections.contains(&entry.name),
-            last_backup: history.last_backup(&entry.name),
-            previous_reason_code: history.reason_code(&entry.name),
+            last_backup,
+            recovery_point_objective_seconds: request.cluster.recovery_point_objective_seconds,
+            consecutive_failures: policy.known.consecutive_failures(&entry.name, last_good),
+            last_proven_restore: policy.known.proven.get(&entry.name).copied(),
+            previous_reason_code: history.reason_code(PolicyKind::Selection, &entry.name),
         };
         let mut facts = collection_facts(entry, known);
         facts.protected = policy.guardrails.protects(&facts);
@@ -337,9 +343,15 @@ async fn ask_streams_and_places(
     facts: &[CollectionFacts],
     sampled: &[SampledCollection],
     offers: Vec<RegionOffer>,
+    history: &History,
 ) -> Result<Decided, EngineError> {
-    let (policy, run, facts) = (policy.clone(), run.clone(), facts.to_vec());
-    let streams = streams_to_ask(&policy, &facts, sampled);
+    let (policy, run) = (policy.clone(), run.clone());
+    let streams = streams_to_ask(&policy, facts, sampled);
+    let of_placement = |facts: &CollectionFacts| CollectionFacts {
+        previous_reason_code: history.reason_code(PolicyKind::Placement, &facts.name),
+        ..facts.clone()
+    };
+    let facts: Vec<CollectionFacts> = facts.iter().map(of_placement).collect();
     blocking("asking the compression and placement policies", move || {
         // Neither kind is told what the other one answers.
         let (compression, placement) = std::thread::scope(|scope| {

@@ -29,6 +29,8 @@ pub struct ClusterTarget {
     pub home_region: RegionId,
     /// Labels of collections, for policies.
     pub labels: BTreeMap<CollectionName, Vec<(String, String)>>,
+    /// How old the newest good backup of its collections may become, in seconds, where no label of theirs says otherwise.
+    pub recovery_point_objective_seconds: Option<u64>,
 }
 
 impl ClusterTarget {
@@ -51,6 +53,7 @@ impl ClusterTarget {
             project_id: LOCAL_PROJECT.parse()?,
             home_region,
             labels: BTreeMap::new(),
+            recovery_point_objective_seconds: None,
         })
     }
 }
@@ -65,6 +68,7 @@ impl ClusterTarget {
             project_id: config.project.id.clone(),
             home_region: cluster.region.clone(),
             labels: cluster.labels_of_collections(),
+            recovery_point_objective_seconds: cluster.recovery_point_objective_seconds,
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::costs::{self, RunCosts, StoredPart};
 use crate::export::export_backup;
 use crate::host::Inner;
 use crate::jobs::{BackupDetail, JobRequest};
+use crate::known::HostFacts;
 use crate::opened::OpenedBackup;
 use crate::plan::{BackupPlan, plan_backup};
 use crate::policies::RunChains;
@@ -71,12 +72,17 @@ async fn run_policy(
     cluster: &longshore_model::ClusterId,
 ) -> Result<RunPolicy, EngineError> {
     let (host, of, cluster) = (Arc::clone(inner), Arc::clone(config), cluster.clone());
-    let costs = blocking("reading costs", move || RunCosts::of(&of, &cluster, Some(host.catalog.as_ref()))).await?;
+    let (costs, known) = blocking("reading the records of a cluster", move || {
+        let catalog = host.catalog.as_ref();
+        Ok((RunCosts::of(&of, &cluster, Some(catalog))?, HostFacts::of(catalog, &cluster)?))
+    })
+    .await?;
     Ok(RunPolicy {
         set: Arc::clone(&chains.set),
         guardrails: config.guardrails.clone(),
         regions: config.regions.iter().map(crate::config::RegionConfig::region).collect(),
         costs,
+        known,
     })
 }
 
@@ -173,6 +179,7 @@ fn cluster_target(row: &ClusterRow, config: &HostConfig) -> ClusterTarget {
         project_id: row.cluster.project.clone(),
         home_region: row.cluster.region.clone(),
         labels: configured.map(crate::config::ClusterConfig::labels_of_collections).unwrap_or_default(),
+        recovery_point_objective_seconds: configured.and_then(|cluster| cluster.recovery_point_objective_seconds),
     }
 }
 

@@ -10,6 +10,7 @@ use longshore_vault::Vault;
 use crate::EngineError;
 use crate::blocking::blocking;
 use crate::costs::RunCosts;
+use crate::known::HostFacts;
 
 /// The policies of one run and what bounds them. A run keeps what it started with.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub struct RunPolicy {
     pub regions: Vec<Region>,
     /// What they are told about costs, beside what the vaults hold and the regions charge.
     pub costs: RunCosts,
+    /// What the host has on record about the cluster; nothing where no host keeps records.
+    pub known: HostFacts,
 }
 
 impl RunPolicy {
@@ -57,6 +60,7 @@ impl RunPolicy {
             guardrails: Guardrails::default(),
             regions: vec![region],
             costs: RunCosts::default(),
+            known: HostFacts::default(),
         }
     }
 

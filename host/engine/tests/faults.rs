@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use longshore_engine::{
-    BackupOutcome, BackupRequest, ClusterTarget, EngineError, Limits, PolicyConfig, RegionVaults, RestoreScope,
-    RunContext, RunCosts, RunPolicy, build_chains, plan_backup, plan_restore, run_backup, run_restore,
+    BackupOutcome, BackupRequest, ClusterTarget, EngineError, HostFacts, Limits, PolicyConfig, RegionVaults,
+    RestoreScope, RunContext, RunCosts, RunPolicy, build_chains, plan_backup, plan_restore, run_backup, run_restore,
 };
 use longshore_model::{BackupId, Region, RestoredLoadState};
 use longshore_policy::{Guardrails, PolicySet};
@@ -62,8 +62,13 @@ impl Place {
             transfer_price_micros_per_gb: 0,
         };
         let regions = vec![region("eu"), region("us")];
-        let policy =
-            RunPolicy { set: chains(), guardrails: Guardrails::default(), regions, costs: RunCosts::default() };
+        let policy = RunPolicy {
+            set: chains(),
+            guardrails: Guardrails::default(),
+            regions,
+            costs: RunCosts::default(),
+            known: HostFacts::default(),
+        };
         Self { home, other, vaults: RegionVaults::of([first, second]).unwrap(), policy }
     }
 

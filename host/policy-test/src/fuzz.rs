@@ -225,7 +225,9 @@ impl Fuzz<'_> {
         for round in 0..options.rounds {
             // Each round has numbers of its own, so that it can be played alone and later rounds do not move.
             let mut random = Random::new(options.seed ^ u64::from(round).wrapping_mul(0x5851_f42d_4c95_7f2d));
-            let scenario = generate::scenario(&mut random, &self.vocabulary);
+            // Said in the scenario, so that what is found is a case that can be tested without saying it again.
+            let budget = Some(*self.subject.budget());
+            let scenario = Scenario { budget, ..generate::scenario(&mut random, &self.vocabulary) };
             for kind in &kinds {
                 self.round(*kind, &scenario, &mut random, round, &mut report);
             }

@@ -12,8 +12,8 @@ use crate::cases::CaseFile;
 pub struct Scenario {
     /// The plugin's settings: a JSON object.
     pub settings: serde_json::Value,
-    /// What one call may use.
-    pub budget: Budget,
+    /// What one call may use; that of the plugin when it says nothing.
+    pub budget: Option<Budget>,
     /// The files it may read.
     pub files: GrantedFiles,
     /// Items on a page, 1 to 1,000.

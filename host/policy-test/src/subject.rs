@@ -16,6 +16,7 @@ pub struct Subject {
     oracle: Arc<dyn Oracle>,
     schema: Arc<SettingsSchema>,
     path: Option<PathBuf>,
+    budget: Budget,
 }
 
 impl std::fmt::Debug for Subject {
@@ -34,7 +35,8 @@ impl Subject {
         Self::load_in(&sandbox, path.as_ref(), &Budget::default())
     }
 
-    /// The same, in a sandbox that is there, under another budget for size and compilation.
+    /// The same, in a sandbox that is there, under another budget: for size and compilation, and for calls where a scenario has
+    /// none of its own.
     ///
     /// # Errors
     /// As [`Subject::load`].
@@ -48,7 +50,8 @@ impl Subject {
     /// # Errors
     /// When they are no plugin that the host would load.
     pub fn load_bytes(sandbox: &Sandbox, name: &str, bytes: &[u8], budget: &Budget) -> Result<Self, PolicyTestError> {
-        Self::new(Arc::new(sandbox.load(bytes, budget).map_err(plugin_error(name))?))
+        let subject = Self::new(Arc::new(sandbox.load(bytes, budget).map_err(plugin_error(name))?))?;
+        Ok(subject.under(*budget))
     }
 
     /// Tests something that answers as a plugin does.
@@ -58,7 +61,19 @@ impl Subject {
     pub fn new(oracle: Arc<dyn Oracle>) -> Result<Self, PolicyTestError> {
         let about = oracle.about();
         let schema = SettingsSchema::parse(&about.name, &about.settings_schema, &PolicyLimits::DEFAULT)?;
-        Ok(Self { oracle, schema: Arc::new(schema), path: None })
+        Ok(Self { oracle, schema: Arc::new(schema), path: None, budget: Budget::default() })
+    }
+
+    /// The same, asked under another budget where a scenario has none of its own.
+    #[must_use]
+    pub fn under(self, budget: Budget) -> Self {
+        Self { budget, ..self }
+    }
+
+    /// What a call may use where a scenario says nothing.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// What it says about itself.
@@ -106,7 +121,7 @@ impl Subject {
                 return Asking::new(kind, items).end(End::Failed(failure));
             }
         };
-        let asking = Asking::new(kind, items);
+        let asking = Asking::new(kind, items).under(scenario.budget.unwrap_or(self.budget));
         let oracle = self.oracle.as_ref();
         match kind {
             PolicyKind::Selection => {
@@ -140,6 +155,7 @@ type Answer<T> = Result<Outcome<Vec<(u32, T)>>, SandboxError>;
 struct Asking {
     asked: Asked,
     answers: Vec<Option<Choice>>,
+    budget: Budget,
 }
 
 impl Asking {
@@ -155,7 +171,11 @@ impl Asking {
             carries: Vec::new(),
             log: Vec::new(),
         };
-        Self { asked, answers: Vec::new() }
+        Self { asked, answers: Vec::new(), budget: Budget::default() }
+    }
+
+    fn under(self, budget: Budget) -> Self {
+        Self { budget, ..self }
     }
 
     fn end(mut self, end: End) -> Asked {
@@ -186,8 +206,8 @@ impl Asking {
         let mut carry = Vec::new();
         for (number, page) in (0_u32..).zip(pages) {
             let last_page = usize::try_from(number).is_ok_and(|number| number + 1 == last);
-            let (run, budget, files) = (&scenario.run, &scenario.budget, &scenario.files);
-            let call = Call { run, settings, carry: &carry, page_number: number, last_page, budget, files };
+            let (run, budget, files) = (&scenario.run, self.budget, &scenario.files);
+            let call = Call { run, settings, carry: &carry, page_number: number, last_page, budget: &budget, files };
             self.asked.calls += 1;
             let first = self.answers.len();
             match ask(&call, page) {

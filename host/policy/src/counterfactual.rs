@@ -7,6 +7,7 @@
 //!
 //! Failure: [`PolicyError::NotReplayable`] if a record is of another contract or not about the item.
 
+mod extras;
 mod facts;
 
 use longshore_model::{CodecChoice, Placed, PolicyKind, Reason, Selected};

@@ -196,6 +196,7 @@ impl Place {
             project_id: project,
             home_region: vault.region_id().clone(),
             labels: std::collections::BTreeMap::new(),
+            recovery_point_objective_seconds: None,
         };
         Self { context, vaults: RegionVaults::of([vault]).unwrap(), policy, cluster, _folder: folder }
     }

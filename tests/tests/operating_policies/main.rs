@@ -4,6 +4,7 @@
 mod budgets;
 mod candidates;
 mod costs;
+mod told;
 
 use std::path::Path;
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use longshore_sandbox::Budget;
 
 use super::PluginStoreCommand;
 
@@ -34,9 +35,34 @@ pub(crate) enum PluginCommand {
     Inspect {
         /// A .wasm file, or `standard`.
         file: String,
+        #[command(flatten)]
+        budget: BudgetArguments,
     },
     #[command(flatten)]
     Store(PluginStoreCommand),
+}
+
+/// What a plugin is loaded and called under.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct BudgetArguments {
+    /// Budgets that differ from the default, as the host's configuration has them: `fuel=5000000000,memory_bytes=536870912`.
+    /// Cases that have a budget of their own keep it.
+    #[arg(long, value_name = "NAME=VALUE,...", value_parser = parse_budget, default_value = "", hide_default_value = true)]
+    pub(crate) budget: Budget,
+}
+
+/// Reads `name=value` pairs; names are those of the budget in a configuration file.
+fn parse_budget(text: &str) -> Result<Budget, String> {
+    let mut fields = serde_json::Map::new();
+    for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').ok_or_else(|| format!("`{pair}` is not NAME=VALUE"))?;
+        let value: u64 =
+            value.trim().replace('_', "").parse().map_err(|_| format!("`{value}` is not a whole number"))?;
+        fields.insert(name.trim().to_owned(), value.into());
+    }
+    let budget: Budget = serde_json::from_value(fields.into()).map_err(|error| error.to_string())?;
+    budget.within(&Budget::CEILING).map_err(|error| error.to_string())?;
+    Ok(budget)
 }
 
 const NEW_HELP: &str = "Examples:
@@ -99,6 +125,8 @@ pub(crate) struct PluginBuild {
     /// Do not change Cargo.lock.
     #[arg(long)]
     pub(crate) locked: bool,
+    #[command(flatten)]
+    pub(crate) budget: BudgetArguments,
     /// Download nothing: no crates, no target.
     #[arg(long)]
     pub(crate) offline: bool,
@@ -121,6 +149,8 @@ pub(crate) struct PluginCheck {
     /// Warnings count as errors.
     #[arg(long)]
     pub(crate) strict: bool,
+    #[command(flatten)]
+    pub(crate) budget: BudgetArguments,
 }
 
 const TEST_HELP: &str = "Examples:
@@ -156,6 +186,8 @@ pub(crate) struct PluginTest {
     /// How much more fuel than recorded a case may take; `fuel.toml` says 10 where it says nothing else.
     #[arg(long, value_name = "PERCENT")]
     pub(crate) fuel_tolerance: Option<u32>,
+    #[command(flatten)]
+    pub(crate) budget: BudgetArguments,
 }
 
 const BENCH_HELP: &str = "Examples:
@@ -179,6 +211,8 @@ pub(crate) struct PluginBench {
     /// Time to spend on repeating each measurement; the best one counts.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 300)]
     pub(crate) repeat_ms: u64,
+    #[command(flatten)]
+    pub(crate) budget: BudgetArguments,
 }
 
 const FUZZ_HELP: &str = "Examples:
@@ -207,4 +241,6 @@ pub(crate) struct PluginFuzz {
     /// Show what is found; write nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) budget: BudgetArguments,
 }

@@ -152,6 +152,9 @@ pub(crate) struct Promote {
     /// Runs in which it may have failed or refused.
     #[arg(long, default_value_t = 0)]
     pub(crate) max_failures: u64,
+    /// Items that it may not have been asked about because its time was up.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) max_not_asked: u64,
     #[command(flatten)]
     pub(crate) config: ConfigFile,
 }

@@ -33,20 +33,20 @@ pub(crate) async fn run(arguments: PluginCommand, code_cache: Option<PathBuf>, o
         PluginCommand::Bench(arguments) => bench::run(&arguments, code_cache, output),
         PluginCommand::Fuzz(arguments) => fuzz::run(&arguments, code_cache, output),
         PluginCommand::Store(command) => plugin_store::run(command, code_cache, output),
-        PluginCommand::Inspect { file } => inspect::run(&file, code_cache, output),
+        PluginCommand::Inspect { file, budget } => inspect::run(&file, &budget.budget, code_cache, output),
     })
     .await?
 }
 
-/// Loads `standard` or a file, as the host would.
-fn load(file: &str, code_cache: Option<PathBuf>) -> anyhow::Result<Plugin> {
+/// Loads `standard` or a file, as a host would that gives it this budget.
+fn load(file: &str, budget: &Budget, code_cache: Option<PathBuf>) -> anyhow::Result<Plugin> {
     let sandbox = Sandbox::new(SandboxConfig { code_cache, ..SandboxConfig::default() })?;
-    Ok(load_plugin(&sandbox, file, &Budget::default(), &Limits::default())?)
+    Ok(load_plugin(&sandbox, file, budget, &Limits::default())?)
 }
 
 /// The same, to be tested.
-fn subject(file: &str, code_cache: Option<PathBuf>) -> anyhow::Result<Subject> {
-    Ok(Subject::new(Arc::new(load(file, code_cache)?))?)
+fn subject(file: &str, budget: &Budget, code_cache: Option<PathBuf>) -> anyhow::Result<Subject> {
+    Ok(Subject::new(Arc::new(load(file, budget, code_cache)?))?.under(*budget))
 }
 
 /// Bytes of `standard` or of a file.

@@ -89,7 +89,8 @@ fn sign(file: &Path, key: &Path, code_cache: Option<PathBuf>, output: Output) ->
     let sandbox = Sandbox::new(SandboxConfig { code_cache, ..SandboxConfig::default() })?;
     let path = signature_path(file);
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let plugin = sandbox.load(&bytes, &Budget { fuel: Budget::CEILING.fuel, ..Budget::default() });
+    // As generously as any host may be: what it needs is for the operator to grant, not for the signer.
+    let plugin = sandbox.load(&bytes, &Budget::CEILING);
     let plugin = plugin.with_context(|| format!("{} is not signed", file.display()))?;
     let signature = key.sign(&bytes);
     std::fs::write(&path, signature.to_string()).with_context(|| format!("cannot write {}", path.display()))?;
@@ -136,6 +137,7 @@ pub(crate) struct Finder {
     given: Vec<longshore_sandbox::Plugin>,
     config: Option<HostConfig>,
     sandbox: Sandbox,
+    ceiling: Budget,
 }
 
 impl Finder {
@@ -149,9 +151,9 @@ impl Finder {
         let sandbox = Sandbox::new(SandboxConfig { code_cache, ceiling, ..SandboxConfig::default() })?;
         let mut given = Vec::with_capacity(files.len());
         for file in files {
-            given.push(load_plugin(&sandbox, file, &Budget::default(), &Limits::default())?);
+            given.push(load_plugin(&sandbox, file, &ceiling, &Limits::default())?);
         }
-        Ok(Self { given, config, sandbox })
+        Ok(Self { given, config, sandbox, ceiling })
     }
 
     /// The plugin with this digest; `None` if nobody has it.
@@ -159,6 +161,6 @@ impl Finder {
         if let Some(plugin) = self.given.iter().find(|plugin| plugin.digest() == *digest) {
             return Ok(Some(plugin.clone()));
         }
-        Ok(longshore_engine::kept_plugin(&self.sandbox, self.config.as_ref(), digest, &Budget::default())?)
+        Ok(longshore_engine::kept_plugin(&self.sandbox, self.config.as_ref(), digest, &self.ceiling)?)
     }
 }

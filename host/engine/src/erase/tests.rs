@@ -16,8 +16,8 @@ use tokio::sync::OnceCell;
 
 use super::*;
 use crate::{
-    BackupRequest, ClusterTarget, Limits, PolicyConfig, RestoreScope, RunCosts, RunPolicy, build_chains, plan_backup,
-    plan_restore, run_backup, run_restore,
+    BackupRequest, ClusterTarget, HostFacts, Limits, PolicyConfig, RestoreScope, RunCosts, RunPolicy, build_chains,
+    plan_backup, plan_restore, run_backup, run_restore,
 };
 
 const REGIONS: [&str; 3] = ["eu", "us", "eu-2"];
@@ -107,8 +107,13 @@ async fn back_up(vaults: &RegionVaults, collections: Vec<CollectionName>) -> Bac
         transfer_price_micros_per_gb: 0,
     };
     let regions = vec![region("eu"), region("us")];
-    let policy =
-        RunPolicy { set: Arc::new(chains), guardrails: Guardrails::default(), regions, costs: RunCosts::default() };
+    let policy = RunPolicy {
+        set: Arc::new(chains),
+        guardrails: Guardrails::default(),
+        regions,
+        costs: RunCosts::default(),
+        known: HostFacts::default(),
+    };
     let sample = root().join("examples/sample-cluster");
     let source = MilvusLiteSource::open(&sample).unwrap();
     let mut cluster = ClusterTarget::for_directory(&sample, "eu".parse().unwrap()).unwrap();

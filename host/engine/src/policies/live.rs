@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use longshore_model::{ClusterId, Digest, PolicyKind};
 use longshore_policy::{DecidedBy, Member, PolicySet, Shadow};
-use longshore_sandbox::{Plugin, Sandbox};
+use longshore_sandbox::{Budget, Plugin, Sandbox};
 
 use super::effective::{Effective, short};
 use super::signature::digest_of;
@@ -14,6 +14,7 @@ use super::state::Quarantined;
 use super::store::PluginStore;
 use super::{STANDARD_PLUGIN_BYTES, Trust, load_bytes};
 use crate::config::PluginsConfig;
+use crate::worker::sentence;
 use crate::{EngineError, Limits};
 
 impl Trust {
@@ -32,6 +33,9 @@ pub(crate) struct Live {
     sets: BTreeMap<Scope, Arc<PolicySet>>,
     /// Who signed what.
     pub(crate) signers: BTreeMap<Digest, String>,
+    /// What is wrong with folders that members are granted. Only the runs of these chains need them, and each reads for
+    /// itself: one cluster's missing folder must not keep others from their backups or a new policy.
+    pub(crate) ungranted: Vec<(Scope, String)>,
 }
 
 impl Live {
@@ -47,13 +51,20 @@ impl Live {
         trust: &Trust,
         limits: &Limits,
     ) -> Result<Self, EngineError> {
-        let mut loader = Loader { sandbox, store, trust, limits, loaded: BTreeMap::new(), signers: BTreeMap::new() };
+        let mut loader = Loader { sandbox, store, trust, limits, loaded: Vec::new(), signers: BTreeMap::new() };
         let mut sets = BTreeMap::new();
+        let mut ungranted = Vec::new();
         for scope in effective.asked.scopes.keys() {
-            sets.insert(scope.clone(), Arc::new(loader.set(&effective.asked, scope)?));
+            let set = loader.set(&effective.asked, scope)?;
+            if let Err(error) = crate::grants::read_for_run(&set) {
+                let why = sentence(&error);
+                tracing::warn!(%scope, why, "runs of these chains fail until what is granted to a policy can be read");
+                ungranted.push((scope.clone(), why));
+            }
+            sets.insert(scope.clone(), Arc::new(set));
         }
         let signers = loader.signers;
-        Ok(Self { generation, effective: effective.clone(), sets, signers })
+        Ok(Self { generation, effective: effective.clone(), sets, signers, ungranted })
     }
 
     /// The same chains, as if built with this state: what changed since cannot be taken up.
@@ -117,17 +128,20 @@ impl Live {
         for note in self.effective.notes.iter().filter(|note| !there.contains(&note.seat)) {
             lines.push(format!("{}: {}: {}", note.seat.kind, note.seat.member, note.what));
         }
+        let ungranted = self.ungranted.iter();
+        lines
+            .extend(ungranted.map(|(scope, why)| format!("{scope}: runs fail, what is granted cannot be read: {why}")));
         lines
     }
 }
 
-/// Loads each file once, however often it is named.
+/// Loads each file once under each budget, however often it is named.
 struct Loader<'a> {
     sandbox: &'a Sandbox,
     store: &'a PluginStore,
     trust: &'a Trust,
     limits: &'a Limits,
-    loaded: BTreeMap<Digest, Plugin>,
+    loaded: Vec<(Digest, Budget, Plugin)>,
     signers: BTreeMap<Digest, String>,
 }
 
@@ -139,10 +153,7 @@ impl Loader<'_> {
                 builder = builder.member(kind, self.member(member)?)?;
             }
         }
-        let set = builder.build()?;
-        // Read now to say what is wrong with a directory before a run needs it; each run reads for itself.
-        crate::grants::read_for_run(&set)?;
-        Ok(set)
+        Ok(builder.build()?)
     }
 
     fn member(&mut self, spec: &MemberSpec) -> Result<Member, EngineError> {
@@ -164,7 +175,8 @@ impl Loader<'_> {
     }
 
     fn load(&mut self, spec: &CandidateSpec) -> Result<Plugin, EngineError> {
-        if let Some(plugin) = self.loaded.get(&spec.digest) {
+        let same = |(digest, budget, _): &&(Digest, Budget, Plugin)| *digest == spec.digest && *budget == spec.budget;
+        if let Some((_, _, plugin)) = self.loaded.iter().find(same) {
             return Ok(plugin.clone());
         }
         let file = self.store.get(&spec.digest, self.limits)?.ok_or_else(|| EngineError::NotFound {
@@ -177,7 +189,7 @@ impl Loader<'_> {
             self.signers.extend(signer.map(|signer| (spec.digest, signer)));
         }
         let plugin = load_bytes(self.sandbox, &spec.plugin, &file.bytes, &spec.budget)?;
-        self.loaded.insert(spec.digest, plugin.clone());
+        self.loaded.push((spec.digest, spec.budget, plugin.clone()));
         Ok(plugin)
     }
 }

@@ -50,6 +50,7 @@ pub(crate) use self::store::PluginStore;
 pub(crate) use self::transitions::{Activation, Verdict};
 use crate::config::{HostConfig, PolicyConfig};
 use crate::costs::RunCosts;
+use crate::known::HostFacts;
 use crate::run_policy::RunPolicy;
 use crate::{EngineError, Limits};
 
@@ -65,7 +66,8 @@ pub(crate) fn standard_digest() -> Digest {
 /// member. Nothing is written, so nothing is kept of what is compiled.
 ///
 /// # Errors
-/// When a plugin cannot be read or loaded, its settings do not fit its schema, or the sandbox cannot be started.
+/// When a plugin cannot be read or loaded, its settings do not fit its schema, what it is granted cannot be read, or the
+/// sandbox cannot be started.
 pub fn check_policies(config: &HostConfig) -> Result<Vec<String>, EngineError> {
     let sandbox = crate::host::new_sandbox(config, None)?;
     let store = PluginStore::in_folder(config.plugin_folder());
@@ -74,7 +76,11 @@ pub fn check_policies(config: &HostConfig) -> Result<Vec<String>, EngineError> {
     let configured = configured.spec(&state)?;
     let effective = effective(&configured, &state);
     let trust = Trust::of(&config.plugins);
-    Ok(Live::build(&effective, state.generation, &sandbox, &store, &trust, &config.limits)?.describe())
+    let live = Live::build(&effective, state.generation, &sandbox, &store, &trust, &config.limits)?;
+    match live.ungranted.first() {
+        Some((scope, why)) => Err(EngineError::Config { place: format!("the policies of {scope}"), what: why.clone() }),
+        None => Ok(live.describe()),
+    }
 }
 
 /// The chains that the next run of a host would use for a cluster, without the host: what is remembered counts, nothing is
@@ -100,6 +106,7 @@ pub fn policy_of(
         guardrails: config.guardrails.clone(),
         regions: config.regions.iter().map(crate::config::RegionConfig::region).collect(),
         costs: RunCosts::of(config, cluster, catalog.as_ref().map(|catalog| catalog as _))?,
+        known: catalog.as_ref().map_or_else(|| Ok(HostFacts::default()), |catalog| HostFacts::of(catalog, cluster))?,
     })
 }
 

@@ -15,6 +15,7 @@ use longshore_sandbox::Sandbox;
 use super::desk::{KnownPlugin, PolicyStatus, change_shadows, change_state, known_plugins, read_state, status_of};
 use super::effective::short;
 use super::shadows::{SHADOWS_SETTING, ShadowRecords};
+use super::spec::Seat;
 use super::state::Quarantined;
 use super::{
     Activation, Configured, Live, LiveHandle, PluginStore, PolicyState, Scope, Trust, Verdict, effective, transitions,
@@ -215,8 +216,9 @@ impl PolicyRuntime {
         let live = self.handle.current();
         let scope = live.scope_of(cluster);
         let set = live.set(&scope)?;
-        let kinds = PolicyKind::ALL.map(|kind| live.effective.asked.chain(&scope, kind).0);
-        if live.effective.notes.iter().any(|note| note.fallback && kinds.contains(&note.seat.scope)) {
+        // A kind that the cluster has a chain of its own for is not decided by the project's, whatever stands in there.
+        let decides = |seat: &Seat| live.effective.asked.chain(&scope, seat.kind).0 == seat.scope;
+        if live.effective.notes.iter().any(|note| note.fallback && decides(&note.seat)) {
             self.count("fallbackRuns");
         }
         Ok(RunChains { live, scope, set })

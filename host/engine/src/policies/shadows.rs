@@ -47,6 +47,10 @@ pub struct ShadowRecord {
     pub protected_changes: u64,
     /// Runs in which it failed or refused.
     pub failures: u64,
+    /// Items that the member decided and it was not asked about, because its time was up; what it had not been asked about
+    /// when it failed is not among them.
+    #[serde(default)]
+    pub not_asked: u64,
     /// How it failed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<String>,
@@ -107,6 +111,7 @@ impl ShadowRecords {
                 changed: 0,
                 protected_changes: 0,
                 failures: 0,
+                not_asked: 0,
                 last_failure: None,
                 examples: Vec::new(),
             });
@@ -121,6 +126,8 @@ impl ShadowRecords {
             if let Some(failure) = &outcome.failure {
                 record.failures += 1;
                 record.last_failure = Some(format!("{}: {}", failure.code, failure.message));
+            } else {
+                record.not_asked += outcome.not_asked;
             }
             record.examples.extend(outcome.examples.iter().cloned());
             let surplus = record.examples.len().saturating_sub(EXAMPLES);

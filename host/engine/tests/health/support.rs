@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use futures::TryStreamExt;
 use longshore_engine::{
-    BackupRequest, ClusterTarget, CopyRequest, EngineError, HealOutcome, HealRequest, Limits, PolicyConfig,
+    BackupRequest, ClusterTarget, CopyRequest, EngineError, HealOutcome, HealRequest, HostFacts, Limits, PolicyConfig,
     RegionVaults, RestoreScope, RunContext, RunCosts, RunPolicy, VerifyLevel, VerifyOutcome, VerifyRequest,
     build_chains, copy_backup, heal, plan_backup, plan_restore, run_backup, run_restore, verify_backup,
 };
@@ -116,6 +116,7 @@ impl Place {
             guardrails: Guardrails::default(),
             regions: vec![region("eu")],
             costs: RunCosts::default(),
+            known: HostFacts::default(),
         };
         let vaults = self.home_alone();
         let request = BackupRequest::manual(cluster, collections.to_vec(), &context).unwrap();

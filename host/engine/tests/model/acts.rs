@@ -92,6 +92,7 @@ impl World {
             project_id: "proj-test".parse().unwrap(),
             home_region: region(cluster),
             labels: BTreeMap::new(),
+            recovery_point_objective_seconds: None,
         };
         let request = BackupRequest::manual(target, Vec::new(), &context).unwrap();
         let request = BackupRequest { backup_id: id.clone(), job_id: job.clone(), fencing_token: token, ..request };

@@ -10,7 +10,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use futures::FutureExt;
-use longshore_engine::{EngineError, Limits, Random, RunContext, RunCosts, RunPolicy, standard_policies};
+use longshore_engine::{EngineError, HostFacts, Limits, Random, RunContext, RunCosts, RunPolicy, standard_policies};
 use longshore_model::{BackupId, JobId, Region, RegionId, Timestamp};
 use longshore_policy::{Guardrails, PolicySet};
 use longshore_sandbox::{Sandbox, SandboxConfig};
@@ -202,6 +202,7 @@ impl World {
             guardrails: Guardrails::default(),
             regions: regions.collect(),
             costs: RunCosts::default(),
+            known: HostFacts::default(),
         };
         let clusters: Vec<MadeCluster> = CLUSTERS.iter().map(|name| MadeCluster::new(name)).collect();
         for (number, cluster) in clusters.iter().enumerate() {

@@ -79,7 +79,7 @@ impl Parts {
         }
         let run = run(&self.run, time, home)?;
         let settings = serde_json::Value::Object(self.settings.clone().unwrap_or_default());
-        let budget = self.budget.unwrap_or_default();
+        let budget = self.budget;
         let (written, grants) = (self.files.clone().unwrap_or_default(), self.grants.clone().unwrap_or_default());
         let files = granted(&written, &grants, self.folder.as_deref())?;
         let mut scenario = Scenario { settings, budget, files, page_items, run, collections, streams, regions };

@@ -40,8 +40,8 @@ pub(crate) fn write_case(case: &Written<'_>) -> String {
     if scenario.settings.as_object().is_some_and(|settings| !settings.is_empty()) {
         text.key("settings", json(&scenario.settings));
     }
-    if scenario.budget != Budget::default() {
-        text.key("budget", json(&serde_json::to_value(scenario.budget).unwrap_or_default()));
+    if let Some(budget) = scenario.budget.filter(|budget| *budget != Budget::default()) {
+        text.key("budget", json(&serde_json::to_value(budget).unwrap_or_default()));
     }
     if !scenario.files.is_empty() {
         text.key("files", files(&scenario.files));

@@ -4,7 +4,6 @@ use longshore_model::{
     ClassBytes, Codec, CodecOffer, CollectionFacts, CollectionName, ExtraFact, FactValue, FileClass, IndexFacts,
     LastBackup, LoadState, RegionHealth, RegionOffer, RunFacts, RunKind, RunTrigger, StreamFacts, Timestamp,
 };
-use longshore_sandbox::Budget;
 
 use super::vocabulary::Vocabulary;
 use crate::Scenario;
@@ -37,8 +36,7 @@ pub(crate) fn scenario(random: &mut Random, words: &Vocabulary) -> Scenario {
     let settings = random.pick(&words.settings).cloned().unwrap_or_default();
     let page_items = if random.one_in(2) { 1_000 } else { as_size(1 + random.below(10)) };
     let files = random.pick(&words.files).cloned().unwrap_or_default();
-    let mut scenario =
-        Scenario { settings, budget: Budget::default(), files, page_items, run, collections, streams, regions };
+    let mut scenario = Scenario { settings, budget: None, files, page_items, run, collections, streams, regions };
     scenario.settle();
     scenario
 }

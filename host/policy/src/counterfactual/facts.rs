@@ -7,17 +7,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use longshore_model::{
-    CollectionFacts, FactValue, LastBackup, LoadState, RegionHealth, RegionOffer, RunFacts, RunTrigger, StreamFacts,
+    CollectionFacts, ExtraFact, LastBackup, LoadState, RegionHealth, RegionOffer, RunFacts, RunTrigger, StreamFacts,
 };
 
+use super::extras;
 use crate::{DecisionRecord, Limits, Question};
 
 /// Milliseconds of a day.
-const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+pub(super) const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// Days after which nobody calls a collection recently written.
-const LONG_AGO_DAYS: i64 = 365;
+pub(super) const LONG_AGO_DAYS: i64 = 365;
+/// An objective that a run a day does not meet.
+const OBJECTIVE_SECONDS: u64 = 60 * 60;
 /// How many times larger a size is tried.
-const TIMES: u64 = 100;
+pub(super) const TIMES: u64 = 100;
 
 /// A change of one fact.
 #[derive(Clone)]
@@ -125,9 +128,9 @@ pub fn alterations(record: &DecisionRecord, place: u32, limits: &Limits) -> Vec<
             collection(&mut list, collections, regions, limits);
             places(&mut list, regions);
         }
-        Question::Compression { streams } => stream(&mut list, streams),
+        Question::Compression { streams } => stream(&mut list, streams, limits),
     }
-    run(&mut list);
+    run(&mut list, limits);
     list.found
 }
 
@@ -149,6 +152,14 @@ fn collection(list: &mut List<'_>, page: &[CollectionFacts], regions: &[RegionOf
     match &facts.last_backup {
         Some(last) => {
             list.collection("last_backup", last.time, "never backed up", |facts| facts.last_backup = None);
+            for (to, days) in [("just before the run", 0), ("a year before the run", LONG_AGO_DAYS)] {
+                let moment = time.plus_millis(-days * DAY_MS);
+                list.collection("last_backup", last.time, to, move |facts| {
+                    if let Some(last) = &mut facts.last_backup {
+                        last.time = moment;
+                    }
+                });
+            }
         }
         None => {
             let last = LastBackup {
@@ -164,6 +175,7 @@ fn collection(list: &mut List<'_>, page: &[CollectionFacts], regions: &[RegionOf
             });
         }
     }
+    objective(list, facts);
     let criticality = facts.criticality.clone().unwrap_or_else(|| "none".to_owned());
     for to in ["high", "low"] {
         list.collection("criticality", &criticality, to, move |facts| facts.criticality = Some(to.to_owned()));
@@ -190,15 +202,40 @@ fn collection(list: &mut List<'_>, page: &[CollectionFacts], regions: &[RegionOf
         list.collection("load_state", loaded(facts.load_state), loaded(to), move |facts| facts.load_state = to);
     }
     list.collection("consecutive_failures", facts.consecutive_failures, 3, |facts| facts.consecutive_failures = 3);
-    for (at, fact) in facts.extra.iter().enumerate() {
-        if let FactValue::Flag(flag) = fact.value {
-            list.collection(format!("extra {}", fact.name), flag, !flag, move |facts| {
-                if let Some(fact) = facts.extra.get_mut(at) {
-                    fact.value = FactValue::Flag(!flag);
-                }
-            });
-        }
+    let proven = facts.last_proven_restore.map_or_else(|| "never".to_owned(), |time| time.to_string());
+    for (to, moment) in [("just before the run", Some(time)), ("never", None)] {
+        list.collection("last_proven_restore", &proven, to, move |facts| facts.last_proven_restore = moment);
     }
+    if let Some(code) = &facts.previous_reason_code {
+        list.collection("previous_reason_code", code, "none", |facts| facts.previous_reason_code = None);
+    }
+    for edit in extra_edits(list, &facts.extra, page.iter().map(|other| other.extra.as_slice()), limits) {
+        let (fact, from, to) = edit_words(&edit);
+        list.collection(fact, from, to, move |facts| edit.apply(&mut facts.extra));
+    }
+}
+
+fn objective(list: &mut List<'_>, facts: &CollectionFacts) {
+    let words = |seconds: Option<u64>| seconds.map_or_else(|| "none".to_owned(), |seconds| format!("{seconds} s"));
+    let was = words(facts.recovery_point_objective_seconds);
+    for to in [Some(OBJECTIVE_SECONDS), None] {
+        list.collection("recovery_point_objective", &was, words(to), move |facts| {
+            facts.recovery_point_objective_seconds = to;
+        });
+    }
+}
+
+fn extra_edits<'a>(
+    list: &List<'_>,
+    own: &'a [ExtraFact],
+    page: impl Iterator<Item = &'a [ExtraFact]>,
+    limits: &Limits,
+) -> Vec<extras::ExtraEdit> {
+    extras::edits(own, page, list.record.run.time, limits.counterfactual_values)
+}
+
+fn edit_words(edit: &extras::ExtraEdit) -> (String, String, String) {
+    (format!("extra {}", edit.name), edit.from.clone(), edit.to.clone())
 }
 
 /// Properties, or labels.
@@ -284,7 +321,7 @@ fn places(list: &mut List<'_>, regions: &[RegionOffer]) {
     }
 }
 
-fn stream(list: &mut List<'_>, streams: &[StreamFacts]) {
+fn stream(list: &mut List<'_>, streams: &[StreamFacts], limits: &Limits) {
     let Some(facts) = usize::try_from(list.place).ok().and_then(|place| streams.get(place)) else { return };
     for offer in &facts.offers {
         let codec = offer.codec;
@@ -310,9 +347,14 @@ fn stream(list: &mut List<'_>, streams: &[StreamFacts]) {
         facts.size_bytes = facts.size_bytes.saturating_mul(TIMES);
         facts.new_bytes = facts.new_bytes.saturating_mul(TIMES);
     });
+    // What a stream tells about its collection, too.
+    for edit in extra_edits(list, &facts.extra, streams.iter().map(|other| other.extra.as_slice()), limits) {
+        let (fact, from, to) = edit_words(&edit);
+        list.stream(fact, from, to, move |facts| edit.apply(&mut facts.extra));
+    }
 }
 
-fn run(list: &mut List<'_>) {
+fn run(list: &mut List<'_>, limits: &Limits) {
     let run = &list.record.run;
     let (was, to, trigger) = match run.trigger {
         RunTrigger::Manual => ("manual", "automatic", RunTrigger::Automatic),
@@ -331,5 +373,14 @@ fn run(list: &mut List<'_>) {
         list.push("month budget", &shown, "no budget", none);
         let unspent = Edit::Run(Arc::new(|run: &mut RunFacts| run.month_spend_micros = 0));
         list.push("month spend", spend, 0, unspent);
+    }
+    for edit in extra_edits(list, &run.extra, std::iter::empty(), limits) {
+        let (fact, from, to) = edit_words(&edit);
+        list.push(
+            format!("run {fact}"),
+            from,
+            to,
+            Edit::Run(Arc::new(move |run: &mut RunFacts| edit.apply(&mut run.extra))),
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use longshore_model::{FileClass, RegionHealth};
+use longshore_model::{ExtraFact, FactValue, FileClass, LastBackup, RegionHealth};
 use longshore_policy::{Counterfactuals, DecisionRecord, Limits, Oracle, Voice, alterations, what_would_change};
 
 use crate::support::*;
@@ -120,4 +120,78 @@ fn a_plugin_that_fails_on_an_altered_fact_is_told_as_what_would_have_happened() 
     assert_eq!(found.changes.len(), 1, "{found:?}");
     assert_eq!((found.changes[0].fact.as_str(), found.changes[0].if_it_were.as_str()), ("rows", "300"));
     assert!(found.changes[0].decision.starts_with("the job fails: touchy failed (trapped)"), "{found:?}");
+}
+
+#[test]
+fn what_a_stream_tells_about_its_collection_is_altered() {
+    let text = |stream: &longshore_model::StreamFacts, name: &str| {
+        let fact = stream.extra.iter().find(|fact| fact.name == name);
+        fact.map(|fact| fact.value.clone())
+    };
+    let now = manual().time;
+    let picky = Arc::new(Fake::new("picky").choose_each(move |stream| {
+        let hot = text(stream, "collection-last-write-time-ms") == Some(FactValue::Integer(now.as_millis()));
+        let gold = text(stream, "collection-property:tier") == Some(FactValue::Text("gold".to_owned()));
+        let protected = text(stream, "collection-protected") == Some(FactValue::Flag(true));
+        Some(codec(if hot || gold || protected { "lz4" } else { "zstd-1" }, "picky"))
+    }));
+    let mut facts = collections(&["a", "b"]);
+    facts[0].last_write = Some(now.plus_millis(-1_000));
+    facts[1].properties = vec![("tier".to_owned(), "gold".to_owned())];
+    let streams = facts
+        .iter()
+        .map(|facts| stream(&facts.name.collection, FileClass::Segment, &["zstd-1", "lz4"]).telling_about(facts));
+    let records = set(&[&picky]).choose(&manual(), &streams.collect::<Vec<_>>()).unwrap().records;
+    let plugins = [picky];
+    let found = what_would_change(&voices(&records, "default.a/segment", &plugins), &Limits::DEFAULT).unwrap();
+    assert_eq!(
+        facts_that_matter(&found),
+        [
+            "extra collection-last-write-time-ms just before the run -> lz4",
+            "extra collection-protected true -> lz4",
+            "extra collection-property:tier gold -> lz4",
+        ],
+        "{found:?}"
+    );
+    let found = what_would_change(&voices(&records, "default.b/segment", &plugins), &Limits::DEFAULT).unwrap();
+    assert_eq!(facts_that_matter(&found), ["extra collection-property:tier absent -> zstd-1"], "{found:?}");
+}
+
+#[test]
+fn the_age_of_the_last_backup_the_objective_the_proof_and_extra_facts_are_altered() {
+    let now = manual().time;
+    let due = Arc::new(Fake::new("due").select_each(move |one| {
+        let age_ms = one.last_backup.as_ref().map_or(i64::MAX, |last| now.millis_since(last.time));
+        let objective_ms = one.recovery_point_objective_seconds.map_or(i64::MAX, |seconds| seconds as i64 * 1_000);
+        let unproven = one.last_proven_restore.is_none();
+        let extra = one.extra.iter().any(|fact| fact.value == FactValue::Integer(500));
+        Some(selected(age_ms >= objective_ms || age_ms > 40 * 86_400_000 || unproven || extra, "due"))
+    }));
+    let mut facts = collections(&["a"]);
+    let last = LastBackup {
+        backup_id: longshore_model::BackupId::from_random([1; 10]),
+        time: now.plus_millis(-7_200_000),
+        regions: Vec::new(),
+        codecs: Vec::new(),
+        stored_bytes: 0,
+    };
+    facts[0].last_backup = Some(last);
+    facts[0].recovery_point_objective_seconds = Some(86_400);
+    facts[0].last_proven_restore = Some(now.plus_millis(-9));
+    facts[0].extra = vec![ExtraFact { name: "shards".to_owned(), value: FactValue::Integer(5) }];
+    let records =
+        set(&[&due, &Arc::new(Fake::standard())]).select(&manual(), &facts, &no_guardrails()).unwrap().records;
+    let found = what_would_change(&voices(&records, "default.a", &[due]), &Limits::DEFAULT).unwrap();
+    assert_eq!(
+        facts_that_matter(&found),
+        [
+            "protected true -> in",
+            "last_backup never backed up -> in",
+            "last_backup a year before the run -> in",
+            "recovery_point_objective 3600 s -> in",
+            "last_proven_restore never -> in",
+            "extra shards 500 -> in",
+        ],
+        "{found:?}"
+    );
 }

@@ -11,7 +11,7 @@ use crate::args::PluginBench;
 use crate::output::Output;
 
 pub(crate) fn run(arguments: &PluginBench, code_cache: Option<PathBuf>, output: Output) -> anyhow::Result<Exit> {
-    let subject = subject(&arguments.file, code_cache)?;
+    let subject = subject(&arguments.file, &arguments.budget.budget, code_cache)?;
     let setups = setups(arguments.settings.as_deref(), &arguments.file)?;
     let setup = match (subject.usable(&setups), &arguments.settings) {
         (Some(setup), _) => setup.clone(),

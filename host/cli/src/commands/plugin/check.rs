@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use longshore_policy_test::check::{Severity, check};
 use longshore_policy_test::{Subject, report};
-use longshore_sandbox::{Budget, Sandbox, SandboxConfig};
+use longshore_sandbox::{Sandbox, SandboxConfig};
 
 use super::{read_plugin, setups};
 use crate::Exit;
@@ -14,7 +14,7 @@ use crate::output::Output;
 pub(crate) fn run(arguments: &PluginCheck, code_cache: Option<PathBuf>, output: Output) -> anyhow::Result<Exit> {
     let bytes = read_plugin(&arguments.file)?;
     let sandbox = Sandbox::new(SandboxConfig { code_cache, ..SandboxConfig::default() })?;
-    let loaded = Subject::load_bytes(&sandbox, &arguments.file, &bytes, &Budget::default());
+    let loaded = Subject::load_bytes(&sandbox, &arguments.file, &bytes, &arguments.budget.budget);
     let setups = setups(arguments.settings.as_deref(), &arguments.file)?;
     let checked = check(&bytes, &loaded, &setups);
     output.result(&serde_json::to_value(&checked)?, || report::check(&arguments.file, &checked));

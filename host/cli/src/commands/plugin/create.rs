@@ -58,7 +58,7 @@ pub(crate) fn compile(arguments: &PluginBuild, code_cache: Option<PathBuf>, outp
     let built = build(&arguments.folder, &options)?;
     let file = shown(&built.file);
     // A file that no host would load is no good build.
-    let plugin = load(&file.display().to_string(), code_cache)?;
+    let plugin = load(&file.display().to_string(), &arguments.budget.budget, code_cache)?;
     let about = plugin.about();
     let kinds: Vec<&str> = plugin.kinds().iter().map(|kind| kind.as_str()).collect();
     let value = json!({

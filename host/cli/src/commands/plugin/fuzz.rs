@@ -10,7 +10,7 @@ use crate::args::PluginFuzz;
 use crate::output::Output;
 
 pub(crate) fn run(arguments: &PluginFuzz, code_cache: Option<PathBuf>, output: Output) -> anyhow::Result<Exit> {
-    let subject = subject(&arguments.file, code_cache)?;
+    let subject = subject(&arguments.file, &arguments.budget.budget, code_cache)?;
     let cases = arguments.cases.clone().or_else(|| cases_folder(&arguments.file));
     let seed = arguments.seed.unwrap_or_else(fresh_seed);
     // Said first, so that it is known even if this never ends.

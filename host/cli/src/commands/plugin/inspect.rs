@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use longshore_sandbox::{FileFacts, Origin};
+use longshore_sandbox::{Budget, FileFacts, Origin};
 use serde_json::{Value, json};
 
 use super::{load, read_plugin};
@@ -12,8 +12,8 @@ use crate::output::{Output, number};
 /// Most imports that a person is shown.
 const SHOWN_IMPORTS: usize = 24;
 
-pub(crate) fn run(file: &str, code_cache: Option<PathBuf>, output: Output) -> anyhow::Result<Exit> {
-    let plugin = load(file, code_cache)?;
+pub(crate) fn run(file: &str, budget: &Budget, code_cache: Option<PathBuf>, output: Output) -> anyhow::Result<Exit> {
+    let plugin = load(file, budget, code_cache)?;
     let facts = FileFacts::read(&read_plugin(file)?)?;
     let about = plugin.about();
     let schema: Value = serde_json::from_str(&about.settings_schema).unwrap_or(Value::Null);

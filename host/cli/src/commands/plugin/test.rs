@@ -11,7 +11,7 @@ use crate::args::PluginTest;
 use crate::output::Output;
 
 pub(crate) fn run(arguments: &PluginTest, code_cache: Option<PathBuf>, output: Output) -> anyhow::Result<Exit> {
-    let subject = subject(&arguments.file, code_cache)?;
+    let subject = subject(&arguments.file, &arguments.budget.budget, code_cache)?;
     let found;
     let paths: Vec<&Path> = if arguments.cases.is_empty() {
         found = cases_of(&arguments.file)?;

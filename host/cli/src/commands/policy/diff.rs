@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use longshore_engine::{Limits, load_plugin};
 use longshore_policy::{ChangeGroup, DecisionRecord, Effect, PolicyDiff, Side, diff};
-use longshore_sandbox::{Budget, Sandbox, SandboxConfig};
+use longshore_sandbox::{Sandbox, SandboxConfig};
 
 use super::records::{Named, ceiling_of, read};
 use crate::Exit;
@@ -17,7 +17,7 @@ pub(crate) async fn run(arguments: Diff, code_cache: Option<PathBuf>, output: Ou
     let result = tokio::task::spawn_blocking(move || -> anyhow::Result<PolicyDiff> {
         let ceiling = ceiling_of(&records);
         let sandbox = Sandbox::new(SandboxConfig { code_cache, ceiling, ..SandboxConfig::default() })?;
-        let load = |file: &str| load_plugin(&sandbox, file, &Budget::default(), &Limits::default());
+        let load = |file: &str| load_plugin(&sandbox, file, &ceiling, &Limits::default());
         let (old, new) = (load(&arguments.old)?, load(&arguments.new)?);
         let new_side = Side { settings: arguments.new_settings.as_ref(), ..Side::of(&new) };
         let limits = longshore_policy::Limits::DEFAULT;

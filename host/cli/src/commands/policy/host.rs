@@ -57,6 +57,7 @@ fn promote(arguments: Promote, cache: Option<PathBuf>, output: Output) -> anyhow
         min_days: arguments.min_days,
         max_protected_changes: arguments.max_protected_changes,
         max_failures: arguments.max_failures,
+        max_not_asked: arguments.max_not_asked,
     };
     let (kind, scope) = (arguments.seats.kind, arguments.seats.cluster.as_ref());
     let report = desk.promote(arguments.member.as_deref(), kind, scope, &rules, &sandbox)?;
@@ -123,13 +124,17 @@ fn show(status: &PolicyStatus) -> String {
             continue;
         };
         text.push_str(&format!(
-            ": {} decisions in {} runs since {}, {} otherwise, {} about protected collections, {} failures\n",
+            ": {} decisions in {} runs since {}, {} otherwise, {} about protected collections, {} failures{}\n",
             number(record.decisions),
             number(record.runs),
             record.first,
             number(record.changed),
             number(record.protected_changes),
             number(record.failures),
+            match record.not_asked {
+                0 => String::new(),
+                left => format!(", {} items not asked about because its time was up", number(left)),
+            },
         ));
         for change in record.examples.iter().rev().take(3) {
             text.push_str(&format!("  {} {}: {} -> {}\n", change.kind, change.item, change.before, change.after));

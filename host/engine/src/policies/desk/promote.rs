@@ -134,6 +134,10 @@ fn clean(seat: &Seat, record: Option<ShadowRecord>, rules: &PromoteRules) -> Res
         let why = record.last_failure.clone().unwrap_or_default();
         missing.push(format!("it failed in {} runs, {} may ({why})", record.failures, rules.max_failures));
     }
+    if record.not_asked > rules.max_not_asked {
+        let (found, most) = (record.not_asked, rules.max_not_asked);
+        missing.push(format!("its time was up before it was asked about {found} items, {most} may be left out"));
+    }
     if missing.is_empty() { Ok(record) } else { refuse(missing.join("; ")) }
 }
 
@@ -164,6 +168,7 @@ mod tests {
             changed: 3,
             protected_changes: 0,
             failures: 0,
+            not_asked: 0,
             last_failure: None,
             examples: Vec::new(),
         }
@@ -184,11 +189,14 @@ mod tests {
                 Some(ShadowRecord { failures: 1, last_failure, ..record() }),
                 "failed in 1 runs, 0 may (trapped: it crashed)",
             ),
+            (Some(ShadowRecord { not_asked: 3, ..record() }), "before it was asked about 3 items, 0 may"),
         ] {
             let refused = clean(&seat(), broken, &rules).unwrap_err().to_string();
             assert!(refused.contains(why), "{why}: {refused}");
         }
-        let lax = PromoteRules { max_protected_changes: 1, max_failures: 1, min_days: 0, min_decisions: 1 };
-        assert!(clean(&seat(), Some(ShadowRecord { protected_changes: 1, failures: 1, ..record() }), &lax).is_ok());
+        let lax =
+            PromoteRules { max_protected_changes: 1, max_failures: 1, max_not_asked: 3, min_days: 0, min_decisions: 1 };
+        let lacking = ShadowRecord { protected_changes: 1, failures: 1, not_asked: 3, ..record() };
+        assert!(clean(&seat(), Some(lacking), &lax).is_ok());
     }
 }

@@ -155,11 +155,13 @@ pub struct PromoteRules {
     pub max_protected_changes: u64,
     /// Runs in which it failed or refused, at most.
     pub max_failures: u64,
+    /// Items that it may not have been asked about because its time was up.
+    pub max_not_asked: u64,
 }
 
 impl Default for PromoteRules {
     fn default() -> Self {
-        Self { min_decisions: 100, min_days: 7, max_protected_changes: 0, max_failures: 0 }
+        Self { min_decisions: 100, min_days: 7, max_protected_changes: 0, max_failures: 0, max_not_asked: 0 }
     }
 }
 
