@@ -119,3 +119,38 @@ settings = {{ behaviour = \"exclude-all\" }}
         "{ran:?}"
     );
 }
+
+/// What is granted to one cluster's policy and is not there stops the runs of this cluster, and no other.
+#[tokio::test]
+async fn a_folder_that_one_cluster_lacks_keeps_no_other_from_its_backups_or_a_new_policy() {
+    let second = |exclude: &str| {
+        format!(
+            "[[policy.selection]]\nplugin = \"standard\"\nsettings = {{ exclude_collections = [{exclude}] }}\n\
+             [[cluster]]\nid = \"in01-second\"\nname = \"Second\"\nregion = \"local-eu\"\nmilvus_lite = \"sample.db\"\n\
+             [[cluster.policy.selection]]\nplugin = '{}'\ngrants = {{ read = [{{ guest = \"/rules\", host = \"rules\" }}] }}\n\
+             [[cluster.policy.selection]]\nplugin = \"standard\"\n",
+            plugin("rules").display()
+        )
+    };
+    let place = HostPlace::new(&second(""));
+    run(&place, &["serve", "--check"]).refused(1, "the policies of in01-second");
+    let (server, client) = place.start();
+    assert!(back_up(&client).await.1["status"] == "SUCCESSFUL");
+    let made = client.data("POST", "/v2/clusters/in01-second/backups/create", Some(crate::CLUSTER)).await;
+    let job = client.ended(made["jobId"].as_str().unwrap()).await;
+    assert!(job["status"] == "FAILED" && job["reason"].as_str().unwrap().contains("rules"), "{job}");
+    // Another policy of the project is taken up all the same, and what is wrong is told.
+    place.write(&second("\"medium_*\""));
+    let report = client.data("POST", "/v2/reload", Some("{}")).await;
+    assert!(report["policies"].to_string().contains("in01-second: runs fail"), "{report}");
+    let (backup, _) = back_up(&client).await;
+    assert_eq!(crate::deciders(&client, &backup).await.1, 1);
+    // Once the folder is there, nothing need be reloaded.
+    std::fs::create_dir(place.path().join("rules")).unwrap();
+    std::fs::write(place.path().join("rules/rules.toml"), "[[rule]]\nname = \"all\"\nselect = { include = true }\n")
+        .unwrap();
+    let made = client.data("POST", "/v2/clusters/in01-second/backups/create", Some(crate::CLUSTER)).await;
+    let job = client.ended(made["jobId"].as_str().unwrap()).await;
+    assert_eq!(job["status"], "SUCCESSFUL", "{job}");
+    server.stop();
+}
