@@ -155,6 +155,26 @@ fn measurements_name_every_kind_and_size() {
     run(folder.path(), &["bench", "standard", "--settings", "{\"x\": 1}"]).refused(1, "settings of member");
 }
 
+/// The goal of the sandbox: what a policy costs grows with the collections and not faster, by fuel, which is the same on
+/// every machine.
+#[test]
+fn the_fuel_of_shipped_plugins_grows_with_the_collections_and_no_faster() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, settings) in [("standard", "{}"), ("residency", "{}"), ("tiered", "{}"), ("cost-cap", "{}")] {
+        let file = copied(folder.path(), name);
+        let sizes = ["--sizes", "1000,20000", "--repeat-ms", "1", "--settings", settings];
+        let ran = run(folder.path(), &[&["bench", &file, "--json"], &sizes[..]].concat()).ok().json();
+        let rows = ran["rows"].as_array().unwrap();
+        let each = |row: &serde_json::Value| row["fuelPerCollection"].as_f64().unwrap();
+        let (few, many): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row["collections"] == 1_000);
+        assert!(!few.is_empty() && few.len() == many.len(), "{ran}");
+        for (few, many) in few.into_iter().zip(many) {
+            assert_eq!(few["kind"], many["kind"]);
+            assert!(each(few) > 100.0 && each(many) < each(few) * 1.02, "{name}: {few} then {many}");
+        }
+    }
+}
+
 /// `rules` decides nothing without a directory of rules, and one of its cases shows that: the others grant one.
 #[test]
 fn what_the_cases_grant_is_there_when_a_plugin_is_checked_and_measured() {

@@ -1,6 +1,7 @@
 //! Policies as an operator works with them: plans, reasons, comparisons, signatures, candidates, rollbacks, quarantine.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod beside;
 mod budgets;
 mod candidates;
 mod costs;
