@@ -123,6 +123,23 @@ fn what_is_noted_is_read_again_and_a_cluster_may_have_a_budget_of_its_own() {
     assert_eq!(again.seen.on(&"eu".parse().unwrap(), day(NOON) - 1), None);
 }
 
+#[test]
+fn a_transfer_is_paid_where_bytes_come_into_another_region() {
+    let config = r#"
+        data_directory = "data"
+        project = { id = "proj-a", name = "A" }
+        region = [
+            { id = "eu", vault = "eu", transfer_price_micros_per_gb = 10000 },
+            { id = "us", vault = "us", transfer_price_micros_per_gb = 20000 },
+        ]
+    "#;
+    let config = HostConfig::parse(config, std::path::Path::new("")).unwrap();
+    let [eu, us, gone] = ["eu", "us", "gone"].map(|id| id.parse().unwrap());
+    let of = |home, to| transfer_micros(&config, home, to, 3_000_000_000);
+    assert_eq!((of(&eu, &us), of(&us, &eu), of(&eu, &gone)), (60_000, 30_000, 0));
+    assert_eq!((of(&eu, &eu), of(&us, &us)), (0, 0), "what stays at home is not moved");
+}
+
 /// A backup of cluster `in01-a` at home in `eu`, with what it has in each region.
 fn backup(
     number: u8,

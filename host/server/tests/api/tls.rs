@@ -114,6 +114,15 @@ async fn the_api_is_served_over_tls_and_a_reload_takes_a_new_certificate() {
     assert!(answer.starts_with("HTTP/1.1 422") && answer.contains("does not belong to"), "{answer}");
     call(address, &tls_1_3, &get("/healthz")).await.unwrap();
     write_key(&first.key, &std::fs::read_to_string(&second.key).unwrap());
+    // All of a reload or nothing of it: where the configuration is wrong, the certificate stays, too.
+    let configuration = place.folder.path().join("longshore.toml");
+    let right = std::fs::read_to_string(&configuration).unwrap();
+    std::fs::write(&configuration, "no configuration").unwrap();
+    let (_, answer) = call(address, &tls_1_3, &post).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 422"), "{answer}");
+    call(address, &tls_1_3, &get("/healthz")).await.unwrap();
+    call(address, &stranger, &get("/healthz")).await.unwrap_err();
+    std::fs::write(&configuration, right).unwrap();
     let (_, answer) = call(address, &tls_1_3, &post).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     call(address, &tls_1_3, &get("/healthz")).await.unwrap_err();
