@@ -13,7 +13,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use longshore_model::{BackupId, CollectionName, Digest, RestoredLoadState};
-use longshore_source::{MilvusLiteTarget, SourceKind};
+use longshore_source::milvus::MilvusBackupTarget;
+use longshore_source::{MilvusLiteTarget, RestoreTarget, SourceKind};
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -26,6 +27,8 @@ use crate::{EngineError, ProvenCollection, RunContext};
 
 /// The Milvus Lite directory in an export. Clients want a name that ends in `.db`.
 pub const EXPORT_DATA: &str = "milvus-lite.db";
+/// The folder in an export of a Milvus server, in the layout of the tool milvus-backup. Its names have no dashes.
+pub const EXPORT_SERVER_DATA: &str = "milvus_backup";
 /// The file that says what an export is.
 pub const EXPORT_NOTE: &str = "longshore-export.json";
 
@@ -43,6 +46,11 @@ pub struct ExportOutcome {
     pub files: u64,
     /// Bytes of them.
     pub size_bytes: u64,
+    /// What is in it: [`EXPORT_DATA`] or [`EXPORT_SERVER_DATA`].
+    pub data: &'static str,
+    /// What somebody has to know before using it, in sentences.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// How long it took, in milliseconds.
     pub duration_ms: i64,
 }
@@ -76,11 +84,15 @@ pub async fn export_backup(
         RestoreScope::Collections(all_under_their_own_names(names, RestoredLoadState::Keep))
     };
     let plan = plan_restore(vaults, None, backup, scope).await?;
-    let about = about(&plan.opened, context)?;
+    let (data, mut about) = about(&plan.opened, context)?;
     let wanted = folder.to_owned();
     let staging = blocking("making a folder", move || Staging::make(&wanted)).await?;
-    let target = MilvusLiteTarget::new(&staging.path.join(EXPORT_DATA));
-    let restored = match run_restore(plan, &target, context).await {
+    let path = staging.path.join(data);
+    let target: Box<dyn RestoreTarget> = match data {
+        EXPORT_SERVER_DATA => Box::new(MilvusBackupTarget::new(&path)),
+        _ => Box::new(MilvusLiteTarget::new(&path)),
+    };
+    let restored = match run_restore(plan, target.as_ref(), context).await {
         Ok(restored) => restored,
         Err(error) => {
             // Only when it is empty: what a restore left to go on from is worth keeping.
@@ -89,35 +101,47 @@ pub async fn export_backup(
         }
     };
     let collections = restored.collections.clone();
-    let (files, size_bytes) = blocking("finishing an export", move || staging.finish(about, &collections)).await?;
+    let notes = restored.notes;
+    if let Some(about) = about.as_object_mut().filter(|_| !notes.is_empty()) {
+        about.insert("notes".to_owned(), json!(notes));
+    }
+    let finish = move || staging.finish(data, about, &collections);
+    let (files, size_bytes) = blocking("finishing an export", finish).await?;
     Ok(ExportOutcome {
         backup_id: backup.clone(),
         folder: folder.to_owned(),
         collections: restored.collections,
         files,
         size_bytes,
+        data,
+        notes,
         duration_ms: context.clock.now().millis_since(started),
     })
 }
 
-/// What the note says about the backup.
-fn about(opened: &OpenedBackup, context: &RunContext) -> Result<Value, EngineError> {
+/// Which folder the files go to, and what the note says about the backup.
+fn about(opened: &OpenedBackup, context: &RunContext) -> Result<(&'static str, Value), EngineError> {
     let (root, sealed) = (&opened.root.open, opened.sealed()?);
-    if sealed.source_kind != SourceKind::MilvusLite.as_str() {
-        let what = format!(
-            "backup {} is of a source of kind `{}`, which this version cannot write as plain files; restore it instead",
-            root.backup_id, sealed.source_kind
-        );
-        return Err(EngineError::BadRequest { what });
-    }
-    Ok(json!({
-        "format": 1, "kind": "longshore-export", "data": EXPORT_DATA,
+    let data = match sealed.source_kind.as_str() {
+        kind if kind == SourceKind::MilvusLite.as_str() => EXPORT_DATA,
+        kind if kind == SourceKind::Milvus.as_str() => EXPORT_SERVER_DATA,
+        kind => {
+            let what = format!(
+                "backup {} is of a source of kind `{kind}`, which this version cannot write as plain files; restore it instead",
+                root.backup_id
+            );
+            return Err(EngineError::BadRequest { what });
+        }
+    };
+    let note = json!({
+        "format": 1, "kind": "longshore-export", "data": data,
         "backupId": root.backup_id, "backupName": sealed.backup_name, "backupType": root.backup_type,
         "created": root.created, "clusterId": root.cluster_id, "clusterName": sealed.cluster_name,
         "sourceKind": sealed.source_kind, "sourceVersion": sealed.source_version,
         "excluded": opened.excluded_views()?, "exported": context.clock.now(),
         "hostVersion": env!("CARGO_PKG_VERSION"),
-    }))
+    });
+    Ok((data, note))
 }
 
 /// The folder that becomes the export. Locked while it lives, so that two exports to one place do not mix.
@@ -154,13 +178,14 @@ impl Staging {
         })?;
         // What an earlier export finished but could not move into place.
         remove(&path.join(EXPORT_DATA))?;
+        remove(&path.join(EXPORT_SERVER_DATA))?;
         remove(&path.join(EXPORT_NOTE))?;
         Ok(Self { path, target, parent, _lock: lock })
     }
 
     /// Writes the note and moves everything into place: files, their folders, and only then the one name.
-    fn finish(self, mut about: Value, collections: &[ProvenCollection]) -> Result<(u64, u64), EngineError> {
-        let keep = BTreeSet::from([EXPORT_DATA, EXPORT_NOTE]);
+    fn finish(self, data: &str, mut about: Value, collections: &[ProvenCollection]) -> Result<(u64, u64), EngineError> {
+        let keep = BTreeSet::from([data, EXPORT_NOTE]);
         for entry in std::fs::read_dir(&self.path).map_err(|error| EngineError::file(&self.path, error))? {
             let entry = entry.map_err(|error| EngineError::file(&self.path, error))?;
             if !entry.file_name().to_str().is_some_and(|name| keep.contains(name)) {
@@ -168,7 +193,7 @@ impl Staging {
             }
         }
         let mut files = Vec::new();
-        digest_files(&self.path, &self.path.join(EXPORT_DATA), &mut files)?;
+        digest_files(&self.path, &self.path.join(data), &mut files)?;
         files.sort_by(|one, other| one.path.cmp(&other.path));
         let (count, size_bytes) = (files.len() as u64, files.iter().map(|file| file.size_bytes).sum());
         if let Some(about) = about.as_object_mut() {

@@ -104,7 +104,7 @@ pub use costs::{CostGroup, CostLine, CostQuery, CostReport, RunCosts, SeenBytes,
 pub use decisions::{PluginLookup, WhyDecision, WhyView, decision_records, why};
 pub use erase::{EraseOutcome, ErasePlan, EraseRequest, ErasedBackup, plan_erase, run_erase};
 pub use error::EngineError;
-pub use export::{EXPORT_DATA, EXPORT_NOTE, ExportOutcome, export_backup};
+pub use export::{EXPORT_DATA, EXPORT_NOTE, EXPORT_SERVER_DATA, ExportOutcome, export_backup};
 pub use grants::read_grants;
 pub use heal::{HealOutcome, HealRequest, HealedCollection, HealedObject, heal, repair_vault};
 pub use host::{

@@ -73,6 +73,9 @@ pub struct Limits {
     pub import_attempts: u32,
     /// How long one call of Import may take, in milliseconds.
     pub import_patience_ms: u64,
+    /// How long to wait for the end of an import whose collection is to be dropped, in milliseconds. A server gives one up after
+    /// a quarter of an hour.
+    pub import_end_patience_ms: u64,
     /// How long a restored collection may look different from its backup while the server settles, in milliseconds.
     pub proof_patience_ms: u64,
     /// How long making one index may take, in milliseconds.
@@ -124,6 +127,7 @@ impl Limits {
         import_task_bytes: 2 << 30,
         import_attempts: 3,
         import_patience_ms: 3_600_000,
+        import_end_patience_ms: 960_000,
         proof_patience_ms: 10_000,
         index_patience_ms: 86_400_000,
         load_patience_ms: 600_000,

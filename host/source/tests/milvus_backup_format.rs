@@ -1,14 +1,20 @@
 //! Backups of milvus-backup, made here of binlogs that a real Milvus 2.3.5 wrote, as `core/proto/backup.proto` of that tool
-//! describes them: both layouts, and what is missing or strange in one.
+//! describes them: both layouts, what is missing or strange in one, and what is written here in that layout.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
+use longshore_model::{CollectionMapping, RestoredLoadState};
 use longshore_source::milvus::proto::schema::CollectionSchema;
-use longshore_source::milvus::{CollectionLogs, CountedRows, KeptPoint, KeptSchema, MilvusBackupSource, RowSchema};
-use longshore_source::{CollectionPoint, Limits, PointOptions, Source, SourceError, StoredBytes, StoredFile};
+use longshore_source::milvus::{
+    CollectionLogs, CountedRows, KeptPoint, KeptSchema, MilvusBackupSource, MilvusBackupTarget, RowSchema,
+};
+use longshore_source::{
+    CollectionPoint, Limits, PointOptions, RestoreTarget, Source, SourceError, StoredBytes, StoredFile,
+    TargetCollection, TargetFile, TargetPlan,
+};
 use prost::Message;
 use serde_json::{Value, json};
 
@@ -188,6 +194,80 @@ async fn both_layouts_are_read_with_every_row_as_the_server_had_it() {
             }
             let entry = inventory.collections.iter().find(|entry| entry.name == named).unwrap();
             assert_eq!((entry.rows, entry.indexes[0].metric_type.as_str()), (counted.physical, "L2"));
+        }
+    }
+}
+
+/// Restores everything that a source has into a target.
+async fn restore(source: &dyn Source, target: &dyn RestoreTarget) {
+    let inventory = source.inventory().await.unwrap();
+    let (mut collections, mut points) = (Vec::new(), Vec::new());
+    for entry in &inventory.collections {
+        let point = source.open_point(&entry.name, PointOptions::default()).await.unwrap();
+        let files = point.files().iter();
+        collections.push(TargetCollection {
+            mapping: CollectionMapping {
+                from: entry.name.clone(),
+                to: entry.name.clone(),
+                load_state: RestoredLoadState::Keep,
+            },
+            schema: point.schema().clone(),
+            files: files
+                .map(|file| TargetFile { path: file.path.clone(), class: file.class, size_bytes: file.size_bytes })
+                .collect(),
+            description: point.description().clone(),
+        });
+        points.push(point);
+    }
+    let plan = TargetPlan { databases: inventory.databases, whole_cluster: true, collections, access: None };
+    let run = target.begin(&plan).await.unwrap();
+    for (place, point) in points.iter().enumerate() {
+        let mut digests = Vec::new();
+        for (file, entry) in point.files().iter().enumerate() {
+            let bytes = point.read(file, 0, usize::try_from(entry.size_bytes).unwrap()).await.unwrap();
+            digests.push(longshore_model::Digest::new(*blake3::hash(&bytes).as_bytes()));
+            run.write(place, file, 0, bytes).await.unwrap();
+        }
+        let restored = run.finish_collection(place).await.unwrap();
+        assert_eq!(restored.file_digests, digests);
+        assert_eq!(restored.physical_rows, point.physical_rows());
+        assert_eq!(restored.live_rows, Some(count(point).await.live.rows));
+    }
+    assert_eq!(run.commit(&()).await.unwrap().notes, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_is_written_in_the_layout_is_read_back_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    write(&from, true);
+    let source = MilvusBackupSource::open(&from).unwrap();
+    restore(&source, &MilvusBackupTarget::new(&to)).await;
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no staging folder is left");
+    let nothing = TargetPlan { databases: Vec::new(), whole_cluster: false, collections: Vec::new(), access: None };
+    let taken = MilvusBackupTarget::new(&to).begin(&nothing).await.err().unwrap().to_string();
+    assert!(taken.contains("is there already"), "{taken}");
+    // All in one file, and level by level.
+    for levels in [false, true] {
+        if levels {
+            std::fs::remove_file(to.join("meta/full_meta.json")).unwrap();
+        }
+        let written = MilvusBackupSource::open(&to).unwrap();
+        let (was, is) = (source.inventory().await.unwrap(), written.inventory().await.unwrap());
+        // A backup has the name of its folder.
+        assert_eq!(is.source_version, was.source_version.replace("backup_1", "to"));
+        assert_eq!(is.databases, was.databases);
+        for (was, is) in was.collections.iter().zip(&is.collections) {
+            assert_eq!((&is.name, &is.schema, &is.partitions), (&was.name, &was.schema, &was.partitions));
+            assert_eq!((&is.indexes, &is.properties, is.rows), (&was.indexes, &was.properties, was.rows));
+            let one = source.open_point(&was.name, PointOptions::default()).await.unwrap();
+            let other = written.open_point(&is.name, PointOptions::default()).await.unwrap();
+            assert_eq!(other.description(), one.description());
+            let paths = |point: &Arc<dyn CollectionPoint>| -> Vec<String> {
+                point.files().iter().map(|file| file.path.clone()).collect()
+            };
+            assert_eq!(paths(&other), paths(&one));
+            assert_eq!(count(&other).await, count(&one).await);
         }
     }
 }

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use longshore_source::{
     Limits, MilvusTarget, MilvusTargetOptions, RestoreTarget, RestoreWatch, SourceError, StagingPlace,
 };
+use longshore_tests::longshore_in;
 use longshore_tests::milvus::milvus_judge;
 
-use super::support::{back_up, names, same, server, staged, target};
+use super::support::{back_up, configuration, names, same, server, staged, target};
 
 /// Acts once, as soon as something was moved.
 struct Once<'a>(AtomicBool, &'a (dyn Fn() + Send + Sync));
@@ -98,6 +99,42 @@ async fn what_a_killed_restore_left_is_taken_back_by_the_next_one() {
     assert!(names(milvus, "killed_too").await.is_empty());
     assert!(staged(milvus).is_empty());
     milvus_judge(milvus, ["drop", "killed"]).ok();
+}
+
+/// The host itself is killed as by a power cut while collections are being made, and started again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_killed_in_the_middle_goes_on_where_it_was() {
+    let Some((milvus, _turn)) = server() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    configuration(folder.path(), &[milvus]);
+    longshore_in(folder.path(), ["backup", "--config", "longshore.toml", "--to", "vault"]).ok();
+    let pairs = [("made.docs", "power.docs"), ("made.tenants", "power.tenants"), ("made_two.plain", "power.plain")];
+    let named: Vec<String> = pairs.iter().map(|(from, to)| format!("{from}={to}")).collect();
+    let mut restore = vec!["restore", "vault", "--config", "longshore.toml", "--json"];
+    restore.extend(named.iter().flat_map(|pair| ["--collection", pair.as_str()]));
+    let mut host = std::process::Command::new(longshore_tests::binary())
+        .args(&restore)
+        .current_dir(folder.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // The first collection is there, under the name of the making.
+    while names(milvus, "power").await.is_empty() {
+        assert_eq!(host.try_wait().unwrap(), None, "it ended before it could be killed");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    host.kill().unwrap();
+    host.wait().unwrap();
+    let left = names(milvus, "power").await;
+    assert!(left.iter().any(|name| name.starts_with("longshore_restore_")), "{left:?}");
+    assert_eq!(staged(milvus).len(), 1);
+    longshore_in(folder.path(), &restore).ok();
+    assert_eq!(names(milvus, "power").await, ["docs", "plain", "tenants"]);
+    for (from, to) in pairs {
+        same(milvus, from, to, None);
+    }
+    assert!(staged(milvus).is_empty());
+    milvus_judge(milvus, ["drop", "power"]).ok();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,6 +52,48 @@ fn fifty_thousand_rows_come_back_with_every_number_and_are_found_as_before() {
     milvus_judge(milvus, ["drop", "large", "large_again"]).ok();
 }
 
+/// Nobody needs Longshore to go on with its backups: an export has the layout of another tool, which is read here too.
+#[test]
+fn an_export_in_the_layout_of_milvus_backup_holds_every_row() {
+    let Some((milvus, _turn)) = server() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    configuration(folder.path(), &[milvus]);
+    longshore_in(folder.path(), ["backup", "--config", "longshore.toml", "--to", "vault"]).ok();
+    let export = ["export", "latest", "--vault", "vault", "--to", "plain", "--json"];
+    let exported = longshore_in(folder.path(), export).ok().json();
+    assert_eq!(exported["data"], "milvus_backup");
+    let data = folder.path().join("plain/milvus_backup");
+    for level in ["full", "backup", "collection", "partition", "segment"] {
+        let text = std::fs::read_to_string(data.join(format!("meta/{level}_meta.json"))).unwrap();
+        assert!(serde_json::from_str::<serde_json::Value>(&text).unwrap().is_object(), "{level}");
+    }
+    // Files are those that the server wrote.
+    let note = std::fs::read_to_string(folder.path().join("plain/longshore-export.json")).unwrap();
+    let note: serde_json::Value = serde_json::from_str(&note).unwrap();
+    let logs = note["files"].as_array().unwrap().iter().filter_map(|file| file["path"].as_str());
+    let logs: Vec<&str> = logs.filter_map(|path| path.strip_prefix("milvus_backup/binlogs/")).collect();
+    assert!(logs.len() > 50, "{}", logs.len());
+    for log in logs {
+        let (here, there) = (data.join("binlogs").join(log), milvus.storage.join(log));
+        assert_eq!(std::fs::read(here).unwrap(), std::fs::read(there).unwrap(), "{log}");
+    }
+    // Both forms of the metadata say the same.
+    longshore_in(folder.path(), ["backup", "plain/milvus_backup", "--to", "taken-back"]).ok();
+    std::fs::remove_file(data.join("meta/full_meta.json")).unwrap();
+    let again =
+        longshore_in(folder.path(), ["backup", "plain/milvus_backup", "--to", "taken-back", "--json"]).ok().json();
+    assert_eq!(again["reusedBytes"], again["sizeBytes"], "{again}");
+    let named: Vec<String> =
+        ALL.iter().map(|name| format!("{name}={}", name.replacen("made", "exported", 1))).collect();
+    let mut restore = vec!["restore", "taken-back", "--config", "longshore.toml"];
+    restore.extend(named.iter().flat_map(|pair| ["--collection", pair.as_str()]));
+    longshore_in(folder.path(), &restore).ok();
+    for name in ALL {
+        same(milvus, name, &name.replacen("made", "exported", 1), None);
+    }
+    milvus_judge(milvus, ["drop", "exported", "exported_two"]).ok();
+}
+
 #[test]
 fn a_whole_cluster_comes_back_in_an_empty_server_by_the_binary() {
     let Some((milvus, _turn)) = server() else { return };

@@ -31,7 +31,18 @@ pub(crate) async fn run(arguments: Export, output: Output, stop: &StopSignal) ->
         let size = bytes(outcome.size_bytes);
         format!("{text}\nBackup {id} is in {}: {files} files, {size}, all read back and compared.", to.display())
     });
-    let data = to.join(EXPORT_DATA);
-    output.hint(&format!("\nOpen it with pymilvus: MilvusClient(\"{}\")", data.display()));
+    for note in &outcome.notes {
+        output.hint(&format!("\nNote: {note}."));
+    }
+    let data = to.join(outcome.data);
+    if outcome.data == EXPORT_DATA {
+        output.hint(&format!("\nOpen it with pymilvus: MilvusClient(\"{}\")", data.display()));
+    } else {
+        output.hint(&format!(
+            "\n{} has the layout of milvus-backup; `longshore backup {} --to VAULT` reads it too.",
+            data.display(),
+            data.display()
+        ));
+    }
     Ok(Exit::Done)
 }

@@ -28,6 +28,7 @@ mod rpc;
 mod segments;
 mod shared;
 mod source;
+mod staged_rows;
 mod storage;
 mod version;
 
@@ -35,7 +36,7 @@ pub use address::{Credentials, Secret, ServerAddress, Tls};
 pub use binlog::{Binlog, Descriptor, LogFile};
 pub use bucket_storage::{BucketLocation, choose_tls};
 pub use client::MilvusClient;
-pub use foreign::MilvusBackupSource;
+pub use foreign::{MilvusBackupSource, MilvusBackupTarget};
 pub use kept::{
     KeptAccess, KeptField, KeptGrant, KeptIndex, KeptPartition, KeptPoint, KeptSchema, KeptSegment, KeptUser,
 };

@@ -41,7 +41,7 @@ pub(super) async fn begin(target: &MilvusTarget, plan: Arc<TargetPlan>) -> Resul
     let storage = target.shared.server.storage.clone();
     let staged = {
         let (plan, planned, client, bucket) = (Arc::clone(&plan), Arc::clone(&planned), client.clone(), bucket.clone());
-        let left = Left { client, bucket };
+        let left = Left { client, bucket, limits };
         blocking(&place.folder.display().to_string(), move || stage(&place, &storage, &plan, &planned, &left, &limits))
             .await?
     };
@@ -59,7 +59,7 @@ pub(super) async fn begin(target: &MilvusTarget, plan: Arc<TargetPlan>) -> Resul
 /// What is staged where, and what an earlier run of this plan made.
 pub(super) struct Staged {
     pub(super) folder: StagingFolder,
-    pub(super) files: StagedFiles,
+    pub(super) files: Arc<StagedFiles>,
     pub(super) marker: Marker,
 }
 
@@ -176,7 +176,7 @@ fn stage(
         root.dir.create_dir_all(inner).map_err(|error| io_error("make the folder", &root.show(inner), error))?;
     }
     let resumed = folder.resumed;
-    let files = StagedFiles::new(root, resumed, Arc::clone(plan), place_of);
+    let files = Arc::new(StagedFiles::new(root, resumed, Arc::clone(plan), place_of));
     Ok(Staged { folder, files, marker })
 }
 
@@ -223,13 +223,14 @@ fn check_space(
 struct Left {
     client: MilvusClient,
     bucket: Option<Arc<BucketStorage>>,
+    limits: Limits,
 }
 
 impl Left {
     /// Drops what the marker of a staging folder names, and what was put into a bucket from it.
     async fn take_back(&self, marker: &Marker, staging_folder: &str) -> Result<(), SourceError> {
         for made in &marker.collections {
-            server::drop_collection(&self.client, &made.database, &made.temporary, 0).await?;
+            server::drop_unfinished(&self.client, &made.database, &made.temporary, &self.limits).await?;
         }
         for database in &marker.databases {
             server::drop_empty_database(&self.client, database).await?;

@@ -89,7 +89,8 @@ impl Commit<'_> {
                 Err(error) if attempt < limits.import_attempts && is_unknown(&error) => {
                     tracing::warn!(%error, collection = %planned.name, "what became of an import is not known: making the collection anew");
                     server::answers(&self.inner.client, limits).await?;
-                    server::drop_collection(&self.inner.client, &planned.name.database, &planned.temporary, 0).await?;
+                    server::drop_unfinished(&self.inner.client, &planned.name.database, &planned.temporary, limits)
+                        .await?;
                     attempt += 1;
                 }
                 other => return other,
@@ -146,7 +147,7 @@ impl Commit<'_> {
             for made in &collections {
                 // Under the one name or the other.
                 let (client, database) = (&self.inner.client, &made.database);
-                let mut dropped = server::drop_collection(client, database, &made.temporary, 0).await;
+                let mut dropped = server::drop_unfinished(client, database, &made.temporary, limits).await;
                 if dropped.is_ok() && made.collection_id != 0 {
                     dropped = server::drop_collection(client, database, &made.name, made.collection_id).await;
                 }

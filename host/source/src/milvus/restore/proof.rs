@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use super::commit::Commit;
-use super::run::{PartitionRows, Planned};
+use super::run::Planned;
 use super::server::Wait;
 use crate::blocking::blocking;
 use crate::milvus::kept::{KeptPoint, KeptSchema};
+use crate::milvus::staged_rows::PartitionRows;
 use crate::milvus::{CollectionLogs, CountedRows, RowSchema, point};
 use crate::{CollectionPoint, Limits, SourceError, StoredBytes, StoredFile};
 

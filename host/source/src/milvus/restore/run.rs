@@ -1,6 +1,6 @@
 //! A restore under way: files are written into the staging folder, read back and counted; the server hears of them at the end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use super::marker::Marker;
 use super::tasks::CollectionTasks;
 use super::{MilvusTarget, server, upload};
 use crate::blocking::blocking;
-use crate::disk::{OpenFile, ReadAt};
 use crate::milvus::bucket_storage::BucketStorage;
 use crate::milvus::kept::{KeptPoint, KeptSchema};
 use crate::milvus::proto::schema::CollectionSchema;
-use crate::milvus::{CollectionLogs, CountedRows, MilvusClient, RowSchema};
-use crate::{Committed, FilePiece, RestoreRun, RestoreWatch, RestoredCollection, SourceError, StoredBytes, StoredFile};
+use crate::milvus::staged_rows::{PartitionRows, read_back};
+use crate::milvus::{CountedRows, MilvusClient, RowSchema};
+use crate::{Committed, FilePiece, RestoreRun, RestoreWatch, RestoredCollection, SourceError};
 
 /// How often, and with which pause, it is looked whether the last work on staged files has ended: half a minute.
 const LAST_LOOKS: u32 = 3_000;
@@ -55,9 +55,6 @@ impl Planned {
         self.end_ms.map(|end_ms| end_ms.saturating_mul(1 << 18))
     }
 }
-
-/// Rows of a collection by name of partition.
-pub(super) type PartitionRows = BTreeMap<String, CountedRows>;
 
 /// See the module.
 pub(super) struct MilvusRun {
@@ -126,40 +123,11 @@ impl Inner {
         let limits = &self.target.shared.limits;
         let lost = || SourceError::BadPlan { reason: format!("the plan has no collection number {collection}") };
         let planned = self.planned.get(collection).ok_or_else(lost)?;
-        let mut files = Vec::new();
-        let digests = staged.files.read_back(collection, &mut |entry, file| {
-            // Closed again: there can be more files than descriptors.
-            let size_bytes = file.stat.size_bytes;
-            drop(file);
-            let bytes = Arc::new(StagedBytes { staged: Arc::clone(&staged), collection, file: files.len() });
-            files.push(StoredFile { path: entry.path.clone(), class: entry.class, size_bytes, bytes });
-            Ok(())
-        })?;
-        let partitions = &planned.point.partitions;
-        let name_of = |id: i64| {
-            partitions.iter().find(|partition| partition.partition_id == id).map(|partition| partition.name.clone())
-        };
-        let counted = CollectionLogs::of(&files)?.count(&planned.rows, &name_of, planned.cut(), limits)?;
-        let total = counted.values().copied().fold(CountedRows::default(), CountedRows::plus);
-        let by_name = counted.into_iter().filter_map(|(id, rows)| Some((name_of(id)?, rows))).collect();
+        let found = read_back(&staged.files, collection, &planned.rows, &planned.point, planned.cut(), limits)?;
         if let Some(expected) = self.expected.get(collection) {
-            *lock(expected) = Some(by_name);
+            *lock(expected) = Some(found.rows);
         }
-        Ok((digests, total))
-    }
-}
-
-/// A staged file, opened when it is read.
-struct StagedBytes {
-    staged: Arc<Staged>,
-    collection: usize,
-    file: usize,
-}
-
-impl StoredBytes for StagedBytes {
-    fn fill(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
-        let file: OpenFile = self.staged.files.open(self.collection, self.file).map_err(std::io::Error::other)?;
-        file.file.fill(buffer, offset)
+        Ok((found.digests, found.total))
     }
 }
 
@@ -197,7 +165,8 @@ impl MilvusRun {
         let inner = &self.inner;
         let mut kept = Vec::new();
         for made in inner.marker().collections {
-            server::drop_collection(&inner.client, &made.database, &made.temporary, 0).await?;
+            server::drop_unfinished(&inner.client, &made.database, &made.temporary, &inner.target.shared.limits)
+                .await?;
             let found = server::find(&inner.client, &made.database, &made.name).await?;
             if found.is_some_and(|found| made.collection_id != 0 && found.collection_id == made.collection_id) {
                 // Only what was proven gets its name.
