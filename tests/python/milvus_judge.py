@@ -6,6 +6,10 @@
     milvus_judge.py HOST:PORT compare DATABASE.COLLECTION DATABASE.COLLECTION [--other HOST:PORT]
     milvus_judge.py HOST:PORT search DATABASE.COLLECTION DATABASE.COLLECTION [--other HOST:PORT]  recall of the second
     milvus_judge.py HOST:PORT drop DATABASE...
+    milvus_judge.py HOST:PORT lose|change DATABASE        two rows of its one collection, a `plain`, once all imports into it ended
+    milvus_judge.py HOST:PORT take DATABASE OTHER --from FOLDER   a backup in the layout of milvus-backup, restored as that tool
+                      does: its collections of DATABASE and DATABASE_two into OTHER and OTHER_two
+    milvus_judge.py HOST:PORT stored DATABASE.COLLECTION              rows in its segments, deleted ones included
     milvus_judge.py HOST:PORT digest DATABASE.COLLECTION              rows and row digest (host/source/src/rows.rs), from Query
     milvus_judge.py HOST:PORT corpus DATABASE --storage ROOT --to FOLDER   files, schema, rows and row digest of its collections
 
@@ -17,6 +21,7 @@ wire says. Exit 1 and a sentence for each difference.
 import argparse
 import hashlib
 import json
+import os
 import sys
 import time
 import warnings
@@ -234,8 +239,11 @@ class Server:
                 ),
                 database,
             )
-            while any(i.state != c.Finished or i.indexed_rows < i.total_rows for i in self.indexes(database, name)):
-                time.sleep(PAUSE)
+            self.indexed(database, name)
+
+    def indexed(self, database, name):
+        while any(i.state != c.Finished or i.indexed_rows < i.total_rows for i in self.indexes(database, name)):
+            time.sleep(PAUSE)
 
     def load(self, collections):
         for database, name in collections:
@@ -509,6 +517,79 @@ def fill_large(server, database, rows, seed):
     server.flush(database, "large")
 
 
+def take(server, database, other, folder):
+    """Restores from the metadata and the folders alone, with the calls that milvus-backup makes (its `core/restore`)."""
+    with open(f"{folder}/meta/full_meta.json") as file:
+        backup = json.load(file)
+    for one in (other, f"{other}_two"):
+        server.call("CreateDatabase", m.CreateDatabaseRequest(db_name=one))
+    for collection in backup["collection_backups"]:
+        if collection["db_name"] not in (database, f"{database}_two"):
+            continue
+        where, name, schema = collection["db_name"].replace(database, other, 1), collection["collection_name"], collection["schema"]
+        pairs = lambda listed: [c.KeyValuePair(**pair) for pair in listed]
+        fields = [
+            s.FieldSchema(
+                name=f["name"], fieldID=f["fieldID"], description=f["description"], is_primary_key=f["is_primary_key"],
+                autoID=f["autoID"], data_type=f["data_type"], element_type=f["element_type"],
+                is_partition_key=f["is_partition_key"], type_params=pairs(f["type_params"]),
+            )
+            for f in schema["fields"]
+        ]
+        partitions = collection["partition_backups"]
+        has_key = any(f.is_partition_key for f in fields)
+        message = s.CollectionSchema(
+            name=name, description=schema["description"], fields=fields, enable_dynamic_field=schema["enable_dynamic_field"]
+        )
+        request = m.CreateCollectionRequest(
+            db_name=where, collection_name=name, schema=message.SerializeToString(), shards_num=collection["shards_num"],
+            consistency_level=collection["consistency_level"], properties=pairs(collection["properties"]),
+            num_partitions=len(partitions) if has_key else 0,
+        )
+        server.call("CreateCollection", request, where)
+        for partition in partitions:
+            label = partition["partition_name"]
+            if not has_key and label != "_default":
+                request = m.CreatePartitionRequest(db_name=where, collection_name=name, partition_name=label)
+                server.call("CreatePartition", request, where)
+            place = f"{collection['collection_id']}/{partition['partition_id']}/"
+            paths = [f"{folder}/binlogs/{kind}/{place}" for kind in ("insert_log", "delta_log")]
+            paths = [path if os.path.isdir(path) else "" for path in paths]
+            if not paths[0]:
+                continue
+            request = m.ImportRequest(
+                db_name=where, collection_name=name, partition_name=label, files=paths, options=kv(backup="true")
+            )
+            (task,) = server.call("Import", request, where).tasks
+            while True:
+                state = server.call("GetImportState", m.GetImportStateRequest(task=task))
+                if state.state == c.ImportCompleted:
+                    break
+                if state.state in (c.ImportFailed, c.ImportFailedAndCleaned):
+                    sys.exit(f"import into {where}.{name}: {state.infos}")
+                time.sleep(PAUSE)
+        for index in collection["index_infos"]:
+            request = m.CreateIndexRequest(
+                db_name=where, collection_name=name, field_name=index["field_name"], index_name=index["index_name"],
+                extra_params=kv(**index["params"]),
+            )
+            server.call("CreateIndex", request, where)
+            server.indexed(where, name)
+
+
+def interfere(server, database, action):
+    """Takes two rows away from a collection that is being restored, and puts two others of the same keys in their place."""
+    (name,) = server.call("ShowCollections", m.ShowCollectionsRequest(db_name=database), database).collection_names
+    imports = m.ListImportTasksRequest(db_name=database, collection_name=name)
+    while any(task.state != c.ImportCompleted for task in server.call("ListImportTasks", imports, database).tasks):
+        time.sleep(PAUSE)
+    keys = [1, 2]
+    server.delete(database, name, keys)
+    if action == "change":
+        columns = [column("id", D.Int64, keys), column("vec", D.FloatVector, np.ones((2, DIM), dtype=np.float32)), column("x", D.Int32, keys)]
+        server.insert(database, name, "", columns, 2)
+
+
 def differences(first, second, one, other):
     """Sentences about what is different."""
     (a, b), said = (first.describe(*one), second.describe(*other)), []
@@ -553,13 +634,14 @@ def differences(first, second, one, other):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("server")
-    parser.add_argument("action", choices=["fill", "large", "rows", "compare", "search", "drop", "digest", "corpus"])
+    parser.add_argument("action", choices=["fill", "large", "rows", "compare", "search", "drop", "lose", "change", "take", "stored", "digest", "corpus"])
     parser.add_argument("names", nargs="+")
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--other")
     parser.add_argument("--storage")
     parser.add_argument("--to")
+    parser.add_argument("--from", dest="source")
     arguments = parser.parse_args()
     server = Server(arguments.server)
     second = Server(arguments.other) if arguments.other else server
@@ -572,6 +654,12 @@ def main():
     if arguments.action == "corpus":
         corpus(server, arguments.names[0], arguments.storage, arguments.to)
         return
+    if arguments.action in ("lose", "change"):
+        interfere(server, arguments.names[0], arguments.action)
+        return
+    if arguments.action == "take":
+        take(server, *arguments.names, arguments.source)
+        return
     if arguments.action == "drop":
         for database in arguments.names:
             for name in server.call("ShowCollections", m.ShowCollectionsRequest(db_name=database), database).collection_names:
@@ -581,6 +669,11 @@ def main():
             server.call("DropDatabase", m.DropDatabaseRequest(db_name=database))
         return
     names = [tuple(name.split(".", 1)) for name in arguments.names]
+    if arguments.action == "stored":
+        request = m.GetCollectionStatisticsRequest(db_name=names[0][0], collection_name=names[0][1])
+        stats = {pair.key: pair.value for pair in server.call("GetCollectionStatistics", request, names[0][0]).stats}
+        print(json.dumps({"count": int(stats["row_count"])}))
+        return
     if arguments.action == "digest":
         server.ensure_loaded(*names[0])
         print(json.dumps(row_digest(server, names[0])))

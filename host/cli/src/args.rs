@@ -75,8 +75,8 @@ pub(crate) enum ShowProgress {
     /// Bars on a terminal; nothing elsewhere, and nothing with --json or --quiet.
     #[default]
     Auto,
-    /// One JSON object a line, about once a second: phase, percent, doneBytes, totalBytes, collections, bytesPerSecond
-    /// and remainingSeconds (null while not known). With --json the result alone is on standard output.
+    /// One JSON object a line, about once a second: phase, percent, doneBytes, totalBytes, collections, bytesPerSecond,
+    /// remainingSeconds (null while not known) and waitingFor. With --json the result alone is on standard output.
     Json,
     /// Nothing.
     None,

@@ -19,6 +19,7 @@ pub(crate) struct Bars {
     multi: MultiProgress,
     bars: BTreeMap<CollectionName, ProgressBar>,
     all: Option<ProgressBar>,
+    waiting: Option<ProgressBar>,
     visible: bool,
 }
 
@@ -26,7 +27,7 @@ impl Bars {
     /// Bars that are drawn when `wanted` and standard error is a terminal.
     pub(crate) fn new(wanted: bool) -> Self {
         let visible = wanted && std::io::stderr().is_terminal();
-        Self { multi: MultiProgress::new(), bars: BTreeMap::new(), all: None, visible }
+        Self { multi: MultiProgress::new(), bars: BTreeMap::new(), all: None, waiting: None, visible }
     }
 
     /// Whether anybody would see bars.
@@ -36,7 +37,11 @@ impl Bars {
 
     /// Draws a state.
     pub(crate) fn draw(&mut self, progress: &Progress) {
-        if !self.visible || progress.collections.is_empty() {
+        if !self.visible {
+            return;
+        }
+        self.draw_waiting(progress);
+        if progress.collections.is_empty() {
             return;
         }
         if progress.collections.len() != 1 {
@@ -70,8 +75,28 @@ impl Bars {
         }
     }
 
+    /// A line of its own, only while something is waited for.
+    fn draw_waiting(&mut self, progress: &Progress) {
+        match &progress.waiting_for {
+            Some(what) => {
+                let multi = &self.multi;
+                let line = self.waiting.get_or_insert_with(|| multi.add(ProgressBar::new_spinner()));
+                line.set_message(format!("waiting for {what}"));
+                line.tick();
+            }
+            None => {
+                if let Some(line) = self.waiting.take() {
+                    line.finish_and_clear();
+                }
+            }
+        }
+    }
+
     /// Leaves the last state on the screen.
     pub(crate) fn finish(self) {
+        if let Some(line) = self.waiting {
+            line.finish_and_clear();
+        }
         for bar in self.bars.into_values().chain(self.all) {
             bar.abandon();
         }
@@ -178,6 +203,7 @@ fn line_of(progress: &Progress) -> serde_json::Value {
         "collections": progress.collections.len(),
         "bytesPerSecond": progress.bytes_per_second,
         "remainingSeconds": progress.remaining_seconds,
+        "waitingFor": progress.waiting_for,
     })
 }
 

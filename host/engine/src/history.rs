@@ -13,6 +13,7 @@ use longshore_source::{FileIdentity, KnownFiles};
 use longshore_vault::{
     BackupSummary, BlobId, CollectionFiles, CollectionSealed, IdKey, NamedBackup, Part, RootOpen, Vault, VaultError,
 };
+use serde_json::Value;
 
 use crate::request::ClusterTarget;
 use crate::resume::{Unfinished, content_id, unfinished};
@@ -51,6 +52,9 @@ pub(crate) struct History {
     all_regions: Vec<RegionId>,
     /// Rows of data files by keyed identity.
     rows: HashMap<Digest, u64>,
+    /// Points of servers' collections as the newest backup describes them, by [`IdKey::name_id`]: what was counted of their
+    /// rows need not be counted again.
+    points: BTreeMap<Digest, Value>,
     /// Live rows by keyed content, of backups and of attempts that did not end in one.
     counts: HashMap<Digest, u64>,
 }
@@ -203,8 +207,11 @@ impl History {
         };
         self.last.insert(name, last);
         self.regions.insert(name, region.clone());
+        if let Some(named) = named {
+            self.points.insert(name, named.consistent_point.clone());
+        }
         for kind in [PolicyKind::Selection, PolicyKind::Placement] {
-            let code = extra.and_then(|extra| extra.get(reason_key(kind))).and_then(serde_json::Value::as_str);
+            let code = extra.and_then(|extra| extra.get(reason_key(kind))).and_then(Value::as_str);
             if let Some(code) = code {
                 self.reasons.insert((kind.as_str(), name), code.to_owned());
             }
@@ -230,6 +237,11 @@ impl History {
         let last = self.name_id(name).and_then(|name| self.regions.get(&name));
         let regions = last.map_or(self.all_regions.as_slice(), std::slice::from_ref);
         move |identity, size_bytes| regions.iter().any(|region| self.find_keyed(region, identity, size_bytes).is_some())
+    }
+
+    /// The description of the newest point of a collection.
+    pub(crate) fn point(&self, name: &CollectionName) -> Option<&Value> {
+        self.points.get(&self.name_id(name)?)
     }
 
     /// Live rows of a collection, if the very same content was counted before: they follow from it.
@@ -364,7 +376,7 @@ pub(crate) fn reason_key(kind: PolicyKind) -> &'static str {
     }
 }
 
-fn strings(value: &serde_json::Value, key: &str) -> Vec<String> {
-    let list = value.get(key).and_then(serde_json::Value::as_array);
+fn strings(value: &Value, key: &str) -> Vec<String> {
+    let list = value.get(key).and_then(Value::as_array);
     list.into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned)).collect()
 }

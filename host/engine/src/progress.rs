@@ -3,6 +3,7 @@
 //! Contract: a job writes, anybody reads at any moment; reading never waits for the job. A job looks at its
 //! [`StopSignal`] between pieces of work, so that stopping leaves nothing half-done.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use longshore_model::{CollectionName, CollectionProgress, Phase, Progress};
@@ -18,12 +19,51 @@ pub struct ProgressBoard {
     state: Arc<watch::Sender<Progress>>,
     started: Instant,
     rate: Arc<Mutex<Rate>>,
+    opening: Arc<Mutex<OpeningPoints>>,
+}
+
+/// Collections whose consistent points are waited for.
+#[derive(Debug, Default)]
+struct OpeningPoints {
+    waiting: BTreeSet<CollectionName>,
+    done: usize,
+    total: usize,
+}
+
+impl OpeningPoints {
+    fn told(&self) -> Option<String> {
+        let first = self.waiting.first()?;
+        let others = match self.waiting.len() {
+            1 => String::new(),
+            more => format!(" and {} more", more - 1),
+        };
+        let of_all = match self.total {
+            0 | 1 => String::new(),
+            total => format!(" ({} of {total} collections have one)", self.done.min(total)),
+        };
+        Some(format!("a consistent point of {first}{others}{of_all}"))
+    }
+}
+
+/// Says that the point of a collection is waited for, until it is dropped.
+pub(crate) struct Opening<'a> {
+    board: &'a ProgressBoard,
+    name: &'a CollectionName,
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.board.change_opening(|opening| {
+            opening.waiting.remove(self.name);
+            opening.done += 1;
+        });
+    }
 }
 
 impl Default for ProgressBoard {
     fn default() -> Self {
         let state = Arc::new(watch::Sender::new(Progress::default()));
-        Self { state, started: Instant::now(), rate: Arc::default() }
+        Self { state, started: Instant::now(), rate: Arc::default(), opening: Arc::default() }
     }
 }
 
@@ -55,7 +95,39 @@ impl ProgressBoard {
 
     /// Enters a phase.
     pub fn enter(&self, phase: Phase) {
-        self.state.send_modify(|progress| progress.phase = phase);
+        self.state.send_modify(|progress| {
+            progress.phase = phase;
+            progress.waiting_for = None;
+        });
+    }
+
+    /// Says what the job waits for while nothing moves; `None` when it no longer does.
+    pub fn waits_for(&self, what: Option<String>) {
+        self.state.send_if_modified(|progress| {
+            let is_new = progress.waiting_for != what;
+            progress.waiting_for = what;
+            is_new
+        });
+    }
+
+    /// Sets for how many collections consistent points will be waited for.
+    pub(crate) fn expect_points(&self, total: usize) {
+        self.change_opening(|opening| *opening = OpeningPoints { total, ..OpeningPoints::default() });
+    }
+
+    /// Shows that the point of a collection is waited for: a server may take long to write down what it has of it.
+    pub(crate) fn opening<'a>(&'a self, name: &'a CollectionName) -> Opening<'a> {
+        self.change_opening(|opening| {
+            opening.waiting.insert(name.clone());
+        });
+        Opening { board: self, name }
+    }
+
+    fn change_opening(&self, change: impl FnOnce(&mut OpeningPoints)) {
+        let mut opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut opening);
+        // Under the lock: the newest is the last one to be told.
+        self.waits_for(opening.told());
     }
 
     /// Sets the collections and the bytes that will be moved for each, nothing done yet.
@@ -155,6 +227,25 @@ mod tests {
         assert_eq!(board.now().percent(), 99);
         board.enter(Phase::Done);
         assert_eq!(board.now().percent(), 100);
+    }
+
+    #[test]
+    fn what_is_waited_for_is_told_while_it_is() {
+        let board = ProgressBoard::default();
+        let (one, other) = ("a".parse().unwrap(), "b".parse().unwrap());
+        board.expect_points(3);
+        let waiting = || board.now().waiting_for;
+        let first = board.opening(&one);
+        assert_eq!(waiting().unwrap(), "a consistent point of a (0 of 3 collections have one)");
+        let second = board.opening(&other);
+        assert_eq!(waiting().unwrap(), "a consistent point of a and 1 more (0 of 3 collections have one)");
+        drop(first);
+        assert_eq!(waiting().unwrap(), "a consistent point of b (1 of 3 collections have one)");
+        drop(second);
+        assert_eq!(waiting(), None);
+        board.waits_for(Some("x".to_owned()));
+        board.enter(Phase::Transfer);
+        assert_eq!(waiting(), None, "a new phase waits for nothing yet");
     }
 
     #[test]

@@ -260,12 +260,15 @@ async fn restore_pinned(
 ) -> Result<RestoreOutcome, EngineError> {
     let progress = &context.progress;
     progress.enter(Phase::Transfer);
-    let run = target.begin(&plan.target).await?;
+    let watch = Watch::of(plan, context);
+    let begun = target.begin(&plan.target, &watch).await;
+    progress.waits_for(None);
+    let run = begun.map_err(|error| why_stopped(error, context))?;
     let written = write_all(plan, readers, run.as_ref(), context).await;
     match written {
         Ok(collections) => {
             progress.enter(Phase::Commit);
-            let committed = run.commit(&Watch::of(plan, context)).await.map_err(|error| why_stopped(error, context))?;
+            let committed = run.commit(&watch).await.map_err(|error| why_stopped(error, context))?;
             progress.enter(Phase::Done);
             Ok(RestoreOutcome {
                 backup_id: plan.backup_id.clone(),
@@ -325,6 +328,10 @@ impl RestoreWatch for Watch<'_> {
     fn moved(&self, collection: usize, bytes: u64) {
         self.begun.call_once(|| self.context.progress.expect(self.plan.sizes()));
         self.context.progress.add(collection, bytes);
+    }
+
+    fn waits_for(&self, what: Option<String>) {
+        self.context.progress.waits_for(what);
     }
 
     fn is_stopped(&self) -> bool {

@@ -78,6 +78,7 @@ pub(crate) async fn sample_streams(
 ) -> Result<Vec<SampledCollection>, EngineError> {
     let limits = &context.limits;
     let parallel = limits.parallel_collections.max(1);
+    context.progress.expect_points(wanted.len());
     // Shared evenly, so that the sample of a collection does not depend on which others were faster.
     let streams = u64::try_from(wanted.len().max(1) * FileClass::ALL.len()).unwrap_or(u64::MAX);
     let budget = limits.sample_bytes_per_stream.min(limits.sample_bytes_per_run / streams);
@@ -99,7 +100,7 @@ pub(crate) async fn sample_streams(
             context.stop.check()?;
             match opened {
                 Some(opened) => Ok(opened),
-                None => Ok(Opened::of(source.open_point(&name, options).await?, history, budget)),
+                None => Ok(Opened::of(open_point(source, &name, options, context).await?, history, budget)),
             }
         })
         .buffered(parallel)
@@ -121,6 +122,24 @@ pub(crate) async fn sample_streams(
         SampledCollection { streams, point }
     });
     Ok(finished.collect())
+}
+
+/// Opens a collection: of a server, when it has written down what it has of it, which can take long. That is shown, and
+/// somebody who wants to stop does not wait for it.
+pub(crate) async fn open_point(
+    source: &dyn Source,
+    name: &CollectionName,
+    options: PointOptions,
+    context: &RunContext,
+) -> Result<Arc<dyn CollectionPoint>, EngineError> {
+    let _waiting = context.progress.opening(name);
+    tokio::select! {
+        opened = source.open_point(name, options) => Ok(opened?),
+        () = context.stop.stopped() => {
+            context.stop.check()?;
+            Err(EngineError::Internal { what: "a stop got lost".to_owned() })
+        }
+    }
 }
 
 /// Opens collections on one thread, one after the other, until they hold as many descriptors as unchanged ones would. The

@@ -12,7 +12,9 @@ use bytes::Bytes;
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{Codec, Digest, FileClass, RegionId};
-use longshore_source::{CollectionPoint, PointFile, PointOptions, PointState, Recheck, Source, SourceError};
+use longshore_source::{
+    CollectionPoint, CountedPoint, PointFile, PointOptions, PointState, Recheck, Source, SourceError,
+};
 use longshore_vault::{
     FileEntry, FileSealed, InputError, JsonText, PieceSource, Reading, Session, SmallFile, StoredFile, VaultError,
     content_digest,
@@ -24,6 +26,7 @@ use crate::keyed_point::KeyedPoint;
 use crate::manifests::no_json;
 use crate::plan::PlannedCollection;
 use crate::resume::Checkpoints;
+use crate::streams::open_point;
 use crate::{EngineError, Limits, ProgressBoard, RunContext};
 
 /// Times a collection is opened at most when files of it vanish while they are read.
@@ -84,7 +87,7 @@ pub(crate) async fn transfer(
         PointOptions { include_index_files: planned.selected.value.include_index_files, hold_all_files: false };
     let mut point = match &planned.point {
         Some(point) => point.clone(),
-        None => KeyedPoint::new(source.open_point(&planned.facts.name, options).await?, history),
+        None => KeyedPoint::new(open_point(source, &planned.facts.name, options, context).await?, history),
     };
     for _ in 1..POINT_ATTEMPTS {
         let holds_all_files = point.point().holds_all_files();
@@ -94,7 +97,7 @@ pub(crate) async fn transfer(
             Err(EngineError::Source(SourceError::FileChanged { path, .. })) if !holds_all_files => {
                 tracing::info!(collection = %planned.facts.name, path, "a file vanished; opening the collection again");
                 let options = PointOptions { hold_all_files: true, ..options };
-                point = KeyedPoint::new(source.open_point(&planned.facts.name, options).await?, history);
+                point = KeyedPoint::new(open_point(source, &planned.facts.name, options, context).await?, history);
                 context.progress.restart(place);
             }
             result => return result,
@@ -143,13 +146,19 @@ async fn transfer_point(
         .try_collect::<Vec<Vec<Moved>>>();
     // Of a collection that no earlier backup holds anything of, nobody has counted the rows: that is done while its files
     // are stored. Of others the content may be known; only once its digest is can that be told.
-    let is_new = moved.is_empty();
+    let is_new = moved.is_empty() && !point.digests_rows();
     let counting = async { if is_new { count(point, context).await.map(Some) } else { Ok(None) } };
     let (stored, counted) = tokio::try_join!(storing, counting)?;
     moved.extend(stored.into_iter().flatten());
     moved.sort_by_key(|moved| moved.entry.number);
     let files = moved.iter().map(|file| (file.name.path.as_str(), file.entry.size_bytes, file.name.digest));
-    let live_rows = live_rows(point, &content_digest(files), counted, mover, context).await?;
+    let content = content_digest(files);
+    let digests: Vec<Digest> = moved.iter().map(|file| file.name.digest).collect();
+    let digested = digest_rows(point, &digests, mover, context).await?;
+    let live_rows = match &digested {
+        Some(rows) => Some(rows.live_rows),
+        None => live_rows(point, &content, counted, mover, context).await?,
+    };
     let sum = |keep: &dyn Fn(&Moved) -> u64| moved.iter().map(keep).sum();
     let used = moved.iter().filter(|file| !file.reused).filter_map(|file| codecs.get(&file.entry.class));
     Ok(TransferredCollection {
@@ -161,9 +170,23 @@ async fn transfer_point(
         names: moved.into_iter().map(|file| file.name).collect(),
         recheck: point.recheck_later().unwrap_or_else(|| Arc::new(Held(Arc::clone(point)))),
         schema: JsonText::of(point.schema()).map_err(no_json)?,
-        description: point.description().clone(),
+        description: digested.map_or_else(|| point.description().clone(), |rows| rows.description),
         physical_rows: point.physical_rows(),
     })
+}
+
+/// Counts and digests the rows of a point whose source does that; what the newest backup knows is not read again.
+async fn digest_rows(
+    point: &Arc<dyn CollectionPoint>,
+    digests: &[Digest],
+    mover: &Mover<'_>,
+    context: &RunContext,
+) -> Result<Option<CountedPoint>, EngineError> {
+    if !point.digests_rows() {
+        return Ok(None);
+    }
+    let _thread = context.throttle.cpu().await;
+    Ok(point.count_rows(digests, mover.history.point(point.name())).await?)
 }
 
 /// Live rows of a point, `counted` if they were just counted. Where the same content was counted before, nothing is read.

@@ -54,6 +54,9 @@ pub struct Progress {
     /// Seconds until all bytes are moved if it goes on like this; `None` while that cannot be said.
     #[serde(default)]
     pub remaining_seconds: Option<u64>,
+    /// What it waits for, in words, while nothing moves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
 }
 
 impl Progress {

@@ -148,6 +148,7 @@ pub(crate) fn job(job: &JobView) -> Value {
         "doneBytes": done_bytes,
         "bytesPerSecond": job.progress.bytes_per_second.filter(|_| running),
         "remainingSeconds": job.progress.remaining_seconds.filter(|_| running),
+        "waitingFor": job.progress.waiting_for.as_ref().filter(|_| running),
         "clusterId": job.cluster_id,
         "backupId": job.backup_id,
         "collections": collections,

@@ -306,6 +306,17 @@ pub enum SourceError {
         /// What was seen.
         reason: String,
     },
+    /// A collection that was made by a restore is to be dropped, and an import may still be going into it.
+    #[error(
+        "collection {collection} was not dropped, because an import may still be going into it ({reason}) and would block the \
+         server; the next restore into the same staging folder drops it once the import has ended, or drop it by hand then"
+    )]
+    ImportUnderWay {
+        /// Which collection.
+        collection: CollectionName,
+        /// What the server says of the import.
+        reason: String,
+    },
     /// A restored collection is not what was backed up.
     #[error("collection {collection} was not restored as it was backed up: {what}")]
     RowsDiffer {

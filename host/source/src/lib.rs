@@ -28,8 +28,8 @@ pub use lite::{MilvusLiteSource, MilvusLiteTarget};
 pub use milvus::{MilvusServer, MilvusSource, MilvusTarget, MilvusTargetOptions, StagingPlace};
 pub use rows::RowSum;
 pub use source::{
-    CollectionEntry, CollectionPoint, DatabaseEntry, FileIdentity, FindingState, Inventory, KnownFile, KnownFiles,
-    Opener, PointFile, PointOptions, PointState, Reading, Recheck, Source, SourceFinding, SourceKind,
+    CollectionEntry, CollectionPoint, CountedPoint, DatabaseEntry, FileIdentity, FindingState, Inventory, KnownFile,
+    KnownFiles, Opener, PointFile, PointOptions, PointState, Reading, Recheck, Source, SourceFinding, SourceKind,
 };
 pub use target::{
     Administrator, Committed, FilePiece, NewPassword, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection,

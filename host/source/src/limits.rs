@@ -76,6 +76,8 @@ pub struct Limits {
     /// How long to wait for the end of an import whose collection is to be dropped, in milliseconds. A server gives one up after
     /// a quarter of an hour.
     pub import_end_patience_ms: u64,
+    /// The same when the restore was told to stop.
+    pub stopped_import_patience_ms: u64,
     /// How long a restored collection may look different from its backup while the server settles, in milliseconds.
     pub proof_patience_ms: u64,
     /// How long making one index may take, in milliseconds.
@@ -128,6 +130,7 @@ impl Limits {
         import_attempts: 3,
         import_patience_ms: 3_600_000,
         import_end_patience_ms: 960_000,
+        stopped_import_patience_ms: 60_000,
         proof_patience_ms: 10_000,
         index_patience_ms: 86_400_000,
         load_patience_ms: 600_000,

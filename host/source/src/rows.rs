@@ -79,6 +79,11 @@ impl RowDigest {
         Self(*blake3::Hasher::new().update(ROW).update(partition.as_bytes()).finalize().as_bytes())
     }
 
+    /// A part of it that tells rows apart: two of a billion are the same with a probability of 10^-21.
+    pub(crate) fn short(&self) -> [u8; 16] {
+        self.0.first_chunk().copied().unwrap_or_default()
+    }
+
     /// Adds the next field.
     pub(crate) fn add(&mut self, field: &FieldName, value: Option<&[u8]>) {
         let mut hasher = blake3::Hasher::new();
@@ -99,6 +104,10 @@ impl FieldName {
     pub(crate) fn new(name: &str) -> Self {
         let length = u32::try_from(name.len()).unwrap_or(u32::MAX).to_le_bytes();
         Self([&length, name.as_bytes()].concat())
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 

@@ -12,7 +12,7 @@ use longshore_model::{ClassBytes, CollectionName, Digest, FileClass, IndexFacts,
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::SourceError;
+use crate::{SourceError, StoredBytes, StoredFile};
 
 /// Which kind of cluster a source reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -231,6 +231,25 @@ pub trait CollectionPoint: Send + Sync {
     /// When a file of the point cannot be read or decoded.
     async fn live_rows(&self, memory_bytes: u64) -> Result<Option<u64>, SourceError>;
 
+    /// Whether [`CollectionPoint::count_rows`] does what it says: where a restore cannot be proven by the files alone.
+    fn digests_rows(&self) -> bool {
+        false
+    }
+
+    /// Counts the rows that a client sees, and digests them for the proof of a restore. `digests` are the BLAKE3 of all
+    /// [`CollectionPoint::files`], in their order; `earlier` is the description of an earlier point, so that what has not
+    /// changed since is not read. `None` when it cannot be done within the limits, or not for files of this kind.
+    ///
+    /// # Errors
+    /// When a file of the point cannot be read or decoded, or does not hold what the source said.
+    async fn count_rows(
+        &self,
+        _digests: &[Digest],
+        _earlier: Option<&Value>,
+    ) -> Result<Option<CountedPoint>, SourceError> {
+        Ok(None)
+    }
+
     /// Reads exactly `length` bytes at `offset` of the file at place `file` of [`CollectionPoint::files`].
     ///
     /// # Errors
@@ -267,6 +286,15 @@ pub trait CollectionPoint: Send + Sync {
     fn recheck_later(&self) -> Option<Arc<dyn Recheck>> {
         None
     }
+}
+
+/// A point whose rows were counted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CountedPoint {
+    /// Rows that a client sees.
+    pub live_rows: u64,
+    /// Its description, with the digests of its rows in it.
+    pub description: Value,
 }
 
 /// Reads a piece of a file; made by [`CollectionPoint::reading`].
@@ -351,6 +379,13 @@ pub struct PointFile {
     pub identity: Option<FileIdentity>,
     /// Rows in it, where it is a data file whose rows the source could count without reading them.
     pub rows: Option<u64>,
+}
+
+impl PointFile {
+    /// The same as parsers take it.
+    pub(crate) fn stored(&self, bytes: Arc<dyn StoredBytes>) -> StoredFile {
+        StoredFile { path: self.path.clone(), class: self.class, size_bytes: self.size_bytes, bytes }
+    }
 }
 
 /// What makes an immutable file the same file without reading it. Numbers that a kind of source does not have are 0.

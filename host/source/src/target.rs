@@ -88,12 +88,14 @@ pub type NewPassword = Arc<dyn Fn(&str) -> Result<Secret, String> + Send + Sync>
 /// A place that collections can be restored into.
 #[async_trait]
 pub trait RestoreTarget: Send + Sync {
-    /// Checks the plan against the target and makes the staging folder.
+    /// Checks the plan against the target and makes the staging folder. Where something must end first that an earlier restore
+    /// began, `watch` is told what is waited for and is asked whether to stop.
     ///
     /// # Errors
     /// [`SourceError::TargetInUse`], [`SourceError::CollectionExists`], [`SourceError::NoSpace`],
-    /// [`SourceError::BadPlan`] and whatever looking at the target can fail with. Nothing has been written then.
-    async fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn RestoreRun>, SourceError>;
+    /// [`SourceError::BadPlan`], [`SourceError::Stopped`] and whatever looking at the target can fail with. Nothing has been
+    /// written then.
+    async fn begin(&self, plan: &TargetPlan, watch: &dyn RestoreWatch) -> Result<Box<dyn RestoreRun>, SourceError>;
 }
 
 /// Bytes of a file of a collection.
@@ -188,10 +190,13 @@ pub struct RestoredCollection {
     pub file_digests: Vec<Digest>,
 }
 
-/// Who is told how far a commit is.
+/// Who is told how far a restore is.
 pub trait RestoreWatch: Send + Sync {
     /// Some more bytes of a collection, by its place in the plan, are in place.
     fn moved(&self, _collection: usize, _bytes: u64) {}
+
+    /// Nothing moves because of this, in words; `None` when it goes on.
+    fn waits_for(&self, _what: Option<String>) {}
 
     /// Whether to stop; what was moved is taken back then.
     fn is_stopped(&self) -> bool {

@@ -236,7 +236,7 @@ async fn a_restore_that_lacks_a_file_of_its_manifest_is_refused() {
     let mut plan = plan_of(&source, &points, false).await;
     let lost = plan.collections[0].files.iter().position(|file| file.path.contains("data_000376")).unwrap();
     plan.collections[0].files.remove(lost);
-    let run = MilvusLiteTarget::new(&folder.path().join("new.db")).begin(&plan).await.unwrap();
+    let run = MilvusLiteTarget::new(&folder.path().join("new.db")).begin(&plan, &()).await.unwrap();
     for (place, file) in plan.collections[0].files.iter().enumerate() {
         let original = points[0].0.files().iter().position(|original| original.path == file.path).unwrap();
         run.write(0, place, 0, read_all(points[0].0.as_ref(), original).await.unwrap().into()).await.unwrap();
@@ -256,7 +256,7 @@ async fn targets_that_are_something_else_are_refused_and_left_alone() {
     std::fs::write(other.join("thesis.tex"), b"text").unwrap();
     let before = tree(folder.path());
     for path in [other.clone(), other.join("thesis.tex"), other.join("no/such/parent"), other.join("..")] {
-        let error = MilvusLiteTarget::new(&path).begin(&plan).await.map(|_| ()).unwrap_err();
+        let error = MilvusLiteTarget::new(&path).begin(&plan, &()).await.map(|_| ()).unwrap_err();
         let known = matches!(error, SourceError::NotMilvusLite { .. } | SourceError::BadPlan { .. });
         assert!(known, "{}: {error}", path.display());
     }
@@ -285,7 +285,7 @@ async fn too_little_space_is_noticed_before_anything_is_written() {
     let plan = plan_of(&source, &points, true).await;
     let limits = Limits { spare_bytes: u64::MAX / 2, ..Limits::DEFAULT };
     let target = MilvusLiteTarget::with_limits(&folder.path().join("new.db"), limits);
-    let error = target.begin(&plan).await.map(|_| ()).unwrap_err();
+    let error = target.begin(&plan, &()).await.map(|_| ()).unwrap_err();
     assert!(matches!(error, SourceError::NoSpace { .. }), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
@@ -306,13 +306,13 @@ async fn a_disk_that_fills_up_leaves_the_target_as_it_was() {
     let source = MilvusLiteSource::open(&database).unwrap();
     let points = open_all(&source, PointOptions::default(), |name| Some(name.clone())).await.unwrap();
     let mut plan = plan_of(&source, &points, true).await;
-    let error = MilvusLiteTarget::new(&target).begin(&plan).await.map(|_| ()).unwrap_err();
+    let error = MilvusLiteTarget::new(&target).begin(&plan, &()).await.map(|_| ()).unwrap_err();
     assert!(matches!(error, SourceError::NoSpace { .. }), "noticed beforehand: {error}");
     // Somebody else fills the disk while the restore runs: here the plan of a smaller collection fits at first.
     plan.collections.retain(|collection| collection.mapping.from.collection == "python_manual");
     let points: Vec<_> = points.into_iter().filter(|(_, to)| to.collection == "python_manual").collect();
     let before = tree(&target);
-    let run = MilvusLiteTarget::new(&target).begin(&plan).await.unwrap();
+    let run = MilvusLiteTarget::new(&target).begin(&plan, &()).await.unwrap();
     let block = vec![7; 64 * 1024];
     let mut filler = std::fs::File::create(small.join("filler")).unwrap();
     while std::io::Write::write_all(&mut filler, &block).is_ok() {}

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
-use longshore_model::{CollectionMapping, RestoredLoadState};
+use longshore_model::{CollectionMapping, Digest, RestoredLoadState};
 use longshore_source::milvus::proto::schema::CollectionSchema;
 use longshore_source::milvus::{
     CollectionLogs, CountedRows, KeptPoint, KeptSchema, MilvusBackupSource, MilvusBackupTarget, RowSchema,
 };
 use longshore_source::{
-    CollectionPoint, Limits, PointOptions, RestoreTarget, Source, SourceError, StoredBytes, StoredFile,
+    CollectionPoint, Limits, PointOptions, RestoreTarget, RowSum, Source, SourceError, StoredBytes, StoredFile,
     TargetCollection, TargetFile, TargetPlan,
 };
 use prost::Message;
@@ -220,12 +220,12 @@ async fn restore(source: &dyn Source, target: &dyn RestoreTarget) {
         points.push(point);
     }
     let plan = TargetPlan { databases: inventory.databases, whole_cluster: true, collections, access: None };
-    let run = target.begin(&plan).await.unwrap();
+    let run = target.begin(&plan, &()).await.unwrap();
     for (place, point) in points.iter().enumerate() {
         let mut digests = Vec::new();
         for (file, entry) in point.files().iter().enumerate() {
             let bytes = point.read(file, 0, usize::try_from(entry.size_bytes).unwrap()).await.unwrap();
-            digests.push(longshore_model::Digest::new(*blake3::hash(&bytes).as_bytes()));
+            digests.push(Digest::new(*blake3::hash(&bytes).as_bytes()));
             run.write(place, file, 0, bytes).await.unwrap();
         }
         let restored = run.finish_collection(place).await.unwrap();
@@ -245,7 +245,7 @@ async fn what_is_written_in_the_layout_is_read_back_as_it_was() {
     restore(&source, &MilvusBackupTarget::new(&to)).await;
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no staging folder is left");
     let nothing = TargetPlan { databases: Vec::new(), whole_cluster: false, collections: Vec::new(), access: None };
-    let taken = MilvusBackupTarget::new(&to).begin(&nothing).await.err().unwrap().to_string();
+    let taken = MilvusBackupTarget::new(&to).begin(&nothing, &()).await.err().unwrap().to_string();
     assert!(taken.contains("is there already"), "{taken}");
     // All in one file, and level by level.
     for levels in [false, true] {
@@ -269,6 +269,64 @@ async fn what_is_written_in_the_layout_is_read_back_as_it_was() {
             assert_eq!(paths(&other), paths(&one));
             assert_eq!(count(&other).await, count(&one).await);
         }
+    }
+}
+
+/// The digests of all files of a point.
+async fn digests(point: &Arc<dyn CollectionPoint>) -> Vec<Digest> {
+    let mut digests = Vec::new();
+    for (place, file) in point.files().iter().enumerate() {
+        let bytes = point.read(place, 0, usize::try_from(file.size_bytes).unwrap()).await.unwrap();
+        digests.push(Digest::new(*blake3::hash(&bytes).as_bytes()));
+    }
+    digests
+}
+
+/// What a backup keeps of rows is what counting them all says, and a later backup reads only segments that it does not know.
+#[tokio::test]
+async fn rows_are_digested_segment_by_segment_and_what_is_known_is_not_read_again() {
+    for name in NAMES {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), false);
+        let source = MilvusBackupSource::open(folder.path()).unwrap();
+        let named = format!("default.{}", name.replace('.', "_")).parse().unwrap();
+        let point = source.open_point(&named, PointOptions::default()).await.unwrap();
+        assert!(point.digests_rows());
+        let (digests, all) = (digests(&point).await, count(&point).await);
+        let counted = point.count_rows(&digests, None).await.unwrap().unwrap();
+        let kept = KeptPoint::read(&counted.description, "it").unwrap();
+        let sums = kept.live_by_partition().unwrap().into_values();
+        assert_eq!(sums.fold(RowSum::default(), RowSum::plus), all.live, "{name}");
+        assert_eq!(counted.live_rows, all.live.rows);
+        assert_eq!(KeptPoint::read(point.description(), "it").unwrap().live_by_partition(), None, "not counted yet");
+
+        // Nothing is read of what is known: the files are gone.
+        std::fs::rename(folder.path().join("binlogs"), folder.path().join("away")).unwrap();
+        let again = point.count_rows(&digests, Some(&counted.description)).await.unwrap().unwrap();
+        assert_eq!(again, counted);
+        point.count_rows(&digests, None).await.unwrap_err();
+        // Another file in one segment, a delete log or any other, and that segment is read.
+        for place in [0, digests.len() - 1] {
+            let mut other = digests.clone();
+            other[place] = Digest::new([7; 32]);
+            point.count_rows(&other, Some(&counted.description)).await.unwrap_err();
+        }
+        // One with something in it that was later than the earlier point is read as well.
+        let mut earlier = kept.clone();
+        earlier.flush_timestamp = 1 << 18;
+        let described = serde_json::to_value(&earlier).unwrap();
+        point.count_rows(&digests, Some(&described)).await.unwrap_err();
+        std::fs::rename(folder.path().join("away"), folder.path().join("binlogs")).unwrap();
+        // Rows that are not as many as the server said.
+        let whole = std::fs::read_to_string(folder.path().join("meta/segment_meta.json")).unwrap();
+        let rows = kept.segments.iter().find(|segment| segment.rows > 0).unwrap().rows;
+        let wrong = whole.replace(&format!("\"num_of_rows\":{rows}"), &format!("\"num_of_rows\":{}", rows + 1));
+        assert_ne!(whole, wrong);
+        std::fs::write(folder.path().join("meta/segment_meta.json"), wrong).unwrap();
+        let source = MilvusBackupSource::open(folder.path()).unwrap();
+        let point = source.open_point(&named, PointOptions::default()).await.unwrap();
+        let error = point.count_rows(&digests, None).await.unwrap_err().to_string();
+        assert!(error.contains("rows, and the server told"), "{error}");
     }
 }
 

@@ -254,7 +254,7 @@ async fn a_restore_never_replaces_what_is_there() {
             open_all(&source, PointOptions::default(), |from| (from.collection == "medium_articles").then(|| name(to)));
         let points = points.await.unwrap();
         let plan = plan_of(&source, &points, false).await;
-        target.begin(&plan).await.map(|_| ()).unwrap_err()
+        target.begin(&plan, &()).await.map(|_| ()).unwrap_err()
     };
     let before = tree(&database);
     let error = begin("medium_articles").await;
@@ -278,8 +278,8 @@ async fn a_name_that_is_taken_while_the_restore_runs_leaves_the_target_as_it_is(
     let rename = |from: &CollectionName| CollectionName::new(&from.database, &format!("{}_2", from.collection)).ok();
     let points = open_all(&source, PointOptions::default(), rename).await.unwrap();
     let plan = plan_of(&source, &points, false).await;
-    let run = MilvusLiteTarget::new(&target).begin(&plan).await.unwrap();
-    let second = MilvusLiteTarget::new(&target).begin(&plan).await.map(|_| ()).unwrap_err();
+    let run = MilvusLiteTarget::new(&target).begin(&plan, &()).await.unwrap();
+    let second = MilvusLiteTarget::new(&target).begin(&plan, &()).await.map(|_| ()).unwrap_err();
     assert!(matches!(second, SourceError::RestoreRunning { .. }), "{second}");
     for (collection, (point, _)) in points.iter().enumerate() {
         for file in 0..point.files().len() {
@@ -304,15 +304,15 @@ async fn an_unfinished_restore_leaves_nothing() {
     let points = open_all(&source, PointOptions::default(), |name| Some(name.clone())).await.unwrap();
     let plan = plan_of(&source, &points, true).await;
     let target = MilvusLiteTarget::new(&target);
-    let run = target.begin(&plan).await.unwrap();
+    let run = target.begin(&plan, &()).await.unwrap();
     run.write(0, 0, 0, vec![1_u8; 7].into()).await.unwrap();
     let error = run.finish_collection(0).await.unwrap_err();
     assert!(error.to_string().contains("bytes were written"), "{error}");
     let error = run.commit(&()).await.unwrap_err();
     assert!(error.to_string().contains("not finished"), "{error}");
-    let run = target.begin(&plan).await.unwrap();
+    let run = target.begin(&plan, &()).await.unwrap();
     run.abort().await.unwrap();
-    drop(target.begin(&plan).await.unwrap());
+    drop(target.begin(&plan, &()).await.unwrap());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "only the source is there");
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::await_holding_lock)]
 
 mod bucket;
+mod many;
 mod points;
 mod support;
 mod trouble;

@@ -10,7 +10,7 @@ use longshore_source::milvus::MilvusClient;
 use longshore_source::milvus::proto::common::KeyValuePair;
 use longshore_source::milvus::proto::milvus::{
     CreateCollectionRequest, CreateDatabaseRequest, CreatePartitionRequest, DeleteRequest, InsertRequest,
-    MutationResult, UpsertRequest,
+    ListDatabasesRequest, MutationResult, UpsertRequest,
 };
 use longshore_source::milvus::proto::schema::{
     CollectionSchema, DataType, FieldData, FieldSchema, FloatArray, LongArray, ScalarField, VectorField, field_data,
@@ -64,8 +64,10 @@ impl Rows {
     pub(crate) async fn create_with(milvus: &Milvus, name: &str, shards_num: i32, partitions: &[String]) -> Self {
         let rows = Self { client: milvus.client().await, name: name.parse().unwrap() };
         let (db_name, collection_name) = (rows.name.database.clone(), rows.name.collection.clone());
-        let request = CreateDatabaseRequest { db_name: db_name.clone(), properties: Vec::new() };
-        rows.client.call(request).await.unwrap();
+        if !rows.client.call(ListDatabasesRequest {}).await.unwrap().db_names.contains(&db_name) {
+            let request = CreateDatabaseRequest { db_name: db_name.clone(), properties: Vec::new() };
+            rows.client.call(request).await.unwrap();
+        }
         let dim = KeyValuePair { key: "dim".to_owned(), value: DIMENSION.to_string() };
         let field = |name: &str, kind: DataType| FieldSchema {
             name: name.to_owned(),

@@ -2,6 +2,7 @@
 //! a test here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::await_holding_lock)]
 
+mod imports;
 mod pool;
 mod support;
 mod traps;

@@ -84,7 +84,7 @@ impl Held {
         target: &dyn RestoreTarget,
         watch: &dyn RestoreWatch,
     ) -> Result<Committed, SourceError> {
-        let run = target.begin(&self.plan).await?;
+        let run = target.begin(&self.plan, watch).await?;
         let written = async {
             for (collection, files) in self.bytes.iter().enumerate() {
                 for (file, bytes) in files.iter().enumerate() {

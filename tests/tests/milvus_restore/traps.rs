@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use longshore_source::milvus::KeptSchema;
 use longshore_source::{MilvusTarget, MilvusTargetOptions, SourceError, StagingPlace};
+use longshore_tests::milvus::milvus_judge;
 
 use super::support::{back_up, names, server, staged, target};
 
@@ -53,7 +54,7 @@ async fn a_staging_folder_that_the_server_does_not_see_is_found_out_and_taken_ba
     assert!(error.contains("not absolute"), "{error}");
     // And the same folder under its right name works, outside of the server's storage.
     held.restore(&seen(folder.path().to_str().unwrap())).await.unwrap();
-    longshore_tests::milvus::milvus_judge(milvus, ["drop", "unseen"]).ok();
+    milvus_judge(milvus, ["drop", "unseen"]).ok();
 }
 
 /// An index that was just made is called finished with none of its rows in it; and rows would vanish by a time to live.
@@ -84,5 +85,35 @@ async fn the_time_to_live_is_left_out_and_indexes_are_whole_when_a_restore_ends(
         assert_eq!(index.indexed_rows, index.total_rows, "{}", index.index_name);
         assert!(index.total_rows > 2000, "{}", index.total_rows);
     }
-    longshore_tests::milvus::milvus_judge(milvus, ["drop", "whole_index"]).ok();
+    milvus_judge(milvus, ["drop", "whole_index"]).ok();
+}
+
+/// Acts once, as soon as something was moved into the collection that is being made.
+struct Interfere<'a>(std::sync::atomic::AtomicBool, &'a (dyn Fn() + Send + Sync));
+
+impl longshore_source::RestoreWatch for Interfere<'_> {
+    fn moved(&self, _collection: usize, bytes: u64) {
+        if bytes > 0 && !self.0.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            (self.1)();
+        }
+    }
+}
+
+/// What the server has in the end is compared with the backup row by row, and the error says by how much it differs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_too_few_or_another_one_is_found_and_told() {
+    let Some((milvus, _turn)) = server() else { return };
+    let held = back_up(milvus, &[("made_two.plain", "differs.plain")]).await;
+    for (action, said) in
+        [("lose", "2 rows are missing and 0 are too many"), ("change", "2 rows are missing and 2 are too many")]
+    {
+        // The one collection of that database is the one that is being made.
+        let interfere = || drop(milvus_judge(milvus, [action, "differs"]).ok());
+        let watch = Interfere(std::sync::atomic::AtomicBool::default(), &interfere);
+        let error = held.restore_watched(&target(milvus), &watch).await.unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, SourceError::RowsDiffer { .. }), "{text}");
+        assert!(text.contains("differs.plain") && text.contains(said), "{text}");
+        assert!(names(milvus, "differs").await.is_empty());
+    }
 }

@@ -61,29 +61,67 @@ async fn a_server_that_dies_in_the_middle_gets_every_row_once() {
     milvus_judge(milvus, ["drop", "died"]).ok();
 }
 
-/// A restore that is killed in the middle of its last step: the future is dropped, and what it made stays.
+/// A restore that is killed in the middle of its last step, while the server imports: the future is dropped, and what it made
+/// stays.
+async fn killed(milvus: &longshore_tests::milvus::Milvus, held: &super::support::Held) {
+    let run = target(milvus).begin(&held.plan, &()).await.unwrap();
+    for (file, bytes) in held.bytes[0].iter().enumerate() {
+        run.write(0, file, 0, bytes.clone()).await.unwrap();
+    }
+    run.finish_collection(0).await.unwrap();
+    let (reached, wait) = tokio::sync::oneshot::channel::<()>();
+    let reached = std::sync::Mutex::new(Some(reached));
+    let tell = || drop(reached.lock().unwrap().take());
+    let watch = Once(AtomicBool::default(), &tell);
+    tokio::select! {
+        ended = run.commit(&watch) => panic!("it was to be killed: {ended:?}"),
+        _ = wait => {}
+    }
+}
+
+/// Remembers what was waited for.
+#[derive(Default)]
+struct Waits(std::sync::Mutex<Vec<String>>);
+
+impl RestoreWatch for Waits {
+    fn waits_for(&self, what: Option<String>) {
+        self.0.lock().unwrap().extend(what);
+    }
+}
+
+/// Dropped under its import it would block the server for a quarter of an hour. Whoever comes while the import goes on waits,
+/// shows it, and leaves everything as it is when told to stop or when it takes too long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_is_not_dropped_while_an_import_goes_into_it() {
+    let Some((milvus, _turn)) = server() else { return };
+    let held = back_up(milvus, &[("made.docs", "goes_on.docs")]).await;
+    let other = back_up(milvus, &[("made_two.binv", "goes_on.binv")]).await;
+    let limits = Limits { import_end_patience_ms: 0, ..Limits::DEFAULT };
+    let impatient = MilvusTarget::with_limits(milvus.server(), MilvusTargetOptions::default(), limits);
+    killed(milvus, &held).await;
+    for plan in [&held.plan, &other.plan] {
+        let error = impatient.begin(plan, &()).await.err().unwrap();
+        assert!(matches!(error, SourceError::ImportUnderWay { .. }), "{error}");
+        assert!(error.to_string().contains("was not dropped"), "{error}");
+        let stopped = target(milvus).begin(plan, &Stop(AtomicBool::new(true))).await.err().unwrap();
+        assert!(matches!(stopped, SourceError::Stopped), "{stopped}");
+        assert_eq!((names(milvus, "goes_on").await.len(), staged(milvus).len()), (1, 1), "nothing was changed");
+    }
+    let waits = Waits::default();
+    held.restore_watched(&target(milvus), &waits).await.unwrap();
+    let waits = waits.0.into_inner().unwrap();
+    assert!(waits.iter().any(|text| text.contains("an import into goes_on.longshore_restore_")), "{waits:?}");
+    same(milvus, "made.docs", "goes_on.docs", None);
+    assert!(staged(milvus).is_empty());
+    milvus_judge(milvus, ["drop", "goes_on"]).ok();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_restore_left_is_taken_back_by_the_next_one() {
     let Some((milvus, _turn)) = server() else { return };
-    let killed = |plan_name: &'static str| async move {
-        let held = back_up(milvus, &[("made.docs", plan_name)]).await;
-        let run = target(milvus).begin(&held.plan).await.unwrap();
-        for (file, bytes) in held.bytes[0].iter().enumerate() {
-            run.write(0, file, 0, bytes.clone()).await.unwrap();
-        }
-        run.finish_collection(0).await.unwrap();
-        let (reached, wait) = tokio::sync::oneshot::channel::<()>();
-        let reached = std::sync::Mutex::new(Some(reached));
-        let tell = || drop(reached.lock().unwrap().take());
-        let watch = Once(AtomicBool::default(), &tell);
-        tokio::select! {
-            ended = run.commit(&watch) => panic!("it was to be killed: {ended:?}"),
-            _ = wait => {}
-        }
-        held
-    };
     // The same plan again: it goes on with what is staged and makes the collection anew.
-    let held = killed("killed.docs").await;
+    let held = back_up(milvus, &[("made.docs", "killed.docs")]).await;
+    killed(milvus, &held).await;
     let made = names(milvus, "killed").await;
     assert!(made.len() == 1 && made[0].starts_with("longshore_restore_"), "{made:?}");
     assert_eq!(staged(milvus).len(), 1);
@@ -92,7 +130,7 @@ async fn what_a_killed_restore_left_is_taken_back_by_the_next_one() {
     same(milvus, "made.docs", "killed.docs", None);
     assert!(staged(milvus).is_empty());
     // Another plan: what the first made is dropped with its database.
-    killed("killed_too.docs").await;
+    killed(milvus, &back_up(milvus, &[("made.docs", "killed_too.docs")]).await).await;
     assert_eq!(names(milvus, "killed_too").await.len(), 1);
     let other = back_up(milvus, &[("made_two.binv", "killed.binv")]).await;
     other.restore(&target(milvus)).await.unwrap();

@@ -235,6 +235,7 @@ fn progress(catalog: &dyn Catalog) -> Verdict {
         collections: vec![CollectionProgress { name, total_bytes: 10, done_bytes: 4 }],
         bytes_per_second: Some(7),
         remaining_seconds: Some(1),
+        waiting_for: Some("a flush".to_owned()),
     };
     same("answer", catalog.set_progress(&job(1), held.fencing_token, &progress)?, JobStatus::InProgress)?;
     same("kept", &some("job", catalog.get_job(&job(1))?)?.progress, &progress)?;

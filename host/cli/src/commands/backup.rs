@@ -9,6 +9,7 @@ use longshore_engine::{
 };
 use longshore_model::CreationMethod;
 use longshore_sandbox::{Sandbox, SandboxConfig};
+use longshore_source::SourceKind;
 use longshore_vault::Vault;
 use serde_json::json;
 
@@ -49,18 +50,26 @@ pub(crate) async fn run(
     if arguments.automatic {
         request.creation_method = CreationMethod::Auto;
     }
-    let plan = plan_backup(request, source, &policy, &vaults, &context).await?;
+    let planning = plan_backup(request, source, &policy, &vaults, &context);
     if arguments.dry_run {
+        let plan = planning.await?;
         let view = PlanView::of(&plan);
         let value = json!({ "dryRun": true, "plan": view });
         output.result(&value, || tables::plan(&view));
         return Ok(Exit::Done);
     }
-    let vaults = RegionVaults::of([prepared.make().await?])?;
-    let outcome = with_bars(&context, output, run_backup(plan, source, &vaults, &context)).await?;
+    // A server is flushed while it is planned, which can take longer than the rest.
+    let backing_up = async {
+        let plan = planning.await?;
+        let vaults = RegionVaults::of([prepared.make().await?])?;
+        anyhow::Ok(run_backup(plan, source, &vaults, &context).await?)
+    };
+    let outcome = with_bars(&context, output, backing_up).await?;
     output.result(&serde_json::to_value(&outcome)?, || tables::backup(&outcome));
     let vault = arguments.to.display();
-    output.hint(&format!("\nNext: longshore verify {vault}\n      longshore restore {vault} --to restored.db"));
+    // What a server is restored into is another server.
+    let place = if source.kind() == SourceKind::Milvus { "--config longshore.toml" } else { "--to restored.db" };
+    output.hint(&format!("\nNext: longshore verify {vault}\n      longshore restore {vault} {place}"));
     Ok(Exit::Done)
 }
 

@@ -131,6 +131,7 @@ fn progress_of(job: &Value) -> Progress {
         collections: collections.collect(),
         bytes_per_second: job["bytesPerSecond"].as_u64(),
         remaining_seconds: job["remainingSeconds"].as_u64(),
+        waiting_for: job["waitingFor"].as_str().map(str::to_owned),
     }
 }
 

@@ -235,7 +235,7 @@ struct MadeRun {
 
 #[async_trait]
 impl RestoreTarget for MadeTarget {
-    async fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn RestoreRun>, SourceError> {
+    async fn begin(&self, plan: &TargetPlan, _watch: &dyn RestoreWatch) -> Result<Box<dyn RestoreRun>, SourceError> {
         let empty = |size: u64| vec![0; usize::try_from(size).unwrap()];
         let files = plan.collections.iter().map(|one| one.files.iter().map(|file| empty(file.size_bytes)).collect());
         let files = Mutex::new(files.collect());

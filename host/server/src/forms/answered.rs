@@ -92,6 +92,7 @@ pub(crate) const JOB: Form = Named(
         field("doneBytes", COUNT, ""),
         field("bytesPerSecond", Or(&COUNT), ""),
         field("remainingSeconds", Or(&COUNT), ""),
+        field("waitingFor", Or(&Text), "What it waits for, in words, while nothing moves."),
         field("clusterId", Or(&CLUSTER_ID), ""),
         field("backupId", Or(&BACKUP_ID), ""),
         field(

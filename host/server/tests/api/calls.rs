@@ -158,6 +158,7 @@ async fn a_job_says_how_far_it_is_and_what_came_out_of_it() {
             "status",
             "totalBytes",
             "type",
+            "waitingFor",
         ]
     );
     assert_eq!((&job["backupId"], &job["clusterId"]), (&json!(backup), &json!(CLUSTER)));

@@ -101,12 +101,12 @@ struct Target {
 
 #[async_trait]
 impl RestoreTarget for Target {
-    async fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn RestoreRun>, SourceError> {
+    async fn begin(&self, plan: &TargetPlan, watch: &dyn RestoreWatch) -> Result<Box<dyn RestoreRun>, SourceError> {
         assert!(self.has_users || plan.access.is_none(), "Milvus Lite has no users");
         self.asked.lock().unwrap().plans.push(plan.clone());
         self.asked.lock().unwrap().access.extend(plan.access.clone());
         let behaviour = self.asked.lock().unwrap().behaviour.clone();
-        Ok(Box::new(Run { run: self.target.begin(plan).await?, behaviour }))
+        Ok(Box::new(Run { run: self.target.begin(plan, watch).await?, behaviour }))
     }
 }
 

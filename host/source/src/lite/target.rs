@@ -19,7 +19,7 @@ use super::{inventory, layout, plan};
 use crate::blocking::blocking;
 use crate::disk::{Folder, io_error};
 use crate::staged::{PlaceOf, StagingFolder, available_bytes, left_bytes};
-use crate::{Limits, RestoreRun, RestoreTarget, SourceError, SourceKind, TargetPlan};
+use crate::{Limits, RestoreRun, RestoreTarget, RestoreWatch, SourceError, SourceKind, TargetPlan};
 
 /// What is written before it is moved into place, within the staging folder.
 pub(crate) const STAGED: &str = "data";
@@ -99,7 +99,7 @@ pub(crate) struct Staging {
 
 #[async_trait]
 impl RestoreTarget for MilvusLiteTarget {
-    async fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn RestoreRun>, SourceError> {
+    async fn begin(&self, plan: &TargetPlan, _watch: &dyn RestoreWatch) -> Result<Box<dyn RestoreRun>, SourceError> {
         let (target, plan) = (self.clone(), Arc::new(plan.clone()));
         blocking(&self.path.display().to_string(), move || Ok(Box::new(target.start(plan)?) as Box<dyn RestoreRun>))
             .await
@@ -218,7 +218,7 @@ pub(crate) fn place_of(plan: &Arc<TargetPlan>) -> Box<PlaceOf> {
 /// Makes, or finds, and locks the staging folder of a plan, after removing those that runs of other plans left.
 fn stage(place: Place, plan: &Arc<TargetPlan>, limits: &Limits) -> Result<Staging, SourceError> {
     let (prefix, digest) = (place.staging_prefix(), plan::digest(plan));
-    let mut folder = StagingFolder::open(place.base(), &prefix, &digest, limits, &mut |_| Ok(()))?;
+    let mut folder = StagingFolder::alone(place.base(), &prefix, &digest, limits)?;
     let root = folder.inner(STAGED)?;
     let left_bytes = if folder.resumed { left_bytes(&root, plan, &place_of(plan))? } else { 0 };
     if let Err(error) = check_space(place.base(), plan, limits, left_bytes) {

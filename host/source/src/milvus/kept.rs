@@ -4,14 +4,17 @@
 //! Contract: a schema is kept as the bytes that the server sent, so that what a newer server says in it survives; the
 //! rest is JSON that people can read. Fields that this version does not know are ignored, so that a later one can add some.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use longshore_model::Digest;
 use prost::Message;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::proto::schema::CollectionSchema;
-use crate::SourceError;
+use crate::{RowSum, SourceError};
 
 /// What data definition made of a collection: its schema in the sense of [`CollectionPoint::schema`](crate::CollectionPoint).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -92,6 +95,36 @@ pub struct KeptPoint {
     pub segments: Vec<KeptSegment>,
 }
 
+impl KeptPoint {
+    /// Where a restore cuts, in milliseconds since 1970: `Import` knows no finer unit. A point begins a millisecond; one that
+    /// does not, of a server that did not tell its time, has rows in its millisecond, and is cut at the next one. `None` for
+    /// backups that do not tell, and have nothing later.
+    #[must_use]
+    pub fn end_ms(&self) -> Option<u64> {
+        let begins_a_millisecond = self.flush_timestamp & ((1 << 18) - 1) == 0;
+        let next = u64::from(!begins_a_millisecond);
+        (self.flush_timestamp > 0).then(|| (self.flush_timestamp >> 18).saturating_add(next))
+    }
+
+    /// The same as a hybrid timestamp: what is later is not of the point.
+    #[must_use]
+    pub fn cut(&self) -> Option<u64> {
+        self.end_ms().map(|end_ms| end_ms.saturating_mul(1 << 18))
+    }
+
+    /// The rows that a client sees by name of partition; `None` when they were not counted.
+    #[must_use]
+    pub fn live_by_partition(&self) -> Option<BTreeMap<String, RowSum>> {
+        let mut sums: BTreeMap<String, RowSum> = BTreeMap::new();
+        for segment in self.segments.iter().filter(|segment| !segment.is_level_zero && segment.rows > 0) {
+            let partition = self.partitions.iter().find(|one| one.partition_id == segment.partition_id)?;
+            let so_far = sums.entry(partition.name.clone()).or_default();
+            *so_far = so_far.plus(segment.live?.sum);
+        }
+        Some(sums)
+    }
+}
+
 /// A partition by number and name.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -118,6 +151,22 @@ pub struct KeptSegment {
     /// How its files are laid out; 0 before Milvus 2.6.
     #[serde(skip_serializing_if = "is_zero")]
     pub storage_version: i64,
+    /// The rows in it that a client sees at the point, where they were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<KeptRows>,
+}
+
+/// The rows of a segment that a client sees at a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptRows {
+    /// How many, and their digest (`src/rows.rs`).
+    #[serde(flatten)]
+    pub sum: RowSum,
+    /// Digest of all that they follow from but the point's timestamp (`src/milvus/counted.rs`).
+    pub of: Digest,
+    /// True when nothing that they follow from is later than the point: then they are the same at every later one.
+    pub is_whole: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]

@@ -16,13 +16,13 @@ use super::kept::{KeptPoint, KeptSchema};
 use super::layout::{LogPath, TIMESTAMP_FIELD};
 use super::rows::{CollectionLogs, RowSchema, SegmentLogs};
 use super::storage::LogStorage;
-use crate::{Limits, PointFile, SourceError, StoredBytes, StoredFile};
+use crate::{Limits, PointFile, SourceError, StoredBytes};
 
 /// A log of a point, read by threads that may wait.
-struct PointLog {
-    storage: Arc<dyn LogStorage>,
-    stored: String,
-    runtime: Handle,
+pub(super) struct PointLog {
+    pub(super) storage: Arc<dyn LogStorage>,
+    pub(super) stored: String,
+    pub(super) runtime: Handle,
 }
 
 impl StoredBytes for PointLog {
@@ -59,33 +59,27 @@ impl Counting {
             return Err(SourceError::Unsupported { path: shown.to_owned(), reason });
         }
         let schema = RowSchema::of(&self.schema.decode(shown)?, shown)?;
-        let files = self.files.iter().zip(&self.stored).map(|(file, stored)| StoredFile {
-            path: file.path.clone(),
-            class: file.class,
-            size_bytes: file.size_bytes,
-            bytes: Arc::new(PointLog {
-                storage: Arc::clone(&self.storage),
-                stored: stored.clone(),
-                runtime: self.runtime.clone(),
-            }),
+        let files = self.files.iter().zip(&self.stored).map(|(file, stored)| {
+            let storage = Arc::clone(&self.storage);
+            file.stored(Arc::new(PointLog { storage, stored: stored.clone(), runtime: self.runtime.clone() }))
         });
         let logs = CollectionLogs::of(&files.collect::<Vec<_>>())?;
-        let cut = self.point.flush_timestamp;
+        let cut = self.point.cut();
         let recent = self.recent();
         let ends_by = |segment: &SegmentLogs| -> Result<bool, SourceError> {
             if !recent.contains(&segment.segment_id) {
                 return Ok(true);
             }
             let timestamps = read_timestamps(segment.logs_of(TIMESTAMP_FIELD), &self.limits)?;
-            Ok(timestamps.into_iter().all(|timestamp| timestamp <= cut))
+            Ok(timestamps.into_iter().all(|timestamp| cut.is_none_or(|cut| timestamp <= cut)))
         };
-        let level_zero = logs.level_zero(&schema, Some(cut), &self.limits)?;
+        let level_zero = logs.level_zero(&schema, cut, &self.limits)?;
         let mut live = 0;
         for segment in logs.segments() {
             let told = self.point.segments.iter().find(|told| told.segment_id == segment.segment_id);
             live += match told {
                 Some(told) if level_zero.is_empty() && !segment.has_deletes() && ends_by(segment)? => told.rows,
-                _ => segment.live_rows(&schema, &level_zero, Some(cut), &self.limits)?,
+                _ => segment.live_rows(&schema, &level_zero, cut, &self.limits)?,
             };
         }
         Ok(live)

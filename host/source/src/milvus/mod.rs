@@ -8,6 +8,7 @@ mod binlog;
 mod bucket_storage;
 mod check;
 mod client;
+mod counted;
 mod cut;
 mod describe;
 mod features;
@@ -38,7 +39,7 @@ pub use bucket_storage::{BucketLocation, choose_tls};
 pub use client::MilvusClient;
 pub use foreign::{MilvusBackupSource, MilvusBackupTarget};
 pub use kept::{
-    KeptAccess, KeptField, KeptGrant, KeptIndex, KeptPartition, KeptPoint, KeptSchema, KeptSegment, KeptUser,
+    KeptAccess, KeptField, KeptGrant, KeptIndex, KeptPartition, KeptPoint, KeptRows, KeptSchema, KeptSegment, KeptUser,
 };
 pub use layout::LogPath;
 pub use restore::{MilvusTarget, MilvusTargetOptions, StagingPlace};

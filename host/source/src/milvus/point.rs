@@ -17,17 +17,18 @@ use bytes::Bytes;
 use longshore_model::{CollectionName, Digest, LoadState};
 use serde_json::Value;
 
+use super::counted::{Uncounted, within_limits};
 use super::cut;
 use super::describe::{Described, describe};
 use super::flush::{Flushed, flush};
 use super::kept::{KeptPoint, KeptSchema, KeptSegment};
-use super::live::Counting;
+use super::live::{Counting, PointLog};
 use super::rest::{self, SegmentLogIds};
 use super::segments::{LogFileEntry, SegmentFiles, flushed_segments, kept, list_files};
 use super::shared::{Shared, identity};
 use super::storage::LogStorage;
 use crate::blocking::blocking;
-use crate::{CollectionPoint, PointFile, PointState, Reading, Recheck, SourceError};
+use crate::{CollectionPoint, CountedPoint, PointFile, PointState, Reading, Recheck, SourceError};
 
 /// See the module.
 #[derive(Debug)]
@@ -239,20 +240,35 @@ impl CollectionPoint for MilvusPoint {
             runtime: tokio::runtime::Handle::current(),
             limits: self.shared.limits,
         };
-        match blocking(&shown, move || counting.run()).await {
-            Ok(live_rows) => Ok(Some(live_rows)),
-            // The files are kept as they are; what cannot be counted here, a restore counts.
-            Err(error @ (SourceError::Unsupported { .. } | SourceError::LimitExceeded { .. })) => {
-                tracing::warn!(collection = shown, %error, "its live rows were not counted");
-                Ok(None)
-            }
-            Err(SourceError::Io { path, error, .. })
-                if error.get_ref().is_some_and(|inner| inner.is::<SourceError>()) =>
-            {
-                Err(SourceError::FileChanged { path, reason: error.to_string() })
-            }
-            Err(error) => Err(error),
-        }
+        within_limits(&shown, blocking(&shown, move || counting.run()).await)
+    }
+
+    fn digests_rows(&self) -> bool {
+        true
+    }
+
+    async fn count_rows(
+        &self,
+        digests: &[Digest],
+        earlier: Option<&Value>,
+    ) -> Result<Option<CountedPoint>, SourceError> {
+        let shown = self.name.to_string();
+        let runtime = tokio::runtime::Handle::current();
+        let files = self.files.iter().zip(&self.stored).map(|(file, stored)| {
+            let storage = Arc::clone(&self.storage.0);
+            file.stored(Arc::new(PointLog { storage, stored: stored.clone(), runtime: runtime.clone() }))
+        });
+        let uncounted = Uncounted {
+            schema: KeptSchema::read(&self.schema, &shown)?,
+            point: KeptPoint::read(&self.description, &shown)?,
+            files: files.collect(),
+            digests: digests.to_vec(),
+            // One that cannot be read only makes it longer.
+            earlier: earlier.and_then(|earlier| KeptPoint::read(earlier, &shown).ok()),
+            shown: shown.clone(),
+        };
+        let limits = self.shared.limits;
+        within_limits(&shown, blocking(&shown, move || uncounted.count(&limits)).await)
     }
 
     async fn read(&self, file: usize, offset: u64, length: usize) -> Result<Bytes, SourceError> {

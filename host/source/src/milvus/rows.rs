@@ -57,6 +57,19 @@ impl RowSchema {
         })
     }
 
+    /// All that rows' digests depend on, as bytes.
+    pub(crate) fn fingerprint(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (number, field) in &self.fields {
+            bytes.extend(number.to_le_bytes());
+            bytes.extend([u8::from(field.is_array), u8::from(field.may_be_missing)]);
+            bytes.extend(FieldName::new(&field.name).bytes());
+        }
+        bytes.extend(self.key.to_le_bytes());
+        bytes.extend([u8::from(self.key_is_text), u8::from(self.has_dynamic)]);
+        bytes
+    }
+
     /// The fields of a segment that has logs of these, in order of name. A field that no schema names is the dynamic one,
     /// whose number the server does not tell.
     fn of_segment(&self, with_logs: &[i64], shown: &str) -> Result<Vec<(RowField, i64)>, SourceError> {
@@ -151,6 +164,20 @@ impl CountedRows {
     }
 }
 
+/// What one segment holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SegmentRows {
+    pub(crate) counted: CountedRows,
+    /// Whether nothing in its files, and of the deletes that hit it, is later than the cut.
+    pub(crate) is_whole: bool,
+}
+
+/// Which rows of a segment a client sees.
+struct Alive {
+    rows: Vec<bool>,
+    is_whole: bool,
+}
+
 impl CollectionLogs {
     /// Sorts files by segment and field.
     ///
@@ -183,6 +210,11 @@ impl CollectionLogs {
     /// Its segments with rows, in order of partition and number.
     pub fn segments(&self) -> impl Iterator<Item = &SegmentLogs> {
         self.segments.values().filter(|segment| segment.has_rows())
+    }
+
+    /// A segment with rows.
+    pub(crate) fn segment(&self, partition_id: i64, segment_id: i64) -> Option<&SegmentLogs> {
+        self.segments.get(&(partition_id, segment_id)).filter(|segment| segment.has_rows())
     }
 
     /// Partitions that rows are in.
@@ -223,14 +255,29 @@ impl CollectionLogs {
         cut: Option<u64>,
         limits: &Limits,
     ) -> Result<BTreeMap<i64, CountedRows>, SourceError> {
+        self.count_each(schema, name_of, cut, limits, &mut |_| {})
+    }
+
+    /// The same; `visit` is told of each live row.
+    ///
+    /// # Errors
+    /// As [`CollectionLogs::count`].
+    pub(crate) fn count_each(
+        &self,
+        schema: &RowSchema,
+        name_of: &dyn Fn(i64) -> Option<String>,
+        cut: Option<u64>,
+        limits: &Limits,
+        visit: &mut dyn FnMut(&RowDigest),
+    ) -> Result<BTreeMap<i64, CountedRows>, SourceError> {
         let level_zero = self.level_zero(schema, cut, limits)?;
         let mut counted: BTreeMap<i64, CountedRows> = BTreeMap::new();
         for segment in self.segments() {
             let partition = name_of(segment.partition_id);
             let nameless = || damaged(&segment.shown(), "no partition of the collection has its number");
-            let rows = segment.count(&partition.ok_or_else(nameless)?, schema, &level_zero, cut, limits)?;
+            let rows = segment.count(&partition.ok_or_else(nameless)?, schema, &level_zero, cut, limits, visit)?;
             let so_far = counted.entry(segment.partition_id).or_default();
-            *so_far = so_far.plus(rows);
+            *so_far = so_far.plus(rows.counted);
         }
         Ok(counted)
     }
@@ -262,8 +309,9 @@ impl SegmentLogs {
         level_zero: &BTreeMap<i64, Deletes>,
         cut: Option<u64>,
         limits: &Limits,
-    ) -> Result<CountedRows, SourceError> {
-        let alive = self.alive(schema, level_zero, cut, limits)?;
+        visit: &mut dyn FnMut(&RowDigest),
+    ) -> Result<SegmentRows, SourceError> {
+        let Alive { rows: alive, is_whole } = self.alive(schema, level_zero, cut, limits)?;
         let with_logs: Vec<i64> = self.fields.keys().copied().collect();
         let mut rows = vec![RowDigest::new(partition); alive.len()];
         for (field, number) in schema.of_segment(&with_logs, &self.shown())? {
@@ -295,8 +343,9 @@ impl SegmentLogs {
         let mut counted = CountedRows { physical: alive.len() as u64, live: RowSum::default() };
         for (row, _) in rows.iter().zip(&alive).filter(|(_, alive)| **alive) {
             counted.live.add(row);
+            visit(row);
         }
-        Ok(counted)
+        Ok(SegmentRows { counted, is_whole })
     }
 
     /// Counts the rows that a client sees, reading keys, timestamps and deletes only. Blocks.
@@ -311,7 +360,7 @@ impl SegmentLogs {
         limits: &Limits,
     ) -> Result<u64, SourceError> {
         let alive = self.alive(schema, level_zero, cut, limits)?;
-        Ok(alive.into_iter().filter(|alive| *alive).count() as u64)
+        Ok(alive.rows.into_iter().filter(|alive| *alive).count() as u64)
     }
 
     /// Its logs of one field.
@@ -326,22 +375,22 @@ impl SegmentLogs {
         level_zero: &BTreeMap<i64, Deletes>,
         cut: Option<u64>,
         limits: &Limits,
-    ) -> Result<Vec<bool>, SourceError> {
+    ) -> Result<Alive, SourceError> {
         let mut own = Deletes::default();
         for file in &self.deletes {
             read_deletes(file, schema.key_is_text, cut, limits, &mut own)?;
         }
         let of_partitions = [self.partition_id, ALL_PARTITIONS].map(|partition| level_zero.get(&partition));
-        let all: Vec<&Deletes> = std::iter::once(&own)
-            .chain(of_partitions.into_iter().flatten())
-            .filter(|deletes| !deletes.is_empty())
-            .collect();
+        let mut all: Vec<&Deletes> = std::iter::once(&own).chain(of_partitions.into_iter().flatten()).collect();
+        let has_later_deletes = all.iter().any(|deletes| deletes.has_later);
+        all.retain(|deletes| !deletes.is_empty());
         let logs = |field: i64| {
             let missing = || damaged(&self.shown(), format!("field {field}, which every segment has, has no logs"));
             self.fields.get(&field).ok_or_else(missing)
         };
         let timestamps = read_timestamps(logs(TIMESTAMP_FIELD)?, limits)?;
         let mut alive: Vec<bool> = timestamps.iter().map(|timestamp| cut.is_none_or(|cut| *timestamp <= cut)).collect();
+        let is_whole = !has_later_deletes && alive.iter().all(|alive| *alive);
         let mut place = 0;
         read_keys(logs(schema.key)?, limits, &mut |key| {
             if let (Some(alive), Some(timestamp)) = (alive.get_mut(place), timestamps.get(place)) {
@@ -350,7 +399,7 @@ impl SegmentLogs {
             place += 1;
         })?;
         self.same_rows(place, alive.len(), schema.key)?;
-        Ok(alive)
+        Ok(Alive { rows: alive, is_whole })
     }
 
     fn same_rows(&self, rows: usize, expected: usize, field: i64) -> Result<(), SourceError> {

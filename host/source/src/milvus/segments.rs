@@ -68,6 +68,7 @@ pub(super) fn kept(segments: &[PersistentSegmentInfo]) -> Vec<KeptSegment> {
         rows: u64::try_from(segment.num_rows).unwrap_or(0),
         is_level_zero: segment.level() == SegmentLevel::L0,
         storage_version: segment.storage_version,
+        live: None,
     });
     kept.collect()
 }

@@ -28,30 +28,63 @@ pub(crate) struct StagingFolder {
     kept: AtomicBool,
 }
 
-impl StagingFolder {
-    /// Makes, or finds, and locks the staging folder of a plan in `base`. Before that, `clean` is called for each folder
-    /// that begins with `prefix` and was left by a run of another plan, and it is removed.
+/// A folder that a run of another plan left, locked while this lives.
+#[derive(Debug)]
+pub(crate) struct LeftFolder {
+    pub(crate) name: String,
+    pub(crate) folder: Folder,
+    _lock: std::fs::File,
+}
+
+impl LeftFolder {
+    /// All that begin with `prefix`, but for the plan's own.
     ///
     /// # Errors
-    /// [`SourceError::RestoreRunning`] when another run is at work there; what files and `clean` fail with.
-    pub(crate) fn open(
-        base: &Folder,
-        prefix: &str,
-        plan: &Digest,
-        limits: &Limits,
-        clean: &mut dyn FnMut(&Folder) -> Result<(), SourceError>,
-    ) -> Result<Self, SourceError> {
-        let name = format!("{prefix}-{}", plan.to_string().get(..16).unwrap_or_default());
+    /// [`SourceError::RestoreRunning`] when another run is at work there; failures of reading.
+    pub(crate) fn all(base: &Folder, prefix: &str, plan: &Digest, limits: &Limits) -> Result<Vec<Self>, SourceError> {
+        let own = name_of(prefix, plan);
         let others = base.names(limits.folder_entries)?.into_iter();
-        for other in others.filter(|other| other.starts_with(prefix) && *other != name) {
+        let mut left = Vec::new();
+        for name in others.filter(|other| other.starts_with(prefix) && *other != own) {
             // One run at a time for each target: whoever holds another folder of it is still at work.
-            if let Some(left) = base.folder(&other)? {
-                let lock = lock(&left)?;
-                clean(&left)?;
-                base.dir.remove_dir_all(&other).map_err(|error| io_error("remove", &base.show(&other), error))?;
-                drop(lock);
+            if let Some(folder) = base.folder(&name)? {
+                left.push(Self { name, _lock: lock(&folder)?, folder });
             }
         }
+        Ok(left)
+    }
+
+    /// Removes it from `base`, which it is in.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub(crate) fn remove(self, base: &Folder) -> Result<(), SourceError> {
+        base.dir.remove_dir_all(&self.name).map_err(|error| io_error("remove", &base.show(&self.name), error))
+    }
+}
+
+fn name_of(prefix: &str, plan: &Digest) -> String {
+    format!("{prefix}-{}", plan.to_string().get(..16).unwrap_or_default())
+}
+
+impl StagingFolder {
+    /// Removes what runs of other plans left in `base`, then makes, or finds, and locks the staging folder of a plan there.
+    ///
+    /// # Errors
+    /// [`SourceError::RestoreRunning`] when another run is at work there; what files fail with.
+    pub(crate) fn alone(base: &Folder, prefix: &str, plan: &Digest, limits: &Limits) -> Result<Self, SourceError> {
+        for left in LeftFolder::all(base, prefix, plan, limits)? {
+            left.remove(base)?;
+        }
+        Self::open(base, prefix, plan)
+    }
+
+    /// Makes, or finds, and locks the staging folder of a plan in `base`.
+    ///
+    /// # Errors
+    /// [`SourceError::RestoreRunning`] when another run is at work there; what files fail with.
+    pub(crate) fn open(base: &Folder, prefix: &str, plan: &Digest) -> Result<Self, SourceError> {
+        let name = name_of(prefix, plan);
         let shown = base.show(&name);
         let resumed = match base.dir.create_dir(&name) {
             Ok(()) => false,

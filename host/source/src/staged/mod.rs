@@ -8,7 +8,7 @@ mod files;
 mod folder;
 
 pub(crate) use files::{PlaceOf, StagedFiles};
-pub(crate) use folder::StagingFolder;
+pub(crate) use folder::{LeftFolder, StagingFolder};
 
 use crate::disk::{Folder, io_error};
 use crate::{SourceError, TargetPlan};

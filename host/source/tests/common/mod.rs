@@ -109,7 +109,7 @@ pub(crate) async fn restore(
     plan: &TargetPlan,
     points: &[Mapped],
 ) -> Result<Vec<RestoredCollection>, SourceError> {
-    let run = target.begin(plan).await?;
+    let run = target.begin(plan, &()).await?;
     let mut restored = Vec::new();
     for (collection, (point, _)) in points.iter().enumerate() {
         let mut digests = Vec::new();

@@ -25,6 +25,8 @@ pub(crate) struct Deletes {
     texts: HashMap<[u8; 16], u64>,
     /// All that were read, repeated ones included.
     pub(crate) count: u64,
+    /// Whether some did not count, because they are after the cut.
+    pub(crate) has_later: bool,
 }
 
 #[derive(Deserialize)]
@@ -132,12 +134,11 @@ pub(crate) fn read_deletes(
                 let mut timestamps = timestamps.into_iter();
                 each_value(column("pk")?, shown, &mut |key| {
                     let (Some(key), Some(timestamp)) = (key, timestamps.next()) else { return Ok(()) };
-                    if counts(timestamp) {
-                        match (is_text, <[u8; 8]>::try_from(key)) {
-                            (true, _) => into.note_text(key, timestamp),
-                            (false, Ok(key)) => into.note_integer(i64::from_le_bytes(key), timestamp),
-                            (false, Err(_)) => return Err(damaged(shown, "its keys are no 64-bit numbers")),
-                        }
+                    match (counts(timestamp), is_text, <[u8; 8]>::try_from(key)) {
+                        (false, ..) => into.has_later = true,
+                        (true, true, _) => into.note_text(key, timestamp),
+                        (true, false, Ok(key)) => into.note_integer(i64::from_le_bytes(key), timestamp),
+                        (true, false, Err(_)) => return Err(damaged(shown, "its keys are no 64-bit numbers")),
                     }
                     into.check(shown, limits)
                 })
@@ -154,6 +155,8 @@ fn note(text: &str, is_text: bool, counts: &dyn Fn(u64) -> bool, into: &mut Dele
         let (key, timestamp) = (key.parse().ok()?, timestamp.parse().ok()?);
         if counts(timestamp) {
             into.note_integer(key, timestamp);
+        } else {
+            into.has_later = true;
         }
         return (!is_text).then_some(());
     }
@@ -165,11 +168,15 @@ fn note(text: &str, is_text: bool, counts: &dyn Fn(u64) -> bool, into: &mut Dele
         let key: String = serde_json::from_str(delete.pk.get()).ok()?;
         if counts(delete.ts) {
             into.note_text(key.as_bytes(), delete.ts);
+        } else {
+            into.has_later = true;
         }
     } else {
         let key: i64 = delete.pk.get().parse().ok()?;
         if counts(delete.ts) {
             into.note_integer(key, delete.ts);
+        } else {
+            into.has_later = true;
         }
     }
     Some(())
@@ -193,7 +200,7 @@ mod tests {
         note(r#"{"pk":"a\"b","ts":18446744073709551615,"pkType":21}"#, true, &all, &mut deletes).unwrap();
         assert!(deletes.hide(b"a\"b", true, u64::MAX - 1) && !deletes.hide(b"a", true, 0));
         note(r#"{"pk":"late","ts":50,"pkType":21}"#, true, &|timestamp| timestamp < 50, &mut deletes).unwrap();
-        assert!(!deletes.hide(b"late", true, 1), "after the cut");
+        assert!(!deletes.hide(b"late", true, 1) && deletes.has_later, "after the cut");
         for text in ["", "{}", r#"{"pk":"x","ts":1,"pkType":21}"#, r#"{"pk":1.5,"ts":1,"pkType":5}"#, "x,1", "1,-1"] {
             assert_eq!(note(text, false, &all, &mut deletes), None, "{text}");
         }

@@ -311,6 +311,7 @@ impl Segment {
             rows: u64::try_from(self.num_of_rows).unwrap_or(0),
             is_level_zero: self.is_l0,
             storage_version: self.storage_version,
+            live: None,
         }
     }
 }

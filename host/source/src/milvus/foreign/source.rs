@@ -14,10 +14,12 @@ use serde_json::{Value, json};
 use super::meta::{Backup, Collection};
 use crate::blocking::blocking;
 use crate::disk::{Folder, ReadAt, Stat, io_error};
+use crate::milvus::counted::{Uncounted, within_limits};
+use crate::milvus::kept::{KeptPoint, KeptSchema};
 use crate::milvus::layout::{DELTA_LOG, INSERT_LOG, LogPath};
 use crate::{
-    CollectionEntry, CollectionPoint, DatabaseEntry, Inventory, Limits, PointFile, PointOptions, PointState, Reading,
-    Source, SourceError, SourceKind,
+    CollectionEntry, CollectionPoint, CountedPoint, DatabaseEntry, Inventory, Limits, PointFile, PointOptions,
+    PointState, Reading, Source, SourceError, SourceKind, StoredBytes,
 };
 
 /// Where the logs are in a backup.
@@ -282,6 +284,20 @@ impl Point {
     }
 }
 
+/// A log of the backup, read by threads that may wait.
+struct StoredLog {
+    inner: Arc<Inner>,
+    stored: String,
+}
+
+impl StoredBytes for StoredLog {
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        let bytes = self.inner.read(&self.stored, offset, buffer.len()).map_err(std::io::Error::other)?;
+        buffer.copy_from_slice(&bytes);
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl CollectionPoint for Point {
     fn name(&self) -> &CollectionName {
@@ -306,6 +322,31 @@ impl CollectionPoint for Point {
 
     async fn live_rows(&self, _memory_bytes: u64) -> Result<Option<u64>, SourceError> {
         Ok(None)
+    }
+
+    fn digests_rows(&self) -> bool {
+        true
+    }
+
+    async fn count_rows(
+        &self,
+        digests: &[Digest],
+        earlier: Option<&Value>,
+    ) -> Result<Option<CountedPoint>, SourceError> {
+        let shown = self.name.to_string();
+        let files = self.files.iter().zip(&self.stored).map(|(file, stored)| {
+            file.stored(Arc::new(StoredLog { inner: Arc::clone(&self.inner), stored: stored.clone() }))
+        });
+        let uncounted = Uncounted {
+            schema: KeptSchema::read(&self.schema, &shown)?,
+            point: KeptPoint::read(&self.description, &shown)?,
+            files: files.collect(),
+            digests: digests.to_vec(),
+            earlier: earlier.and_then(|earlier| KeptPoint::read(earlier, &shown).ok()),
+            shown: shown.clone(),
+        };
+        let limits = self.inner.limits;
+        within_limits(&shown, blocking(&shown, move || uncounted.count(&limits)).await)
     }
 
     async fn read(&self, file: usize, offset: u64, length: usize) -> Result<Bytes, SourceError> {

@@ -26,7 +26,7 @@ use crate::milvus::RowSchema;
 use crate::milvus::kept::{KeptPoint, KeptSchema};
 use crate::milvus::layout::LogPath;
 use crate::milvus::proto::schema::CollectionSchema;
-use crate::milvus::staged_rows::read_back;
+use crate::milvus::staged_rows::{difference, read_back};
 use crate::plan::{self, check_names, is_of_server};
 use crate::staged::{PlaceOf, StagedFiles, StagingFolder, available_bytes, left_bytes};
 use crate::{
@@ -83,7 +83,7 @@ struct Inner {
 
 #[async_trait]
 impl RestoreTarget for MilvusBackupTarget {
-    async fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn RestoreRun>, SourceError> {
+    async fn begin(&self, plan: &TargetPlan, _watch: &dyn RestoreWatch) -> Result<Box<dyn RestoreRun>, SourceError> {
         let (target, plan) = (self.clone(), Arc::new(plan.clone()));
         blocking(&self.path.display().to_string(), move || Ok(Box::new(target.start(plan)?) as Box<dyn RestoreRun>))
             .await
@@ -96,7 +96,7 @@ impl MilvusBackupTarget {
         let planned = planned(&plan)?;
         let (parent, name) = self.place()?;
         let prefix = format!(".{name}.longshore-restore");
-        let mut folder = StagingFolder::open(&parent, &prefix, &plan::digest(&plan), &self.limits, &mut |_| Ok(()))?;
+        let mut folder = StagingFolder::alone(&parent, &prefix, &plan::digest(&plan), &self.limits)?;
         let root = folder.inner(STAGED)?;
         let place_of = place_of(&plan, &planned);
         let there = left_bytes(&root, &plan, &place_of)?;
@@ -189,9 +189,14 @@ impl Inner {
 
     fn finish(&self, collection: usize) -> Result<RestoredCollection, SourceError> {
         let planned = self.planned(collection)?;
-        let read = |cut| read_back(&self.files, collection, &planned.rows, &planned.point, cut, &self.limits);
-        let cut = Some(planned.point.flush_timestamp).filter(|timestamp| *timestamp > 0);
+        let read =
+            |cut| read_back(&self.files, collection, &planned.rows, &planned.point, cut, &self.limits, &mut |_| {});
+        let cut = planned.point.cut();
         let found = read(cut)?;
+        let kept = planned.point.live_by_partition();
+        if let Some(what) = kept.and_then(|kept| difference(&kept, &found.live)) {
+            return Err(SourceError::RowsDiffer { collection: planned.name.clone(), what });
+        }
         if cut.is_some() {
             let whole = read(None)?.total;
             if whole.live != found.total.live {
@@ -203,7 +208,6 @@ impl Inner {
                 self.notes.lock().unwrap_or_else(PoisonError::into_inner).insert(collection, note);
             }
         }
-
         let (physical_rows, live_rows) = (found.total.physical, Some(found.total.live.rows));
         Ok(RestoredCollection { physical_rows, live_rows, file_digests: found.digests })
     }

@@ -5,19 +5,21 @@ use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use longshore_model::Digest;
 
 use super::marker::Marker;
 use super::run::{MilvusRun, Planned};
 use super::tasks::tasks;
-use super::{DEFAULT_STAGING, MilvusTarget, StagingPlace, server, upload, versions};
+use super::unfinished::{AtStop, Dropping};
+use super::{DEFAULT_STAGING, MilvusTarget, StagingPlace, server, upload};
 use crate::blocking::blocking;
 use crate::disk::{Folder, io_error};
 use crate::milvus::bucket_storage::BucketStorage;
 use crate::milvus::kept::{KeptPoint, KeptSchema};
-use crate::milvus::{MilvusClient, RowSchema, StorageLocation};
+use crate::milvus::{MilvusClient, RowSchema, StorageLocation, features};
 use crate::plan::{self, check_names};
-use crate::staged::{PlaceOf, StagedFiles, StagingFolder, available_bytes, left_bytes};
-use crate::{Limits, SourceError, TargetPlan};
+use crate::staged::{LeftFolder, PlaceOf, StagedFiles, StagingFolder, available_bytes, left_bytes};
+use crate::{Limits, RestoreWatch, SourceError, TargetPlan};
 
 /// What the names of all staging folders begin with.
 const PREFIX: &str = "longshore-restore";
@@ -27,27 +29,32 @@ pub(super) const STAGED: &str = "files";
 const TEMPORARY: &str = "longshore_restore";
 
 /// See [`RestoreTarget::begin`](crate::RestoreTarget::begin).
-pub(super) async fn begin(target: &MilvusTarget, plan: Arc<TargetPlan>) -> Result<MilvusRun, SourceError> {
+pub(super) async fn begin(
+    target: &MilvusTarget,
+    plan: Arc<TargetPlan>,
+    watch: &dyn RestoreWatch,
+) -> Result<MilvusRun, SourceError> {
     let limits = target.shared.limits;
     check_names(&plan, &limits)?;
     let planned = Arc::new(planned(target, &plan, &limits)?);
     let client = target.shared.client().await?.clone();
     let points: Vec<&KeptPoint> = planned.iter().map(|one| &one.point).collect();
-    versions::check(&client, &points, target.options.any_version)?;
+    features::check_target(&client, &points, target.options.any_version)?;
     let place = target.staging()?;
     let bucket = target.bucket()?;
     // As the server is told it: in a bucket relative to it, else the whole path.
     let root = bucket.as_ref().map_or_else(|| server_root(&place), |bucket| bucket.in_bucket(DEFAULT_STAGING));
+    let shown = place.folder.display().to_string();
+    let base = Arc::new(blocking(&shown, move || open_base(&place)).await?);
+    let dropping = Dropping::new(&client, &limits, watch, AtStop::Stop);
+    take_back_others(&base, plan::digest(&plan), &dropping, &client, bucket.as_deref(), limits).await?;
     let storage = target.shared.server.storage.clone();
     let staged = {
-        let (plan, planned, client, bucket) = (Arc::clone(&plan), Arc::clone(&planned), client.clone(), bucket.clone());
-        let left = Left { client, bucket, limits };
-        blocking(&place.folder.display().to_string(), move || stage(&place, &storage, &plan, &planned, &left, &limits))
-            .await?
+        let planned = Arc::clone(&planned);
+        blocking(&shown, move || stage(&base, &storage, &plan, &planned, &limits)).await?
     };
     let run = MilvusRun::new(target.clone(), client, planned, staged, root, bucket);
-    let ready = run.take_over().await;
-    match ready {
+    match run.take_over(watch).await {
         Ok(()) => Ok(run),
         Err(error) => {
             run.keep_or_remove().await;
@@ -91,7 +98,7 @@ fn planned(target: &MilvusTarget, plan: &TargetPlan, limits: &Limits) -> Result<
         let schema = KeptSchema::read(&collection.schema, &shown)?;
         let point = KeptPoint::read(&collection.description, &shown)?;
         let decoded = schema.decode(&shown)?;
-        let end_ms = end_ms(point.flush_timestamp, target.options.until_ms);
+        let end_ms = end_ms(&point, target.options.until_ms);
         all.push(Planned {
             name: collection.mapping.to.clone(),
             temporary: format!("{TEMPORARY}_{}_{number}", digest.get(..16).unwrap_or_default()),
@@ -109,13 +116,9 @@ fn planned(target: &MilvusTarget, plan: &TargetPlan, limits: &Limits) -> Result<
     Ok(all)
 }
 
-/// Where a restore cuts, in milliseconds: `Import` knows no finer unit. A point begins a millisecond; one that does not, of a
-/// server that did not tell its time, has rows in its millisecond, and is cut at the next one. `None` for backups that do
-/// not tell, and have nothing later.
-fn end_ms(flush_timestamp: u64, until_ms: Option<u64>) -> Option<u64> {
-    let begins_a_millisecond = flush_timestamp & ((1 << 18) - 1) == 0;
-    let point = (flush_timestamp > 0).then(|| (flush_timestamp >> 18).saturating_add(u64::from(!begins_a_millisecond)));
-    match (point, until_ms) {
+/// Where a restore cuts, in milliseconds: at the point, or earlier where somebody asked for it.
+fn end_ms(point: &KeptPoint, until_ms: Option<u64>) -> Option<u64> {
+    match (point.end_ms(), until_ms) {
         (Some(point), Some(until)) => Some(point.min(until)),
         (one, other) => one.or(other),
     }
@@ -128,14 +131,8 @@ fn open_folder(path: &std::path::Path) -> Result<Folder, SourceError> {
     Ok(Folder { dir, shown })
 }
 
-fn stage(
-    place: &StagingPlace,
-    storage: &StorageLocation,
-    plan: &Arc<TargetPlan>,
-    planned: &Arc<Vec<Planned>>,
-    left: &Left,
-    limits: &Limits,
-) -> Result<Staged, SourceError> {
+/// The folder that staging folders are in.
+fn open_base(place: &StagingPlace) -> Result<Folder, SourceError> {
     if !place.folder.is_absolute() {
         let reason = format!(
             "the staging folder `{}` is not absolute: Milvus would read nothing and say that all is well; give its full path",
@@ -143,14 +140,46 @@ fn stage(
         );
         return Err(SourceError::BadPlan { reason });
     }
-    let base = open_folder(&place.folder)?;
-    let runtime = tokio::runtime::Handle::current();
-    let mut clean = |folder: &Folder| {
-        let marker = Marker::read(folder, limits)?;
-        let name = folder.shown.rsplit('/').next().unwrap_or_default();
-        runtime.block_on(left.take_back(&marker, name))
-    };
-    let mut folder = StagingFolder::open(&base, PREFIX, &plan::digest(plan), limits, &mut clean)?;
+    open_folder(&place.folder)
+}
+
+/// Drops what killed runs of other plans made and nobody has seen, then removes their staging folders. A folder goes last:
+/// its marker is all that leads to the rest.
+async fn take_back_others(
+    base: &Arc<Folder>,
+    plan: Digest,
+    dropping: &Dropping<'_>,
+    client: &MilvusClient,
+    bucket: Option<&BucketStorage>,
+    limits: Limits,
+) -> Result<(), SourceError> {
+    let listing = Arc::clone(base);
+    let left = blocking(&base.shown, move || {
+        let left = LeftFolder::all(&listing, PREFIX, &plan, &limits)?;
+        left.into_iter().map(|left| Ok((Marker::read(&left.folder, &limits)?, left))).collect::<Result<Vec<_>, _>>()
+    });
+    for (marker, left) in left.await? {
+        for made in &marker.collections {
+            dropping.drop_when_ended(&made.database, &made.temporary).await?;
+        }
+        for database in &marker.databases {
+            server::drop_empty_database(client, database).await?;
+        }
+        upload::remove_all(bucket, &left.name).await?;
+        let base = Arc::clone(base);
+        blocking(&base.shown.clone(), move || left.remove(&base)).await?;
+    }
+    Ok(())
+}
+
+fn stage(
+    base: &Folder,
+    storage: &StorageLocation,
+    plan: &Arc<TargetPlan>,
+    planned: &Arc<Vec<Planned>>,
+    limits: &Limits,
+) -> Result<Staged, SourceError> {
+    let mut folder = StagingFolder::open(base, PREFIX, &plan::digest(plan))?;
     let root = folder.inner(STAGED)?;
     let marker = Marker::read(&folder.folder, limits)?;
     if marker != Marker::default() {
@@ -161,7 +190,7 @@ fn stage(
         Box::new(move |collection, file| planned.get(collection)?.tasks.places.get(file).cloned())
     };
     let there = left_bytes(&root, plan, &place_of)?;
-    if let Err(error) = check_space(&base, storage, plan, there, limits) {
+    if let Err(error) = check_space(base, storage, plan, there, limits) {
         // What an earlier run left is no use without space for the rest, but what it made in the server is still noted.
         if marker == Marker::default() {
             folder.remove()?;
@@ -219,37 +248,18 @@ fn check_space(
     }
 }
 
-/// Where a killed run of another plan may have left something that nobody has seen.
-struct Left {
-    client: MilvusClient,
-    bucket: Option<Arc<BucketStorage>>,
-    limits: Limits,
-}
-
-impl Left {
-    /// Drops what the marker of a staging folder names, and what was put into a bucket from it.
-    async fn take_back(&self, marker: &Marker, staging_folder: &str) -> Result<(), SourceError> {
-        for made in &marker.collections {
-            server::drop_unfinished(&self.client, &made.database, &made.temporary, &self.limits).await?;
-        }
-        for database in &marker.databases {
-            server::drop_empty_database(&self.client, database).await?;
-        }
-        upload::remove_all(self.bucket.as_deref(), staging_folder).await
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_point_is_cut_in_milliseconds_and_never_before_its_last_one() {
-        let flush = (1_700_000_000_123 << 18) | 77;
-        assert_eq!(end_ms(flush, None), Some(1_700_000_000_124));
-        assert_eq!(end_ms(1_700_000_000_123 << 18, None), Some(1_700_000_000_123));
-        assert_eq!(end_ms(flush, Some(5)), Some(5));
-        assert_eq!(end_ms(flush, Some(u64::MAX)), Some(1_700_000_000_124));
-        assert_eq!((end_ms(0, None), end_ms(0, Some(7))), (None, Some(7)));
+        let at = |flush_timestamp| KeptPoint { flush_timestamp, ..KeptPoint::default() };
+        let flush = at((1_700_000_000_123 << 18) | 77);
+        assert_eq!(end_ms(&flush, None), Some(1_700_000_000_124));
+        assert_eq!(end_ms(&at(1_700_000_000_123 << 18), None), Some(1_700_000_000_123));
+        assert_eq!(end_ms(&flush, Some(5)), Some(5));
+        assert_eq!(end_ms(&flush, Some(u64::MAX)), Some(1_700_000_000_124));
+        assert_eq!((end_ms(&at(0), None), end_ms(&at(0), Some(7))), (None, Some(7)));
     }
 }

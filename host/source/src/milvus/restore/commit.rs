@@ -3,11 +3,14 @@
 //! Order: the marker names a thing before it is made. Collections get their names only when all of them are proven. Aliases,
 //! loading and users come after that: what fails there is a note and no reason to take rows back.
 
+use std::sync::Arc;
+
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{CollectionName, DEFAULT_DATABASE, RestoredLoadState};
 
 use super::marker::{MadeCollection, Marker};
 use super::run::{Inner, Planned};
+use super::unfinished::{AtStop, Dropping};
 use super::{access, server};
 use crate::milvus::proto::common::KeyValuePair;
 use crate::plan;
@@ -15,7 +18,7 @@ use crate::{Committed, RestoreWatch, SourceError, TargetPlan};
 
 /// See the module.
 pub(super) struct Commit<'a> {
-    pub(super) inner: &'a Inner,
+    pub(super) inner: &'a Arc<Inner>,
     pub(super) watch: &'a dyn RestoreWatch,
 }
 
@@ -27,8 +30,8 @@ impl Commit<'_> {
         }
     }
 
-    fn plan(&self) -> Result<std::sync::Arc<TargetPlan>, SourceError> {
-        Ok(std::sync::Arc::clone(&self.inner.staged()?.files.plan))
+    fn plan(&self) -> Result<Arc<TargetPlan>, SourceError> {
+        Ok(Arc::clone(&self.inner.staged()?.files.plan))
     }
 
     /// Everything that is taken back when it fails.
@@ -89,8 +92,8 @@ impl Commit<'_> {
                 Err(error) if attempt < limits.import_attempts && is_unknown(&error) => {
                     tracing::warn!(%error, collection = %planned.name, "what became of an import is not known: making the collection anew");
                     server::answers(&self.inner.client, limits).await?;
-                    server::drop_unfinished(&self.inner.client, &planned.name.database, &planned.temporary, limits)
-                        .await?;
+                    let dropping = Dropping::new(&self.inner.client, limits, self.watch, AtStop::Stop);
+                    dropping.drop_when_ended(&planned.name.database, &planned.temporary).await?;
                     attempt += 1;
                 }
                 other => return other,
@@ -144,10 +147,13 @@ impl Commit<'_> {
             tracing::warn!(error = %away, "the server does not answer, so what was made there cannot be taken back now");
             left.extend(collections.iter().map(|made| format!("collection {}.{}", made.database, made.temporary)));
         } else {
+            let dropping = Dropping::new(&self.inner.client, limits, self.watch, AtStop::Hurry);
+            let waited = matches!(error, SourceError::ImportUnderWay { .. });
+            let dropping = if waited { dropping.impatient() } else { dropping };
             for made in &collections {
                 // Under the one name or the other.
                 let (client, database) = (&self.inner.client, &made.database);
-                let mut dropped = server::drop_unfinished(client, database, &made.temporary, limits).await;
+                let mut dropped = dropping.drop_when_ended(database, &made.temporary).await;
                 if dropped.is_ok() && made.collection_id != 0 {
                     dropped = server::drop_collection(client, database, &made.name, made.collection_id).await;
                 }

@@ -33,7 +33,7 @@ impl Commit<'_> {
             *taken.entry(task.partition.as_str()).or_default() += rows;
         }
         for (partition, rows) in &expected {
-            let rows = rows.live.rows;
+            let rows = rows.rows;
             let there = taken.get(partition.as_str()).copied().unwrap_or(0);
             if there != rows {
                 return Err(planned.differs(&format!(
@@ -41,7 +41,7 @@ impl Commit<'_> {
                 )));
             }
         }
-        self.prove(planned, &expected).await?;
+        self.prove(number, planned, &expected).await?;
         for index in &planned.schema.indexes {
             server::index(&self.inner.client, &planned.temporary_name(), index, &self.inner.target.shared.limits)
                 .await?;
@@ -173,7 +173,7 @@ impl Commit<'_> {
     }
 }
 
-fn info<'a>(state: &'a GetImportStateResponse, key: &str) -> Option<&'a str> {
+pub(super) fn info<'a>(state: &'a GetImportStateResponse, key: &str) -> Option<&'a str> {
     state.infos.iter().find(|pair| pair.key == key).map(|pair| pair.value.as_str())
 }
 

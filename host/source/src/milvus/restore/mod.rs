@@ -19,8 +19,8 @@ mod run;
 mod schema;
 mod server;
 mod tasks;
+mod unfinished;
 mod upload;
-mod versions;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use longshore_model::SystemClock;
 use super::bucket_storage::BucketStorage;
 use super::shared::Shared;
 use super::{MilvusServer, StorageLocation};
-use crate::{Limits, RestoreRun, RestoreTarget, SourceError, TargetPlan};
+use crate::{Limits, RestoreRun, RestoreTarget, RestoreWatch, SourceError, TargetPlan};
 
 /// Name of the staging folder in a server's own storage, where nobody names another one. No dot may be in it: what follows a
 /// dot is the kind of a file to `Import`.
@@ -105,7 +105,7 @@ impl MilvusTarget {
 
 #[async_trait]
 impl RestoreTarget for MilvusTarget {
-    async fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn RestoreRun>, SourceError> {
-        Ok(Box::new(begin::begin(self, Arc::new(plan.clone())).await?))
+    async fn begin(&self, plan: &TargetPlan, watch: &dyn RestoreWatch) -> Result<Box<dyn RestoreRun>, SourceError> {
+        Ok(Box::new(begin::begin(self, Arc::new(plan.clone()), watch).await?))
     }
 }

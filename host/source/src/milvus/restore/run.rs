@@ -12,13 +12,15 @@ use super::begin::Staged;
 use super::commit::Commit;
 use super::marker::Marker;
 use super::tasks::CollectionTasks;
+use super::unfinished::{AtStop, Dropping};
 use super::{MilvusTarget, server, upload};
 use crate::blocking::blocking;
 use crate::milvus::bucket_storage::BucketStorage;
 use crate::milvus::kept::{KeptPoint, KeptSchema};
 use crate::milvus::proto::schema::CollectionSchema;
-use crate::milvus::staged_rows::{PartitionRows, read_back};
+use crate::milvus::staged_rows::{PartitionSums, ReadBack, difference, read_back};
 use crate::milvus::{CountedRows, MilvusClient, RowSchema};
+use crate::rows::RowDigest;
 use crate::{Committed, FilePiece, RestoreRun, RestoreWatch, RestoredCollection, SourceError};
 
 /// How often, and with which pause, it is looked whether the last work on staged files has ended: half a minute.
@@ -78,7 +80,7 @@ pub(super) struct Inner {
     /// Places in the plan of collections that an earlier run of it finished.
     pub(super) finished_before: Mutex<BTreeSet<usize>>,
     /// What is to be in each collection, once its files are finished.
-    pub(super) expected: Vec<Mutex<Option<PartitionRows>>>,
+    pub(super) expected: Vec<Mutex<Option<PartitionSums>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -113,19 +115,37 @@ impl Inner {
         lock(&self.finished_before).contains(&collection)
     }
 
-    pub(super) fn expected(&self, collection: usize) -> Option<PartitionRows> {
+    pub(super) fn expected(&self, collection: usize) -> Option<PartitionSums> {
         self.expected.get(collection).and_then(|expected| lock(expected).clone())
     }
 
-    /// Reads the staged files of a collection back, and counts what the server is to make of them.
-    fn count(&self, collection: usize) -> Result<(Vec<Digest>, CountedRows), SourceError> {
-        let staged = self.staged()?;
-        let limits = &self.target.shared.limits;
+    fn planned(&self, collection: usize) -> Result<&Planned, SourceError> {
         let lost = || SourceError::BadPlan { reason: format!("the plan has no collection number {collection}") };
-        let planned = self.planned.get(collection).ok_or_else(lost)?;
-        let found = read_back(&staged.files, collection, &planned.rows, &planned.point, planned.cut(), limits)?;
+        self.planned.get(collection).ok_or_else(lost)
+    }
+
+    /// Reads the staged files of a collection back, up to the cut.
+    pub(super) fn read_back(
+        &self,
+        collection: usize,
+        visit: &mut dyn FnMut(&RowDigest),
+    ) -> Result<ReadBack, SourceError> {
+        let (staged, planned) = (self.staged()?, self.planned(collection)?);
+        let limits = &self.target.shared.limits;
+        read_back(&staged.files, collection, &planned.rows, &planned.point, planned.cut(), limits, visit)
+    }
+
+    /// Counts what the server is to make of the staged files of a collection, and compares it with what was counted at the
+    /// backup.
+    fn count(&self, collection: usize) -> Result<(Vec<Digest>, CountedRows), SourceError> {
+        let planned = self.planned(collection)?;
+        let found = self.read_back(collection, &mut |_| {})?;
+        let kept = planned.point.live_by_partition().filter(|_| !planned.is_earlier);
+        if let Some(what) = kept.and_then(|kept| difference(&kept, &found.live)) {
+            return Err(planned.differs(&format!("its files, as they were fetched, differ: {what}")));
+        }
         if let Some(expected) = self.expected.get(collection) {
-            *lock(expected) = Some(found.rows);
+            *lock(expected) = Some(found.live);
         }
         Ok((found.digests, found.total))
     }
@@ -161,12 +181,12 @@ impl MilvusRun {
     }
 
     /// Drops what a killed run of this plan made and did not finish, and checks that the names are free.
-    pub(super) async fn take_over(&self) -> Result<(), SourceError> {
+    pub(super) async fn take_over(&self, watch: &dyn RestoreWatch) -> Result<(), SourceError> {
         let inner = &self.inner;
+        let dropping = Dropping::new(&inner.client, &inner.target.shared.limits, watch, AtStop::Stop);
         let mut kept = Vec::new();
         for made in inner.marker().collections {
-            server::drop_unfinished(&inner.client, &made.database, &made.temporary, &inner.target.shared.limits)
-                .await?;
+            dropping.drop_when_ended(&made.database, &made.temporary).await?;
             let found = server::find(&inner.client, &made.database, &made.name).await?;
             if found.is_some_and(|found| made.collection_id != 0 && found.collection_id == made.collection_id) {
                 // Only what was proven gets its name.

@@ -8,12 +8,11 @@ use tokio::time::Instant;
 
 use crate::milvus::MilvusClient;
 use crate::milvus::kept::KeptIndex;
-use crate::milvus::proto::common::{ImportState, IndexState, KeyValuePair, LoadState};
+use crate::milvus::proto::common::{IndexState, KeyValuePair, LoadState};
 use crate::milvus::proto::milvus::{
     CreateAliasRequest, CreateDatabaseRequest, CreateIndexRequest, DescribeCollectionRequest, DescribeIndexRequest,
-    DropCollectionRequest, DropDatabaseRequest, GetImportStateResponse, GetLoadStateRequest, GetVersionRequest,
-    ListDatabasesRequest, ListImportTasksRequest, LoadCollectionRequest, RenameCollectionRequest,
-    ShowCollectionsRequest,
+    DropCollectionRequest, DropDatabaseRequest, GetLoadStateRequest, GetVersionRequest, ListDatabasesRequest,
+    LoadCollectionRequest, RenameCollectionRequest, ShowCollectionsRequest,
 };
 use crate::milvus::proto::schema::CollectionSchema;
 use crate::milvus::rpc::Refusal;
@@ -86,48 +85,6 @@ pub(super) async fn drop_collection(
         }
         _ => Ok(()),
     }
-}
-
-/// Drops a collection that an import may still be going into, when that has ended: one whose collection is dropped under it never
-/// ends, and its worker takes no other import before it expires after a quarter of an hour (2.3.5).
-pub(super) async fn drop_unfinished(
-    client: &MilvusClient,
-    database: &str,
-    name: &str,
-    limits: &Limits,
-) -> Result<(), SourceError> {
-    if find(client, database, name).await?.is_none_or(|found| found.name != name) {
-        return Ok(());
-    }
-    let request = ListImportTasksRequest {
-        db_name: database.to_owned(),
-        collection_name: name.to_owned(),
-        ..ListImportTasksRequest::default()
-    };
-    let mut wait = Wait::new(limits, limits.import_end_patience_ms);
-    loop {
-        let tasks = match client.call(request.clone()).await {
-            Ok(answer) => answer.tasks,
-            Err(error) => {
-                tracing::debug!(%error, database, name, "its imports are not listed");
-                break;
-            }
-        };
-        let goes_on = |task: &GetImportStateResponse| {
-            !matches!(
-                task.state(),
-                ImportState::ImportCompleted | ImportState::ImportFailed | ImportState::ImportFailedAndCleaned
-            )
-        };
-        if !tasks.iter().any(goes_on) {
-            break;
-        }
-        if !wait.more().await {
-            tracing::warn!(database, name, "an import into it does not end; it is dropped all the same");
-            break;
-        }
-    }
-    drop_collection(client, database, name, 0).await
 }
 
 pub(super) async fn rename(client: &MilvusClient, database: &str, from: &str, to: &str) -> Result<(), SourceError> {
@@ -253,9 +210,14 @@ impl Wait {
         }
     }
 
+    /// Whether it was long enough.
+    pub(super) fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+
     /// Waits a little; false when it was long enough.
     pub(super) async fn more(&mut self) -> bool {
-        if Instant::now() >= self.until {
+        if self.is_over() {
             return false;
         }
         tokio::time::sleep(self.pause).await;
