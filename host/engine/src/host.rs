@@ -49,6 +49,8 @@ mod schedules;
 mod upkeep;
 
 pub use expiry::ExpiryOutcome;
+#[cfg(test)]
+pub(crate) use expiry::going;
 pub use metrics::{ClusterMetrics, JOB_DURATION_BOUNDS_MS, Metrics};
 pub use overdue::OverdueReason;
 pub use permits::{Attempt, Target};

@@ -11,13 +11,14 @@
 //! Order: the catalog's mark, then the vaults, then the catalog's note that nothing is left. A host that dies in between
 //! leaves a deleted backup that [`Host::expire_backups`] finishes.
 
-use longshore_catalog::{BackupFilter, BackupRow, CatalogError, Page as CatalogPage};
-use longshore_model::{BackupId, BackupStatus, CreationMethod};
+use longshore_catalog::{BackupFilter, BackupRow, Catalog, CatalogError, Page as CatalogPage};
+use longshore_model::{BackupId, BackupStatus, CreationMethod, Timestamp};
 
 use super::Host;
 use crate::EngineError;
 use crate::access::{Principal, Role};
 use crate::catalog_calls::every;
+use crate::config::HostConfig;
 
 /// Rows that are read in one go.
 const PAGE: u32 = 500;
@@ -36,6 +37,61 @@ pub struct ExpiryOutcome {
     pub finished: Vec<BackupId>,
     /// What was to go and did not, and why; tried again the next time.
     pub failed: Vec<(BackupId, String)>,
+}
+
+/// Which backups are to go now, and why: a plan, which deletes nothing.
+///
+/// # Errors
+/// [`EngineError::Catalog`].
+pub(crate) fn going(
+    catalog: &dyn Catalog,
+    config: &HostConfig,
+    now: Timestamp,
+) -> Result<Vec<(BackupRow, String)>, EngineError> {
+    // Nothing is changed meanwhile that would move rows between pages; what comes in is new.
+    let all = |filter: BackupFilter| every(PAGE, |page| catalog.list_backups(&filter, page));
+    let automatic = Some(CreationMethod::Auto);
+    let dropped = BackupFilter {
+        creation_method: automatic,
+        statuses: Some(vec![BackupStatus::Available, BackupStatus::Failed]),
+        dropped_at: Some(now.plus_millis(-grace_ms(config.dropped_cluster_grace_days))),
+        ..BackupFilter::default()
+    };
+    let why = |row: &BackupRow| format!("expiry, cluster {} was dropped", row.cluster);
+    let mut going: Vec<(BackupRow, String)> = all(dropped)?.into_iter().map(|row| (row.clone(), why(&row))).collect();
+    let expired = BackupFilter {
+        creation_method: automatic,
+        statuses: Some(vec![BackupStatus::Available]),
+        expired_at: Some(now),
+        ..BackupFilter::default()
+    };
+    for row in all(expired)? {
+        if going.iter().any(|(other, _)| other.id == row.id) || !config.retention_of(&row.cluster).is_empty() {
+            continue;
+        }
+        if is_last_of_a_schedule(catalog, &row)? {
+            tracing::warn!(backup = %row.id, cluster = %row.cluster, "an expired backup stays, because no later one is AVAILABLE");
+            continue;
+        }
+        let expires = row.expires.unwrap_or(now);
+        going.push((row, format!("expiry, it expired at {expires}")));
+    }
+    Ok(going)
+}
+
+/// True for the newest automatic backup of a cluster that is still to be backed up automatically.
+fn is_last_of_a_schedule(catalog: &dyn Catalog, row: &BackupRow) -> Result<bool, EngineError> {
+    if catalog.get_schedule(&row.cluster)?.is_none_or(|schedule| schedule.due.is_none()) {
+        return Ok(false);
+    }
+    let filter = BackupFilter {
+        cluster: Some(row.cluster.clone()),
+        creation_method: Some(CreationMethod::Auto),
+        statuses: Some(vec![BackupStatus::Available]),
+        ..BackupFilter::default()
+    };
+    let newest = catalog.list_backups(&filter, CatalogPage { size: 1, current: 1 })?.items.into_iter().next();
+    Ok(newest.is_some_and(|newest| newest.id == row.id))
 }
 
 impl Host {
@@ -72,67 +128,14 @@ impl Host {
 
     /// Which backups are to go now, and why.
     async fn expired(&self) -> Result<Vec<(BackupRow, String)>, EngineError> {
-        let (now, config) = (self.inner.clock.now(), self.inner.config());
-        let ended = Some(vec![BackupStatus::Available, BackupStatus::Failed]);
-        let automatic = Some(CreationMethod::Auto);
-        let dropped = BackupFilter {
-            creation_method: automatic,
-            statuses: ended,
-            dropped_at: Some(now.plus_millis(-grace_ms(config.dropped_cluster_grace_days))),
-            ..BackupFilter::default()
-        };
-        let mut going: Vec<(BackupRow, String)> = self
-            .every_backup(dropped)
-            .await?
-            .into_iter()
-            .map(|row| {
-                let reason = format!("expiry, cluster {} was dropped", row.cluster);
-                (row, reason)
-            })
-            .collect();
-        let expired = BackupFilter {
-            creation_method: automatic,
-            statuses: Some(vec![BackupStatus::Available]),
-            expired_at: Some(now),
-            ..BackupFilter::default()
-        };
-        for row in self.every_backup(expired).await? {
-            if going.iter().any(|(other, _)| other.id == row.id) || !config.retention_of(&row.cluster).is_empty() {
-                continue;
-            }
-            if self.is_last_of_a_schedule(&row).await? {
-                tracing::warn!(backup = %row.id, cluster = %row.cluster, "an expired backup stays, because no later one is AVAILABLE");
-                continue;
-            }
-            let expires = row.expires.unwrap_or(now);
-            going.push((row, format!("expiry, it expired at {expires}")));
-        }
-        Ok(going)
+        let config = self.inner.config();
+        self.catalog("looking for expired backups", move |catalog, now| going(catalog, &config, now)).await
     }
 
     async fn every_backup(&self, filter: BackupFilter) -> Result<Vec<BackupRow>, EngineError> {
         self.catalog("listing backups", move |catalog, _| {
             // Nothing is changed meanwhile that would move rows between pages; what comes in is new.
             Ok(every(PAGE, |page| catalog.list_backups(&filter, page))?)
-        })
-        .await
-    }
-
-    /// True for the newest automatic backup of a cluster that is still to be backed up automatically.
-    async fn is_last_of_a_schedule(&self, row: &BackupRow) -> Result<bool, EngineError> {
-        let row = row.clone();
-        self.catalog("looking for a later backup", move |catalog, _| {
-            if catalog.get_schedule(&row.cluster)?.is_none_or(|schedule| schedule.due.is_none()) {
-                return Ok(false);
-            }
-            let filter = BackupFilter {
-                cluster: Some(row.cluster.clone()),
-                creation_method: Some(CreationMethod::Auto),
-                statuses: Some(vec![BackupStatus::Available]),
-                ..BackupFilter::default()
-            };
-            let newest = catalog.list_backups(&filter, CatalogPage { size: 1, current: 1 })?.items.into_iter().next();
-            Ok(newest.is_some_and(|newest| newest.id == row.id))
         })
         .await
     }
