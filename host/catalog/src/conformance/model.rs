@@ -5,11 +5,11 @@ use std::fmt::Debug;
 
 use longshore_model::{BackupStatus, CreationMethod, JobStatus, JobType, Progress, Timestamp};
 
-use super::predict::{CLUSTERS, Model, owner_name, short};
+use super::predict::{CLUSTERS, Model, ModelJob, owner_name, short};
 use super::sample::{self, at};
 use super::steps::{Step, Token};
 use super::{Broken, Verdict, holds, same, some};
-use crate::{BackupFilter, Catalog, CatalogError, JobFilter, JobRow, NewSchedule, Page};
+use crate::{BackupFilter, Catalog, CatalogError, JobEnd, JobFilter, JobRow, NewJob, NewSchedule, Page};
 
 /// How long a lease lasts, in milliseconds: about as long as a few `Step::Wait`.
 const LEASE_MS: i64 = 2_000;
@@ -87,13 +87,14 @@ fn apply(catalog: &dyn Catalog, model: &mut Model, step: Step, now: Timestamp) -
             agree(found, model.progress(job, token))
         }),
         Step::Finish(job, token, status) => with_token(model, job, token, |model, job, token| {
+            let copy = follow_up(model, job, status)?;
             let end = if status == JobStatus::Successful {
-                sample::successful(Some(sample::outcome()))
+                JobEnd { follow_ups: copy.iter().cloned().collect(), ..sample::successful(Some(sample::outcome())) }
             } else {
                 sample::unsuccessful(status)
             };
             let found = catalog.finish_job(&sample::job(short(job)), token, &end, now).map(|_| ());
-            agree(found, model.finish(job, token, status, now))
+            agree(found, model.finish(job, token, status, copy.is_some(), now))
         }),
         Step::Retry(job, token) => {
             let wait = now.plus_millis(i64::from(job) * 10);
@@ -125,6 +126,15 @@ fn apply(catalog: &dyn Catalog, model: &mut Model, step: Step, now: Timestamp) -
             administer(catalog, model, step, now)
         }
     }
+}
+
+/// Every second backup that ends well is copied into another region by the job that follows. It comes with the end, or
+/// neither is there; it does not hold the place of a backup, and what it uses stays.
+fn follow_up(model: &Model, job: usize, status: JobStatus) -> Result<Option<NewJob>, Broken> {
+    let ended = model.jobs.get(job).filter(|job| job.kind == JobType::Backup && job.backup % 2 == 0);
+    let copied = ended.filter(|_| status == JobStatus::Successful);
+    let copy = |of: &ModelJob| sample::new_job(short(model.jobs.len()), JobType::Copy, of.cluster, short(of.backup));
+    copied.map(copy).transpose()
 }
 
 fn administer(catalog: &dyn Catalog, model: &mut Model, step: Step, now: Timestamp) -> Verdict {
@@ -186,6 +196,7 @@ fn compare(catalog: &dyn Catalog, model: &Model) -> Verdict {
     same("number of jobs", jobs.items.len(), model.jobs.len())?;
     for (number, expected) in model.jobs.iter().enumerate() {
         let found = some("job", jobs.items.iter().find(|job| job.id == sample::job(short(number))))?;
+        same("what a job does", found.job_type, expected.kind)?;
         same("state of a job", found.status, expected.status)?;
         same("token", found.fencing_token, expected.token)?;
         same("attempt", u64::from(found.attempt), expected.token)?;

@@ -217,10 +217,22 @@ impl Model {
         self.held(number, token).map(|job| job.status)
     }
 
-    pub(super) fn finish(&mut self, number: usize, token: u64, status: JobStatus, now: Timestamp) -> Predicted<()> {
+    /// Ends a job; `copied` when a copy of its backup follows.
+    pub(super) fn finish(
+        &mut self,
+        number: usize,
+        token: u64,
+        status: JobStatus,
+        copied: bool,
+        now: Timestamp,
+    ) -> Predicted<()> {
         let job = self.held(number, token)?;
         job.status = status;
+        let (cluster, backup) = (job.cluster, job.backup);
         self.ended(number, now, status == JobStatus::Successful);
+        if copied {
+            self.push_job(JobType::Copy, cluster, backup, now);
+        }
         Ok(())
     }
 
