@@ -63,3 +63,22 @@ fn every_reference_leads_somewhere_and_every_schema_is_used() {
     let there: BTreeSet<String> = schemas.keys().map(|name| format!("#/components/schemas/{name}")).collect();
     assert_eq!(used, there);
 }
+
+/// REST.md names the test of each sentence of the guide: each is there under that name.
+#[test]
+fn every_test_that_the_page_names_is_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = std::fs::read_to_string(root.join("host/server/REST.md")).unwrap();
+    let section = page.split("## The guide, sentence by sentence").nth(1).unwrap().split("\n## ").next().unwrap();
+    let named: Vec<(&str, &str)> =
+        section.split('`').skip(1).step_by(2).filter_map(|code| code.split_once("::")).collect();
+    assert!(named.len() > 15, "{named:?}");
+    for (file, name) in named {
+        let path = match file.contains('/') {
+            true => root.join(file),
+            false => root.join(format!("host/server/tests/api/{file}.rs")),
+        };
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(text.contains(&format!("fn {name}()")), "{file}::{name} is named in REST.md and is not there");
+    }
+}
