@@ -94,7 +94,18 @@ guests() {
   bash plugins/toolchain.sh build --into "$work/guests" && touch "$work/guests-built"
 }
 
+# A full disk fails in every stage at once, with a different message in each: said here, where it can be understood.
+free_disk() {
+  local free_gb needed_gb=16
+  [ "${CARGO_INCREMENTAL:-1}" = 0 ] || needed_gb=24
+  free_gb=$(($(df -Pk . | awk 'NR == 2 { print $4 }') / 1024 / 1024))
+  [ -d target/debug/deps ] && needed_gb=4
+  echo "$free_gb GB of disk are free"
+  [ "$free_gb" -ge "$needed_gb" ] || echo "that may not do: what is built and downloaded takes up to $needed_gb GB"
+}
+
 started=$SECONDS
+stage "disk" free_disk
 stage "packages" install_packages
 stage "python environment" python_environment
 [ -f "$work/python" ] && LONGSHORE_PYTHON=$(cat "$work/python") && export LONGSHORE_PYTHON
