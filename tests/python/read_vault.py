@@ -1,11 +1,13 @@
-"""Reads a vault that is not encrypted by host/vault/FORMAT.md alone: an independent reader, which proves that document.
+"""Reads a vault by host/vault/FORMAT.md alone: an independent reader, which proves that document.
 
-    read_vault.py VAULT
+    read_vault.py VAULT [READER_KEY]
+
+The reader key, `AGE-SECRET-KEY-1…`, is for a vault that is encrypted.
 
 Checks the name of every object, every code of every field it relies on, every blob id and the digest of every file of
 every backup, and prints one line of JSON: {"backups": {id: {"database.collection": {path: digest}}}, "blobs": n}.
 Exit 3 and a sentence when something is not as the document says. Shares no code with Longshore. Needs pyarrow for
-Zstandard and LZ4; BLAKE3 is written out below.
+Zstandard and LZ4; BLAKE3 is written out below, other ciphers in ciphers.py.
 """
 
 import base64
@@ -17,6 +19,8 @@ import sys
 import zlib
 
 import pyarrow
+
+import ciphers
 
 
 class Damage(Exception):
@@ -195,16 +199,20 @@ def decode(codec, stored, length):
 
 
 class Vault:
-    def __init__(self, folder):
+    def __init__(self, folder, reader=None):
         self.folder = pathlib.Path(folder)
         header = json.loads((self.folder / "longshore-vault.json").read_text())
         require(header["format"] <= 1, f"format {header['format']} is newer than this reader")
         require(header["kind"] == "longshore-vault" and header["format"] == 1, "not the header of a vault")
-        require(header["encryption"] == "none", f"encryption `{header['encryption']}`, which this reader has not")
-        names = ("format", "kind", "vault_id", "project_id", "region_id", "encryption", "blob_id_key")
+        require(header["encryption"] in ("none", "age-1"), f"encryption `{header['encryption']}`, which this reader has not")
+        self.identity = reader if header["encryption"] == "age-1" else None
+        require(header["encryption"] == "none" or reader, "an encrypted vault, and no reader key was given")
+        names = ("format", "kind", "vault_id", "project_id", "region_id", "encryption", "id_key_check" if self.identity else "blob_id_key")
         text = "".join(f"{header[name]}\n" for name in names)
         require(header["check"] == blake3(text.encode()).hex(), "the header's check does not match")
-        self.id, self.id_key = header["vault_id"], bytes.fromhex(header["blob_id_key"])
+        self.id = header["vault_id"]
+        self.id_key = self.unwrap_id_key(header["id_key_check"]) if self.identity else bytes.fromhex(header["blob_id_key"])
+        self.data_keys = {}
         self.region, self.project = header["region_id"], header["project_id"]
         self.packs, self.blobs_read = {}, set()
         for path in sorted(self.folder.glob("packs/??/*")):
@@ -212,9 +220,63 @@ class Vault:
                 self.packs[path.name] = self.named(path, path.name)
         self.index = {}
         for name, data in self.packs.items():
-            for entry in pack_entries(data):
+            for entry in pack_entries(data, bool(self.identity)):
                 self.index.setdefault(entry["id"], []).append((name, entry))
         self.check_index_objects()
+
+    def coded(self, data, what):
+        """The JSON of an object that ends with a code of the id key, after checking that."""
+        body, code = data[:-75], re.fullmatch(rb',"code":"([0-9a-f]{64})"}', data[-75:])
+        key = derived(f"longshore vault 1 {what} code", self.id_key)
+        require(code and code[1].decode() == keyed(key, body).hex(), f"a {what} without a good code")
+
+    def unwrap_id_key(self, check):
+        """From the list of recipients with the highest generation that this reader can open."""
+        found = []
+        for path in self.folder.glob("keys/recipients/*"):
+            if match := re.fullmatch("([0-9a-f]{16})-([0-9a-f]{64}).json", path.name):
+                found.append((int(match[1], 16), match[2], path))
+        for generation, digest, path in sorted(found, reverse=True):
+            data = self.named(path, digest)
+            listed = json.loads(data)
+            require((listed["format"], listed["kind"], listed["generation"]) == (1, "recipients", generation), "not a list of recipients")
+            try:
+                self.id_key = ciphers.open_age(self.identity, base64.b64decode(listed["wrapped_id_key"], validate=True))
+            except ValueError:
+                continue
+            if derived("longshore vault 1 id key check", self.id_key).hex() == check:
+                self.coded(data, "recipients")
+                return self.id_key
+        raise Damage("no list of recipients is for this reader")
+
+    def data_key(self, session):
+        if session not in self.data_keys:
+            for path in sorted(self.folder.glob(f"keys/sessions/{session}/*.age")):
+                try:
+                    key = ciphers.open_age(self.identity, self.named(path, path.stem))
+                except ValueError:
+                    continue
+                require(derived("longshore vault 1 session id", key).hex() == session, "a data key of another session")
+                self.data_keys[session] = key
+        require(session in self.data_keys, f"no key of session {session} is for this reader")
+        return self.data_keys[session]
+
+    def decrypt(self, what, session, salt, nonce, sealed, associated):
+        key = derived(f"longshore vault 1 {what} key", self.data_key(session) + salt)
+        try:
+            return ciphers.open_gcm(key, nonce, sealed, associated)
+        except ValueError as error:
+            raise Damage(f"a {what}: {error}") from error
+
+    def stored(self, name, entry):
+        """The encoded bytes of a blob."""
+        stored = self.packs[name][entry["offset"]:entry["offset"] + entry["stored"]]
+        require(zlib.crc32(stored) == entry["checksum"], "its checksum does not match")
+        if not self.identity:
+            return stored
+        session, salt = self.packs[name][16:48].hex(), self.packs[name][48:80]
+        associated = struct.pack("<I4s32s3sI", 1, b"blob", bytes.fromhex(entry["id"]), bytes(entry["codec"]), entry["plain"])
+        return self.decrypt("pack", session, salt, struct.pack("<I8x", entry["nonce"]), stored, associated)
 
     def named(self, path, digest):
         data = path.read_bytes()
@@ -253,10 +315,8 @@ class Vault:
     def blob(self, blob_id):
         problems = []
         for name, entry in self.index.get(blob_id, []):
-            stored = self.packs[name][entry["offset"]:entry["offset"] + entry["stored"]]
             try:
-                require(zlib.crc32(stored) == entry["checksum"], "its checksum does not match")
-                plain = decode(entry["codec"], stored, entry["plain"])
+                plain = decode(entry["codec"], self.stored(name, entry), entry["plain"])
                 require(keyed(self.id_key, plain).hex() == blob_id, "its id is another")
                 self.blobs_read.add(blob_id)
                 return plain
@@ -276,12 +336,21 @@ class Vault:
         return {backup: self.backup(backup, *max(keys)) for backup, keys in commits.items()}
 
     def envelope(self, data, kind, backup, token):
+        if self.identity:
+            self.coded(data, "manifest")
         manifest = json.loads(data)
         require(manifest["format"] == 1 and manifest["kind"] == kind, f"not a {kind}")
         opened = manifest["open"]
         require((opened["backup_id"], opened["token"]) == (backup, token), f"a {kind} of another backup")
         sealed = manifest["sealed"]
+        if sealed["encoding"] == "age-1":
+            require(self.identity, f"a {kind} that is sealed in a vault that is not encrypted")
+            body, associated = sealed["body"], f"longshore vault 1 sealed\n{kind}\n{backup}\n{token}\n"
+            cipher = base64.b64decode(body["ciphertext"], validate=True)
+            frame = self.decrypt("manifest", body["session"], bytes.fromhex(body["salt"]), bytes(12), cipher, associated.encode())
+            return opened, json.loads(pyarrow.CompressedInputStream(pyarrow.BufferReader(frame), "zstd").read())
         require(sealed["encoding"] in ("plain", "zstd"), f"a {kind} that is sealed")
+        require(not self.identity or kind == "receipt", f"a {kind} of an encrypted vault that is not sealed")
         if sealed["encoding"] == "plain":
             return opened, sealed["body"]
         frame = pyarrow.BufferReader(base64.b64decode(sealed["body"], validate=True))
@@ -310,12 +379,20 @@ class Vault:
             require(files["number"] == names["number"], "halves in another order")
             require(len(files["files"]) == len(names["files"]), "halves with other files")
             digests, content = {}, b""
+            if self.identity:
+                name = names["database"].encode() + b"\0" + names["collection"].encode()
+                name_id = keyed(derived("longshore vault 1 collection name", self.id_key), name).hex()
+                require(files["name_id"] == name_id, "another name id")
             for file, name in zip(files["files"], names["files"]):
                 require(file["number"] == name["number"], "halves in another order")
                 require(all(part not in ("", ".", "..") for part in name["path"].split("/")), "a path that leads out")
                 plain = b"".join(self.blob(blob) for blob in file["blobs"])
                 require(len(plain) == file["size_bytes"], f"{name['path']} has {len(plain)} bytes")
                 require(blake3(plain).hex() == name["digest"], f"{name['path']} has another digest")
+                if self.identity:
+                    mask = keyed(derived("longshore vault 1 digest mask", self.id_key), b"".join(map(bytes.fromhex, file["blobs"])))
+                    masked = bytes(one ^ other for one, other in zip(mask, bytes.fromhex(name["digest"])))
+                    require(masked.hex() == file["masked_digest"], f"{name['path']} has another masked digest")
                 digests[name["path"]] = (len(plain), name["digest"])
                 for blob in file["blobs"]:
                     packs.update((pack, len(self.packs[pack])) for pack, _ in self.index[blob])
@@ -329,10 +406,10 @@ class Vault:
         return collections
 
 
-def pack_entries(data):
+def pack_entries(data, encrypted):
     magic, version, flags, session, salt, _ = struct.unpack_from("<8sII32s32s16s", data)
-    require((magic, version, flags) == (b"LSHOREPK", 1, 0), "not a pack, or an encrypted one")
-    require(not any(session) and not any(salt), "what must be zeros is not")
+    require((magic, version, flags) == (b"LSHOREPK", 1, int(encrypted)), "not a pack, or encrypted where the vault is not")
+    require(encrypted or not any(session) and not any(salt), "what must be zeros is not")
     trailer = len(data) - 64
     first, count, version, digest, zeros, magic = struct.unpack_from("<QII32sQ8s", data, trailer)
     require((magic, version, zeros) == (b"LSHOREPE", 1, 0), "not the end of a pack")
@@ -341,10 +418,11 @@ def pack_entries(data):
     entries, end = [], 96
     for at in range(first, trailer, 64):
         blob, offset, stored, plain, checksum, codec, nonce, zeros = struct.unpack_from("<32sQIII3sI5s", data, at)
-        require(nonce == 0 and not any(zeros), "what must be zeros is not")
+        require((encrypted or nonce == 0) and not any(zeros), "what must be zeros is not")
         require(end <= offset and offset + stored <= first, "blobs that overlap or lie outside")
         end = offset + stored
-        entries.append({"id": blob.hex(), "offset": offset, "stored": stored, "plain": plain, "checksum": checksum, "codec": tuple(codec)})
+        entries.append({"id": blob.hex(), "offset": offset, "stored": stored, "plain": plain, "checksum": checksum, "codec": tuple(codec), "nonce": nonce})
+    require(not encrypted or len({entry["nonce"] for entry in entries}) == count, "a nonce is used twice")
     return entries
 
 
@@ -359,10 +437,11 @@ def check_blake3():
     require(derived(context, b"").hex().startswith("2cc39783c223154fea8dfb7c1b1660f2"), "this BLAKE3 is none")
 
 
-def main(folder):
+def main(folder, reader=None):
     check_blake3()
+    ciphers.check()
     try:
-        vault = Vault(folder)
+        vault = Vault(folder, ciphers.identity_of(reader) if reader else None)
         backups = vault.backups()
     except Damage as damage:
         print(f"not as FORMAT.md says: {damage}", file=sys.stderr)
@@ -372,4 +451,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -48,3 +48,14 @@ fn mixed(codec: &str) -> Vec<u8> {
     let lengths = (0..5_000_u32).flat_map(|number| (number * number).to_string().into_bytes());
     codec.bytes().chain(floats).chain(packed).chain(lengths).collect()
 }
+
+/// Number of the backup in the pair of golden vaults that is there; one collection was erased from it.
+pub const KEPT: u8 = 1;
+/// Number of the backup that was deleted.
+pub const DELETED: u8 = 2;
+/// The collection that was erased.
+pub const ERASED: &str = "images";
+/// The record of its erasure.
+pub const ERASURE: &str = "erasure-00000000000000ab";
+/// What stands for a catalog.
+pub const CATALOG: &[u8] = b"the hash of a key and the name of a collection";
