@@ -8,6 +8,7 @@
 
 mod beside;
 mod service;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
