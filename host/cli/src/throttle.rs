@@ -1,4 +1,4 @@
-//! `--bandwidth` and `--cpu-threads`, of the commands that back up, restore, verify and heal.
+//! `--bandwidth` and `--cpu-threads`, of the commands that move bytes of vaults.
 
 use clap::Args;
 use longshore_engine::{BANDWIDTH_MIN_BYTES_PER_SECOND, Limits};

@@ -91,6 +91,7 @@ pub async fn run_erase(
     vaults: &RegionVaults,
     context: &RunContext,
 ) -> Result<EraseOutcome, EngineError> {
+    let vaults = &vaults.throttled(&context.throttle);
     let working = begin(vaults, context).await?;
     let pins: Vec<(RegionId, Pin)> =
         working.iter().map(|one| (one.vault.region_id().clone(), one.pin.clone())).collect();

@@ -6,6 +6,7 @@ use clap::Args;
 use longshore_model::{BackupId, VaultId};
 
 use super::KeyArguments;
+use crate::throttle::ThrottleArguments;
 
 /// `longshore prune`.
 #[derive(Debug, Args)]
@@ -28,6 +29,11 @@ pub(crate) struct Prune {
     /// Show what would be done and why; change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// List every object, not only the first of each kind. --json always has all.
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) throttle: ThrottleArguments,
 }
 
 const PRUNE_HELP: &str = "A first run marks what no backup needs; a run at least one fence later looks again and \

@@ -7,6 +7,7 @@ use longshore_engine::RetentionRules;
 use longshore_model::{ClusterId, CollectionName};
 
 use super::keys::KeyArguments;
+use crate::throttle::ThrottleArguments;
 
 /// `longshore retention`.
 #[derive(Debug, Args)]
@@ -90,6 +91,8 @@ pub(crate) struct Export {
     /// Only these collections, `name` or `database.name`, parted by commas; may be repeated.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', alias = "collection")]
     pub(crate) collections: Vec<CollectionName>,
+    #[command(flatten)]
+    pub(crate) throttle: ThrottleArguments,
 }
 
 /// `longshore catalog`.
@@ -134,6 +137,8 @@ pub(crate) struct Erase {
     /// Show which backups would be rewritten; write nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) throttle: ThrottleArguments,
 }
 
 const ERASE_HELP: &str = "For deletions that the law asks for. Afterwards no backup holds or names the collection; the \

@@ -1,7 +1,7 @@
 //! `longshore erase`: one collection out of all backups.
 
 use longshore_engine::{
-    EngineError, EraseOutcome, ErasePlan, EraseRequest, Limits, RunContext, StopSignal, plan_erase, run_erase,
+    EngineError, EraseOutcome, ErasePlan, EraseRequest, RunContext, StopSignal, plan_erase, run_erase,
 };
 use longshore_model::Phase;
 use serde_json::json;
@@ -13,9 +13,9 @@ use crate::commands::which::open_all;
 use crate::output::{Output, bytes, number, table};
 
 pub(crate) async fn run(arguments: Erase, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
-    let Erase { collection, vaults, keys, clusters, reason, by, dry_run } = arguments;
+    let Erase { collection, vaults, keys, clusters, reason, by, dry_run, throttle } = arguments;
     let vaults = open_all(&vaults, &keys.read()?).await?;
-    let mut context = RunContext::new(Limits::default());
+    let mut context = RunContext::new(throttle.limits());
     context.stop = stop.clone();
     let request = EraseRequest { collection, clusters: clusters.into_iter().collect(), reason, by };
     let work = async {

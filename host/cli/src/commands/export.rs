@@ -1,6 +1,6 @@
 //! `longshore export`: a backup as plain files.
 
-use longshore_engine::{EXPORT_DATA, Limits, RunContext, StopSignal, export_backup};
+use longshore_engine::{EXPORT_DATA, RunContext, StopSignal, export_backup};
 
 use crate::Exit;
 use crate::args::{Export, Which};
@@ -9,12 +9,12 @@ use crate::commands::which::find;
 use crate::output::{Output, bytes, number, table};
 
 pub(crate) async fn run(arguments: Export, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
-    let Export { backup, vaults, keys, to, collections } = arguments;
+    let Export { backup, vaults, keys, to, collections, throttle } = arguments;
     let mut folders = vaults.into_iter();
     let vault = folders.next().unwrap_or_default();
     let which = Which { vault, backup: Some(backup), more_vaults: folders.collect(), keys };
     let (vaults, id) = find(&which).await?;
-    let mut context = RunContext::new(Limits::default());
+    let mut context = RunContext::new(throttle.limits());
     context.stop = stop.clone();
     let outcome = with_bars(&context, output, export_backup(&vaults, &id, &collections, &to, &context)).await?;
     output.result(&serde_json::to_value(&outcome)?, || {

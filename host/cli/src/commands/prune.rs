@@ -12,7 +12,7 @@ use crate::bars::with_bars;
 use crate::commands::which::open_all;
 use crate::output::{Output, bytes, number, table};
 
-/// Objects of one action that are listed; the rest is counted.
+/// Objects of one action that are listed unless all are asked for; the rest is counted.
 const LISTED: usize = 20;
 
 pub(crate) async fn run(arguments: Prune, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
@@ -23,21 +23,24 @@ pub(crate) async fn run(arguments: Prune, output: Output, stop: &StopSignal) -> 
         compact_below_percent: arguments.compact_below,
         lost_vaults: arguments.lost_vaults.into_iter().collect(),
     };
-    let context = context(stop);
+    let context = context(arguments.throttle.limits(), stop);
+    let listed = if arguments.all { usize::MAX } else { LISTED };
     let plans = if arguments.dry_run {
         with_bars(&context, output, plan_prune(&vaults, &options, &context)).await?.vaults
     } else {
         with_bars(&context, output, run_prune(&vaults, &options, &context)).await?.vaults
     };
     let value = json!({ "dryRun": arguments.dry_run, "vaults": plans });
-    output.result(&value, || plans.iter().map(|plan| text(plan, arguments.dry_run)).collect::<Vec<_>>().join("\n"));
+    output.result(&value, || {
+        plans.iter().map(|plan| text(plan, arguments.dry_run, listed)).collect::<Vec<_>>().join("\n")
+    });
     let blocked = plans.iter().any(|plan| !plan.blocked.is_empty());
     Ok(if blocked { Exit::Damaged } else { Exit::Done })
 }
 
 pub(crate) async fn delete(arguments: Delete, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
     let vaults = open(&arguments.vaults, output).await?;
-    let home = delete_backup(&vaults, &arguments.backup, "longshore delete", &context(stop)).await?;
+    let home = delete_backup(&vaults, &arguments.backup, "longshore delete", &context(Limits::default(), stop)).await?;
     let value = json!({ "deleted": arguments.backup, "homeRegion": home });
     output.result(&value, || format!("{} is deleted. Its bytes go with a later prune.", arguments.backup));
     Ok(Exit::Done)
@@ -45,7 +48,7 @@ pub(crate) async fn delete(arguments: Delete, output: Output, stop: &StopSignal)
 
 pub(crate) async fn space(arguments: Space, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
     let vaults = open(&arguments.vaults, output).await?;
-    let plans = plan_prune(&vaults, &PruneOptions::default(), &context(stop)).await?.vaults;
+    let plans = plan_prune(&vaults, &PruneOptions::default(), &context(Limits::default(), stop)).await?.vaults;
     let spaces = plans.iter().map(|plan| {
         json!({ "vaultId": plan.vault_id, "regionId": plan.region_id, "place": plan.place, "space": plan.space })
     });
@@ -54,8 +57,8 @@ pub(crate) async fn space(arguments: Space, output: Output, stop: &StopSignal) -
     Ok(Exit::Done)
 }
 
-fn context(stop: &StopSignal) -> RunContext {
-    let mut context = RunContext::new(Limits::default());
+fn context(limits: Limits, stop: &StopSignal) -> RunContext {
+    let mut context = RunContext::new(limits);
     context.stop = stop.clone();
     context
 }
@@ -73,8 +76,8 @@ async fn open(vaults: &Vaults, output: Output) -> anyhow::Result<RegionVaults> {
     Ok(open)
 }
 
-/// What was, or would be, done in one vault.
-fn text(plan: &VaultPlan, dry_run: bool) -> String {
+/// What was, or would be, done in one vault; of each action at most `listed` objects.
+fn text(plan: &VaultPlan, dry_run: bool, listed: usize) -> String {
     let mut text = format!("{} ({}, region {})\n", plan.place, plan.vault_id, plan.region_id);
     for sentence in &plan.blocked {
         text.push_str(&format!("nothing is marked or deleted: {sentence}\n"));
@@ -92,7 +95,7 @@ fn text(plan: &VaultPlan, dry_run: bool) -> String {
     for (action, done, would) in verbs {
         let verb = if dry_run { would } else { done };
         let of: Vec<_> = plan.objects.iter().filter(|object| object.action == action).collect();
-        for object in of.iter().take(LISTED) {
+        for object in of.iter().take(listed) {
             rows.push(vec![
                 verb.to_owned(),
                 bytes(object.size_bytes),
@@ -100,10 +103,10 @@ fn text(plan: &VaultPlan, dry_run: bool) -> String {
                 object.reason.to_string(),
             ]);
         }
-        if of.len() > LISTED {
-            let rest: u64 = of.iter().skip(LISTED).map(|object| object.size_bytes).sum();
-            let more = of.len() - LISTED;
-            rows.push(vec![verb.to_owned(), bytes(rest), format!("{more} more"), "see --json".to_owned()]);
+        if of.len() > listed {
+            let rest: u64 = of.iter().skip(listed).map(|object| object.size_bytes).sum();
+            let more = of.len() - listed;
+            rows.push(vec![verb.to_owned(), bytes(rest), format!("{more} more"), "--all lists them".to_owned()]);
         }
     }
     if rows.is_empty() {
@@ -150,4 +153,41 @@ fn space_text(plan: &VaultPlan) -> String {
     }
     text.push_str(".\n");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use longshore_vault::{PlannedObject, PruneReason, SpaceReport};
+
+    use super::*;
+
+    fn plan(objects: usize) -> VaultPlan {
+        let object = |number: usize| PlannedObject {
+            action: PruneAction::Mark,
+            object: format!("packs/aa/{number}"),
+            size_bytes: 1,
+            reason: PruneReason::Unneeded,
+        };
+        VaultPlan {
+            vault_id: "vault-1".parse().unwrap(),
+            region_id: "local".parse().unwrap(),
+            place: "/vault".to_owned(),
+            now: longshore_model::Timestamp::from_millis(0),
+            objects: (0..objects).map(object).collect(),
+            space: SpaceReport::default(),
+            next_deletion: None,
+            blocked: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_object_is_explained_when_all_are_asked_for() {
+        let plan = plan(LISTED + 5);
+        let (short, all) = (text(&plan, true, LISTED), text(&plan, true, usize::MAX));
+        assert!(short.contains("5 more") && short.contains("--all lists them"), "{short}");
+        assert_eq!(short.matches("no backup needs anything of it").count(), LISTED);
+        assert_eq!(all.matches("no backup needs anything of it").count(), plan.objects.len());
+        assert!(!all.contains("more"), "{all}");
+    }
 }

@@ -94,6 +94,7 @@ pub async fn plan_erase(
         let what = format!("{} is encrypted: give a reader key, erasing needs to know names", vault.place());
         return Err(EngineError::BadRequest { what });
     }
+    let vaults = &vaults.throttled(&context.throttle);
     context.progress.enter(Phase::Inventory);
     let mut unreadable = Vec::new();
     let backups = find_backups(&request, vaults, &mut unreadable, context).await?;

@@ -3,10 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use longshore_engine::{CreateBackup, Host, HostConfig, HostOptions, Principal, Role};
+use longshore_engine::{
+    CreateBackup, EngineError, EraseRequest, Host, HostConfig, HostOptions, Limits, Principal, Role, RunContext,
+    export_backup, plan_erase, run_erase, run_prune,
+};
 use longshore_model::{BackupType, JobStatus};
+use longshore_vault::{PruneOptions, ThrottleLimits};
 
-use crate::support::sample;
+use crate::support::{Counting, Place, root, sample};
 
 fn write_config(folder: &Path, limits: &str) {
     let text = format!(
@@ -49,4 +53,49 @@ async fn a_reload_frees_a_backup_that_crawls() {
     write_config(folder.path(), "parallel_jobs = 7");
     assert_eq!(host.reload(&who).await.unwrap().needs_restart, ["[limits]"]);
     host.shutdown().await;
+}
+
+/// At a byte per second nothing of this ends; without a limit it does.
+async fn waits_until_the_limit_goes<T: Send + 'static>(
+    what: &str,
+    context: &RunContext,
+    work: impl Future<Output = Result<T, EngineError>> + Send + 'static,
+) -> T {
+    let slow = ThrottleLimits { bandwidth_bytes_per_second: Some(1), ..ThrottleLimits::default() };
+    context.throttle.set(slow);
+    let mut work = tokio::spawn(work);
+    let ended = tokio::time::timeout(Duration::from_millis(300), &mut work).await;
+    assert!(ended.is_err(), "{what} does not keep to the bandwidth");
+    context.throttle.set(ThrottleLimits::default());
+    work.await.unwrap().unwrap_or_else(|error| panic!("{what}: {error}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_prunes_erases_and_exports_keeps_to_a_bandwidth_that_can_change_while_it_runs() {
+    let directory = root().join("examples/sample-cluster");
+    let place = Place::new().await;
+    let id = place.back_up(&directory, &Counting::open(&directory), Limits::default()).await.unwrap().backup_id;
+    let context = RunContext::new(Limits::default());
+    let folder = tempfile::tempdir().unwrap();
+
+    let (vaults, again, to) = (place.vaults.clone(), context.clone(), folder.path().join("out"));
+    let export = async move { export_backup(&vaults, &id, &[], &to, &again).await };
+    assert!(waits_until_the_limit_goes("an export", &context, export).await.files > 10);
+
+    let (vaults, again) = (place.vaults.clone(), context.clone());
+    let request = EraseRequest {
+        collection: "medium_articles".parse().unwrap(),
+        clusters: Default::default(),
+        reason: "a test".to_owned(),
+        by: "a test".to_owned(),
+    };
+    let plan = async move { plan_erase(request, &vaults, &again).await };
+    let plan = waits_until_the_limit_goes("planning an erasure", &context, plan).await;
+    let (vaults, again) = (place.vaults.clone(), context.clone());
+    let erase = async move { run_erase(&plan, &vaults, &again).await };
+    assert_eq!(waits_until_the_limit_goes("an erasure", &context, erase).await.backups.len(), 1);
+
+    let (vaults, again) = (place.vaults.clone(), context.clone());
+    let prune = async move { run_prune(&vaults, &PruneOptions::default(), &again).await };
+    assert_eq!(waits_until_the_limit_goes("a prune", &context, prune).await.vaults.len(), 1);
 }

@@ -80,7 +80,11 @@ async fn store(
     replaces: Vec<PackId>,
     written: &mut Vec<PackIndex>,
 ) -> Result<Vec<PackId>, VaultError> {
-    let sealing = tokio::task::spawn_blocking(move || builder.seal());
+    let thread = vault.throttle().cpu().await;
+    let sealing = tokio::task::spawn_blocking(move || {
+        let _thread = thread;
+        builder.seal()
+    });
     let sealed = sealing.await.map_err(VaultError::stopped("closes a pack"))??;
     vault.objects().put_content(&layout::pack_path(&sealed.id), sealed.pieces).await?;
     if fetch_pack(vault, sealed.id).await?.is_none() {

@@ -5,7 +5,7 @@
 //! each checked against its id, and packed again with the
 //! codec they had. What this vault has already is not read at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -42,6 +42,17 @@ struct CopyPlan {
 }
 
 impl Session {
+    /// Bytes of packs that [`Session::copy_from`] would write: whole packs count whole. Reads nothing.
+    #[must_use]
+    pub fn copy_bytes(&self, reader: &Reader, blobs: &[BlobId]) -> u64 {
+        let CopyPlan { whole, single } =
+            plan(reader, blobs.iter().filter(|blob| !self.shared.has(blob)).copied().collect());
+        let whole = whole.iter().filter_map(|(pack, _)| reader.index().pack_bytes(pack));
+        let single: BTreeSet<BlobId> = single.into_iter().collect();
+        let single = single.iter().filter_map(|blob| Some(u64::from(reader.index().first(blob)?.entry.stored_bytes)));
+        whole.chain(single).fold(0, u64::saturating_add)
+    }
+
     /// Stores these blobs of another vault of the same project here, as far as they are not here yet. `on_blob` is told
     /// each blob that is done and its plain length, blobs that were here included. As with [`Session::put`], what was
     /// stored is durable only after [`Session::checkpoint`] or [`Session::finish`].
@@ -161,7 +172,9 @@ pub(crate) async fn fetch_pack(
         Err(error) if error.is_unreadable_medium() => return Ok(None),
         Err(error) => return Err(error),
     };
+    let thread = vault.throttle().cpu().await;
     let proven = tokio::task::spawn_blocking(move || {
+        let _thread = thread;
         if *blake3::hash(&bytes).as_bytes() != *pack.as_bytes() {
             return None;
         }
