@@ -53,10 +53,21 @@ pub enum VaultError {
         /// What it uses.
         what: String,
     },
+    /// What lies there is a vault's, but its header is gone.
+    #[error(
+        "the header `longshore-vault.json` of {place} is lost; its backups are not touched by this. Restore this one file \
+         from a copy, or make it again from another vault of the project: `longshore vault repair {place} --header-from \
+         <VAULT>`"
+    )]
+    LostHeader {
+        /// Where.
+        place: String,
+    },
     /// The header is there, but cannot be read.
     #[error(
-        "the header `longshore-vault.json` of {place} is damaged: {reason}. Restore this one file from a copy; the \
-         backups themselves are not touched by this"
+        "the header `longshore-vault.json` of {place} is damaged: {reason}. Its backups are not touched by this. Restore \
+         this one file from a copy, or make it again from another vault of the project: `longshore vault repair {place} \
+         --header-from <VAULT>`"
     )]
     DamagedHeader {
         /// Where.

@@ -95,7 +95,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::Empty`], [`VaultError::Foreign`], [`VaultError::NewerFormat`], [`VaultError::Unsupported`],
-    /// [`VaultError::DamagedHeader`], [`VaultError::WrongKey`], [`VaultError::NotEncrypted`] when keys were given for a
+    /// [`VaultError::LostHeader`], [`VaultError::DamagedHeader`], [`VaultError::WrongKey`], [`VaultError::NotEncrypted`] when keys were given for a
     /// vault that is not encrypted, and failures of the store.
     pub async fn open(store: Arc<dyn ObjectStore>, keys: &Keys) -> Result<Self, VaultError> {
         let objects = Objects::new(store, Limits::DEFAULT);
@@ -109,6 +109,11 @@ impl Vault {
             HeaderKey::Age1(check) => Keyring::open(&objects, keys, check).await?,
         };
         Ok(Self { objects, header: Arc::new(header), keyring: Arc::new(keyring), folder: None })
+    }
+
+    /// A vault with a header that does not stand in it yet.
+    pub(crate) fn of(objects: Objects, header: Header, keyring: Keyring) -> Self {
+        Self { objects, header: Arc::new(header), keyring: Arc::new(keyring), folder: None }
     }
 
     /// Makes a vault of a local folder, which is created if only it is missing.
@@ -273,6 +278,10 @@ async fn describe_place(objects: &Objects, place: String) -> Result<VaultError, 
     let mut names: Vec<String> = folders.chain(files).filter(|name| !ours.contains(name)).collect();
     if names.is_empty() {
         return Ok(VaultError::Empty { place });
+    }
+    let holds = |folder: &str| names.iter().any(|name| name == &format!("`{folder}/`"));
+    if holds(layout::PACKS) && ["parts", "roots", "receipts"].into_iter().any(holds) {
+        return Ok(VaultError::LostHeader { place });
     }
     names.sort();
     let more = names.len().saturating_sub(5);

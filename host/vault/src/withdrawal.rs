@@ -158,28 +158,48 @@ impl Vault {
         Ok(())
     }
 
+    /// Writes a tombstone in place of one that cannot be read.
+    pub(crate) async fn replace_tombstone(
+        &self,
+        backup_id: &BackupId,
+        below_token: Option<u64>,
+        withdrawal: &Withdrawal,
+    ) -> Result<(), VaultError> {
+        let (path, bytes) = tombstone(backup_id, below_token, withdrawal)?;
+        self.objects().replace(&path, bytes).await
+    }
+
     async fn put_tombstone(
         &self,
         backup_id: &BackupId,
         below_token: Option<u64>,
         withdrawal: &Withdrawal,
     ) -> Result<(), VaultError> {
-        let Withdrawal { time, by, job_id } = withdrawal.clone();
-        let path = layout::tombstone_path(backup_id, below_token);
-        let tombstone = Tombstone {
-            format: FORMAT_VERSION,
-            kind: "withdrawn".to_owned(),
-            backup_id: backup_id.clone(),
-            below_token,
-            withdrawn: time,
-            by,
-            job_id,
-        };
-        let bytes = serde_json::to_vec(&tombstone).map_err(|error| bad("tombstone", error.to_string()))?;
-        match self.objects().create(&path, Bytes::from(bytes)).await {
+        let (path, bytes) = tombstone(backup_id, below_token, withdrawal)?;
+        match self.objects().create(&path, bytes).await {
             // Withdrawn before: the first one to do it stays on record.
             Ok(()) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
             Err(error) => Err(VaultError::store("write", &path, error)),
         }
     }
+}
+
+/// The object, and its key.
+fn tombstone(
+    backup_id: &BackupId,
+    below_token: Option<u64>,
+    withdrawal: &Withdrawal,
+) -> Result<(object_store::path::Path, Bytes), VaultError> {
+    let Withdrawal { time, by, job_id } = withdrawal.clone();
+    let tombstone = Tombstone {
+        format: FORMAT_VERSION,
+        kind: "withdrawn".to_owned(),
+        backup_id: backup_id.clone(),
+        below_token,
+        withdrawn: time,
+        by,
+        job_id,
+    };
+    let bytes = serde_json::to_vec(&tombstone).map_err(|error| bad("tombstone", error.to_string()))?;
+    Ok((layout::tombstone_path(backup_id, below_token), Bytes::from(bytes)))
 }

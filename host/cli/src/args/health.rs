@@ -115,10 +115,16 @@ pub(crate) enum VaultCommand {
         /// Only this object, whole, for example `packs/ab/ab…`; all of the vault in short when left out.
         object: Option<String>,
     },
-    /// Rebuild lost or damaged index objects from the packs, and set damaged ones aside. Needs no key.
+    /// Rebuild lost or damaged index objects from the packs, and set damaged ones aside. Needs no key. With --header-from a
+    /// lost or damaged header is made again first.
     Repair {
         /// Folder of the vault.
         vault: PathBuf,
+        /// Another vault of the project, which has the same key: the header is made from it and from the manifests here.
+        #[arg(long, value_name = "VAULT")]
+        header_from: Option<PathBuf>,
+        #[command(flatten)]
+        keys: KeyArguments,
         /// Show what would be done; write nothing.
         #[arg(long)]
         dry_run: bool,

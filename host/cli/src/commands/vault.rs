@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use longshore_engine::{RegionVaults, RunContext, StopSignal, repair_vault};
-use longshore_vault::Keys;
-use serde_json::json;
+use longshore_vault::{Keys, Vault};
+use serde_json::{Value, json};
 
 use crate::Exit;
 use crate::args::VaultCommand;
@@ -13,7 +13,20 @@ use crate::output::{Output, number};
 pub(crate) async fn run(command: VaultCommand, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
     match command {
         VaultCommand::Open { vault, keys, object } => open(&vault, &keys.read()?, object.as_deref(), output).await,
-        VaultCommand::Repair { vault, dry_run } => repair(&vault, dry_run, output, stop).await,
+        VaultCommand::Repair { vault, header_from, keys, dry_run } => {
+            let header = match header_from {
+                Some(other) => Some(header(&vault, &other, &keys.read()?, dry_run).await?),
+                None => None,
+            };
+            match header {
+                Some(header) if dry_run => {
+                    let value = json!({ "dryRun": true, "header": header });
+                    output.result(&value, || "The header can be made again. Nothing was written.".to_owned());
+                    Ok(Exit::Damaged)
+                }
+                header => repair(&vault, dry_run, header, output, stop).await,
+            }
+        }
     }
 }
 
@@ -34,7 +47,23 @@ async fn open(folder: &Path, keys: &Keys, object: Option<&str>, output: Output) 
     Ok(if found.problems.is_empty() { Exit::Done } else { Exit::Damaged })
 }
 
-async fn repair(folder: &Path, dry_run: bool, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
+/// Makes a header again; what it says.
+async fn header(folder: &Path, other: &Path, keys: &Keys, dry_run: bool) -> anyhow::Result<Value> {
+    let other = RegionVaults::open_one(other, keys).await?;
+    let store = longshore_vault::local_store(folder)?;
+    let made = Vault::rebuild_header(store, &other, !dry_run).await?;
+    Ok(json!({
+        "vaultId": made.vault_id, "projectId": made.project_id, "regionId": made.region_id, "manifests": made.manifests,
+    }))
+}
+
+async fn repair(
+    folder: &Path,
+    dry_run: bool,
+    header: Option<Value>,
+    output: Output,
+    stop: &StopSignal,
+) -> anyhow::Result<Exit> {
     let vault = RegionVaults::open_one(folder, &Keys::none()).await?;
     let mut context = RunContext::new(longshore_engine::Limits::default());
     context.stop = stop.clone();
@@ -45,6 +74,7 @@ async fn repair(folder: &Path, dry_run: bool, output: Output, stop: &StopSignal)
     let names = |packs: &[longshore_vault::PackId]| -> Vec<String> { packs.iter().map(ToString::to_string).collect() };
     let value = json!({
         "dryRun": dry_run,
+        "header": header,
         "damagedIndexObjects": objects(&plan.damaged),
         "outdatedIndexObjects": plan.outdated,
         "unindexedPacks": names(&plan.unindexed_packs),
@@ -57,6 +87,11 @@ async fn repair(folder: &Path, dry_run: bool, output: Output, stop: &StopSignal)
     });
     output.result(&value, || {
         let mut text = String::new();
+        if let Some(header) = &header {
+            let said = |name: &str| header.get(name).and_then(Value::as_str).unwrap_or_default();
+            let (vault, region) = (said("vaultId"), said("regionId"));
+            text.push_str(&format!("The header was made again: vault {vault}, region {region}.\n"));
+        }
         for damage in &plan.damaged {
             text.push_str(&format!(
                 "damaged: {}: expected {}, found {}\n",

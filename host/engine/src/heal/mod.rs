@@ -2,7 +2,7 @@
 //!
 //! Order: index objects are rebuilt; then, backup by backup, roots, receipts and parts; then all packs are read, and
 //! those that are lost or damaged are replaced, by the same pack if another vault has it, else by new packs with the
-//! same blobs; then what was hit is read again. Only bytes that were proven by their name or id are ever written, so
+//! same blobs; then what was hit is read again; Records beside backups come first, because keys are among them. Only bytes that were proven by their name or id are ever written, so
 //! nothing good is overwritten by something bad. A pack that cannot be replaced stays, with a note that keeps writers
 //! from relying on it.
 //!
@@ -230,6 +230,7 @@ impl Heal<'_> {
                 copied.map_err(EngineError::vault(self.vault.region_id()))?;
             }
         }
+        self.records().await?;
         self.index().await?;
         let backups = match &self.request.backup {
             Some(backup) => vec![backup.clone()],
@@ -242,6 +243,23 @@ impl Heal<'_> {
         }
         self.outcome.backups = backups.len() as u64;
         self.packs(parts).await
+    }
+
+    /// Mends records beside backups: tombstones, marks, erasures, snapshots of catalogs, wrapped keys.
+    async fn records(&mut self) -> Result<(), EngineError> {
+        let region = self.vault.region_id().clone();
+        let (now, write) = (self.context.clock.now(), !self.request.dry_run);
+        for damage in self.vault.record_damages().await.map_err(EngineError::vault(&region))? {
+            self.context.stop.check()?;
+            let healed = self.vault.heal_record(&damage, &self.sources, now, write).await;
+            let healed = healed.map_err(EngineError::vault(&region))?;
+            let found = DamagedObject::of(&region, &damage);
+            match healed {
+                Ok(how) => self.note(&found, true, how),
+                Err(why) => self.note(&found, false, why),
+            }
+        }
+        Ok(())
     }
 
     /// Backups that this vault or a source knows, if any of it is or should be here.

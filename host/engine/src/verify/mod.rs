@@ -10,13 +10,13 @@ mod outcome;
 mod parse;
 pub(crate) mod resume;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use longshore_model::{BackupId, CollectionName, JobType, Phase, RestoredLoadState};
+use longshore_model::{BackupId, CollectionName, JobType, Phase, RestoredLoadState, VaultId};
 use longshore_source::MilvusLiteTarget;
-use longshore_vault::{BlobId, Sample, VerifyOptions, VerifyReport};
+use longshore_vault::{BlobId, ObjectDamage, Sample, Vault, VerifyOptions, VerifyReport};
 use serde::{Deserialize, Serialize};
 
 pub use self::outcome::{DamagedObject, VerifiedCollection, VerifyOutcome};
@@ -186,6 +186,8 @@ struct Run<'a> {
     context: &'a RunContext,
     resume: Resume,
     sample: Option<Sample>,
+    /// Records beside backups that cannot be trusted, by vault; looked for once, when the first backup in it is.
+    records: tokio::sync::Mutex<BTreeMap<VaultId, Vec<ObjectDamage>>>,
 }
 
 impl<'a> Run<'a> {
@@ -202,7 +204,14 @@ impl<'a> Run<'a> {
         let wanted = Wanted { backup, level, sample, seed, first_seed: u64::try_from(day).unwrap_or(0) };
         let (resume, seed) = Resume::open(request.resume_file.as_deref(), &wanted)?;
         let sample = request.sample_percent.map(|percent| Sample { percent, seed });
-        Ok(Self { vaults: vaults.throttled(&context.throttle), request, context, resume, sample })
+        Ok(Self {
+            vaults: vaults.throttled(&context.throttle),
+            request,
+            context,
+            resume,
+            sample,
+            records: tokio::sync::Mutex::default(),
+        })
     }
 
     /// A run that ends early keeps what it knows.
@@ -260,6 +269,12 @@ impl<'a> Run<'a> {
                 () = self.context.stop.stopped() => return self.context.stop.check(),
             };
             self.note(part, &report).await;
+            let records = self.records_of(&part.vault).await?;
+            for damage in records.iter().map(|damage| DamagedObject::of(part.vault.region_id(), damage)) {
+                if !outcome.damaged_objects.contains(&damage) {
+                    outcome.damaged_objects.push(damage);
+                }
+            }
             let from = outcome.collections.len();
             outcome.add_part(part, &report);
             if self.request.level >= VerifyLevel::Parsed {
@@ -267,6 +282,17 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Damaged records of a vault. They hit no collection, but deletions, erasures, keys or the next catalog.
+    async fn records_of(&self, vault: &Vault) -> Result<Vec<ObjectDamage>, EngineError> {
+        let mut known = self.records.lock().await;
+        if let Some(damages) = known.get(vault.id()) {
+            return Ok(damages.clone());
+        }
+        let damages = vault.record_damages().await.map_err(EngineError::vault(vault.region_id()))?;
+        known.insert(vault.id().clone(), damages.clone());
+        Ok(damages)
     }
 
     async fn read_part(&self, place: usize, part: &OpenedPart) -> Result<VerifyReport, EngineError> {

@@ -13,7 +13,7 @@ use crate::support::*;
 
 /// What is done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Damage {
+pub(crate) enum Damage {
     /// All bits of the byte at this place, in thousandths of the length.
     Flip(usize),
     /// Cut to this many thousandths.
@@ -57,7 +57,7 @@ fn is_thorough(damage: Damage) -> bool {
     std::env::var_os("LONGSHORE_LONG").is_some() || damage == Damage::Flip(500)
 }
 
-async fn apply(store: &Store, keys: &[Key], damage: Damage) {
+pub(crate) async fn apply(store: &Store, keys: &[Key], damage: Damage) {
     let key = &keys[0];
     let mut bytes = bytes_of(store, key).await;
     match damage {
@@ -199,6 +199,50 @@ async fn a_damaged_header_is_a_sentence_and_the_other_vault_restores() {
     }
     let other = Place { home: place.other.clone(), home_store: place.other_store.clone(), ..place };
     assert_eq!(other.restore(&[]).await.unwrap(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_or_damaged_header_is_made_again_from_another_vault_of_the_project() {
+    let reader = longshore_vault::ReaderKey::generate();
+    let key: Key = "longshore-vault.json".into();
+    for reader in [None, Some(&reader)] {
+        let place = Place::encrypted(&three()[..1], reader).await;
+        let right = bytes_of(&place.home_store, &key).await;
+        let made = |store: &Store, other: &longshore_vault::Vault, write| {
+            let (store, other) = (store.clone(), other.clone());
+            async move { longshore_vault::Vault::rebuild_header(store, &other, write).await }
+        };
+        let good = made(&place.home_store, &place.other, true).await.unwrap_err().to_string();
+        assert!(good.contains("already"), "a good header is left alone: {good}");
+        for damage in [Damage::Delete, Damage::Flip(500), Damage::Truncate(0)] {
+            apply(&place.home_store, std::slice::from_ref(&key), damage).await;
+            let error = longshore_vault::Vault::open(place.home_store.clone(), &longshore_vault::Keys::none()).await;
+            let said = error.unwrap_err().to_string();
+            assert!(said.contains("--header-from"), "{damage:?}: {said}");
+            // Not from a vault of another project, although it has the same id.
+            let stranger = Place::encrypted(&three()[..1], reader).await;
+            let refused = made(&place.home_store, &stranger.other, true).await.unwrap_err().to_string();
+            assert!(refused.contains("does not fit"), "{damage:?}: {refused}");
+            made(&place.home_store, &place.other, false).await.unwrap();
+            assert!(
+                bytes_of_or_none(&place.home_store, &key).await != Some(right.clone()),
+                "nothing was to be written"
+            );
+            // In a second vault the region is the one of its receipts.
+            let header = made(&place.home_store, &place.other, true).await.unwrap();
+            assert_eq!(header.region_id.as_str(), "eu");
+            assert_eq!(bytes_of(&place.home_store, &key).await, right, "{damage:?}");
+            assert_eq!(place.reopened(reader).await.restore(&[]).await.unwrap(), 1);
+        }
+        let right = bytes_of(&place.other_store, &key).await;
+        place.other_store.delete(&key).await.unwrap();
+        assert_eq!(made(&place.other_store, &place.home, true).await.unwrap().region_id.as_str(), "us");
+        assert_eq!(bytes_of(&place.other_store, &key).await, right);
+    }
+}
+
+async fn bytes_of_or_none(store: &Store, key: &Key) -> Option<Vec<u8>> {
+    Some(store.get(key).await.ok()?.bytes().await.unwrap().to_vec())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,5 +4,6 @@
 mod corruption;
 mod healing;
 mod locked;
+mod records;
 mod support;
 mod verifying;

@@ -14,7 +14,7 @@ use longshore_model::{BackupId, CollectionMapping, CollectionName, Region, Resto
 use longshore_policy::{Guardrails, PolicySet};
 use longshore_sandbox::{Sandbox, SandboxConfig};
 use longshore_source::{MilvusLiteSource, MilvusLiteTarget};
-use longshore_vault::{Vault, VaultOptions};
+use longshore_vault::{Encryption, Keys, NamedRecipient, ReaderKey, Vault, VaultOptions};
 use object_store::memory::InMemory;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -79,22 +79,44 @@ impl Place {
 
     /// One backup of these collections, copied whole into the second vault.
     pub(crate) async fn of(collections: &[CollectionName]) -> Self {
+        Self::encrypted(collections, None).await
+    }
+
+    /// The same, encrypted to this reader.
+    pub(crate) async fn encrypted(collections: &[CollectionName], reader: Option<&ReaderKey>) -> Self {
         let (home_store, other_store): (Store, Store) = (Arc::new(InMemory::new()), Arc::new(InMemory::new()));
+        let encryption = || match reader {
+            Some(reader) => {
+                let (name, added) = ("test".to_owned(), longshore_model::Timestamp::from_millis(0));
+                Encryption::Age1 { recipients: vec![NamedRecipient { name, recipient: reader.to_recipient(), added }] }
+            }
+            None => Encryption::None,
+        };
         let project = || "proj-test".parse().unwrap();
         let options = VaultOptions::random(project(), "eu".parse().unwrap(), None).unwrap();
+        let options = VaultOptions { encryption: encryption(), ..options };
         let home = Vault::init(Arc::clone(&home_store), options).await.unwrap();
-        let options = beside(&home);
+        let options = VaultOptions { encryption: encryption(), ..beside(&home) };
         let other = Vault::init(Arc::clone(&other_store), options).await.unwrap();
+        let place = Self { home_store, other_store, home, other, backup: BackupId::from_random([0; 10]) };
+        let place = place.reopened(reader).await;
+        let backup = place.back_up(collections).await;
+        place.copy(&backup).await;
+        Self { backup, ..place }
+    }
+
+    /// The same vaults without what they remember: keys of sessions, for one.
+    pub(crate) async fn reopened(&self, reader: Option<&ReaderKey>) -> Self {
         let limits = longshore_vault::Limits {
             // Several packs, so that one of them hits some collections and not others.
             pack_target_bytes: 512 * 1024,
             ..longshore_vault::Limits::DEFAULT
         };
-        let (home, other) = (home.with_limits(limits), other.with_limits(limits));
-        let place = Self { home_store, other_store, home, other, backup: BackupId::from_random([0; 10]) };
-        let backup = place.back_up(collections).await;
-        place.copy(&backup).await;
-        Self { backup, ..place }
+        let keys = reader.map_or_else(Keys::none, |reader| Keys::none().with_reader(reader.clone()));
+        let (home_store, other_store) = (Arc::clone(&self.home_store), Arc::clone(&self.other_store));
+        let home = Vault::open(Arc::clone(&home_store), &keys).await.unwrap().with_limits(limits);
+        let other = Vault::open(Arc::clone(&other_store), &keys).await.unwrap().with_limits(limits);
+        Self { home_store, other_store, home, other, backup: self.backup.clone() }
     }
 
     pub(crate) fn both(&self) -> RegionVaults {
