@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use longshore_model::{
-    BackupId, ClusterId, Digest, JobId, JobStatus, KeyScope, Progress, ProjectId, RegionId, Timestamp,
+    BackupId, ClusterId, Digest, JobId, JobStatus, JobType, KeyScope, Progress, ProjectId, RegionId, Timestamp,
 };
 use serde_json::Value;
 
@@ -238,11 +238,17 @@ pub trait Catalog: Send + Sync {
 
     /// Takes the oldest job that is PENDING, or that is running with a lapsed lease, for `owner` until `now` +
     /// `lease_ms`; restores before others that have waited less than [`crate::Limits::passed_over_ms`]. Its fencing token and attempt grow by one; a PENDING one becomes IN_PROGRESS, a CANCELING one stays
-    /// so and is for its new owner to end. `None` if there is nothing to do.
+    /// so and is for its new owner to end. With `only`, jobs of that type alone. `None` if there is nothing to do.
     ///
     /// # Errors
     /// [`CatalogError::Invalid`] for a lease that is not 1 ms to [`crate::Limits::lease_ms`] long.
-    fn claim_job(&self, owner: &str, now: Timestamp, lease_ms: i64) -> Result<Option<JobRow>, CatalogError>;
+    fn claim_job(
+        &self,
+        owner: &str,
+        only: Option<JobType>,
+        now: Timestamp,
+        lease_ms: i64,
+    ) -> Result<Option<JobRow>, CatalogError>;
 
     /// Like [`Catalog::claim_job`] for one job.
     ///

@@ -124,7 +124,7 @@ fn a_killed_process_leaves_what_it_was_told_and_nothing_by_halves() {
         (created, finished) = check(&catalog, last.0, finished.max(last.1));
         // As a host does at its start: what was left behind is ended, so that the next round can begin.
         catalog.release_leases_of("worker").unwrap();
-        while let Some(job) = catalog.claim_job("worker", NOW, 60_000).unwrap() {
+        while let Some(job) = catalog.claim_job("worker", None, NOW, 60_000).unwrap() {
             let reason = Some("the host stopped".to_owned());
             let result = Value::Null;
             let end = JobEnd { status: JobStatus::Failed, reason, result, backup: None, follow_ups: Vec::new() };

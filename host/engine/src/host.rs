@@ -354,8 +354,9 @@ impl Host {
 
     /// The data directory's lock is ours, so whoever held a lease in this catalog is dead.
     async fn take_up_what_was_left(&self) -> Result<(), EngineError> {
+        let folder = self.inner.config().data_directory.clone();
         let left = self
-            .catalog("taking up jobs", |catalog, _| {
+            .catalog("taking up jobs", move |catalog, _| {
                 let filter = longshore_catalog::JobFilter {
                     statuses: Some(vec![longshore_model::JobStatus::InProgress, longshore_model::JobStatus::Canceling]),
                     ..Default::default()
@@ -367,6 +368,7 @@ impl Host {
                         left += catalog.release_leases_of(owner)?;
                     }
                 }
+                crate::run::verifying::sweep(&folder, catalog)?;
                 Ok(left)
             })
             .await?;

@@ -19,7 +19,7 @@ pub(crate) fn growing_pause_ms(first_ms: u64, factor: u64, times: u32, longest_m
 pub struct Limits {
     /// Memory one job may take, in bytes. Three eighths of it hold file content that is read but not yet stored; the rest is for
     /// the index, manifests, open files, and what the allocator holds back. Too small starves the CPU. It is per job
-    /// and not shared: a host holds up to `parallel_jobs` times as much.
+    /// and not shared: a host holds up to `parallel_jobs` and `parallel_restores` times as much.
     pub memory_budget_bytes: u64,
     /// Bytes per second read from and written to vaults by all jobs together; no limit when left out. Can be changed
     /// while jobs run.
@@ -40,10 +40,16 @@ pub struct Limits {
     pub checkpoint_ms: u64,
     /// The same, in bytes: whichever comes first.
     pub checkpoint_bytes: u64,
-    /// Whether the free space of a vault's folder is looked at before a backup.
+    /// Whether the free space of a vault's folder is looked at before a backup or a copy.
     pub check_free_space: bool,
+    /// Bytes that must be free beyond what is estimated: for indexes, manifests and whatever an estimate cannot know.
+    pub spare_bytes: u64,
     /// Jobs that run side by side.
     pub parallel_jobs: usize,
+    /// Restores that run beside these: somebody waits for a restore, and backups may take hours.
+    pub parallel_restores: usize,
+    /// Damaged objects, and damages of collections, that the record of a verification lists; the rest is counted.
+    pub listed_damages: usize,
     /// Bytes sampled from one stream to measure codecs.
     pub sample_bytes_per_stream: u64,
     /// Bytes sampled in one run; streams beyond it are planned by the host's guess.
@@ -141,7 +147,10 @@ impl Default for Limits {
             checkpoint_ms: 30_000,
             checkpoint_bytes: 1024 * 1024 * 1024,
             check_free_space: true,
+            spare_bytes: 16 * 1024 * 1024,
             parallel_jobs: 2,
+            parallel_restores: 1,
+            listed_damages: 1_000,
             sample_bytes_per_stream: 256 * 1024,
             sample_bytes_per_run: 64 * 1024 * 1024,
             live_rows_memory_bytes: 128 * 1024 * 1024,

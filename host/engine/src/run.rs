@@ -1,6 +1,7 @@
 //! Runs one job: from what the catalog kept to what the catalog will keep.
 
 mod restores;
+pub(crate) mod verifying;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::blocking::blocking;
 use crate::config::HostConfig;
 use crate::copy::{CopyRequest, copy_backup};
 use crate::costs::{self, RunCosts, StoredPart};
-use crate::export::export_backup;
+use crate::export::{discard_export, export_backup};
 use crate::host::Inner;
 use crate::jobs::{BackupDetail, JobRequest};
 use crate::known::HostFacts;
@@ -26,7 +27,7 @@ use crate::request::{BackupRequest, ClusterTarget};
 use crate::run_policy::RunPolicy;
 use crate::views::CreateBackup;
 use crate::worker::Finished;
-use crate::{EngineError, RunContext, VerifyLevel, VerifyRequest, verify_backup};
+use crate::{EngineError, RunContext};
 
 use self::restores::NewPlace;
 
@@ -48,14 +49,16 @@ pub(crate) async fn run(inner: &Arc<Inner>, job: &JobRow, context: &RunContext) 
             let part = stored_part(inner, &record.backup.region, &to, copied.stored_bytes);
             let detail = json!({ "copied": { to.as_str(): true }, "stored": { to.as_str(): to_value(&part)? } });
             let backup = CatalogBackupOutcome { size_bytes: 0, collections: Value::Null, detail };
-            Ok(Finished { result: to_value(&copied)?, backup: Some(backup), follow_ups: Vec::new() })
+            Ok(Finished { result: to_value(&copied)?, backup: Some(backup), follow_ups: Vec::new(), damage: None })
         }
         JobRequest::RestoreCluster { request, cluster_id, location, cluster_kind } => {
             let cluster = NewPlace { id: cluster_id, kind: cluster_kind, location };
             restores::cluster(inner, job, request, cluster, context).await
         }
         JobRequest::RestoreCollections { request } => restores::collections(inner, job, request, context).await,
-        JobRequest::Verify { level, sample_percent } => verify(inner, job, level, sample_percent, context).await,
+        JobRequest::Verify { level, sample_percent } => {
+            verifying::verify(inner, job, level, sample_percent, context).await
+        }
         JobRequest::Export { folder } => export(inner, job, &folder, context).await,
     }
 }
@@ -198,7 +201,7 @@ fn finished(inner: &Inner, record: &BackupRecord, outcome: &BackupOutcome) -> Re
     };
     let follow_ups =
         outcome.copies.iter().map(|copy| copy_job(inner, record, copy)).collect::<Result<Vec<_>, EngineError>>()?;
-    Ok(Finished { result: to_value(outcome)?, backup: Some(backup), follow_ups })
+    Ok(Finished { result: to_value(outcome)?, backup: Some(backup), follow_ups, damage: None })
 }
 
 /// What a backup has in each region, as of now.
@@ -258,7 +261,7 @@ async fn committed_before(inner: &Arc<Inner>, record: &BackupRecord) -> Result<O
                        is sealed in it; copies that are missing must be asked for again";
         result["warning"] = json!(warning);
     }
-    Ok(Some(Finished { result, backup: Some(backup), follow_ups }))
+    Ok(Some(Finished { result, backup: Some(backup), follow_ups, damage: None }))
 }
 
 /// Nothing where it is sealed and this host has no reader key.
@@ -271,43 +274,6 @@ fn if_readable<T>(views: Result<Vec<T>, EngineError>) -> Result<Vec<T>, EngineEr
     }
 }
 
-/// Damage fails the job, because somebody has to look; the reason says what is damaged.
-async fn verify(
-    inner: &Arc<Inner>,
-    job: &JobRow,
-    level: VerifyLevel,
-    sample_percent: Option<u8>,
-    context: &RunContext,
-) -> Result<Finished, EngineError> {
-    let record = backup_record(inner, job).await?;
-    let request = VerifyRequest {
-        level,
-        sample_percent,
-        seed: None,
-        resume_file: None,
-        note_damage: true,
-        scratch: None,
-        open_with: None,
-    };
-    let outcome = verify_backup(&inner.vaults, &record.backup.id, &request, context).await?;
-    if !outcome.is_sound() {
-        let objects =
-            outcome.damaged_objects.iter().map(|one| format!("{} in {} ({})", one.object, one.region, one.found));
-        let lost = outcome.lost_collections.iter().map(|name| format!("collection {name} is lost"));
-        let hit = outcome.collections.iter().filter(|one| one.damaged_files > 0).map(|one| {
-            let why = one.damages.first().map(|damage| format!(" ({damage})")).unwrap_or_default();
-            format!("collection {} in {} has {} damaged files{why}", one.name, one.region, one.damaged_files)
-        });
-        let problems = lost.chain(hit).chain(outcome.problems.iter().cloned()).chain(objects);
-        let problems: Vec<String> = problems.take(20).collect();
-        let what =
-            if outcome.whole { "it can be restored, but objects are damaged" } else { "it cannot be restored whole" };
-        let what = format!("{what}: {}; `longshore heal` mends what another vault holds", problems.join("; "));
-        return Err(EngineError::DamagedBackup { backup: record.backup.id.to_string(), what });
-    }
-    Ok(Finished { result: to_value(&outcome)?, backup: None, follow_ups: Vec::new() })
-}
-
 async fn export(inner: &Arc<Inner>, job: &JobRow, folder: &str, context: &RunContext) -> Result<Finished, EngineError> {
     let record = backup_record(inner, job).await?;
     let path = std::path::Path::new(folder);
@@ -318,7 +284,15 @@ async fn export(inner: &Arc<Inner>, job: &JobRow, folder: &str, context: &RunCon
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|error| EngineError::file(parent, error))?;
         }
-        to_value(&export_backup(&inner.vaults, &record.backup.id, &[], path, context).await?)?
+        let exported = export_backup(&inner.vaults, &record.backup.id, &[], path, context).await;
+        // An export that is asked for again gets a folder of its own; one whose host stops goes on in this one.
+        if let Err(error) = &exported
+            && !matches!(error, EngineError::Stopped { .. })
+            && let Err(error) = discard_export(path)
+        {
+            tracing::warn!(%error, "what a failed export left could not be removed");
+        }
+        to_value(&exported?)?
     };
-    Ok(Finished { result, backup: None, follow_ups: Vec::new() })
+    Ok(Finished::with(result))
 }

@@ -4,6 +4,9 @@
 //! progress; when the catalog says that the lease was lost, the run is stopped and ends nothing. A run that ends writes
 //! its outcome and everything that follows from it in one transaction.
 //!
+//! Restores go before everything else: they are claimed first, and have room of their own
+//! ([`Limits::parallel_restores`](crate::Limits)) that no other job takes.
+//!
 //! A host that dies leaves jobs IN_PROGRESS. The next start lets their leases lapse, and they are taken again under a
 //! higher token: a backup goes on under the same id (files that the dead attempt noted are not read again, what
 //! else it stored is found by content), a restore goes on in its staging folder. After [`Limits::job_attempts`](crate::Limits) attempts a job is
@@ -15,19 +18,29 @@ use std::time::Duration;
 use longshore_catalog::{BackupOutcome, CatalogError, JobEnd, JobRow, NewJob};
 use longshore_model::{CreationMethod, JobStatus, JobType, Phase};
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::blocking::blocking;
 use crate::host::{Host, Inner};
 use crate::limits::growing_pause_ms;
+use crate::run::verifying;
 use crate::{EngineError, RunContext};
 
-/// What a job that ended well leaves in the catalog.
+/// What a job that came to its end leaves in the catalog.
 pub(crate) struct Finished {
     pub(crate) result: Value,
     pub(crate) backup: Option<BackupOutcome>,
     pub(crate) follow_ups: Vec<NewJob>,
+    /// What it found that fails the job. The result stays in its record.
+    pub(crate) damage: Option<EngineError>,
+}
+
+impl Finished {
+    /// A job that leaves nothing but its result.
+    pub(crate) fn with(result: Value) -> Self {
+        Self { result, backup: None, follow_ups: Vec::new(), damage: None }
+    }
 }
 
 /// Looks for erasures now and again, because they are run beside the host, until the host stops.
@@ -43,39 +56,56 @@ async fn follow_erasures(inner: Arc<Inner>) {
     }
 }
 
+/// Room for jobs. Restores have some of their own, so that none waits for backups to end.
+struct Slots {
+    any: Arc<Semaphore>,
+    restores: Arc<Semaphore>,
+}
+
+impl Slots {
+    fn of(limits: &crate::Limits) -> Self {
+        let any = Arc::new(Semaphore::new(limits.parallel_jobs.max(1)));
+        Self { any, restores: Arc::new(Semaphore::new(limits.parallel_restores)) }
+    }
+
+    /// A job and the room it takes; `None` when there is nothing to do, or no room. A restore takes the room of restores
+    /// first, which leaves that of all to the others.
+    async fn next(&self, inner: &Arc<Inner>) -> Result<Option<(JobRow, OwnedSemaphorePermit)>, EngineError> {
+        for (slots, only) in [(&self.restores, Some(JobType::Restore)), (&self.any, None)] {
+            let Ok(slot) = Arc::clone(slots).try_acquire_owned() else { continue };
+            if let Some(job) = claim(inner, only).await? {
+                return Ok(Some((job, slot)));
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// Takes and runs jobs until the host stops, then waits for the running ones to reach a stopping point.
 pub(crate) async fn run_workers(inner: Arc<Inner>) {
-    let slots = Arc::new(Semaphore::new(inner.limits.parallel_jobs.max(1)));
+    let slots = Slots::of(&inner.limits);
     let mut running = JoinSet::new();
     running.spawn(crate::scheduler::run(Arc::clone(&inner)));
     running.spawn(follow_erasures(Arc::clone(&inner)));
     running.spawn(crate::host::deliveries::run(Arc::clone(&inner)));
     running.spawn(crate::catalog_snapshots::run(Arc::clone(&inner)));
-    loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+    while inner.stop.check().is_ok() {
         while running.try_join_next().is_some() {}
-        if inner.stop.check().is_err() {
-            break;
-        }
-        match claim(&inner).await {
-            Ok(Some(job)) => {
+        match slots.next(&inner).await {
+            Ok(Some((job, slot))) => {
                 let inner = Arc::clone(&inner);
                 running.spawn(async move {
                     let automatic_backup = run_job(&inner, job).await;
                     drop(slot);
+                    // Its slot is free again, and it may have follow-ups.
+                    inner.wake.notify_one();
                     if automatic_backup {
                         Host { inner: Arc::clone(&inner) }.apply_retention_quietly().await;
                     }
-                    // A finished job may have follow-ups, and its slot is free again.
-                    inner.wake.notify_one();
                 });
             }
-            Ok(None) => {
-                drop(slot);
-                wait_for_work(&inner).await;
-            }
+            Ok(None) => wait_for_work(&inner).await,
             Err(error) => {
-                drop(slot);
                 tracing::error!(%error, "the catalog gave no job; trying again");
                 wait_for_work(&inner).await;
             }
@@ -98,9 +128,10 @@ fn lease_ms(inner: &Inner) -> i64 {
     i64::try_from(inner.limits.lease_ms).unwrap_or(i64::MAX)
 }
 
-async fn claim(inner: &Arc<Inner>) -> Result<Option<JobRow>, EngineError> {
+async fn claim(inner: &Arc<Inner>, only: Option<JobType>) -> Result<Option<JobRow>, EngineError> {
     let host = Arc::clone(inner);
-    blocking("taking a job", move || Ok(host.catalog.claim_job(&host.owner, host.clock.now(), lease_ms(&host))?)).await
+    let claim = move || Ok(host.catalog.claim_job(&host.owner, only, host.clock.now(), lease_ms(&host))?);
+    blocking("taking a job", claim).await
 }
 
 /// Runs a job and ends it; true when it made an automatic backup, after which retention rules are due.
@@ -175,6 +206,11 @@ pub(crate) const SHUTTING_DOWN: &str = "the host is shutting down; the job goes 
 
 async fn end_job(inner: &Arc<Inner>, job: &JobRow, context: &RunContext, outcome: Result<Finished, EngineError>) {
     let end = match outcome {
+        Ok(Finished { result, damage: Some(damage), .. }) => {
+            let reason = sentence(&damage);
+            tracing::warn!(job = %job.id, reason, "job found damage");
+            JobEnd { status: JobStatus::Failed, reason: Some(reason), result, backup: None, follow_ups: Vec::new() }
+        }
         Ok(finished) => {
             context.progress.enter(Phase::Done);
             JobEnd {
@@ -208,7 +244,10 @@ async fn end_job(inner: &Arc<Inner>, job: &JobRow, context: &RunContext, outcome
     })
     .await;
     match written {
-        Ok(row) => tracing::info!(job = %row.id, status = %row.status, "job ended"),
+        Ok(row) => {
+            tracing::info!(job = %row.id, status = %row.status, "job ended");
+            verifying::forget(inner, job);
+        }
         // The lease lapses and the job is taken again; its manifests are already there and will be found by content.
         Err(error) => tracing::error!(job = %job.id, %error, "the end of the job could not be written"),
     }

@@ -26,7 +26,7 @@ fn order(catalog: &dyn Catalog) -> Verdict {
     create(catalog, 2, 2, Manual, 10)?;
     create(catalog, 1, 1, Manual, 10)?;
     for (number, owner) in [(3, "a"), (2, "b"), (1, "a")] {
-        let claimed = some("a job", catalog.claim_job(owner, at(20), LEASE_MS)?)?;
+        let claimed = some("a job", catalog.claim_job(owner, None, at(20), LEASE_MS)?)?;
         same("which", &claimed.id, &job(number))?;
         same("state", claimed.status, JobStatus::InProgress)?;
         same("token and attempt", (claimed.fencing_token, claimed.attempt), (1, 1))?;
@@ -35,7 +35,7 @@ fn order(catalog: &dyn Catalog) -> Verdict {
         same("start", claimed.started, Some(at(20)))?;
         same("read again", some("job", catalog.get_job(&job(number))?)?, claimed)?;
     }
-    same("nothing left", catalog.claim_job("a", at(21), LEASE_MS)?, None)
+    same("nothing left", catalog.claim_job("a", None, at(21), LEASE_MS)?, None)
 }
 
 fn priority(catalog: &dyn Catalog) -> Verdict {
@@ -46,22 +46,26 @@ fn priority(catalog: &dyn Catalog) -> Verdict {
     create(catalog, 3, 3, Manual, 2_000)?;
     catalog.create_job(&new_job(4, JobType::Restore, 1, 1)?, at(3_000))?;
     catalog.create_job(&new_job(5, JobType::Restore, 1, 1)?, at(4_000))?;
-    let claimed = |now: i64| Ok::<_, Broken>(some("a job", catalog.claim_job("a", at(now), 2 * wait)?)?.id);
+    let claimed = |now: i64| Ok::<_, Broken>(some("a job", catalog.claim_job("a", None, at(now), 2 * wait)?)?.id);
     same("the oldest restore", claimed(5_000)?, job(4))?;
     same("a job that has waited long enough", claimed(1_000 + wait)?, job(2))?;
     same("the next restore", claimed(1_001 + wait)?, job(5))?;
-    same("what is left", claimed(1_002 + wait)?, job(3))
+    catalog.create_job(&new_job(6, JobType::Restore, 1, 1)?, at(1_003 + wait))?;
+    let only = |now: i64| catalog.claim_job("a", Some(JobType::Restore), at(now), 2 * wait);
+    same("restores alone, however long others wait", some("a job", only(2_000 + 2 * wait)?)?.id, job(6))?;
+    same("no other for a worker of restores", only(2_001 + 2 * wait)?, None)?;
+    same("what is left", claimed(2_002 + 2 * wait)?, job(3))
 }
 
 fn lapse(catalog: &dyn Catalog) -> Verdict {
     settle(catalog)?;
     create(catalog, 1, 1, Manual, 0)?;
-    catalog.claim_job("a", at(0), 100)?;
-    same("before", catalog.claim_job("b", at(99), 100)?, None)?;
+    catalog.claim_job("a", None, at(0), 100)?;
+    same("before", catalog.claim_job("b", None, at(99), 100)?, None)?;
     let expected = CatalogError::JobLeased { job: job(1), owner: "a".to_owned(), until: at(100) };
     refused("before", catalog.claim(&job(1), "b", at(99), 100), &expected)?;
     refused("even its owner", catalog.claim(&job(1), "a", at(99), 100), &expected)?;
-    let claimed = some("a lapsed job", catalog.claim_job("b", at(100), 100)?)?;
+    let claimed = some("a lapsed job", catalog.claim_job("b", None, at(100), 100)?)?;
     same("token and attempt", (claimed.fencing_token, claimed.attempt), (2, 2))?;
     same("owner", claimed.lease_owner.as_deref(), Some("b"))?;
     same("first start stays", claimed.started, Some(at(0)))?;
@@ -76,10 +80,10 @@ fn renew(catalog: &dyn Catalog) -> Verdict {
     create(catalog, 1, 1, Manual, 0)?;
     let held = catalog.claim(&job(1), "a", at(0), 100)?;
     catalog.renew_lease(&job(1), held.fencing_token, at(90), 100)?;
-    same("after the first lease", catalog.claim_job("b", at(150), 100)?, None)?;
+    same("after the first lease", catalog.claim_job("b", None, at(150), 100)?, None)?;
     // Late, but nobody took it: the work is not lost.
     catalog.renew_lease(&job(1), held.fencing_token, at(500), 100)?;
-    same("after a late renewal", catalog.claim_job("b", at(599), 100)?, None)?;
+    same("after a late renewal", catalog.claim_job("b", None, at(599), 100)?, None)?;
     same("token", some("job", catalog.get_job(&job(1))?)?.fencing_token, held.fencing_token)
 }
 
@@ -131,9 +135,9 @@ fn release(catalog: &dyn Catalog) -> Verdict {
     let done = catalog.claim(&job(3), "host-a", at(1), LEASE_MS)?;
     catalog.finish_job(&job(3), done.fencing_token, &unsuccessful(JobStatus::Failed), at(2))?;
     same("how many", catalog.release_leases_of("host-a")?, 1)?;
-    let claimed = some("the released job", catalog.claim_job("host-a", at(3), LEASE_MS)?)?;
+    let claimed = some("the released job", catalog.claim_job("host-a", None, at(3), LEASE_MS)?)?;
     same("which", &claimed.id, &job(1))?;
-    same("no other", catalog.claim_job("host-a", at(3), LEASE_MS)?, None)?;
+    same("no other", catalog.claim_job("host-a", None, at(3), LEASE_MS)?, None)?;
     let expected = CatalogError::Fenced { job: job(1), token: held.fencing_token, current: 2 };
     refused("the worker from before", catalog.renew_lease(&job(1), held.fencing_token, at(4), LEASE_MS), &expected)?;
     same("of a stranger", catalog.release_leases_of("host-z")?, 0)
@@ -145,7 +149,7 @@ fn race(catalog: &dyn Catalog) -> Verdict {
         create(catalog, number, u8::try_from(number).unwrap_or_default(), Manual, 0)?;
     }
     let claims: Vec<_> = std::thread::scope(|scope| {
-        let worker = |n: usize| move || catalog.claim_job(&format!("worker-{n}"), at(1), LEASE_MS);
+        let worker = |n: usize| move || catalog.claim_job(&format!("worker-{n}"), None, at(1), LEASE_MS);
         let threads: Vec<_> = (0..8).map(|n| scope.spawn(worker(n))).collect();
         threads.into_iter().map(|thread| thread.join().map_err(|_| Broken("a call panicked".to_owned()))).collect()
     });
@@ -161,7 +165,7 @@ fn bounds(catalog: &dyn Catalog) -> Verdict {
     settle(catalog)?;
     create(catalog, 1, 1, Manual, 0)?;
     for lease_ms in [0, -1, i64::MIN, i64::MAX] {
-        invalid("claim_job", catalog.claim_job("a", at(0), lease_ms))?;
+        invalid("claim_job", catalog.claim_job("a", None, at(0), lease_ms))?;
         invalid("claim", catalog.claim(&job(1), "a", at(0), lease_ms))?;
         invalid("renew_lease", catalog.renew_lease(&job(1), 0, at(0), lease_ms))?;
     }
@@ -172,7 +176,7 @@ fn retry(catalog: &dyn Catalog) -> Verdict {
     settle(catalog)?;
     available(catalog, 1, 1, 0)?;
     catalog.create_job(&new_job(2, JobType::Copy, 1, 1)?, at(10))?;
-    let first = some("job", catalog.claim_job("a", at(11), LEASE_MS)?)?;
+    let first = some("job", catalog.claim_job("a", None, at(11), LEASE_MS)?)?;
     let waiting = catalog.retry_job(&job(2), first.fencing_token, "the vault is away", at(500), at(20))?;
     let seen = (waiting.status, waiting.retries, waiting.not_before, waiting.reason.as_deref(), waiting.ended);
     same("put back", seen, (JobStatus::Pending, 1, Some(at(500)), Some("the vault is away"), None))?;
@@ -180,11 +184,11 @@ fn retry(catalog: &dyn Catalog) -> Verdict {
     // Whoever put it back holds it no more.
     let expected = CatalogError::Fenced { job: job(2), token: first.fencing_token, current: first.fencing_token };
     refused("a late end", catalog.finish_job(&job(2), first.fencing_token, &successful(None), at(30)), &expected)?;
-    same("before its time", catalog.claim_job("a", at(499), LEASE_MS)?, None)?;
+    same("before its time", catalog.claim_job("a", None, at(499), LEASE_MS)?, None)?;
     // What it uses stays meanwhile.
     let expected = CatalogError::BackupBusy { backup: backup(1), job: job(2) };
     refused("deleting what it uses", catalog.mark_backup_deleted(&backup(1), at(40)), &expected)?;
-    let again = some("job", catalog.claim_job("b", at(500), LEASE_MS)?)?;
+    let again = some("job", catalog.claim_job("b", None, at(500), LEASE_MS)?)?;
     same("again", (again.id.clone(), again.attempt, again.retries, again.not_before), (job(2), 2, 1, None))?;
     same("what it is to do", again.request, first.request)?;
     holds(again.fencing_token > first.fencing_token, "a token is given out once")?;

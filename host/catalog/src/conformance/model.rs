@@ -69,7 +69,7 @@ fn apply(catalog: &dyn Catalog, model: &mut Model, step: Step, now: Timestamp) -
             agree(catalog.create_job(&new, now).map(|_| ()), model.create_restore(backup, now))
         }
         Step::ClaimNext(owner) => {
-            let found = catalog.claim_job(&owner_name(owner % OWNERS), now, LEASE_MS)?.map(|job| job.id);
+            let found = catalog.claim_job(&owner_name(owner % OWNERS), None, now, LEASE_MS)?.map(|job| job.id);
             let expected = model.claim_next(owner % OWNERS, now, LEASE_MS);
             same("claimed job", found, expected.map(|job| sample::job(short(job))))
         }

@@ -121,7 +121,7 @@ fn cancel(catalog: &dyn Catalog) -> Verdict {
     holds(status_of(catalog, 1, BackupStatus::Failed)?.error.is_some(), "its backup says why it failed")?;
     let expected = CatalogError::JobEnded { job: job(1), status: JobStatus::Canceled };
     refused("again", catalog.cancel_job(&job(1), at(2)), &expected)?;
-    same("nothing to claim", catalog.claim_job("a", at(2), LEASE_MS)?, None)?;
+    same("nothing to claim", catalog.claim_job("a", None, at(2), LEASE_MS)?, None)?;
 
     create(catalog, 2, 1, Manual, 3)?;
     let held = catalog.claim(&job(2), "a", at(4), LEASE_MS)?;

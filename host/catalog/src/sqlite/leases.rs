@@ -3,7 +3,7 @@
 //! What must stay true: a token is given out once, and only a claim changes it; so of all workers that ever held a job,
 //! exactly the one of the newest claim can write to it, however late the others wake up.
 
-use longshore_model::{JobId, JobStatus, Timestamp};
+use longshore_model::{JobId, JobStatus, JobType, Timestamp};
 use rusqlite::{Connection, params};
 
 use super::convert::{bounded, parsed};
@@ -23,6 +23,7 @@ pub(super) fn claim_next(
     connection: &Connection,
     limits: &Limits,
     owner: &str,
+    only: Option<JobType>,
     now: Timestamp,
     lease_ms: i64,
 ) -> Result<Option<JobRow>, Fail> {
@@ -31,12 +32,12 @@ pub(super) fn claim_next(
     // Restores go first: somebody waits for them. A job that has been passed over for long enough is as urgent.
     let sql = format!(
         "SELECT id FROM jobs WHERE {ACTIVE} AND (status = 'PENDING' OR lease_until_ms <= ?1) \
-         AND (not_before_ms IS NULL OR not_before_ms <= ?1) \
+         AND (not_before_ms IS NULL OR not_before_ms <= ?1) AND (?3 IS NULL OR job_type = ?3) \
          ORDER BY job_type <> 'RESTORE' AND created_ms > ?2, created_ms, seq LIMIT 1"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let urgent_from = now.plus_millis(-limits.passed_over_ms).as_millis();
-    let mut rows = statement.query([now.as_millis(), urgent_from])?;
+    let mut rows = statement.query(params![now.as_millis(), urgent_from, only.map(JobType::as_str)])?;
     let Some(id) = rows.next()?.map(|row| parsed::<JobId>(row, "id")).transpose()? else { return Ok(None) };
     take(connection, limits, &id, owner, now, until).map(Some)
 }

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use longshore_model::{
-    BackupId, ClusterId, Digest, JobId, JobStatus, KeyScope, Progress, ProjectId, RegionId, Timestamp,
+    BackupId, ClusterId, Digest, JobId, JobStatus, JobType, KeyScope, Progress, ProjectId, RegionId, Timestamp,
 };
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use serde_json::Value;
@@ -229,8 +229,14 @@ impl Catalog for SqliteCatalog {
         self.write(|tx| new_jobs::create(tx, &self.limits, job, now))
     }
 
-    fn claim_job(&self, owner: &str, now: Timestamp, lease_ms: i64) -> Result<Option<JobRow>, CatalogError> {
-        self.write(|tx| leases::claim_next(tx, &self.limits, owner, now, lease_ms))
+    fn claim_job(
+        &self,
+        owner: &str,
+        only: Option<JobType>,
+        now: Timestamp,
+        lease_ms: i64,
+    ) -> Result<Option<JobRow>, CatalogError> {
+        self.write(|tx| leases::claim_next(tx, &self.limits, owner, only, now, lease_ms))
     }
 
     fn claim(&self, id: &JobId, owner: &str, now: Timestamp, lease_ms: i64) -> Result<JobRow, CatalogError> {

@@ -83,7 +83,7 @@ fn a_transaction_that_breaks_in_its_middle_leaves_nothing() {
     assert_eq!(create(&catalog, 1, Value::Null).unwrap().0.name, "Dedicated-01_backup1");
 
     // The job is ended before its backup.
-    let job = catalog.claim_job("a", NOW, 1_000).unwrap().unwrap();
+    let job = catalog.claim_job("a", None, NOW, 1_000).unwrap().unwrap();
     let before = dump(&catalog);
     break_at("BEFORE UPDATE ON backups");
     let backup = Some(BackupOutcome { size_bytes: 1, collections: Value::Null, detail: Value::Null });

@@ -41,6 +41,8 @@ pub(super) async fn cluster(
     let scope = RestoreScope::WholeCluster(request.load_state);
     let mut plan = plan_restore(&inner.vaults, Some(&record.backup.region), &record.backup.id, scope).await?;
     plan.lower_shards(&inner.config().restore, request.cu_size);
+    // A restore that is asked for again gets another place.
+    plan.run_only_once();
     let mut notes = Vec::new();
     if has_users {
         let passwords = inner.passwords().await?;
@@ -100,7 +102,7 @@ pub(super) async fn cluster(
     if !notes.is_empty() {
         result["note"] = notes.join(" ").into();
     }
-    Ok(Finished { result, backup: None, follow_ups: Vec::new() })
+    Ok(Finished::with(result))
 }
 
 /// Whether an earlier attempt moved everything into place.
@@ -150,7 +152,7 @@ pub(super) async fn collections(
             result["restore"] = to_value(&outcome)?;
         }
     }
-    Ok(Finished { result, backup: None, follow_ups: Vec::new() })
+    Ok(Finished::with(result))
 }
 
 /// Those of the destinations of a plan that are in a cluster, and their rows; none where it cannot be read, or is an empty

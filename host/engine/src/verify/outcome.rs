@@ -105,7 +105,7 @@ impl DamagedObject {
 }
 
 impl VerifyOutcome {
-    pub(super) fn new(backup: &BackupId, level: VerifyLevel, sample: Option<Sample>) -> Self {
+    pub(crate) fn new(backup: &BackupId, level: VerifyLevel, sample: Option<Sample>) -> Self {
         Self {
             backup_id: backup.clone(),
             level,

@@ -135,6 +135,11 @@ impl Resume {
     }
 }
 
+/// Whether a file can be gone on with, or is not there.
+pub(crate) fn check(path: &Path) -> Result<(), EngineError> {
+    read(path).map(drop)
+}
+
 fn read(path: &Path) -> Result<Option<State>, EngineError> {
     let not_ours =
         |why: &str| Err(EngineError::file(path, format!("{why}; name another file, or remove this one to begin anew")));

@@ -9,6 +9,7 @@ mod costs;
 mod document;
 mod nonsense;
 mod place;
+mod priorities;
 mod refusals;
 mod refused;
 mod restores;

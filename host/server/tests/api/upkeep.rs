@@ -9,7 +9,7 @@ use longshore_model::{JobType, Timestamp};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::place::{CLUSTER, CREATE, Place};
+use crate::place::{CLUSTER, CREATE, Place, Start};
 
 const CLUSTER_BODY: &str = r#"{"backupType":"CLUSTER"}"#;
 
@@ -68,6 +68,59 @@ async fn verifying_succeeds_and_after_damage_fails_and_says_what_is_damaged() {
     assert_eq!(job["status"], "FAILED", "{job}");
     let reason = job["reason"].as_str().unwrap();
     assert!(reason.contains("damaged") && reason.contains("collection default."), "{job}");
+    // What was checked and what was found stays in the record, collection by collection.
+    let result = &job["result"];
+    assert_eq!((&result["whole"], &result["backupId"]), (&json!(false), &json!(backup)), "{job}");
+    let collections = result["collections"].as_array().unwrap();
+    let hit =
+        |one: &&Value| one["damagedFiles"].as_u64().unwrap() > 0 && !one["damages"].as_array().unwrap().is_empty();
+    let (hit, sound): (Vec<&Value>, Vec<&Value>) = collections.iter().partition(hit);
+    assert!(!hit.is_empty() && sound.iter().all(|one| one["checkedBlobs"] == one["blobs"]), "{job}");
+    let key = pack.strip_prefix(place.path("vault-eu")).unwrap().display().to_string();
+    assert!(result["damagedObjects"].as_array().unwrap().iter().any(|one| one["object"] == key), "{job}");
+    place.host.shutdown().await;
+}
+
+/// The packs that the progress of a verification names as good; none while there is no progress.
+fn good_packs(place: &Place, job: &str) -> usize {
+    let read = std::fs::read(place.path(&format!("data/verifications/{job}.json"))).unwrap_or_default();
+    let state: Value = serde_json::from_slice(&read).unwrap_or_default();
+    state["good"]
+        .as_object()
+        .into_iter()
+        .flat_map(|vaults| vaults.values())
+        .map(|good| good.as_array().unwrap().len())
+        .sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verification_goes_on_after_a_restart_with_what_was_not_read() {
+    let place = Place::start().await;
+    // Two packs: one for a small collection, one for all others.
+    let small = r#"{"backupType":"COLLECTION","dbCollections":[{"collectionNames":["recent_searches"]}]}"#;
+    place.backup(small).await;
+    let backup = place.backup(CLUSTER_BODY).await;
+    // So slow that it cannot end.
+    let slow = || Start { more: "[limits]\nbandwidth_bytes_per_second = 262144\n".to_owned(), ..Start::default() };
+    let place = place.restart(slow()).await;
+    let started = place.send("POST", &format!("{}/verify", path_of(&backup)), "{}").await;
+    let id = started.data()["jobId"].as_str().unwrap().to_owned();
+    while good_packs(&place, &id) == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    place.host.shutdown().await;
+    let (read, left) = (good_packs(&place, &id), place.path("data/verifications/job-ended.json"));
+    std::fs::write(&left, "{}").unwrap();
+    let place = place.restart(Start::default()).await;
+    let job = place.ended(&id).await;
+    assert_eq!((&job["status"], &job["result"]["whole"]), (&json!("SUCCESSFUL"), &json!(true)), "{job}");
+    let packs = job["result"]["packs"].as_u64().unwrap();
+    assert!(packs > 1 && read > 0, "{job}");
+    assert_eq!(job["result"]["packsRead"].as_u64().unwrap() + read as u64, packs, "{job}");
+    let all_checked = |one: &Value| one["checkedBlobs"] == one["blobs"];
+    assert!(job["result"]["collections"].as_array().unwrap().iter().all(all_checked), "{job}");
+    // Progress goes with its job; what a host left that died before that is removed at the next start.
+    assert_eq!(std::fs::read_dir(place.path("data/verifications")).unwrap().count(), 0);
     place.host.shutdown().await;
 }
 

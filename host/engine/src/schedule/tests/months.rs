@@ -262,7 +262,7 @@ impl World {
             };
             self.catalog.finish_job(&job.id, job.fencing_token, &end, self.now).unwrap();
         }
-        while let Some(job) = self.catalog.claim_job("worker", self.now, LEASE_MS).unwrap() {
+        while let Some(job) = self.catalog.claim_job("worker", None, self.now, LEASE_MS).unwrap() {
             // Mostly minutes, now and then longer than the time to the next run.
             let minutes = if self.numbers.one_in(10) { 2_000 } else { self.numbers.below(90) };
             let mut at = self.now.plus_millis(i64::try_from(minutes).unwrap() * MINUTE_MS + 1);
