@@ -19,7 +19,7 @@ use crate::opened::{OpenedBackup, OpenedCollection};
 use crate::pins::{self, Reading};
 use crate::random::draw;
 use crate::vaults::RegionVaults;
-use crate::{EngineError, RunContext};
+use crate::{EngineError, RunContext, space};
 
 /// What was copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -152,6 +152,8 @@ async fn write(
         .begin(pin, SessionOptions::holding(context.limits.content_budget_bytes()))
         .await
         .map_err(EngineError::vault(region))?;
+    let needed = readers.values().map(|reader| session.copy_bytes(reader, &blobs_in(reader, collections)));
+    space::check_copy(target, needed.fold(0, u64::saturating_add), context)?;
     for reader in readers.values() {
         copy_blobs(reader, collections, &session, region, context).await?;
     }
@@ -171,6 +173,12 @@ async fn write(
     let part = session.finish(draft).await.map_err(EngineError::vault(region))?;
     target.put_receipt(&opened.committed, &part.reference).await.map_err(EngineError::vault(region))?;
     Ok(part.reference.sizes.new_bytes)
+}
+
+/// The blobs of these collections that one vault is to give, with repetitions.
+fn blobs_in(reader: &Reader, collections: &[OpenedCollection<'_>]) -> Vec<BlobId> {
+    let of_vault = collections.iter().filter(|collection| collection.vault.id() == reader.vault().id());
+    of_vault.flat_map(|collection| &collection.files.files).flat_map(|file| file.blobs.iter().copied()).collect()
 }
 
 /// Copies what one vault holds of these collections: whole packs where most of one is wanted, single blobs else. All

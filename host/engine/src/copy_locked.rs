@@ -11,7 +11,7 @@ use longshore_vault::{BlobId, CollectionFiles, PartDraft, Pin, Reader, SessionOp
 
 use crate::opened::{OpenedBackup, OpenedPart};
 use crate::vaults::RegionVaults;
-use crate::{EngineError, RunContext};
+use crate::{EngineError, RunContext, space};
 
 /// Parts to copy: those that `target` does not hold itself and of which all collections are asked for. Collections are
 /// recognised by their keyed names; no `names` are all of them.
@@ -94,6 +94,7 @@ async fn write_part(
     let open = &part.part.open;
     let files = open.collections.iter().flat_map(|collection| &collection.files);
     let blobs: Vec<BlobId> = files.flat_map(|file| file.blobs.iter().copied()).collect();
+    space::check_copy(target, session.copy_bytes(reader, &blobs), context)?;
     let on_blob = |_: &BlobId, bytes: u64| context.progress.add(0, bytes);
     let copied = tokio::select! {
         copied = session.copy_from(reader, &blobs, &on_blob) => copied.map_err(EngineError::vault(to))?,

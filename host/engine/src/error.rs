@@ -177,6 +177,14 @@ pub enum EngineError {
         /// What the file system has.
         available_bytes: u64,
     },
+    /// The disk of a restore's target is full.
+    #[error(
+        "{source}; what was restored so far is kept beside the target, and the same restore, run again, goes on with it"
+    )]
+    TargetFull {
+        /// What did not fit.
+        source: longshore_source::SourceError,
+    },
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes: {why}")]
     NoRandomness {
@@ -246,6 +254,8 @@ impl EngineError {
                     || matches!(**source, Empty { .. } | Folder { .. } | AlreadyAVault { .. } | PinLapsed { .. } | Uncertain { .. })
             }
             Self::Catalog(error) => error.is_transient(),
+            // Somebody may make room.
+            Self::NoSpace { .. } => true,
             _ => false,
         }
     }

@@ -105,7 +105,11 @@ pub async fn export_backup(
     if let Some(about) = about.as_object_mut().filter(|_| !notes.is_empty()) {
         about.insert("notes".to_owned(), json!(notes));
     }
-    let finish = move || staging.finish(data, about, &collections);
+    let thread = context.throttle.cpu().await;
+    let finish = move || {
+        let _thread = thread;
+        staging.finish(data, about, &collections)
+    };
     let (files, size_bytes) = blocking("finishing an export", finish).await?;
     Ok(ExportOutcome {
         backup_id: backup.clone(),
@@ -117,6 +121,14 @@ pub async fn export_backup(
         notes,
         duration_ms: context.clock.now().millis_since(started),
     })
+}
+
+/// Removes what an export that failed left to go on with, where nobody will.
+pub(crate) fn discard_export(folder: &Path) -> Result<(), EngineError> {
+    match (folder.parent(), folder.file_name()) {
+        (Some(parent), Some(name)) => remove(&Staging::beside(parent, name)),
+        _ => Ok(()),
+    }
 }
 
 /// Which folder the files go to, and what the note says about the backup.
@@ -153,6 +165,11 @@ struct Staging {
 }
 
 impl Staging {
+    /// Where it is, beside the export.
+    fn beside(parent: &Path, name: &std::ffi::OsStr) -> PathBuf {
+        parent.join(format!(".{}.longshore-export", name.to_string_lossy()))
+    }
+
     fn make(target: &Path) -> Result<Self, EngineError> {
         let target = std::path::absolute(target).map_err(|error| EngineError::file(target, error))?;
         let in_the_way = match std::fs::read_dir(&target) {
@@ -167,7 +184,7 @@ impl Staging {
             let what = format!("{} is no name for a new folder", target.display());
             return Err(EngineError::BadRequest { what });
         };
-        let path = parent.join(format!(".{}.longshore-export", name.to_string_lossy()));
+        let path = Self::beside(&parent, name);
         match std::fs::create_dir(&path) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(EngineError::file(&path, error)),
             _ => {}

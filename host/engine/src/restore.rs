@@ -68,9 +68,16 @@ pub struct RestorePlan {
     pub lowered_shards: Vec<LoweredShards>,
     collections: Vec<CollectionToWrite>,
     pub(crate) opened: OpenedBackup,
+    /// Nobody will run it again once it has failed, so what was staged is of no use then.
+    only_once: bool,
 }
 
 impl RestorePlan {
+    /// Says that nobody will run it again once it has failed: what was staged goes then, but for a host that stops.
+    pub fn run_only_once(&mut self) {
+        self.only_once = true;
+    }
+
     /// Its collections under their new names, and their bytes.
     fn sizes(&self) -> impl Iterator<Item = (CollectionName, u64)> {
         let pairs = self.target.collections.iter().zip(&self.collections);
@@ -197,7 +204,14 @@ pub async fn plan_restore(
         aliases: database.aliases.clone(),
     });
     let target = TargetPlan { databases: databases.collect(), whole_cluster, collections: targets, access: None };
-    Ok(RestorePlan { backup_id: backup.clone(), target, lowered_shards: Vec::new(), collections, opened })
+    Ok(RestorePlan {
+        backup_id: backup.clone(),
+        target,
+        lowered_shards: Vec::new(),
+        collections,
+        opened,
+        only_once: false,
+    })
 }
 
 fn planned(
@@ -282,11 +296,17 @@ async fn restore_pinned(
             })
         }
         Err(error) => {
-            let ended = if can_go_on(&error) { run.suspend().await } else { run.abort().await };
+            let goes_on = can_go_on(&error, plan.only_once);
+            let ended = if goes_on { run.suspend().await } else { run.abort().await };
             if let Err(left) = ended {
                 tracing::warn!(error = %left, "the staging folder of a failed restore could not be removed");
             }
-            Err(error)
+            match error {
+                EngineError::Source(full @ SourceError::NoSpace { .. }) if goes_on => {
+                    Err(EngineError::TargetFull { source: full })
+                }
+                error => Err(error),
+            }
         }
     }
 }
@@ -301,11 +321,11 @@ fn why_stopped(error: SourceError, context: &RunContext) -> EngineError {
     error.into()
 }
 
-/// Whether a rerun can use what was written: nothing was wrong with it.
-fn can_go_on(error: &EngineError) -> bool {
+/// Whether a rerun can use what was written: nothing was wrong with it, and there will be one.
+fn can_go_on(error: &EngineError, only_once: bool) -> bool {
     match error {
         EngineError::Stopped { why } => why != CANCELED,
-        EngineError::Vault { .. } => true,
+        EngineError::Vault { .. } | EngineError::Source(SourceError::NoSpace { .. }) => !only_once,
         _ => false,
     }
 }

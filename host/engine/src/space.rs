@@ -1,4 +1,4 @@
-//! Is there room for a backup? Looked at before the first byte is written.
+//! Is there room for a backup, or for a copy of one? Looked at before the first byte is written.
 //!
 //! What a backup adds is estimated: the bytes that no earlier backup holds, at the ratio the sample showed, and something
 //! to spare. Bytes that the vault has under another name are found only while they are read, so an estimate may be too
@@ -10,13 +10,12 @@ use std::path::Path;
 
 use longshore_model::{RegionId, StreamFacts};
 use longshore_policy::Decision;
+use longshore_vault::Vault;
 
 use crate::plan::BackupPlan;
 use crate::vaults::RegionVaults;
 use crate::{EngineError, RunContext};
 
-/// Bytes for indexes, manifests and whatever an estimate cannot know.
-const SPARE_BYTES: u64 = 16 * 1024 * 1024;
 /// One part of this many on top of what is estimated.
 const SPARE_PART: u64 = 50;
 /// What a file takes in manifests.
@@ -43,7 +42,7 @@ pub(crate) fn check(plan: &BackupPlan, vaults: &RegionVaults, context: &RunConte
         return Ok(());
     }
     let mut places = Vec::new();
-    for (region, needed_bytes) in needed(plan) {
+    for (region, needed_bytes) in needed(plan, context.limits.spare_bytes) {
         let vault = vaults.get(&region)?;
         let Some(folder) = vault.folder() else { continue };
         match free(folder) {
@@ -52,6 +51,28 @@ pub(crate) fn check(plan: &BackupPlan, vaults: &RegionVaults, context: &RunConte
         }
     }
     refuse_without_room(&places)
+}
+
+/// Refuses a copy whose vault has no room for the bytes of packs that it will write.
+///
+/// # Errors
+/// [`EngineError::NoSpace`]. A folder that cannot be looked at is no reason to refuse.
+pub(crate) fn check_copy(vault: &Vault, pack_bytes: u64, context: &RunContext) -> Result<(), EngineError> {
+    let Some(folder) = vault.folder().filter(|_| context.limits.check_free_space && pack_bytes > 0) else {
+        return Ok(());
+    };
+    let region = vault.region_id().clone();
+    match free(folder) {
+        Ok(free) => {
+            let needed_bytes =
+                pack_bytes.saturating_add(pack_bytes / SPARE_PART).saturating_add(context.limits.spare_bytes);
+            refuse_without_room(&[(region, vault.place(), needed_bytes, free)])
+        }
+        Err(error) => {
+            tracing::warn!(%region, %error, "the free space of the vault is not known");
+            Ok(())
+        }
+    }
 }
 
 /// Vaults on one file system share its space.
@@ -72,10 +93,10 @@ fn refuse_without_room(places: &[(RegionId, String, u64, Free)]) -> Result<(), E
 }
 
 /// Bytes that each region's vault will take, estimated.
-fn needed(plan: &BackupPlan) -> BTreeMap<RegionId, u64> {
+fn needed(plan: &BackupPlan, spare_bytes: u64) -> BTreeMap<RegionId, u64> {
     let mut needed: BTreeMap<RegionId, u64> = BTreeMap::new();
     for planned in &plan.collections {
-        let sum = needed.entry(planned.placed.value.region.clone()).or_insert(SPARE_BYTES);
+        let sum = needed.entry(planned.placed.value.region.clone()).or_insert(spare_bytes);
         for stream in &planned.streams {
             *sum = sum.saturating_add(stream_bytes(&stream.facts, &stream.choice));
         }

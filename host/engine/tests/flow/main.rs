@@ -7,4 +7,5 @@ mod limits;
 mod not_held;
 mod restore;
 mod resume;
+mod space;
 mod support;

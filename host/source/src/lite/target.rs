@@ -222,7 +222,12 @@ fn stage(place: Place, plan: &Arc<TargetPlan>, limits: &Limits) -> Result<Stagin
     let root = folder.inner(STAGED)?;
     let left_bytes = if folder.resumed { left_bytes(&root, plan, &place_of(plan))? } else { 0 };
     if let Err(error) = check_space(place.base(), plan, limits, left_bytes) {
-        folder.remove()?;
+        // What an earlier run left is worth more than the space it takes: more may be free next time.
+        if folder.resumed {
+            folder.keep();
+        } else {
+            folder.remove()?;
+        }
         return Err(error);
     }
     Ok(Staging { place, folder, root })
