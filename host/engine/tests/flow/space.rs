@@ -32,9 +32,9 @@ struct SmallRun {
 
 #[async_trait]
 impl RestoreTarget for Small {
-    async fn begin(&self, plan: &TargetPlan) -> Result<Box<dyn RestoreRun>, SourceError> {
+    async fn begin(&self, plan: &TargetPlan, watch: &dyn RestoreWatch) -> Result<Box<dyn RestoreRun>, SourceError> {
         let (room, written) = (Arc::clone(&self.room), Arc::clone(&self.written));
-        Ok(Box::new(SmallRun { run: self.target.begin(plan).await?, room, written }))
+        Ok(Box::new(SmallRun { run: self.target.begin(plan, watch).await?, room, written }))
     }
 }
 
