@@ -86,17 +86,19 @@ fn collection(name: &str, files: &[String]) -> Value {
     })
 }
 
-fn files_of(name: &str) -> Vec<String> {
-    fn collect(root: &Path, folder: &Path, into: &mut Vec<String>) {
-        let Ok(entries) = std::fs::read_dir(folder) else { return };
-        for path in entries.map(|entry| entry.unwrap().path()) {
-            if path.is_dir() {
-                collect(root, &path, into);
-            } else {
-                into.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
-            }
+/// Paths of the files below a folder, relative to `root`.
+fn collect(root: &Path, folder: &Path, into: &mut Vec<String>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            collect(root, &path, into);
+        } else {
+            into.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
         }
     }
+}
+
+fn files_of(name: &str) -> Vec<String> {
     let mut files = Vec::new();
     for kind in ["insert_log", "delta_log"] {
         collect(&corpus(name), &corpus(name).join(kind), &mut files);
@@ -244,6 +246,16 @@ async fn what_is_written_in_the_layout_is_read_back_as_it_was() {
     let source = MilvusBackupSource::open(&from).unwrap();
     restore(&source, &MilvusBackupTarget::new(&to)).await;
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no staging folder is left");
+    // The metadata names every log that is there, of rows and of deletes.
+    let text = std::fs::read_to_string(to.join("meta/full_meta.json")).unwrap();
+    let mut named: Vec<&str> =
+        text.split("\"log_path\":\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    named.sort_unstable();
+    let mut there = Vec::new();
+    collect(&to.join("binlogs"), &to.join("binlogs"), &mut there);
+    there.sort_unstable();
+    assert_eq!(named, there);
+    assert!(named.iter().any(|path| path.starts_with("delta_log/")));
     let nothing = TargetPlan { databases: Vec::new(), whole_cluster: false, collections: Vec::new(), access: None };
     let taken = MilvusBackupTarget::new(&to).begin(&nothing, &()).await.err().unwrap().to_string();
     assert!(taken.contains("is there already"), "{taken}");

@@ -79,7 +79,8 @@ fn an_export_in_the_layout_of_milvus_backup_holds_every_row() {
     }
     // With the calls that milvus-backup makes, from the metadata and the folders alone, every row is there.
     milvus_judge(milvus, ["take", "made", "taken", "--from", data.to_str().unwrap()]).ok();
-    for name in ALL {
+    // Comparing gives a collection without an index one, so the empty one can be compared once only: below.
+    for name in ALL.iter().filter(|name| **name != "made.empty") {
         same(milvus, name, &name.replacen("made", "taken", 1), None);
     }
     milvus_judge(milvus, ["drop", "taken", "taken_two"]).ok();
