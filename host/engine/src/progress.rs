@@ -236,11 +236,11 @@ mod tests {
         board.expect_points(3);
         let waiting = || board.now().waiting_for;
         let first = board.opening(&one);
-        assert_eq!(waiting().unwrap(), "a consistent point of a (0 of 3 collections have one)");
+        assert_eq!(waiting().unwrap(), "a consistent point of default.a (0 of 3 collections have one)");
         let second = board.opening(&other);
-        assert_eq!(waiting().unwrap(), "a consistent point of a and 1 more (0 of 3 collections have one)");
+        assert_eq!(waiting().unwrap(), "a consistent point of default.a and 1 more (0 of 3 collections have one)");
         drop(first);
-        assert_eq!(waiting().unwrap(), "a consistent point of b (1 of 3 collections have one)");
+        assert_eq!(waiting().unwrap(), "a consistent point of default.b (1 of 3 collections have one)");
         drop(second);
         assert_eq!(waiting(), None);
         board.waits_for(Some("x".to_owned()));

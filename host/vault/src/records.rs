@@ -3,7 +3,7 @@
 //!
 //! Contract: looking changes nothing, and needs no key (with one, codes are checked too). Mending writes only what is
 //! proven by a name, what a key says by itself, or what can do no harm; what is damaged is kept under `set-aside/`. A record
-//! that is not there at all is not missed, but for an erasure that another vault of the project knows of.
+//! that is not there at all is not missed.
 //!
 //! Pins and notes of damage are left out: one that cannot be read counts for the worst it could say, until its job writes it
 //! again, it lapses, or its pack is read.

@@ -1,10 +1,10 @@
 //! Heals a vault from others of its project: what is lost or damaged is fetched from wherever it is whole.
 //!
-//! Order: index objects are rebuilt; then, backup by backup, roots, receipts and parts; then all packs are read, and
-//! those that are lost or damaged are replaced, by the same pack if another vault has it, else by new packs with the
-//! same blobs; then what was hit is read again; Records beside backups come first, because keys are among them. Only bytes that were proven by their name or id are ever written, so
-//! nothing good is overwritten by something bad. A pack that cannot be replaced stays, with a note that keeps writers
-//! from relying on it.
+//! Order: records beside backups come first, because keys are among them; index objects are rebuilt; then, backup by
+//! backup, roots, receipts and parts; then all packs are read, and those that are lost or damaged are replaced, by the same
+//! pack if another vault has it, else by new packs with the same blobs; then what was hit is read again. Only bytes that
+//! were proven by their name or id are ever written, so nothing good is overwritten by something bad. A pack that cannot be
+//! replaced stays, with a note that keeps writers from relying on it.
 //!
 //! Contract: what cannot be healed is a result, told by collection with the reason. A heal that is stopped leaves a
 //! vault that is at least as good as before; running it again goes on.
