@@ -161,8 +161,9 @@ impl World {
                 keys.push(pack_key(&pack));
             }
         }
-        for (backup, manifests) in &needed[here].manifests {
-            if needed[1 - here].manifests.contains_key(backup) {
+        for (backup, (token, manifests)) in &needed[here].manifests {
+            // An erasure that stopped on the way leaves vaults with different commits: neither can give the other its own.
+            if needed[1 - here].manifests.get(backup).is_some_and(|(other, _)| other == token) {
                 keys.extend(manifests.iter().filter(|key| before[here].contains_key(*key)).cloned());
             }
         }
@@ -188,7 +189,7 @@ impl World {
                 let newest = commits.iter().filter(|commit| commit.token == opened.root.open.token);
                 keys.extend(newest.map(|commit| commit.object.clone()));
             }
-            needed.manifests.insert(id.to_string(), keys);
+            needed.manifests.insert(id.to_string(), (opened.root.open.token, keys));
         }
         Ok(needed)
     }
@@ -249,11 +250,11 @@ impl World {
     }
 }
 
-/// What the backups in one vault need: blobs, and by backup the keys of its newest manifests.
+/// What the backups in one vault need: blobs, and by backup the token of its newest commit and the keys of its manifests.
 #[derive(Default)]
 struct Needed {
     blobs: BTreeSet<BlobId>,
-    manifests: BTreeMap<String, Vec<String>>,
+    manifests: BTreeMap<String, (u64, Vec<String>)>,
 }
 
 fn pack_key(pack: &PackId) -> String {
