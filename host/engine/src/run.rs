@@ -14,11 +14,10 @@ use crate::backup::{BackupOutcome, RequestedCopy, run_backup};
 use crate::blocking::blocking;
 use crate::config::HostConfig;
 use crate::copy::{CopyRequest, copy_backup};
-use crate::costs::{self, RunCosts, StoredPart};
+use crate::costs::{self, StoredPart};
 use crate::export::{discard_export, export_backup};
 use crate::host::Inner;
 use crate::jobs::{BackupDetail, JobRequest};
-use crate::known::HostFacts;
 use crate::opened::OpenedBackup;
 use crate::plan::{BackupPlan, plan_backup};
 use crate::policies::RunChains;
@@ -74,19 +73,10 @@ async fn run_policy(
     config: &Arc<HostConfig>,
     cluster: &longshore_model::ClusterId,
 ) -> Result<RunPolicy, EngineError> {
-    let (host, of, cluster) = (Arc::clone(inner), Arc::clone(config), cluster.clone());
-    let (costs, known) = blocking("reading the records of a cluster", move || {
-        let catalog = host.catalog.as_ref();
-        Ok((RunCosts::of(&of, &cluster, Some(catalog))?, HostFacts::of(catalog, &cluster)?))
-    })
-    .await?;
-    Ok(RunPolicy {
-        set: Arc::clone(&chains.set),
-        guardrails: config.guardrails.clone(),
-        regions: config.regions.iter().map(crate::config::RegionConfig::region).collect(),
-        costs,
-        known,
-    })
+    let (host, config, cluster) = (Arc::clone(inner), Arc::clone(config), cluster.clone());
+    let set = Arc::clone(&chains.set);
+    let configured = move || RunPolicy::configured(set, &config, &cluster, Some(host.catalog.as_ref()));
+    blocking("reading the records of a cluster", configured).await
 }
 
 /// The chains of a run that starts now.

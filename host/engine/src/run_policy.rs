@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use longshore_model::Region;
+use longshore_catalog::Catalog;
+use longshore_model::{ClusterId, Region};
 use longshore_policy::{Guardrails, PolicySet};
 use longshore_sandbox::{Sandbox, SandboxConfig};
 use longshore_vault::Vault;
 
 use crate::EngineError;
 use crate::blocking::blocking;
+use crate::config::{HostConfig, RegionConfig};
 use crate::costs::RunCosts;
 use crate::known::HostFacts;
 
@@ -62,6 +64,25 @@ impl RunPolicy {
             costs: RunCosts::default(),
             known: HostFacts::default(),
         }
+    }
+
+    /// Chains of a host, for a run of one of its clusters: what the configuration says, and what its catalog has on record.
+    ///
+    /// # Errors
+    /// [`EngineError::Catalog`].
+    pub(crate) fn configured(
+        set: Arc<PolicySet>,
+        config: &HostConfig,
+        cluster: &ClusterId,
+        catalog: Option<&dyn Catalog>,
+    ) -> Result<Self, EngineError> {
+        Ok(Self {
+            set,
+            guardrails: config.guardrails.clone(),
+            regions: config.regions.iter().map(RegionConfig::region).collect(),
+            costs: RunCosts::of(config, cluster, catalog)?,
+            known: catalog.map_or_else(|| Ok(HostFacts::default()), |catalog| HostFacts::of(catalog, cluster))?,
+        })
     }
 
     /// The policies of one run: what was granted to them is read now, once.

@@ -113,15 +113,14 @@ impl Subject {
     /// Settings that are not valid end it with the failure `bad-settings`, as a host would not start with them.
     #[must_use]
     pub fn ask(&self, kind: PolicyKind, scenario: &Scenario) -> Asked {
-        let items = items(kind, scenario);
+        let asking = Asking::new(kind, items(kind, scenario), scenario.budget.unwrap_or(self.budget));
         let settings = match self.settings(&scenario.settings) {
             Ok(settings) => settings,
             Err(error) => {
                 let failure = Failure { code: "bad-settings".to_owned(), message: error.to_string() };
-                return Asking::new(kind, items).end(End::Failed(failure));
+                return asking.end(End::Failed(failure));
             }
         };
-        let asking = Asking::new(kind, items).under(scenario.budget.unwrap_or(self.budget));
         let oracle = self.oracle.as_ref();
         match kind {
             PolicyKind::Selection => {
@@ -159,7 +158,7 @@ struct Asking {
 }
 
 impl Asking {
-    fn new(kind: PolicyKind, items: Vec<Item>) -> Self {
+    fn new(kind: PolicyKind, items: Vec<Item>, budget: Budget) -> Self {
         let asked = Asked {
             kind,
             items,
@@ -171,11 +170,7 @@ impl Asking {
             carries: Vec::new(),
             log: Vec::new(),
         };
-        Self { asked, answers: Vec::new(), budget: Budget::default() }
-    }
-
-    fn under(self, budget: Budget) -> Self {
-        Self { budget, ..self }
+        Self { asked, answers: Vec::new(), budget }
     }
 
     fn end(mut self, end: End) -> Asked {

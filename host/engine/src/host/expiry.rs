@@ -57,8 +57,11 @@ pub(crate) fn going(
         dropped_at: Some(now.plus_millis(-grace_ms(config.dropped_cluster_grace_days))),
         ..BackupFilter::default()
     };
-    let why = |row: &BackupRow| format!("expiry, cluster {} was dropped", row.cluster);
-    let mut going: Vec<(BackupRow, String)> = all(dropped)?.into_iter().map(|row| (row.clone(), why(&row))).collect();
+    let with_reason = |row: BackupRow| {
+        let reason = format!("expiry, cluster {} was dropped", row.cluster);
+        (row, reason)
+    };
+    let mut going: Vec<(BackupRow, String)> = all(dropped)?.into_iter().map(with_reason).collect();
     let expired = BackupFilter {
         creation_method: automatic,
         statuses: Some(vec![BackupStatus::Available]),

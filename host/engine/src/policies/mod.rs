@@ -49,8 +49,6 @@ pub use self::state::{Installed, Promotion, Quarantined, Rollback};
 pub(crate) use self::store::PluginStore;
 pub(crate) use self::transitions::{Activation, Verdict};
 use crate::config::{HostConfig, PolicyConfig};
-use crate::costs::RunCosts;
-use crate::known::HostFacts;
 use crate::run_policy::RunPolicy;
 use crate::{EngineError, Limits};
 
@@ -101,13 +99,8 @@ pub fn policy_of(
     let trust = Trust::of(&config.plugins);
     let now = effective(&configured, &state);
     let live = Live::build(&now, state.generation, &sandbox, &store, &trust, &config.limits)?;
-    Ok(RunPolicy {
-        set: live.set(&live.scope_of(cluster))?,
-        guardrails: config.guardrails.clone(),
-        regions: config.regions.iter().map(crate::config::RegionConfig::region).collect(),
-        costs: RunCosts::of(config, cluster, catalog.as_ref().map(|catalog| catalog as _))?,
-        known: catalog.as_ref().map_or_else(|| Ok(HostFacts::default()), |catalog| HostFacts::of(catalog, cluster))?,
-    })
+    let catalog = catalog.as_ref().map(|catalog| catalog as &dyn longshore_catalog::Catalog);
+    RunPolicy::configured(live.set(&live.scope_of(cluster))?, config, cluster, catalog)
 }
 
 /// A plugin by its digest: the standard policy, or one that a host keeps.

@@ -8,26 +8,28 @@
 use std::collections::{BTreeMap, HashMap};
 
 use longshore_model::Digest;
+use serde_json::Value;
 
 use super::binlog::{Deletes, damaged};
 use super::kept::{KeptPoint, KeptRows, KeptSchema};
 use super::layout::LogPath;
 use super::rows::{CollectionLogs, RowSchema};
-use crate::{CountedPoint, Limits, SourceError, StoredFile};
+use crate::blocking::blocking;
+use crate::{CollectionPoint, CountedPoint, Limits, SourceError, StoredFile};
 
 const SEGMENT: &[u8] = b"longshore segment 1";
 
 /// What is to be counted.
-pub(super) struct Uncounted {
+struct Uncounted {
     /// Names the collection in errors.
-    pub(super) shown: String,
-    pub(super) schema: KeptSchema,
-    pub(super) point: KeptPoint,
+    shown: String,
+    schema: KeptSchema,
+    point: KeptPoint,
     /// All files of the point, and the BLAKE3 of each.
-    pub(super) files: Vec<StoredFile>,
-    pub(super) digests: Vec<Digest>,
+    files: Vec<StoredFile>,
+    digests: Vec<Digest>,
     /// An earlier point of the collection.
-    pub(super) earlier: Option<KeptPoint>,
+    earlier: Option<KeptPoint>,
 }
 
 impl Uncounted {
@@ -36,7 +38,7 @@ impl Uncounted {
     /// # Errors
     /// [`SourceError::Damaged`] for logs that do not parse, or hold another number of rows than the server told;
     /// [`SourceError::Unsupported`], [`SourceError::LimitExceeded`], failures of reading.
-    pub(super) fn count(mut self, limits: &Limits) -> Result<CountedPoint, SourceError> {
+    fn count(mut self, limits: &Limits) -> Result<CountedPoint, SourceError> {
         if self.point.segments.iter().any(|segment| segment.storage_version >= 2) {
             let reason = "its segments are of storage version 2 (Milvus 2.6)".to_owned();
             return Err(SourceError::Unsupported { path: self.shown, reason });
@@ -128,6 +130,30 @@ impl Uncounted {
         });
         Ok(digests.collect())
     }
+}
+
+/// Counts the rows of a point: `files` are its own, to be read, and `digests` the BLAKE3 of each. An `earlier` point that
+/// cannot be read only makes it longer.
+///
+/// # Errors
+/// As [`Uncounted::count`], but for what [`within_limits`] lets be.
+pub(super) async fn count_point(
+    point: &dyn CollectionPoint,
+    files: Vec<StoredFile>,
+    digests: &[Digest],
+    earlier: Option<&Value>,
+    limits: Limits,
+) -> Result<Option<CountedPoint>, SourceError> {
+    let shown = point.name().to_string();
+    let uncounted = Uncounted {
+        schema: KeptSchema::read(point.schema(), &shown)?,
+        point: KeptPoint::read(point.description(), &shown)?,
+        files,
+        digests: digests.to_vec(),
+        earlier: earlier.and_then(|earlier| KeptPoint::read(earlier, &shown).ok()),
+        shown: shown.clone(),
+    };
+    within_limits(&shown, blocking(&shown, move || uncounted.count(&limits)).await)
 }
 
 /// What was counted; `None`, and a warning, where the limits or the files do not let it be: files are kept as they are, and what

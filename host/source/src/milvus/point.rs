@@ -17,7 +17,7 @@ use bytes::Bytes;
 use longshore_model::{CollectionName, Digest, LoadState};
 use serde_json::Value;
 
-use super::counted::{Uncounted, within_limits};
+use super::counted::{count_point, within_limits};
 use super::cut;
 use super::describe::{Described, describe};
 use super::flush::{Flushed, flush};
@@ -252,23 +252,12 @@ impl CollectionPoint for MilvusPoint {
         digests: &[Digest],
         earlier: Option<&Value>,
     ) -> Result<Option<CountedPoint>, SourceError> {
-        let shown = self.name.to_string();
         let runtime = tokio::runtime::Handle::current();
         let files = self.files.iter().zip(&self.stored).map(|(file, stored)| {
             let storage = Arc::clone(&self.storage.0);
             file.stored(Arc::new(PointLog { storage, stored: stored.clone(), runtime: runtime.clone() }))
         });
-        let uncounted = Uncounted {
-            schema: KeptSchema::read(&self.schema, &shown)?,
-            point: KeptPoint::read(&self.description, &shown)?,
-            files: files.collect(),
-            digests: digests.to_vec(),
-            // One that cannot be read only makes it longer.
-            earlier: earlier.and_then(|earlier| KeptPoint::read(earlier, &shown).ok()),
-            shown: shown.clone(),
-        };
-        let limits = self.shared.limits;
-        within_limits(&shown, blocking(&shown, move || uncounted.count(&limits)).await)
+        count_point(self, files.collect(), digests, earlier, self.shared.limits).await
     }
 
     async fn read(&self, file: usize, offset: u64, length: usize) -> Result<Bytes, SourceError> {

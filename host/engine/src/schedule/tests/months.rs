@@ -124,8 +124,12 @@ impl World {
         self.catalog = open(self.folder.path());
     }
 
+    fn some_cluster(&mut self) -> u8 {
+        u8::try_from(self.numbers.below(u64::from(CLUSTERS))).unwrap()
+    }
+
     fn set_some_schedule(&mut self) {
-        let id = cluster(u8::try_from(self.numbers.below(u64::from(CLUSTERS))).unwrap());
+        let id = cluster(self.some_cluster());
         let starts = match self.numbers.below(5) {
             0 => weekly("1,3,5", "23:00-01:00"),
             1 => weekly("7", "02:00-04:00"),
@@ -156,7 +160,7 @@ impl World {
 
     /// A cluster is dropped, if no job of it is under way, or one that was is registered again.
     fn drop_or_register(&mut self) {
-        let number = u8::try_from(self.numbers.below(u64::from(CLUSTERS))).unwrap();
+        let number = self.some_cluster();
         let id = cluster(number);
         if self.dropped.remove(&id).is_some() {
             self.catalog.put_cluster(&registered(number), self.now).unwrap();
@@ -174,7 +178,7 @@ impl World {
 
     /// Somebody makes a backup by hand, where the rules allow it.
     fn back_up_by_hand(&mut self) {
-        let id = cluster(u8::try_from(self.numbers.below(u64::from(CLUSTERS))).unwrap());
+        let id = cluster(self.some_cluster());
         let (mut backup_id, mut job_id) = ([0; 10], [0; 12]);
         crate::SystemRandom.fill(&mut backup_id).unwrap();
         crate::SystemRandom.fill(&mut job_id).unwrap();

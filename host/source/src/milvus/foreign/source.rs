@@ -14,8 +14,7 @@ use serde_json::{Value, json};
 use super::meta::{Backup, Collection};
 use crate::blocking::blocking;
 use crate::disk::{Folder, ReadAt, Stat, io_error};
-use crate::milvus::counted::{Uncounted, within_limits};
-use crate::milvus::kept::{KeptPoint, KeptSchema};
+use crate::milvus::counted::count_point;
 use crate::milvus::layout::{DELTA_LOG, INSERT_LOG, LogPath};
 use crate::{
     CollectionEntry, CollectionPoint, CountedPoint, DatabaseEntry, Inventory, Limits, PointFile, PointOptions,
@@ -333,20 +332,10 @@ impl CollectionPoint for Point {
         digests: &[Digest],
         earlier: Option<&Value>,
     ) -> Result<Option<CountedPoint>, SourceError> {
-        let shown = self.name.to_string();
         let files = self.files.iter().zip(&self.stored).map(|(file, stored)| {
             file.stored(Arc::new(StoredLog { inner: Arc::clone(&self.inner), stored: stored.clone() }))
         });
-        let uncounted = Uncounted {
-            schema: KeptSchema::read(&self.schema, &shown)?,
-            point: KeptPoint::read(&self.description, &shown)?,
-            files: files.collect(),
-            digests: digests.to_vec(),
-            earlier: earlier.and_then(|earlier| KeptPoint::read(earlier, &shown).ok()),
-            shown: shown.clone(),
-        };
-        let limits = self.inner.limits;
-        within_limits(&shown, blocking(&shown, move || uncounted.count(&limits)).await)
+        count_point(self, files.collect(), digests, earlier, self.inner.limits).await
     }
 
     async fn read(&self, file: usize, offset: u64, length: usize) -> Result<Bytes, SourceError> {
