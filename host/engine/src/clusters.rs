@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use longshore_source::milvus::MilvusBackupSource;
 use longshore_source::{
     MilvusLiteSource, MilvusLiteTarget, MilvusSource, MilvusTargetOptions, RestoreTarget, Source, SourceKind,
 };
@@ -69,6 +70,17 @@ impl LocalClusters {
             ),
         })
     }
+}
+
+/// Opens a folder of this machine for reading: what milvus-backup wrote, or a Milvus Lite directory.
+///
+/// # Errors
+/// When it is neither, or cannot be read.
+pub fn open_folder(path: &Path) -> Result<Arc<dyn Source>, EngineError> {
+    if MilvusBackupSource::is_one(path) {
+        return Ok(Arc::new(MilvusBackupSource::open(path)?));
+    }
+    Ok(Arc::new(MilvusLiteSource::open(path)?))
 }
 
 fn unknown_kind(kind: &str) -> EngineError {

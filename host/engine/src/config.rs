@@ -8,6 +8,7 @@ mod cluster;
 mod copies;
 mod policy;
 mod service;
+mod volumes;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub use self::cluster::{ClusterConfig, MilvusConfig, MilvusStorageConfig};
 pub use self::policy::{MemberConfig, PluginRef, PluginsConfig, PolicyConfig, STANDARD_PLUGIN, ShadowConfig};
 pub(crate) use self::policy::{SMALL_FILE_BYTES, is_plugin_name, read_plugin};
 pub use self::service::{CatalogSnapshots, LogConfig, LogFormat, PoolServer, RestoreConfig, WebhookConfig};
+pub use self::volumes::VolumeConfig;
 
 /// A whole configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -51,6 +53,9 @@ pub struct HostConfig {
     /// Folders that exports go to.
     #[serde(default, rename = "integration")]
     pub integrations: Vec<IntegrationConfig>,
+    /// Folders that migrations read from.
+    #[serde(default, rename = "volume")]
+    pub volumes: Vec<VolumeConfig>,
     /// What restores keep to.
     #[serde(default)]
     pub restore: RestoreConfig,
@@ -294,6 +299,9 @@ impl HostConfig {
         for integration in &mut config.integrations {
             integration.folder = folder.join(&integration.folder);
         }
+        for volume in &mut config.volumes {
+            volume.folder = folder.join(&volume.folder);
+        }
         config.policy.resolve(folder);
         config.check()?;
         Ok(config)
@@ -359,6 +367,7 @@ impl HostConfig {
         let places = [
             ("[restore]", self.restore.check()),
             ("[[server_pool]]", service::check_pool(&self.server_pool, regions)),
+            ("[[volume]]", volumes::check(&self.volumes)),
             ("[webhook]", self.webhook.as_ref().map_or(Ok(()), WebhookConfig::check)),
             ("[catalog_snapshots]", self.catalog_snapshots.check(regions)),
         ];

@@ -40,6 +40,7 @@ mod erasures;
 mod expiry;
 mod jobs;
 mod metrics;
+mod migrations;
 mod overdue;
 mod permits;
 mod pool;
@@ -52,6 +53,7 @@ pub use expiry::ExpiryOutcome;
 #[cfg(test)]
 pub(crate) use expiry::going;
 pub use metrics::{ClusterMetrics, JOB_DURATION_BOUNDS_MS, Metrics};
+pub use migrations::{AppliedVolume, ApplyVolume, StartMigration};
 pub use overdue::OverdueReason;
 pub use permits::{Attempt, Target};
 pub use upkeep::{BACKUP_NAME_BYTES, ExportBackup, VerifyBackup};
@@ -368,7 +370,7 @@ impl Host {
                         left += catalog.release_leases_of(owner)?;
                     }
                 }
-                crate::run::verifying::sweep(&folder, catalog)?;
+                crate::run::sweep(&folder, catalog)?;
                 Ok(left)
             })
             .await?;

@@ -57,6 +57,13 @@ pub enum JobRequest {
         /// The folder to make.
         folder: String,
     },
+    /// Take a database of elsewhere into a cluster.
+    Migrate {
+        /// The folder it lies in.
+        folder: String,
+        /// The cluster.
+        destination: ClusterId,
+    },
 }
 
 fn milvus_lite() -> String {

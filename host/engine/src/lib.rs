@@ -92,11 +92,12 @@ pub use longshore_source::milvus::choose_tls;
 
 pub use access::{KEY_NAME_BYTES, KeyRequest, Principal, Privilege, Role, create_key, revoke_key};
 pub use backup::{BackupOutcome, RequestedCopy, run_backup};
-pub use clusters::{ClusterAccess, LocalClusters};
+pub use clusters::{ClusterAccess, LocalClusters, open_folder};
 pub use config::{
     CatalogSnapshots, ClusterConfig, CollectionKey, HostConfig, IntegrationConfig, LogConfig, LogFormat, MemberConfig,
     MilvusConfig, MilvusStorageConfig, PluginRef, PluginsConfig, PolicyConfig, PoolServer, ProjectConfig, RegionConfig,
-    RegionEncryption, RestoreConfig, STANDARD_PLUGIN, ServerConfig, ShadowConfig, WebhookConfig, check_cluster_name,
+    RegionEncryption, RestoreConfig, STANDARD_PLUGIN, ServerConfig, ShadowConfig, VolumeConfig, WebhookConfig,
+    check_cluster_name,
 };
 pub use context::RunContext;
 pub use copy::{CopyOutcome, CopyRequest, copy_backup};
@@ -108,8 +109,8 @@ pub use export::{EXPORT_DATA, EXPORT_NOTE, EXPORT_SERVER_DATA, ExportOutcome, ex
 pub use grants::read_grants;
 pub use heal::{HealOutcome, HealRequest, HealedCollection, HealedObject, heal, repair_vault};
 pub use host::{
-    Attempt, BACKUP_NAME_BYTES, ClusterMetrics, ExpiryOutcome, ExportBackup, Host, HostOptions, JOB_DURATION_BOUNDS_MS,
-    Metrics, OverdueReason, Target, VerifyBackup,
+    AppliedVolume, ApplyVolume, Attempt, BACKUP_NAME_BYTES, ClusterMetrics, ExpiryOutcome, ExportBackup, Host,
+    HostOptions, JOB_DURATION_BOUNDS_MS, Metrics, OverdueReason, StartMigration, Target, VerifyBackup,
 };
 pub use jobs::{BackupDetail, JobRequest};
 pub use keys::{KeyFiles, read_private, write_key_file};

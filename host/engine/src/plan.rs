@@ -16,7 +16,8 @@ use longshore_model::{
     RegionId, RegionOffer, RunFacts, RunKind, RunTrigger, Selected, StreamFacts, Timestamp,
 };
 use longshore_policy::{
-    Decision, DecisionRecord, ExplainRow, Member, PolicySet, SelectionPlan, ShadowOutcome, Usage, explain,
+    CompressionPlan, Decision, DecisionRecord, ExplainRow, Member, PlacementPlan, PolicyError, PolicySet,
+    SelectionPlan, ShadowOutcome, Usage, explain,
 };
 use longshore_source::{CollectionEntry, Inventory, PointOptions, Source, SourceKind};
 
@@ -104,6 +105,21 @@ pub async fn plan_backup(
     vaults: &RegionVaults,
     context: &RunContext,
 ) -> Result<BackupPlan, EngineError> {
+    plan_backup_noting(request, source, policy, vaults, context, &mut Vec::new()).await
+}
+
+/// The same, and leaves in `asked` every call of policies that a plan which comes to nothing has cost.
+///
+/// # Errors
+/// As [`plan_backup`].
+pub(crate) async fn plan_backup_noting(
+    request: BackupRequest,
+    source: &dyn Source,
+    policy: &RunPolicy,
+    vaults: &RegionVaults,
+    context: &RunContext,
+    asked: &mut Vec<DecisionRecord>,
+) -> Result<BackupPlan, EngineError> {
     let started = context.clock.now();
     let vaults = &vaults.throttled(&context.throttle);
     let policy = &policy.for_run().await?;
@@ -118,9 +134,10 @@ pub async fn plan_backup(
     context.stop.check()?;
 
     context.progress.enter(Phase::Policy);
-    let (selection, facts) = ask_selection(policy, &run, facts).await?;
+    let (selection, facts) = ask_selection(policy, &run, facts, asked).await?;
     let mut rows = explain(&selection);
-    let (mut records, mut usage) = (selection.records, selection.usage);
+    asked.extend(selection.records);
+    let mut usage = selection.usage;
     let mut excluded = Vec::new();
     let mut selected = Vec::new();
     for (facts, decision) in facts.into_iter().zip(selection.decisions) {
@@ -142,12 +159,11 @@ pub async fn plan_backup(
 
     let offers = region_offers(&request.cluster.home_region, &storage, vaults).await;
     let regions = policy.guardrails.offer(&offers).unwrap_or_default();
-    let decided = ask_streams_and_places(policy, &run, &facts, &sampled, offers, &history).await?;
-    records.extend(decided.records);
+    let decided = ask_streams_and_places(policy, &run, &facts, &sampled, (offers, &history), asked).await?;
     rows.extend(decided.rows);
     usage.extend(decided.usage);
     let collections = assemble(&inventory, facts, selected, sampled, decided.choices, decided.places)?;
-    let (records, shadows) = ask_shadows(policy, records).await?;
+    let (records, shadows) = ask_shadows(policy, std::mem::take(asked)).await?;
     Ok(BackupPlan {
         request,
         started,
@@ -258,13 +274,17 @@ async fn ask_selection(
     policy: &RunPolicy,
     run: &RunFacts,
     facts: Vec<CollectionFacts>,
+    asked: &mut Vec<DecisionRecord>,
 ) -> Result<(SelectionPlan, Vec<CollectionFacts>), EngineError> {
     let (policy, run) = (policy.clone(), run.clone());
-    blocking("asking the selection policies", move || {
-        let plan = policy.set.select(&run, &facts, &policy.guardrails)?;
-        Ok((plan, facts))
+    let (plan, facts, calls) = blocking("asking the selection policies", move || {
+        let mut calls = Vec::new();
+        let plan = policy.set.select_noting(&run, &facts, &policy.guardrails, &mut calls);
+        Ok((plan, facts, calls))
     })
-    .await
+    .await?;
+    asked.extend(calls);
+    Ok((plan?, facts))
 }
 
 fn refuse_nothing(
@@ -319,7 +339,6 @@ async fn region_offers(home: &RegionId, storage: &[RegionStorage], vaults: &Regi
 struct Decided {
     choices: Vec<Decision<CodecChoice>>,
     places: Vec<Decision<Placed>>,
-    records: Vec<DecisionRecord>,
     rows: Vec<ExplainRow>,
     usage: Vec<Usage>,
 }
@@ -342,8 +361,8 @@ async fn ask_streams_and_places(
     run: &RunFacts,
     facts: &[CollectionFacts],
     sampled: &[SampledCollection],
-    offers: Vec<RegionOffer>,
-    history: &History,
+    (offers, history): (Vec<RegionOffer>, &History),
+    asked: &mut Vec<DecisionRecord>,
 ) -> Result<Decided, EngineError> {
     let (policy, run) = (policy.clone(), run.clone());
     let streams = streams_to_ask(&policy, facts, sampled);
@@ -352,22 +371,44 @@ async fn ask_streams_and_places(
         ..facts.clone()
     };
     let facts: Vec<CollectionFacts> = facts.iter().map(of_placement).collect();
-    blocking("asking the compression and placement policies", move || {
+    let (decided, calls) = blocking("asking the compression and placement policies", move || {
+        let (mut calls, mut of_placement) = (Vec::new(), Vec::new());
         // Neither kind is told what the other one answers.
         let (compression, placement) = std::thread::scope(|scope| {
-            let placing = scope.spawn(|| policy.set.place(&run, &facts, &offers, &policy.guardrails));
-            (policy.set.choose(&run, &streams), placing.join())
+            let place = || policy.set.place_noting(&run, &facts, &offers, &policy.guardrails, &mut of_placement);
+            let placing = scope.spawn(place);
+            (policy.set.choose_noting(&run, &streams, &mut calls), placing.join())
         });
+        calls.append(&mut of_placement);
         let stopped = |_| EngineError::Internal { what: "asking the placement policies did not end well".to_owned() };
-        let (compression, placement) = (compression?, placement.map_err(stopped)??);
-        let mut rows = explain(&compression);
-        rows.extend(explain(&placement));
-        let (mut records, mut usage) = (compression.records, compression.usage);
-        records.extend(placement.records);
-        usage.extend(placement.usage);
-        Ok(Decided { choices: compression.decisions, places: placement.decisions, records, rows, usage })
+        let decided = both_decided(compression, placement.map_err(stopped)?, &mut calls);
+        Ok((decided, calls))
     })
-    .await
+    .await?;
+    asked.extend(calls);
+    Ok(decided?)
+}
+
+/// The answers of both kinds, if both have some; their calls go to `calls`.
+fn both_decided(
+    compression: Result<CompressionPlan, PolicyError>,
+    placement: Result<PlacementPlan, PolicyError>,
+    calls: &mut Vec<DecisionRecord>,
+) -> Result<Decided, PolicyError> {
+    let mut rows = Vec::new();
+    let compression = compression.map(|plan| {
+        rows.extend(explain(&plan));
+        calls.extend(plan.records);
+        (plan.decisions, plan.usage)
+    });
+    let placement = placement.map(|plan| {
+        rows.extend(explain(&plan));
+        calls.extend(plan.records);
+        (plan.decisions, plan.usage)
+    });
+    let ((choices, mut usage), (places, more)) = (compression?, placement?);
+    usage.extend(more);
+    Ok(Decided { choices, places, rows, usage })
 }
 
 /// Asks the candidates beside the members that decided, last of all: nothing waits for them.

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use longshore_model::PolicyKind;
-use longshore_policy::{DecisionRecord, PolicyError, RecordedOutcome};
+use longshore_policy::{DecisionRecord, RecordedOutcome};
 
-use crate::EngineError;
 use crate::plan::BackupPlan;
 
 /// Calls of one member of one kind of chain.
@@ -33,21 +32,18 @@ pub(crate) struct PolicyCalls {
 }
 
 impl PolicyCalls {
-    /// Counts the calls of one run. Of a run that failed only the call that ended it is known.
-    pub(crate) fn note(&self, planned: &Result<BackupPlan, EngineError>) {
+    /// Counts the calls of one run: of its plan, or those that are given because there is none. How long the latter took
+    /// is not known.
+    pub(crate) fn note(&self, planned: Result<&BackupPlan, &[DecisionRecord]>) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        match planned {
-            Ok(plan) => {
-                plan.records.iter().for_each(|record| add(&mut counts.0, record));
-                for usage in &plan.usage {
-                    let elapsed_us = counts.1.entry(usage.member.clone()).or_default();
-                    *elapsed_us = elapsed_us.saturating_add(usage.elapsed_us);
-                }
-            }
-            Err(EngineError::Policy(
-                PolicyError::PluginFailed { record, .. } | PolicyError::Refused { record, .. },
-            )) => add(&mut counts.0, record),
-            Err(_) => {}
+        let (records, usage) = match planned {
+            Ok(plan) => (plan.records.as_slice(), plan.usage.as_slice()),
+            Err(asked) => (asked, &[][..]),
+        };
+        records.iter().for_each(|record| add(&mut counts.0, record));
+        for usage in usage {
+            let elapsed_us = counts.1.entry(usage.member.clone()).or_default();
+            *elapsed_us = elapsed_us.saturating_add(usage.elapsed_us);
         }
     }
 

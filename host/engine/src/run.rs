@@ -1,13 +1,16 @@
 //! Runs one job: from what the catalog kept to what the catalog will keep.
 
+mod migrating;
 mod restores;
-pub(crate) mod verifying;
+mod verifying;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use longshore_catalog::{BackupOutcome as CatalogBackupOutcome, BackupRecord, ClusterRow, JobRow, NewJob};
+use longshore_catalog::{BackupOutcome as CatalogBackupOutcome, BackupRecord, Catalog, ClusterRow, JobRow, NewJob};
 use longshore_model::{JobId, JobType, RegionId, Timestamp};
+use longshore_policy::DecisionRecord;
 use serde_json::{Value, json};
 
 use crate::backup::{BackupOutcome, RequestedCopy, run_backup};
@@ -19,7 +22,7 @@ use crate::export::{discard_export, export_backup};
 use crate::host::Inner;
 use crate::jobs::{BackupDetail, JobRequest};
 use crate::opened::OpenedBackup;
-use crate::plan::{BackupPlan, plan_backup};
+use crate::plan::{BackupPlan, plan_backup_noting};
 use crate::policies::RunChains;
 use crate::random::draw;
 use crate::request::{BackupRequest, ClusterTarget};
@@ -59,7 +62,35 @@ pub(crate) async fn run(inner: &Arc<Inner>, job: &JobRow, context: &RunContext) 
             verifying::verify(inner, job, level, sample_percent, context).await
         }
         JobRequest::Export { folder } => export(inner, job, &folder, context).await,
+        JobRequest::Migrate { folder, destination } => {
+            migrating::migrate(inner, job, Path::new(&folder), &destination, context).await
+        }
     }
+}
+
+/// Removes what a job that has ended kept beside the catalog.
+pub(crate) fn forget(inner: &Inner, job: &JobRow) {
+    verifying::forget(inner, job);
+    migrating::forget(inner, job);
+}
+
+/// Removes what is left of jobs that have ended: their host died before it could.
+pub(crate) fn sweep(data_directory: &Path, catalog: &dyn Catalog) -> Result<(), EngineError> {
+    verifying::sweep(data_directory, catalog)?;
+    migrating::sweep(data_directory, catalog)
+}
+
+/// Removes those entries of a folder that are named by jobs that have ended, or by no job.
+fn sweep_of_jobs(folder: &Path, catalog: &dyn Catalog, remove: fn(&Path)) -> Result<(), EngineError> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let job = path.file_stem().and_then(|name| name.to_str()?.parse::<JobId>().ok());
+        let row = job.map(|job| catalog.get_job(&job)).transpose()?.flatten();
+        if row.is_none_or(|row| row.status.is_terminal()) {
+            remove(&path);
+        }
+    }
+    Ok(())
 }
 
 fn to_value(value: &impl serde::Serialize) -> Result<Value, EngineError> {
@@ -137,8 +168,9 @@ async fn backup(
     };
     let chains = chains(inner, &config, &row.cluster.id).await?;
     let policy = run_policy(inner, &chains, &config, &row.cluster.id).await?;
-    let planned = plan_backup(request, source.as_ref(), &policy, &inner.vaults, context).await;
-    let plan = note_run(inner, &config, chains, planned).await?;
+    let mut asked = Vec::new();
+    let planned = plan_backup_noting(request, source.as_ref(), &policy, &inner.vaults, context, &mut asked).await;
+    let plan = note_run(inner, &config, chains, planned, asked).await?;
     let outcome = run_backup(plan, source.as_ref(), &inner.vaults, context).await?;
     finished(inner, &record, &outcome)
 }
@@ -149,11 +181,13 @@ async fn note_run(
     config: &Arc<HostConfig>,
     chains: RunChains,
     planned: Result<BackupPlan, EngineError>,
+    asked: Vec<DecisionRecord>,
 ) -> Result<BackupPlan, EngineError> {
     let (host, config) = (Arc::clone(inner), Arc::clone(config));
     blocking("noting how the policies did", move || {
-        host.policies.note_run(&config, &chains, &planned);
-        host.policy_calls.note(&planned);
+        let outcome = planned.as_ref().map_err(|_| asked.as_slice());
+        host.policies.note_run(&config, &chains, outcome);
+        host.policy_calls.note(outcome);
         if let Ok(plan) = &planned
             && let Err(error) = costs::note(host.catalog.as_ref(), &plan.storage, plan.started)
         {
@@ -266,7 +300,7 @@ fn if_readable<T>(views: Result<Vec<T>, EngineError>) -> Result<Vec<T>, EngineEr
 
 async fn export(inner: &Arc<Inner>, job: &JobRow, folder: &str, context: &RunContext) -> Result<Finished, EngineError> {
     let record = backup_record(inner, job).await?;
-    let path = std::path::Path::new(folder);
+    let path = Path::new(folder);
     // The folder is named by its job and appears by one rename. If it is there, an earlier attempt got that far.
     let result = if job.attempt > 1 && path.exists() {
         json!({ "backupId": record.backup.id, "folder": folder, "exportedByAnEarlierAttempt": true })

@@ -33,6 +33,14 @@ fn free(folder: &Path) -> std::io::Result<Free> {
     Ok(Free { file_system: system.f_fsid, available_bytes: system.f_bavail.saturating_mul(system.f_frsize) })
 }
 
+/// Room in a folder.
+///
+/// # Errors
+/// When it cannot be looked at.
+pub(crate) fn available_bytes(folder: &Path) -> std::io::Result<u64> {
+    Ok(free(folder)?.available_bytes)
+}
+
 /// Refuses a plan whose vaults have no room for it.
 ///
 /// # Errors

@@ -285,7 +285,7 @@ impl RegionVaults {
 }
 
 /// Region of a vault that belongs to no host.
-fn local_region() -> RegionId {
+pub(crate) fn local_region() -> RegionId {
     // `local` is a region id by its form, which a test checks; the fallback cannot be reached.
     "local".parse().unwrap_or_else(|_| unreachable!("`local` is a region id"))
 }

@@ -24,7 +24,6 @@ use tokio::task::JoinSet;
 use crate::blocking::blocking;
 use crate::host::{Host, Inner};
 use crate::limits::growing_pause_ms;
-use crate::run::verifying;
 use crate::{EngineError, RunContext};
 
 /// What a job that came to its end leaves in the catalog.
@@ -246,7 +245,7 @@ async fn end_job(inner: &Arc<Inner>, job: &JobRow, context: &RunContext, outcome
     match written {
         Ok(row) => {
             tracing::info!(job = %row.id, status = %row.status, "job ended");
-            verifying::forget(inner, job);
+            crate::run::forget(inner, job);
         }
         // The lease lapses and the job is taken again; its manifests are already there and will be found by content.
         Err(error) => tracing::error!(job = %job.id, %error, "the end of the job could not be written"),

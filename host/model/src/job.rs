@@ -18,6 +18,8 @@ pub enum JobType {
     Verify,
     /// Writes a backup out as plain files.
     Export,
+    /// Takes a database of elsewhere in.
+    Migration,
 }
 
 /// State of a job.
@@ -49,12 +51,13 @@ impl JobStatus {
 spelled!(
     JobType,
     "job type",
-    "BACKUP, COPY, RESTORE, VERIFY or EXPORT",
+    "BACKUP, COPY, RESTORE, VERIFY, EXPORT or MIGRATION",
     Backup = "BACKUP",
     Copy = "COPY",
     Restore = "RESTORE",
     Verify = "VERIFY",
-    Export = "EXPORT"
+    Export = "EXPORT",
+    Migration = "MIGRATION"
 );
 spelled!(
     JobStatus,

@@ -8,8 +8,8 @@ use crate::ledger::{Ledger, Opinions};
 use crate::member::AcceptedMember;
 use crate::question::{Asking, Compressing, Placing, Selecting};
 use crate::{
-    CompressionPlan, DecidedBy, Decision, Guardrails, Limits, OtherOpinion, PlacementPlan, Plan, PolicyError,
-    SelectionPlan,
+    CompressionPlan, DecidedBy, Decision, DecisionRecord, Guardrails, Limits, OtherOpinion, PlacementPlan, Plan,
+    PolicyError, SelectionPlan,
 };
 
 /// Items in the order of the contract, cut into pages, with the places they came from.
@@ -57,7 +57,7 @@ fn plan<T>(
     kind: longshore_model::PolicyKind,
     places: Vec<usize>,
     decisions: Vec<Decision<T>>,
-    ledger: Ledger<'_>,
+    mut ledger: Ledger<'_>,
 ) -> Plan<T> {
     let decisions = if places.is_sorted() {
         decisions
@@ -66,7 +66,8 @@ fn plan<T>(
         numbered.sort_by_key(|(place, _)| *place);
         numbered.into_iter().map(|(_, decision)| decision).collect()
     };
-    Plan { kind, decisions, records: ledger.records, skipped: ledger.skipped, usage: ledger.usage }
+    let records = ledger.taken_records();
+    Plan { kind, decisions, records, skipped: ledger.skipped, usage: ledger.usage }
 }
 
 fn no_opinion<Q: Asking>(chain: &[AcceptedMember], item: &Q::Item) -> PolicyError {
@@ -125,6 +126,7 @@ pub(crate) fn select(
     collections: &[CollectionFacts],
     guardrails: &Guardrails,
     limits: &Limits,
+    asked: &mut Vec<DecisionRecord>,
 ) -> Result<SelectionPlan, PolicyError> {
     if run.kind == longshore_model::RunKind::Collection
         && let Some(stranger) = collections.iter().find(|collection| !collection.requested)
@@ -133,7 +135,7 @@ pub(crate) fn select(
     }
     let flag = |collection: &CollectionFacts| flagged(collection, guardrails);
     let Sorted { pages: whole, places } = sorted::<Selecting>(collections, flag, limits)?;
-    let mut ledger = Ledger::new(run, limits);
+    let mut ledger = Ledger::new(run, limits, asked);
     let mut voices: Vec<(Arc<DecidedBy>, Opinions<Selected>)> = Vec::new();
     for member in chain {
         if let Some(opinions) = ledger.ask_member(&Selecting, member, &whole)? {
@@ -195,12 +197,13 @@ pub(crate) fn choose(
     run: &RunFacts,
     streams: &[longshore_model::StreamFacts],
     limits: &Limits,
+    asked: &mut Vec<DecisionRecord>,
 ) -> Result<CompressionPlan, PolicyError> {
     if let Some(stream) = streams.iter().find(|stream| stream.offers.is_empty()) {
         return Err(PolicyError::NoOffers { item: Compressing::name(stream) });
     }
     let Sorted { pages: whole, places } = sorted::<Compressing>(streams, Clone::clone, limits)?;
-    let mut ledger = Ledger::new(run, limits);
+    let mut ledger = Ledger::new(run, limits, asked);
     let opinions = first_opinions(&Compressing, chain, &whole, limits, &mut ledger)?;
     let decisions = opinions.into_iter().map(|opinion| Decision {
         collection: opinion.item.collection.clone(),
@@ -221,11 +224,12 @@ pub(crate) fn place(
     regions: &[longshore_model::RegionOffer],
     guardrails: &Guardrails,
     limits: &Limits,
+    asked: &mut Vec<DecisionRecord>,
 ) -> Result<PlacementPlan, PolicyError> {
     let flag = |collection: &CollectionFacts| flagged(collection, guardrails);
     let Sorted { pages: whole, places } = sorted::<Placing>(collections, flag, limits)?;
     let asking = Placing { regions: guardrails.offer(regions)?.into() };
-    let mut ledger = Ledger::new(run, limits);
+    let mut ledger = Ledger::new(run, limits, asked);
     let opinions = first_opinions(&asking, chain, &whole, limits, &mut ledger)?;
     let decisions = opinions.into_iter().map(|opinion| {
         let (value, overridden): (Placed, _) = guardrails.retain(run, opinion.answer);

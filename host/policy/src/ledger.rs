@@ -26,14 +26,20 @@ pub(crate) struct Asked<T> {
 pub(crate) struct Ledger<'a> {
     run: &'a RunFacts,
     limits: &'a Limits,
-    pub(crate) records: Vec<DecisionRecord>,
+    /// Of the caller, who has them also when the run ends without decisions.
+    records: &'a mut Vec<DecisionRecord>,
     pub(crate) skipped: Vec<Skipped>,
     pub(crate) usage: Vec<Usage>,
 }
 
 impl<'a> Ledger<'a> {
-    pub(crate) const fn new(run: &'a RunFacts, limits: &'a Limits) -> Self {
-        Self { run, limits, records: Vec::new(), skipped: Vec::new(), usage: Vec::new() }
+    pub(crate) const fn new(run: &'a RunFacts, limits: &'a Limits, records: &'a mut Vec<DecisionRecord>) -> Self {
+        Self { run, limits, records, skipped: Vec::new(), usage: Vec::new() }
+    }
+
+    /// The records, for a run that came to its decisions.
+    pub(crate) fn taken_records(&mut self) -> Vec<DecisionRecord> {
+        std::mem::take(self.records)
     }
 
     /// Asks a member about its pages in order, handing on what it carries. `None`: it failed and is left out of the
@@ -72,10 +78,14 @@ impl<'a> Ledger<'a> {
                     carry = next.clone();
                     self.records.push(record);
                 }
-                RecordedOutcome::Refused(_) => return Err(refused(record)),
+                RecordedOutcome::Refused(_) => {
+                    self.records.push(record.clone());
+                    return Err(refused(record));
+                }
                 RecordedOutcome::Failed(failure) => {
                     // A required member cannot be configured to be skipped, so `Skip` alone decides.
                     if member.member.on_failure == OnFailure::Fail {
+                        self.records.push(record.clone());
                         return Err(failed(record));
                     }
                     tracing::warn!(member = by.member, plugin = by.plugin, %failure, "a policy failed and is skipped");

@@ -80,7 +80,21 @@ impl PolicySet {
         collections: &[CollectionFacts],
         guardrails: &Guardrails,
     ) -> Result<SelectionPlan, PolicyError> {
-        chain::select(&self.selection, run, collections, guardrails, &self.limits)
+        self.select_noting(run, collections, guardrails, &mut Vec::new())
+    }
+
+    /// The same, and leaves in `asked` every call of a run that ends in an error; of one that does not, they are in its plan.
+    ///
+    /// # Errors
+    /// As [`PolicySet::select`].
+    pub fn select_noting(
+        &self,
+        run: &RunFacts,
+        collections: &[CollectionFacts],
+        guardrails: &Guardrails,
+        asked: &mut Vec<DecisionRecord>,
+    ) -> Result<SelectionPlan, PolicyError> {
+        chain::select(&self.selection, run, collections, guardrails, &self.limits, asked)
     }
 
     /// Decides how streams are compressed: one decision per stream, in the order given, each one of its offers.
@@ -88,7 +102,20 @@ impl PolicySet {
     /// # Errors
     /// As [`PolicySet::select`], and [`PolicyError::NoOffers`].
     pub fn choose(&self, run: &RunFacts, streams: &[StreamFacts]) -> Result<CompressionPlan, PolicyError> {
-        chain::choose(&self.compression, run, streams, &self.limits)
+        self.choose_noting(run, streams, &mut Vec::new())
+    }
+
+    /// The same, and leaves in `asked` every call of a run that ends in an error.
+    ///
+    /// # Errors
+    /// As [`PolicySet::choose`].
+    pub fn choose_noting(
+        &self,
+        run: &RunFacts,
+        streams: &[StreamFacts],
+        asked: &mut Vec<DecisionRecord>,
+    ) -> Result<CompressionPlan, PolicyError> {
+        chain::choose(&self.compression, run, streams, &self.limits, asked)
     }
 
     /// Decides where collections are kept: one decision per collection, in the order given, in regions that are
@@ -103,7 +130,22 @@ impl PolicySet {
         regions: &[RegionOffer],
         guardrails: &Guardrails,
     ) -> Result<PlacementPlan, PolicyError> {
-        chain::place(&self.placement, run, collections, regions, guardrails, &self.limits)
+        self.place_noting(run, collections, regions, guardrails, &mut Vec::new())
+    }
+
+    /// The same, and leaves in `asked` every call of a run that ends in an error.
+    ///
+    /// # Errors
+    /// As [`PolicySet::place`].
+    pub fn place_noting(
+        &self,
+        run: &RunFacts,
+        collections: &[CollectionFacts],
+        regions: &[RegionOffer],
+        guardrails: &Guardrails,
+        asked: &mut Vec<DecisionRecord>,
+    ) -> Result<PlacementPlan, PolicyError> {
+        chain::place(&self.placement, run, collections, regions, guardrails, &self.limits, asked)
     }
 
     /// Asks the shadows of all members what their members were asked in a run, and compares. `records` are all calls of

@@ -2,6 +2,8 @@
 //!
 //! Unknown fields are left alone and `null` is as good as left out: both are what clients of Zilliz Cloud send.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 
 use crate::answer::Refusal;
@@ -98,6 +100,21 @@ impl<'a> Fields<'a> {
             }
         });
         objects.collect()
+    }
+
+    /// An object; an empty one when it is left out or `null`.
+    pub(crate) fn object(&self, name: &str) -> Result<Self, Refusal> {
+        let field = self.known.iter().find(|field| field.name == name);
+        let known = match field.map(|field| field.form) {
+            Some(Form::Object(fields)) => fields,
+            _ => &[],
+        };
+        static NOTHING: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+        match self.get(name) {
+            None => Ok(Self { place: self.place(name), known, map: &NOTHING }),
+            Some(Value::Object(map)) => Ok(Self { place: self.place(name), known, map }),
+            Some(other) => Err(self.wrong(name, "an object", other)),
+        }
     }
 
     /// A list of texts that are not empty.

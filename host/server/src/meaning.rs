@@ -16,6 +16,8 @@ pub(crate) enum Asked {
     RestoreCluster,
     /// The restore of collections.
     RestoreCollection,
+    /// A database of elsewhere.
+    Migrate,
     /// A new configuration.
     Reload,
     /// Anything else.
@@ -30,7 +32,7 @@ impl Asked {
             Self::RestoreCluster => code::RESTORE_CLUSTER_FAILED,
             Self::RestoreCollection => code::RESTORE_COLLECTION_FAILED,
             Self::Reload => code::RELOAD_REFUSED,
-            Self::Other => other,
+            Self::Migrate | Self::Other => other,
         }
     }
 
@@ -69,6 +71,8 @@ impl Asked {
             {
                 refuse(StatusCode::UNPROCESSABLE_ENTITY, code::RELOAD_REFUSED)
             }
+            // What lies in a volume is the caller's.
+            EngineError::Source(_) if self == Self::Migrate => refuse(StatusCode::BAD_REQUEST, code::INVALID_FIELD),
             // The cluster or the vault does not answer as it should: the sentence helps whoever asked.
             EngineError::Source(_) | EngineError::Vault { .. } | EngineError::DamagedBackup { .. } => {
                 tracing::error!(error = %message, "a cluster or vault could not be used");
@@ -118,7 +122,7 @@ fn not_found(what: &str, message: &str) -> Refusal {
         "cluster" => Refusal::new(StatusCode::NOT_FOUND, code::CLUSTER_NOT_FOUND, message),
         "job" => Refusal::new(StatusCode::NOT_FOUND, code::JOB_NOT_FOUND, message),
         "project" => Refusal::new(StatusCode::NOT_FOUND, code::PROJECT, message),
-        "integration" => Refusal::bad(code::INVALID_FIELD, message),
+        "integration" | "volume" => Refusal::bad(code::INVALID_FIELD, message),
         // Regions come in bodies only: the path exists, its content is wrong.
         "region" => Refusal::bad(code::REGION, message),
         _ => Refusal::new(StatusCode::NOT_FOUND, code::BACKUP_NOT_FOUND, message),

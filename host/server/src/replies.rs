@@ -2,8 +2,8 @@
 
 use longshore_catalog::AuditRow;
 use longshore_engine::{
-    BackedUpCollection, BackupView, ClusterView, CostLine, CostReport, JobView, KnownPlugin, Login, Page, PageRequest,
-    ProjectView, RegionView, RestoringCluster,
+    AppliedVolume, BackedUpCollection, BackupView, ClusterView, CostLine, CostReport, JobView, KnownPlugin, Login,
+    Page, PageRequest, ProjectView, RegionView, RestoringCluster,
 };
 use longshore_model::{BackupType, Timestamp};
 use serde_json::{Map, Value, json};
@@ -15,6 +15,21 @@ fn seconds(time: Timestamp) -> String {
 
 pub(crate) fn seconds_or_null(time: Option<Timestamp>) -> Value {
     time.map_or(Value::Null, |time| seconds(time).into())
+}
+
+/// A place in a volume. A folder has no bucket, and nobody is given rights in it.
+pub(crate) fn applied_volume(applied: &AppliedVolume) -> Value {
+    json!({
+        "volumeName": applied.volume,
+        "stageName": applied.volume,
+        "uploadPath": format!("{}/", applied.folder),
+        "cloud": applied.provider,
+        "region": applied.region,
+        "bucketName": "",
+        "endpoint": "",
+        "condition": { "maxContentLength": applied.available_bytes },
+        "credentials": { "tmpAK": "", "tmpSK": "", "sessionToken": "", "expireTime": "" },
+    })
 }
 
 /// One page of a list, its entries under `name`.

@@ -1,7 +1,12 @@
 //! Bodies of requests as the engine takes them, with every spelling that Zilliz's documents and clients use.
 
-use longshore_engine::{CreateBackup, ExportBackup, RestoreCluster, RestoreCollections, VerifyBackup, VerifyLevel};
-use longshore_model::{BackupType, CollectionMapping, CollectionName, ProjectId, RegionId, RestoredLoadState};
+use longshore_engine::{
+    ApplyVolume, CreateBackup, ExportBackup, RestoreCluster, RestoreCollections, StartMigration, VerifyBackup,
+    VerifyLevel,
+};
+use longshore_model::{
+    BackupType, ClusterId, CollectionMapping, CollectionName, ProjectId, RegionId, RestoredLoadState,
+};
 use serde_json::Value;
 
 use crate::answer::Refusal;
@@ -95,9 +100,7 @@ pub(crate) fn restore_collections(body: &Value) -> Result<RestoreCollections, Re
     let body = Fields::body(body, forms::RESTORE_COLLECTION)?;
     let destination = body.text("destClusterId")?;
     let destination = destination.ok_or_else(|| Refusal::bad(code::CLUSTER_ID_EMPTY, "`destClusterId` is missing."))?;
-    let destination = destination.parse().map_err(|error| {
-        Refusal::bad(code::CLUSTER_ID, format!("`{}`: {}", body.place("destClusterId"), sentence(&error)))
-    })?;
+    let destination = cluster_id(&body, "destClusterId", destination)?;
     let mut collections = Vec::new();
     for database in body.objects("dbCollections")? {
         let from_database = database.text("dbName")?.unwrap_or_default();
@@ -115,10 +118,7 @@ pub(crate) fn restore_collections(body: &Value) -> Result<RestoreCollections, Re
 }
 
 fn mapping(entry: &Fields<'_>, from_database: &str, to_database: &str) -> Result<CollectionMapping, Refusal> {
-    let Some(name) = entry.text("collectionName")? else {
-        let message = format!("`{}` is missing.", entry.place("collectionName"));
-        return Err(Refusal::bad(code::INVALID_FIELD, message));
-    };
+    let Some(name) = entry.text("collectionName")? else { return Err(missing(entry, "collectionName")) };
     let to_name = entry.text("destCollectionName")?.unwrap_or(name);
     let load_state = match entry.text("destCollectionStatus")? {
         Some("LOADED") => RestoredLoadState::Loaded,
@@ -154,17 +154,62 @@ pub(crate) fn verify_backup(body: &Value) -> Result<VerifyBackup, Refusal> {
 /// The body of `…/export`.
 pub(crate) fn export_backup(body: &Value) -> Result<ExportBackup, Refusal> {
     let body = Fields::body(body, forms::EXPORT_BACKUP)?;
-    let Some(integration_id) = body.text("integrationId")? else {
-        return Err(Refusal::bad(code::INVALID_FIELD, "`integrationId` is missing."));
+    let directory = body.text("directory")?.unwrap_or_default().to_owned();
+    Ok(ExportBackup { integration_id: required(&body, "integrationId")?, directory })
+}
+
+/// The body of `/v2/volumes/apply`. milvus-backup calls a volume a stage.
+pub(crate) fn apply_volume(body: &Value) -> Result<ApplyVolume, Refusal> {
+    let body = Fields::body(body, forms::APPLY_VOLUME)?;
+    let cluster = body.text("clusterId")?.map(|text| cluster_id(&body, "clusterId", text)).transpose()?;
+    Ok(ApplyVolume { volume: volume_name(&body)?.map(str::to_owned), cluster, path: required(&body, "path")? })
+}
+
+/// The body of `/v2/migrations/startByRemote`.
+pub(crate) fn start_migration(body: &Value) -> Result<StartMigration, Refusal> {
+    let body = Fields::body(body, forms::START_MIGRATION)?;
+    let (source, destination) = (body.object("source")?, body.object("destination")?);
+    for name in ["bucketName", "objectUrl", "accessKey", "secretKey", "token"] {
+        if source.text(name)?.is_some() {
+            let message = format!(
+                "`{}` names a bucket, and this host reads none: put what is to be taken in into a volume                  (`/v2/volumes/apply`) and send `volumeName` and `dataPath`.",
+                source.place(name)
+            );
+            return Err(Refusal::bad(code::INVALID_FIELD, message));
+        }
+    }
+    let Some(volume) = volume_name(&source)? else { return Err(missing(&source, "volumeName")) };
+    let Some(cluster) = destination.text("clusterId")? else {
+        let message = format!("`{}` is missing.", destination.place("clusterId"));
+        return Err(Refusal::bad(code::CLUSTER_ID_EMPTY, message));
     };
-    let directory = body.text("directory")?.unwrap_or_default();
-    Ok(ExportBackup { integration_id: integration_id.to_owned(), directory: directory.to_owned() })
+    Ok(StartMigration {
+        volume: volume.to_owned(),
+        path: required(&source, "dataPath")?,
+        destination: cluster_id(&destination, "clusterId", cluster)?,
+    })
+}
+
+fn volume_name<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>, Refusal> {
+    Ok(fields.text("volumeName")?.or(fields.text("stageName")?))
+}
+
+fn missing(fields: &Fields<'_>, name: &str) -> Refusal {
+    Refusal::bad(code::INVALID_FIELD, format!("`{}` is missing.", fields.place(name)))
+}
+
+fn required(fields: &Fields<'_>, name: &str) -> Result<String, Refusal> {
+    fields.text(name)?.map(str::to_owned).ok_or_else(|| missing(fields, name))
+}
+
+fn cluster_id(fields: &Fields<'_>, name: &str, text: &str) -> Result<ClusterId, Refusal> {
+    let wrong = |error| Refusal::bad(code::CLUSTER_ID, format!("`{}`: {}", fields.place(name), sentence(&error)));
+    text.parse().map_err(wrong)
 }
 
 /// The body of `…/rename`.
 pub(crate) fn rename_backup(body: &Value) -> Result<String, Refusal> {
-    let name = Fields::body(body, forms::RENAME_BACKUP)?.text("backupName")?;
-    name.map(str::to_owned).ok_or_else(|| Refusal::bad(code::INVALID_FIELD, "`backupName` is missing."))
+    required(&Fields::body(body, forms::RENAME_BACKUP)?, "backupName")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use longshore_tests::{HostPlace, plugin};
 
-use crate::{CLUSTER, back_up};
+use crate::{CLUSTER, back_up, run};
 
 /// One cluster's policy loops for as long as its budget lasts; backups of another cluster, asked for after it, are made in
 /// the meantime, several of them, and the host answers.
@@ -30,4 +30,28 @@ async fn a_policy_that_loops_holds_up_no_job_but_its_own() {
     let job = client.data("GET", &looping, None).await;
     assert_eq!((&job["status"], &job["phase"]), (&"IN_PROGRESS".into(), &"policy".into()), "{job}");
     server.kill();
+}
+
+#[tokio::test]
+async fn who_failed_in_a_run_that_somebody_else_ended_is_noted_too() {
+    let member = |kind: &str, name: &str, behaviour: &str, more: &str| {
+        let file = plugin("hostile").display().to_string();
+        format!(
+            "[[policy.{kind}]]\nplugin = '{file}'\nname = \"{name}\"\nsettings = {{ behaviour = \"{behaviour}\" }}\n{more}\n"
+        )
+    };
+    let place = HostPlace::new(&format!(
+        "[plugins]\nquarantine_failures = 1\n{}[[policy.selection]]\nplugin = \"standard\"\n{}",
+        member("selection", "skipped", "panic", "on_failure = \"skip\""),
+        member("placement", "where", "unknown-region", ""),
+    ));
+    let (server, client) = place.start();
+    let (_, job) = back_up(&client).await;
+    assert!(job["reason"].as_str().unwrap().contains("moon-north-1"), "{job}");
+    let status = run(&place, &["policy", "status", "--json"]).ok().json();
+    let mut members: Vec<&str> =
+        status["quarantine"].as_array().unwrap().iter().map(|one| one["seat"]["member"].as_str().unwrap()).collect();
+    members.sort_unstable();
+    assert_eq!(members, ["skipped", "where"], "{status}");
+    server.stop();
 }

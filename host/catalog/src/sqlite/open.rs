@@ -15,7 +15,12 @@ use crate::{CatalogError, Limits};
 const APPLICATION_ID: i64 = 0x4C53_4354;
 
 /// `MIGRATIONS[n]` turns version n into version n + 1. Only ever appended to.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 
 /// Newest version this program knows.
 #[allow(clippy::cast_possible_wrap)] // a handful of migrations

@@ -162,7 +162,7 @@ fn a_file_of_a_newer_version_is_refused_by_its_version() {
     rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 7").unwrap();
     let content = std::fs::read(&path).unwrap();
     let error = SqliteCatalog::open(&path).unwrap_err();
-    assert_eq!(error, CatalogError::TooNew { path: path.display().to_string(), found: 7, supported: 3 });
+    assert_eq!(error, CatalogError::TooNew { path: path.display().to_string(), found: 7, supported: 4 });
     let text = error.to_string();
     assert!(text.contains("version 7") && text.contains("up to 3"), "{text}");
     assert_eq!(std::fs::read(&path).unwrap(), content);
@@ -292,7 +292,7 @@ fn a_catalog_of_the_first_version_is_brought_up_to_date_and_keeps_what_it_held()
     let new = crate::NewSchedule { cluster, schedule: json!(1), due: None };
     assert!(catalog.swap_schedule(&new, None, Timestamp::from_millis(9)).unwrap().is_some());
     let version: i64 = catalog.writer.lock().unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
-    assert_eq!(version, 3);
+    assert_eq!(version, 4);
 }
 
 #[test]

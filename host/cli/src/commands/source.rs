@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use longshore_engine::{ClusterConfig, ClusterTarget, HostConfig};
+use longshore_engine::{ClusterConfig, ClusterTarget, HostConfig, open_folder};
 use longshore_model::{ClusterId, RegionId};
-use longshore_source::milvus::MilvusBackupSource;
-use longshore_source::{FindingState, MilvusLiteSource, Source, SourceFinding};
+use longshore_source::{FindingState, Source, SourceFinding};
 use serde_json::json;
 
 use crate::Exit;
@@ -25,16 +24,9 @@ impl OpenedCluster {
     /// Opens what was named.
     pub(crate) fn open(which: &WhichCluster) -> anyhow::Result<Self> {
         match (&which.directory, &which.config) {
-            (Some(directory), _) if MilvusBackupSource::is_one(directory) => Ok(Self {
-                source: Arc::new(MilvusBackupSource::open(directory)?),
-                folder: Some(directory.clone()),
-                configured: None,
-            }),
-            (Some(directory), _) => Ok(Self {
-                source: Arc::new(MilvusLiteSource::open(directory)?),
-                folder: Some(directory.clone()),
-                configured: None,
-            }),
+            (Some(directory), _) => {
+                Ok(Self { source: open_folder(directory)?, folder: Some(directory.clone()), configured: None })
+            }
             (None, Some(config)) => {
                 let config = HostConfig::read(config)?;
                 let cluster = one_of(&config, which.cluster.as_ref())?.clone();

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use longshore_catalog::{BackupRecord, Catalog, ClusterFilter, JobFilter, JobRow, NewJob};
-use longshore_model::{BackupId, BackupType, ClusterId, JobId, JobStatus, JobType, RestoredLoadState};
+use longshore_catalog::{BackupRecord, Catalog, ClusterFilter, JobFilter, JobRow, NewCluster, NewJob};
+use longshore_model::{BackupId, BackupType, ClusterId, CollectionName, JobId, JobStatus, JobType, RestoredLoadState};
 use longshore_source::milvus::KeptAccess;
 
 use super::Host;
@@ -132,7 +132,7 @@ impl Host {
         let logins = self.logins_of(&record, &request, &kind, &cluster_id).await?;
         let request =
             JobRequest::RestoreCluster { request, cluster_id: cluster_id.clone(), location, cluster_kind: kind };
-        let job_id = self.accept(JobType::Restore, cluster, backup, &record.backup.project, request).await?;
+        let job_id = self.accept(JobType::Restore, cluster, Some(backup), &record.backup.project, request).await?;
         Ok(RestoringCluster { cluster_id, logins, job_id })
     }
 
@@ -242,37 +242,38 @@ impl Host {
         if request.collections.is_empty() {
             request.collections = crate::restore::all_under_their_own_names(&there, RestoredLoadState::NotLoaded);
         }
-        // Where it cannot be read, or is an empty folder, the job says what is wrong.
-        let in_the_way = match self.inner.clusters.source(&destination.source_kind, &destination.location) {
+        let hint = "give another destCollectionName or destDbName";
+        self.refuse_taken(&destination, request.collections.iter().map(|mapping| &mapping.to), hint).await?;
+        let request = JobRequest::RestoreCollections { request };
+        self.accept(JobType::Restore, cluster, Some(backup), &record.backup.project, request).await
+    }
+
+    /// Refuses names that a cluster has already. Where it cannot be read, or is an empty folder, the job says what is wrong.
+    pub(super) async fn refuse_taken(
+        &self,
+        cluster: &NewCluster,
+        names: impl Iterator<Item = &CollectionName>,
+        hint: &str,
+    ) -> Result<(), EngineError> {
+        let there = match self.inner.clusters.source(&cluster.source_kind, &cluster.location) {
             Ok(source) => source.collection_names().await.unwrap_or_default(),
             Err(_) => Vec::new(),
         };
-        let in_the_way: BTreeSet<_> = in_the_way.into_iter().collect();
-        let in_the_way: Vec<String> = request
-            .collections
-            .iter()
-            .map(|mapping| &mapping.to)
-            .filter(|name| in_the_way.contains(name))
-            .map(ToString::to_string)
-            .take(20)
-            .collect();
-        if !in_the_way.is_empty() {
-            let what = format!(
-                "cluster {} already has {}; a restore replaces nothing: give another destCollectionName or destDbName",
-                destination.id,
-                in_the_way.join(", ")
-            );
-            return Err(EngineError::Conflict { what });
+        let there: BTreeSet<_> = there.into_iter().collect();
+        let taken: Vec<String> = names.filter(|name| there.contains(name)).map(ToString::to_string).take(20).collect();
+        if taken.is_empty() {
+            return Ok(());
         }
-        let request = JobRequest::RestoreCollections { request };
-        self.accept(JobType::Restore, cluster, backup, &record.backup.project, request).await
+        let what =
+            format!("cluster {} already has {}; a restore replaces nothing: {hint}", cluster.id, taken.join(", "));
+        Err(EngineError::Conflict { what })
     }
 
     pub(super) async fn accept(
         &self,
         job_type: JobType,
         cluster: &ClusterId,
-        backup: &BackupId,
+        backup: Option<&BackupId>,
         project: &longshore_model::ProjectId,
         request: JobRequest,
     ) -> Result<JobId, EngineError> {
@@ -282,7 +283,7 @@ impl Host {
             job_type,
             project: project.clone(),
             cluster: Some(cluster.clone()),
-            backup: Some(backup.clone()),
+            backup: backup.cloned(),
             request: request.to_value()?,
         };
         self.catalog("accepting a job", move |catalog, now| Ok(catalog.create_job(&job, now)?)).await?;

@@ -57,7 +57,7 @@ impl Host {
             let record = self.backup(who, cluster, backup).await?;
             let VerifyBackup { level, sample_percent } = request;
             let request = JobRequest::Verify { level, sample_percent };
-            self.accept(JobType::Verify, cluster, backup, &record.backup.project, request).await
+            self.accept(JobType::Verify, cluster, Some(backup), &record.backup.project, request).await
         }
         .await;
         self.audit(who, "backup.verify", backup.as_str(), &outcome).await;
@@ -94,7 +94,7 @@ impl Host {
             let own: String = own.iter().map(|byte| format!("{byte:02x}")).collect();
             let folder = integration.folder.join(below).join(format!("{backup}-{own}"));
             let request = JobRequest::Export { folder: folder.display().to_string() };
-            self.accept(JobType::Export, cluster, backup, &record.backup.project, request).await
+            self.accept(JobType::Export, cluster, Some(backup), &record.backup.project, request).await
         }
         .await;
         self.audit(who, "backup.export", backup.as_str(), &outcome).await;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use longshore_catalog::{AuditEntry, Catalog};
 use longshore_model::{Clock, ClusterId, PolicyKind};
-use longshore_policy::{DecisionRecord, PolicyError, PolicySet, RecordedOutcome};
+use longshore_policy::{DecisionRecord, PolicySet, RecordedOutcome};
 use longshore_sandbox::Sandbox;
 
 use super::desk::{KnownPlugin, PolicyStatus, change_shadows, change_state, known_plugins, read_state, status_of};
@@ -92,6 +92,11 @@ impl PolicyRuntime {
     /// What the next run uses.
     pub(crate) fn current(&self) -> Arc<Live> {
         self.handle.current()
+    }
+
+    /// Where plugins run.
+    pub(crate) const fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
     }
 
     fn configured(&self) -> Arc<Configured> {
@@ -256,8 +261,14 @@ impl PolicyRuntime {
         Ok(())
     }
 
-    /// Writes down how the members of a run did, and quarantines those that fail too often.
-    pub(crate) fn note_run(&self, config: &HostConfig, chains: &RunChains, planned: &Result<BackupPlan, EngineError>) {
+    /// Writes down how the members of a run did, and quarantines those that fail too often. Of a run without a plan its
+    /// calls are given.
+    pub(crate) fn note_run(
+        &self,
+        config: &HostConfig,
+        chains: &RunChains,
+        planned: Result<&BackupPlan, &[DecisionRecord]>,
+    ) {
         let verdicts = verdicts(chains, planned);
         if verdicts.is_empty() {
             return;
@@ -327,18 +338,18 @@ fn prepare(
     Ok(Prepared { configured, live })
 }
 
-/// How each member of a run did that was asked.
-fn verdicts(chains: &RunChains, planned: &Result<BackupPlan, EngineError>) -> Vec<Verdict> {
-    let (records, failed): (&[DecisionRecord], Option<&DecisionRecord>) = match planned {
-        Ok(plan) => (&plan.records, None),
-        Err(EngineError::Policy(PolicyError::PluginFailed { record, .. })) => (&[], Some(record)),
-        Err(_) => return Vec::new(),
+/// How each member of a run did that was asked. A run that came to no plan says nothing good of anybody, and of those who
+/// failed in it what it says of them in any run, also where somebody else ended it.
+fn verdicts(chains: &RunChains, planned: Result<&BackupPlan, &[DecisionRecord]>) -> Vec<Verdict> {
+    let (records, good) = match planned {
+        Ok(plan) => (plan.records.as_slice(), plan.records.as_slice()),
+        Err(asked) => (asked, &[][..]),
     };
     let mut seen: BTreeSet<(PolicyKind, &str)> = BTreeSet::new();
     let mut verdicts = Vec::new();
     // A member that failed on a later page failed in the run, so failures come first.
-    let failures = records.iter().chain(failed).filter(|record| failure(record).is_some());
-    for record in failures.chain(records) {
+    let failures = records.iter().filter(|record| failure(record).is_some());
+    for record in failures.chain(good) {
         let kind = record.question.kind();
         if !seen.insert((kind, &record.asked.member)) {
             continue;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use longshore_catalog::{JobRow, NewCluster};
 use longshore_model::{ClusterId, CollectionName};
 use longshore_source::{Administrator, SourceError, SourceKind};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{backup_record, cluster_row, to_value};
 use crate::blocking::blocking;
@@ -122,15 +122,27 @@ pub(super) async fn collections(
     context: &RunContext,
 ) -> Result<Finished, EngineError> {
     let record = backup_record(inner, job).await?;
-    let row = cluster_row(inner, &request.destination).await?.cluster;
     let scope = RestoreScope::Collections(request.collections);
-    let mut plan = plan_restore(&inner.vaults, Some(&record.backup.region), &record.backup.id, scope).await?;
+    let plan = plan_restore(&inner.vaults, Some(&record.backup.region), &record.backup.id, scope).await?;
+    Ok(Finished::with(into_cluster(inner, plan, &request.destination, job.attempt, context).await?))
+}
+
+/// Runs the plan of a restore into a cluster that exists, going on with what an earlier attempt of the job did. Answers what
+/// its record keeps.
+pub(super) async fn into_cluster(
+    inner: &Arc<Inner>,
+    mut plan: RestorePlan,
+    destination: &ClusterId,
+    attempt: u32,
+    context: &RunContext,
+) -> Result<Value, EngineError> {
+    let row = cluster_row(inner, destination).await?.cluster;
     plan.lower_shards(&inner.config().restore, row.cu_size);
     let place = (row.source_kind.as_str(), row.location.as_str());
     let there = rows_of_destinations(inner, &plan, place.0, place.1).await;
     let mut made = false;
-    let mut result = json!({ "clusterId": request.destination });
-    if job.attempt > 1 {
+    let mut result = json!({ "clusterId": destination });
+    if attempt > 1 {
         // The host died while it moved them into place. What is there with as many rows as were backed up is one of them;
         // anything else of such a name is somebody else's, and the target refuses the plan.
         let wanted = plan.destinations();
@@ -152,7 +164,7 @@ pub(super) async fn collections(
             result["restore"] = to_value(&outcome)?;
         }
     }
-    Ok(Finished::with(result))
+    Ok(result)
 }
 
 /// Those of the destinations of a plan that are in a cluster, and their rows; none where it cannot be read, or is an empty

@@ -108,15 +108,7 @@ pub(crate) fn forget(inner: &Inner, job: &JobRow) {
 
 /// Removes progress whose job has ended: its host died before it could.
 pub(crate) fn sweep(data_directory: &Path, catalog: &dyn Catalog) -> Result<(), EngineError> {
-    let Ok(entries) = std::fs::read_dir(folder(data_directory)) else { return Ok(()) };
-    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        let job = path.file_stem().and_then(|name| name.to_str()?.parse::<JobId>().ok());
-        let row = job.map(|job| catalog.get_job(&job)).transpose()?.flatten();
-        if row.is_none_or(|row| row.status.is_terminal()) {
-            remove(&path);
-        }
-    }
-    Ok(())
+    super::sweep_of_jobs(&folder(data_directory), catalog, remove)
 }
 
 fn remove(path: &Path) {

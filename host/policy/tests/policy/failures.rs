@@ -56,6 +56,34 @@ fn a_skipped_plugin_has_no_opinion_about_any_page_of_the_run() {
 }
 
 #[test]
+fn of_a_run_without_decisions_every_call_is_left_and_of_another_none() {
+    let broken = Arc::new(Fake::new("broken").select_pages(|_, _| Err(trapped())));
+    let silent = Arc::new(Fake::new("silent").select_each(|_| None));
+    let fatal = Arc::new(Fake::new("fatal").select_pages(|_, _| Err(trapped())));
+    let ended = |members: Vec<Member>| {
+        let mut asked = Vec::new();
+        let run = (manual(), collections(&["a"]), no_guardrails());
+        let error = selection_chain(members, Limits::DEFAULT)
+            .select_noting(&run.0, &run.1, &run.2, &mut asked)
+            .err()
+            .map(|error| error.to_string().split(' ').take(2).collect::<Vec<_>>().join(" "));
+        let calls =
+            asked.into_iter().map(|record| (record.asked.member, matches!(record.outcome, RecordedOutcome::Failed(_))));
+        (error, calls.collect::<Vec<_>>())
+    };
+    let call = |member: &str, failed| (member.to_owned(), failed);
+    assert_eq!(
+        ended(vec![skippable(&broken), member(&silent)]),
+        (Some("no selection".to_owned()), vec![call("broken", true), call("silent", false)])
+    );
+    assert_eq!(
+        ended(vec![skippable(&broken), member(&fatal)]),
+        (Some("plugin `fatal`".to_owned()), vec![call("broken", true), call("fatal", true)])
+    );
+    assert_eq!(ended(vec![skippable(&broken), member(&Arc::new(Fake::standard()))]), (None, vec![]));
+}
+
+#[test]
 fn a_refusal_fails_the_run_even_where_failures_are_skipped() {
     let refusing = Arc::new(Fake::new("refusing").select_pages(|_, _| {
         let refusal = Refusal { reason: Reason::new("no-region", "No region is allowed."), items: vec![1, 7] };

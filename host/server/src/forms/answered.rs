@@ -284,6 +284,26 @@ pub(crate) const CREATED: Form =
     Object(&[field("backupId", BACKUP_ID, ""), field("backupName", Text, ""), field("jobId", JOB_ID, "")]);
 pub(crate) const NAMED_BACKUP: Form = Object(&[field("backupId", BACKUP_ID, ""), field("backupName", Text, "")]);
 pub(crate) const STARTED: Form = Object(&[field("jobId", JOB_ID, "")]);
+pub(crate) const APPLIED_VOLUME: Form = Object(&[
+    field("volumeName", Text, "The volume."),
+    field("stageName", Text, "The same under its older name."),
+    field("uploadPath", Text, "The folder on the host's machine, with a slash at its end."),
+    field("cloud", Text, "The provider of the region."),
+    field("region", REGION_ID, "The region of the cluster, or the first one."),
+    field("bucketName", Text, "Empty: a volume is a folder."),
+    field("endpoint", Text, "Empty: a volume is a folder."),
+    field("condition", Object(&[field("maxContentLength", COUNT, "Room there, in bytes.")]), ""),
+    field(
+        "credentials",
+        Object(&[
+            field("tmpAK", Text, ""),
+            field("tmpSK", Text, ""),
+            field("sessionToken", Text, ""),
+            field("expireTime", Text, ""),
+        ]),
+        "Empty: whoever uses a folder has rights in it.",
+    ),
+]);
 pub(crate) const RESTORING: Form = Object(&[
     field("clusterId", CLUSTER_ID, ""),
     field("username", Text, ""),

@@ -128,4 +128,24 @@ pub(crate) const EXPORT_BACKUP: &[Field] = &[
     field("integrationId", Text, "An `[[integration]]` of the configuration."),
     optional("directory", Text, "A folder below it."),
 ];
+const MIGRATION_SOURCE: &[Field] = &[
+    optional("volumeName", Text, "A `[[volume]]` of the configuration; this or `stageName` must be there."),
+    optional("stageName", Text, "The same under the name that milvus-backup uses."),
+    field("dataPath", Text, "The folder in it that milvus-backup wrote, or a Milvus Lite directory."),
+    optional("bucketName", Text, "Refused: buckets are not read."),
+    optional("objectUrl", Text, "Refused: buckets are not read."),
+    optional("accessKey", Text, "Refused: buckets are not read."),
+    optional("secretKey", Text, "Refused: buckets are not read."),
+    optional("token", Text, "Refused: buckets are not read."),
+];
+pub(crate) const START_MIGRATION: &[Field] = &[
+    field("source", Object(MIGRATION_SOURCE), "What is taken in."),
+    field("destination", Object(&[field("clusterId", CLUSTER_ID, "The cluster that gets it.")]), "Where to."),
+];
+pub(crate) const APPLY_VOLUME: &[Field] = &[
+    optional("clusterId", CLUSTER_ID, "The cluster that it is for."),
+    optional("volumeName", Text, "A `[[volume]]` of the configuration; the first one when left out."),
+    optional("stageName", Text, "The same under its older name."),
+    field("path", Text, "A folder below it; it is made."),
+];
 pub(crate) const RENAME_BACKUP: &[Field] = &[field("backupName", Text, "The new name.")];

@@ -5,6 +5,7 @@ mod clusters;
 mod costs;
 mod host;
 mod jobs;
+mod migrations;
 mod schedules;
 mod table;
 

@@ -4,7 +4,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use longshore_engine::Privilege;
 use longshore_engine::Privilege::{Administer, Manage, ManageProject, View};
 
-use super::{backups, clusters, costs, host, jobs, schedules};
+use super::{backups, clusters, costs, host, jobs, migrations, schedules};
 use crate::App;
 use crate::form::{Field, Form};
 use crate::forms;
@@ -237,6 +237,30 @@ pub(crate) static CALLS: &[Call] = &[
             "getBackupPolicy",
             "When a cluster is backed up automatically.",
             VIEW,
+        )
+    },
+    Call {
+        body: Some(forms::APPLY_VOLUME),
+        answer: Answered::Data(&forms::APPLIED_VOLUME),
+        serve: |method| on(method, migrations::apply_volume),
+        ..change(
+            Verb::Post,
+            "/v2/volumes/apply",
+            "applyVolume",
+            "Make a folder in a volume for a database that is to be taken in.",
+            Needs::Action(Manage, "volume.apply", "use a volume"),
+        )
+    },
+    Call {
+        body: Some(forms::START_MIGRATION),
+        answer: Answered::Data(&forms::STARTED),
+        serve: |method| on(method, migrations::start),
+        ..change(
+            Verb::Post,
+            "/v2/migrations/startByRemote",
+            "startMigration",
+            "Take a database that lies in a volume into an existing cluster.",
+            Needs::Action(Manage, "migration.start", "start a migration"),
         )
     },
     Call {

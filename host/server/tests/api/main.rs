@@ -7,6 +7,7 @@ mod connections;
 mod contract;
 mod costs;
 mod document;
+mod migrations;
 mod nonsense;
 mod place;
 mod priorities;

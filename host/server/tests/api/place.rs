@@ -235,6 +235,19 @@ impl Place {
         panic!("job {job} did not end within a minute");
     }
 
+    /// Asks until a job is in this phase. Bounded, so that a job that never gets there fails the test.
+    pub(crate) async fn in_phase(&self, job: &str, phase: &str) {
+        let mut last = Value::Null;
+        for _ in 0..6_000 {
+            last = self.send("GET", &format!("/v2/jobs/{job}"), "").await.data().clone();
+            if last["phase"] == phase {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        panic!("the job did not get to its {phase}: {last}");
+    }
+
     /// Makes a backup that has ended well; its id.
     pub(crate) async fn backup(&self, body: &str) -> String {
         let answer = self.send("POST", CREATE, body).await;

@@ -92,14 +92,8 @@ fn cluster_files(place: &Place) -> Vec<std::path::PathBuf> {
 /// Starts a restore whose commit does not end by itself; its job, which has got that far.
 async fn in_its_commit(place: &Place, path: &str, body: &str) -> Value {
     let answer = place.send("POST", path, body).await.data().clone();
-    for _ in 0..6_000 {
-        let job = place.send("GET", &format!("/v2/jobs/{}", answer["jobId"].as_str().unwrap()), "").await;
-        if job.data()["phase"] == "commit" {
-            return answer;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    panic!("the restore did not get to its commit: {answer}");
+    place.in_phase(answer["jobId"].as_str().unwrap(), "commit").await;
+    answer
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -134,6 +134,9 @@ async fn what_belongs_to_others_is_refused_and_nothing_changes() {
     let backup = format!("/v2/clusters/{FOREIGN}/backups/{foreign}");
     let into_foreign = format!(r#"{{"destClusterId":"{FOREIGN}"}}"#);
     let policy = format!("/v2/clusters/{FOREIGN}/backups/policy");
+    let source = r#"{"volumeName":"incoming","dataPath":"a"}"#;
+    let migrate = format!(r#"{{"source":{source},"destination":{{"clusterId":"{FOREIGN}"}}}}"#);
+    let apply = format!(r#"{{"clusterId":"{FOREIGN}","path":"a"}}"#);
     let restore = r#"{"projectId":"proj-other","clusterName":"N","cuSize":1,"collectionStatus":"KEEP"}"#;
     let calls: Vec<(&str, String, &str, u64)> = vec![
         ("POST", format!("/v2/clusters/{FOREIGN}/backups/create"), CLUSTER_BODY, 96016),
@@ -165,6 +168,8 @@ async fn what_belongs_to_others_is_refused_and_nothing_changes() {
         // What is one's own does not lead into what is not.
         ("POST", format!("/v2/clusters/{CLUSTER}/backups/{own}/restoreCollection"), &into_foreign, 96016),
         ("POST", format!("/v2/clusters/{CLUSTER}/backups/{own}/restoreCluster"), restore, 96027),
+        ("POST", "/v2/migrations/startByRemote".to_owned(), &migrate, 96016),
+        ("POST", "/v2/volumes/apply".to_owned(), &apply, 96016),
     ];
     for scope in [scope(&["proj-test"], &[]), scope(&[], &[CLUSTER])] {
         let (row, key) = place.key_for("narrow", Role::ProjectAdmin, scope.clone(), None);
