@@ -14,6 +14,9 @@ pub struct Limits {
     pub settle_ms: i64,
     /// How long ago the folder of a missing file must have changed before the file counts as lost, in milliseconds.
     pub vanishing_ms: i64,
+    /// How long to wait before the last look at a collection whose log's folder changed a moment ago, in milliseconds: one
+    /// that is being deleted loses its log's files first and the folder right after.
+    pub last_look_ms: u64,
     /// How old the last change of a file must be before its identity is trusted, in milliseconds (DESIGN §7).
     pub identity_age_ms: i64,
     /// Descriptions of collections that an inventory keeps for opening them a moment later, in bytes of their text; in
@@ -100,6 +103,7 @@ impl Limits {
         longest_pause_ms: 250,
         settle_ms: 200,
         vanishing_ms: 10_000,
+        last_look_ms: 5,
         identity_age_ms: 2_000,
         looked_bytes: 8 << 20,
         list_threads: 4,

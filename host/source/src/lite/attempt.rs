@@ -26,10 +26,7 @@ use super::{fingerprint, index_file};
 use crate::disk::{Folder, OpenFile, Stat};
 use crate::{PointOptions, SourceError};
 
-/// How long to wait before the last look when the log's folder changed a moment ago, in milliseconds. A collection that
-/// is being deleted loses its log's files first and the folder right after.
-const LAST_LOOK_MS: u64 = 5;
-/// What "a moment ago" is there, in milliseconds.
+/// What "a moment ago" is for [`Limits::last_look_ms`](crate::Limits), in milliseconds.
 const LAST_LOOK_AGE_MS: i64 = 100;
 
 /// A file the manifest names, or an index file of one.
@@ -286,8 +283,9 @@ fn still_the_same(
     opened: &Opened,
     wal_before: Option<Stat>,
 ) -> Result<(), Miss> {
-    if wal_before.is_some_and(|wal| shared.age_ms(&wal) < LAST_LOOK_AGE_MS) {
-        std::thread::sleep(Duration::from_millis(LAST_LOOK_MS));
+    let pause_ms = shared.limits.last_look_ms;
+    if pause_ms > 0 && wal_before.is_some_and(|wal| shared.age_ms(&wal) < LAST_LOOK_AGE_MS) {
+        std::thread::sleep(Duration::from_millis(pause_ms));
     }
     let changed = |what: &str| Err(Miss::Changed(what.to_owned()));
     let held = opened.folder_stat;

@@ -238,6 +238,6 @@ pub(crate) fn as_source(root: &Folder, limits: Limits) -> Result<Arc<Shared>, So
     let dir = root.dir.try_clone().map_err(|error| io_error("open", &root.shown, error))?;
     let root = Folder { dir, shown: root.shown.clone() };
     // Nobody else writes here, so nothing has to settle and nothing changes meanwhile.
-    let limits = Limits { settle_ms: i64::MIN, open_attempts: 1, vanishing_ms: 0, ..limits };
+    let limits = Limits { settle_ms: i64::MIN, open_attempts: 1, vanishing_ms: 0, last_look_ms: 0, ..limits };
     Ok(Arc::new(Shared::new(root, SourceKind::MilvusLite.as_str().to_owned(), limits, Arc::new(SystemClock))))
 }
