@@ -37,7 +37,7 @@ bench-server: ## Load on the API while backups run: 1,000 clusters, 200 calls a 
 bench-micro: ## Measure split, hash, encode and pack, and what a policy costs
 	$(CARGO) bench --locked -p longshore-vault --bench pipeline
 	$(CARGO) bench --locked --workspace --bench policy
-	cd plugins && $(CARGO) run --locked --release -p longshore-standard --example native_speed
+	cd plugins && $(CARGO) bench --locked -p longshore-standard --bench native
 	@python3 tests/bench/policy_share.py || echo "the share of a backup was not measured"
 
 lint: ## Formatter check and clippy, warnings as errors

@@ -1,5 +1,5 @@
 //! What policies cost: loading a plugin, one call, and whole runs through chains with their records. `make bench-micro`.
-//! The same policy in native Rust is measured beside its sources, by `plugins/standard/examples/native_speed.rs`, with the
+//! The same policy in native Rust is measured beside its sources, by `plugins/standard/benches/native.rs`, with the
 //! same facts.
 
 #![allow(missing_docs, clippy::print_stderr, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark")]

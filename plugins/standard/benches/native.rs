@@ -1,11 +1,9 @@
 //! The standard policy in native Rust, without a sandbox, on the facts of `host/policy/benches`: what the sandbox is compared
 //! with. `make bench-micro`.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
-use std::hint::black_box;
-use std::time::{Duration, Instant};
-
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use longshore_plugin::{
     ClassBytes, CodecOffer, Collection, CompressionPolicy, IndexFacts, LastBackup, LoadState, PlacementPolicy, Region,
     Run, SelectionPolicy, Stream,
@@ -70,26 +68,8 @@ fn stream(id: u32, of: &Collection, class: &'static str) -> Stream {
     }
 }
 
-/// Least, median and most of a hundred runs, by collection of a page of 1,000.
-fn measure<T>(what: &str, mut ask: impl FnMut() -> T) {
-    let mut times: Vec<Duration> = (0..100)
-        .map(|_| {
-            let started = Instant::now();
-            black_box(ask());
-            started.elapsed()
-        })
-        .collect();
-    times.sort();
-    let by_collection = |time: Duration| time.as_nanos() / 1_000;
-    println!(
-        "{what}: {} ns by collection ({} to {})",
-        by_collection(times[50]),
-        by_collection(times[0]),
-        by_collection(times[99])
-    );
-}
-
-fn main() {
+/// The same page of 1,000 collections and their 5,000 streams as in the sandbox.
+fn page(criterion: &mut Criterion) {
     let run = Run { home_region: "local-eu".to_owned(), ..Run::default() };
     let collections: Vec<Collection> = (0..1_000).map(collection).collect();
     let classes = ["segment", "index", "delta", "wal", "metadata"];
@@ -102,7 +82,13 @@ fn main() {
         ..Region::default()
     };
     let regions = [region("local-eu", "eu"), region("local-eu-2", "eu"), region("local-us", "us")];
-    measure("select", || Standard::select(&run, &collections).unwrap());
-    measure("choose", || Standard::choose(&run, &streams).unwrap());
-    measure("place", || Standard::place(&run, &collections, &regions).unwrap());
+    let mut group = criterion.benchmark_group("page of 1,000 collections, native");
+    group.throughput(Throughput::Elements(1_000));
+    group.bench_function("select", |bencher| bencher.iter(|| Standard::select(&run, &collections).unwrap()));
+    group.bench_function("choose", |bencher| bencher.iter(|| Standard::choose(&run, &streams).unwrap()));
+    group.bench_function("place", |bencher| bencher.iter(|| Standard::place(&run, &collections, &regions).unwrap()));
+    group.finish();
 }
+
+criterion_group!(benches, page);
+criterion_main!(benches);
