@@ -18,7 +18,7 @@ use super::staging::StagedRun;
 use super::{inventory, layout, plan};
 use crate::blocking::blocking;
 use crate::disk::{Folder, io_error};
-use crate::staged::{PlaceOf, StagingFolder, available_bytes, left_bytes};
+use crate::staged::{PlaceOf, StagingFolder, WholeFileSystem, available_bytes, left_bytes};
 use crate::{Limits, RestoreRun, RestoreTarget, RestoreWatch, SourceError, SourceKind, TargetPlan};
 
 /// What is written before it is moved into place, within the staging folder.
@@ -95,6 +95,8 @@ pub(crate) struct Staging {
     pub(crate) folder: StagingFolder,
     /// The staged data directory in it.
     pub(crate) root: Folder,
+    /// What it lies on, where that can be forced to disk as a whole; known before the first file is written.
+    pub(crate) whole: Option<WholeFileSystem>,
 }
 
 #[async_trait]
@@ -230,7 +232,8 @@ fn stage(place: Place, plan: &Arc<TargetPlan>, limits: &Limits) -> Result<Stagin
         }
         return Err(error);
     }
-    Ok(Staging { place, folder, root })
+    let whole = WholeFileSystem::of(&root);
+    Ok(Staging { place, folder, root, whole })
 }
 
 /// A staged data directory seen as a source, to read back what was restored.

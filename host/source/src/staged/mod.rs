@@ -6,9 +6,11 @@
 
 mod files;
 mod folder;
+mod whole;
 
 pub(crate) use files::{PlaceOf, StagedFiles};
 pub(crate) use folder::{LeftFolder, StagingFolder};
+pub(crate) use whole::WholeFileSystem;
 
 use crate::disk::{Folder, io_error};
 use crate::{SourceError, TargetPlan};
