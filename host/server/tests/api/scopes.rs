@@ -193,6 +193,9 @@ async fn what_belongs_to_others_is_refused_and_nothing_changes() {
     let body = r#"{"projectId":"proj-test","clusterName":"New","cuSize":1,"collectionStatus":"KEEP"}"#;
     let path = format!("/v2/clusters/{CLUSTER}/backups/{own}/restoreCluster");
     assert_eq!(place.send_as(&key, "POST", &path, body).await.refusal(), (403, 96027));
+    // Nor a place for a database without saying for which of its clusters.
+    let applied = place.send_as(&key, "POST", "/v2/volumes/apply", r#"{"path":"a"}"#).await;
+    assert_eq!(applied.refusal(), (403, 96027));
     let listed = place.send_as(&key, "GET", "/v2/backups?projectId=proj-test", "").await;
     assert_eq!(listed.data()["count"], 1);
 }
