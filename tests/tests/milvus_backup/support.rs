@@ -62,7 +62,12 @@ impl Rows {
 
     /// The same with so many shards and these partitions.
     pub(crate) async fn create_with(milvus: &Milvus, name: &str, shards_num: i32, partitions: &[String]) -> Self {
-        let rows = Self { client: milvus.client().await, name: name.parse().unwrap() };
+        Self::create_by(milvus.client().await, name, shards_num, partitions).await
+    }
+
+    /// The same through this client.
+    pub(crate) async fn create_by(client: MilvusClient, name: &str, shards_num: i32, partitions: &[String]) -> Self {
+        let rows = Self { client, name: name.parse().unwrap() };
         let (db_name, collection_name) = (rows.name.database.clone(), rows.name.collection.clone());
         if !rows.client.call(ListDatabasesRequest {}).await.unwrap().db_names.contains(&db_name) {
             let request = CreateDatabaseRequest { db_name: db_name.clone(), properties: Vec::new() };

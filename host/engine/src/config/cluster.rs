@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use longshore_model::{ClusterId, CollectionName, RegionId};
-use longshore_source::milvus::{BucketLocation, Credentials, Secret, ServerAddress, StorageLocation, Tls};
+use longshore_source::milvus::{
+    BucketLocation, BucketProvider, Credentials, Secret, ServerAddress, StorageLocation, Tls,
+};
 use longshore_source::{MilvusServer, MilvusTarget, MilvusTargetOptions, SourceKind, StagingPlace};
 use serde::Deserialize;
 
@@ -152,19 +154,24 @@ pub struct MilvusStorageConfig {
     /// The server's `localStorage.path`, a folder that this machine sees too.
     #[serde(default)]
     pub folder: Option<PathBuf>,
-    /// Or the server's `minio.bucketName`.
+    /// Or the server's `minio.bucketName`; a container of Azure.
     #[serde(default)]
     pub bucket: Option<String>,
+    /// What the bucket speaks: `s3`, or `azure` for the server's `minio.cloudProvider` of that name.
+    #[serde(default)]
+    pub provider: BucketProvider,
     /// The server's `minio.rootPath`, the folder in the bucket that has `insert_log` in it.
     #[serde(default)]
     pub root_path: String,
-    /// `https://host:port` of a store that speaks S3; AWS itself when left out.
+    /// `https://host:port` of a store that speaks S3; AWS itself when left out. Of Azure `https://account.blob.…`, which is left
+    /// out for its public cloud.
     #[serde(default)]
     pub endpoint: Option<String>,
     /// Region of the bucket; stores other than AWS take any.
     #[serde(default = "default_region")]
     pub region: String,
-    /// Id of the key; with neither id nor key, what the environment (`AWS_…`) or the machine has.
+    /// Id of the key, of Azure the storage account; with neither id nor key, what the environment (`AWS_…`, `AZURE_…`) or the
+    /// machine has.
     #[serde(default)]
     pub access_key_id: Option<String>,
     /// File with the key; only its owner may read it.
@@ -282,6 +289,12 @@ impl MilvusStorageConfig {
             (None, Some(_)) if has_key != self.access_key_id.is_some() => {
                 return Err("`access_key_id` and the secret access key belong together".to_owned());
             }
+            (Some(_), None) if self.provider != BucketProvider::S3 => {
+                return Err("its storage is a `folder`, which has no provider".to_owned());
+            }
+            (None, Some(_)) if self.provider == BucketProvider::Azure && self.virtual_hosted => {
+                return Err("`virtual_hosted` is of S3; a container of Azure is always a part of the path".to_owned());
+            }
             _ => {}
         }
         Ok(())
@@ -294,6 +307,7 @@ impl MilvusStorageConfig {
         let (file, variable) = (self.secret_access_key_file.as_deref(), self.secret_access_key_env.as_deref());
         let key = secret("secret_access_key", file, variable)?;
         Ok(StorageLocation::Bucket(BucketLocation {
+            provider: self.provider,
             bucket: bucket.clone(),
             root_path: self.root_path.clone(),
             endpoint: self.endpoint.clone(),

@@ -1,4 +1,5 @@
-//! A Milvus server's files in a bucket that speaks S3: AWS, MinIO, GCS and others through their S3 interface.
+//! A Milvus server's files in a bucket that speaks S3 (AWS, MinIO, GCS and others through their S3 interface) or in a container of
+//! Azure Blob Storage.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,28 +9,85 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
 use object_store::path::Path;
 use object_store::{ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig};
+use serde::Deserialize;
 
 use super::address::Secret;
 use super::storage::{FileVersion, ListedFile, LogStorage, vanished};
 use crate::{Limits, SourceError};
 
+/// How a bucket is spoken to; what the server calls `minio.cloudProvider`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BucketProvider {
+    /// S3, which most stores speak.
+    #[default]
+    S3,
+    /// Azure Blob Storage.
+    Azure,
+}
+
 /// A bucket and the keys to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketLocation {
-    /// What the server calls `minio.bucketName`.
+    /// How it is spoken to.
+    pub provider: BucketProvider,
+    /// What the server calls `minio.bucketName`: a container of Azure.
     pub bucket: String,
     /// What the server calls `minio.rootPath`: the folder in the bucket that has `insert_log` in it.
     pub root_path: String,
-    /// `https://host:port` of the store; `None` for AWS itself.
+    /// `https://host:port` of the store; `None` for AWS itself, and for Azure's own address of the account.
     pub endpoint: Option<String>,
-    /// Region; AWS wants the right one, others take any.
+    /// Region; AWS wants the right one, others take any, Azure has none.
     pub region: String,
-    /// Key id and key; `None` for what the environment or the machine has (`AWS_…`, instance metadata).
+    /// Key id (the storage account, for Azure) and key; `None` for what the environment or the machine has (`AWS_…` or
+    /// `AZURE_…`, instance metadata).
     pub key: Option<(String, Secret)>,
-    /// Whether the bucket is part of the host's name (`bucket.host`) and not of the path.
+    /// Whether the bucket is part of the host's name (`bucket.host`) and not of the path; never for Azure.
     pub virtual_hosted: bool,
+}
+
+/// What both kinds of store are asked with.
+fn client(limits: &Limits, endpoint: Option<&str>) -> (ClientOptions, RetryConfig) {
+    let timeout = Duration::from_millis(limits.call_timeout_ms);
+    let options = ClientOptions::new()
+        .with_connect_timeout(Duration::from_millis(limits.connect_timeout_ms))
+        .with_timeout(timeout)
+        .with_allow_http(endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")));
+    (options, RetryConfig { max_retries: 5, retry_timeout: timeout, ..RetryConfig::default() })
+}
+
+fn s3(location: &BucketLocation, limits: &Limits) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let (options, retry) = client(limits, location.endpoint.as_deref());
+    let mut builder = match &location.key {
+        Some((id, key)) => AmazonS3Builder::new().with_access_key_id(id).with_secret_access_key(key.expose()),
+        None => AmazonS3Builder::from_env(),
+    };
+    builder = builder
+        .with_bucket_name(&location.bucket)
+        .with_region(&location.region)
+        .with_virtual_hosted_style_request(location.virtual_hosted)
+        .with_client_options(options)
+        .with_retry(retry);
+    if let Some(endpoint) = &location.endpoint {
+        builder = builder.with_endpoint(endpoint);
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+fn azure(location: &BucketLocation, limits: &Limits) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let (options, retry) = client(limits, location.endpoint.as_deref());
+    let mut builder = match &location.key {
+        Some((account, key)) => MicrosoftAzureBuilder::new().with_account(account).with_access_key(key.expose()),
+        None => MicrosoftAzureBuilder::from_env(),
+    };
+    builder = builder.with_container_name(&location.bucket).with_client_options(options).with_retry(retry);
+    if let Some(endpoint) = &location.endpoint {
+        builder = builder.with_endpoint(endpoint.clone());
+    }
+    Ok(Arc::new(builder.build()?))
 }
 
 /// Says which cryptography TLS uses, for clients that are built without one. Whoever else in this program uses TLS may have
@@ -60,34 +118,32 @@ impl BucketStorage {
     /// [`SourceError::BadStorage`] for a location that cannot be one.
     pub(super) fn new(location: &BucketLocation, limits: Limits) -> Result<Self, SourceError> {
         let root = location.root_path.trim_matches('/');
-        let shown = format!("s3://{}/{root}", location.bucket);
+        let scheme = match location.provider {
+            BucketProvider::S3 => "s3",
+            BucketProvider::Azure => "az",
+        };
+        let shown = format!("{scheme}://{}/{root}", location.bucket);
         let bad = |reason: String| SourceError::BadStorage { storage: shown.clone(), reason };
         let root = Path::parse(root).map_err(|error| bad(format!("root_path is not a path: {error}")))?;
         choose_tls();
-        let mut builder = match &location.key {
-            Some((id, key)) => AmazonS3Builder::new().with_access_key_id(id).with_secret_access_key(key.expose()),
-            None => AmazonS3Builder::from_env(),
+        let store = match location.provider {
+            BucketProvider::S3 => s3(location, &limits),
+            BucketProvider::Azure => azure(location, &limits),
         };
-        let timeout = Duration::from_millis(limits.call_timeout_ms);
-        let options = ClientOptions::new()
-            .with_connect_timeout(Duration::from_millis(limits.connect_timeout_ms))
-            .with_timeout(timeout);
-        builder = builder
-            .with_bucket_name(&location.bucket)
-            .with_region(&location.region)
-            .with_virtual_hosted_style_request(location.virtual_hosted)
-            .with_retry(RetryConfig { max_retries: 5, retry_timeout: timeout, ..RetryConfig::default() });
-        builder = match &location.endpoint {
-            Some(endpoint) => {
-                let allow_http = endpoint.starts_with("http://");
-                builder.with_endpoint(endpoint).with_client_options(options.with_allow_http(allow_http))
+        let store = store.map_err(|error| bad(error.to_string()))?;
+        let identity = match (location.provider, &location.endpoint, &location.key) {
+            (BucketProvider::S3, endpoint, _) => {
+                format!("bucket:{}:{}:{root}", endpoint.as_deref().unwrap_or("aws"), location.bucket)
             }
-            None => builder.with_client_options(options),
+            (BucketProvider::Azure, Some(place), _) | (BucketProvider::Azure, None, Some((place, _))) => {
+                format!("azure:{place}:{}:{root}", location.bucket)
+            }
+            (BucketProvider::Azure, None, None) => {
+                let account = std::env::var("AZURE_STORAGE_ACCOUNT_NAME").unwrap_or_default();
+                format!("azure:{account}:{}:{root}", location.bucket)
+            }
         };
-        let store = builder.build().map_err(|error| bad(error.to_string()))?;
-        let endpoint = location.endpoint.as_deref().unwrap_or("aws");
-        let identity = format!("bucket:{endpoint}:{}:{root}", location.bucket);
-        Ok(Self { store: Arc::new(store), root, shown, identity, limits })
+        Ok(Self { store, root, shown, identity, limits })
     }
 
     /// A path below the root; the numbers and fixed names that Milvus makes them of need no escaping.
@@ -159,10 +215,18 @@ impl BucketStorage {
             object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
                 format!("{error}; give a key that may list and read this bucket")
             }
+            // A listing that is refused has no kind of its own.
+            error if is_refusal(&error) => format!("{error}; give a key that may list and read this bucket"),
             error => format!("{error}; check `endpoint`, `region`, `bucket` and the key"),
         };
         SourceError::BadStorage { storage: self.shown.clone(), reason }
     }
+}
+
+/// Whether the answer to a request was that the key is not good for it.
+fn is_refusal(error: &object_store::Error) -> bool {
+    let text = error.to_string();
+    ["401 Unauthorized", "403 Forbidden"].iter().any(|status| text.contains(status))
 }
 
 fn listed(folder: &Path, object: ObjectMeta) -> Option<ListedFile> {
@@ -231,6 +295,7 @@ mod tests {
 
     fn location(root_path: &str) -> BucketLocation {
         BucketLocation {
+            provider: BucketProvider::S3,
             bucket: "a-bucket".to_owned(),
             root_path: root_path.to_owned(),
             endpoint: Some("http://127.0.0.1:9000".to_owned()),
@@ -254,5 +319,23 @@ mod tests {
         );
         assert_eq!(storage.in_bucket("/longshore-staging//x"), "longshore-staging/x");
         assert!(!format!("{:?}", location("files")).contains("hunter2"));
+    }
+
+    #[test]
+    fn a_container_of_azure_is_known_by_its_account_or_its_address() {
+        // Any bytes in base64 are a key.
+        let key = Some(("account".to_owned(), Secret::new("aHVudGVyMg==")));
+        let azure = BucketLocation { provider: BucketProvider::Azure, endpoint: None, key, ..location("files") };
+        let storage = BucketStorage::new(&azure, Limits::DEFAULT).unwrap();
+        assert_eq!(
+            (storage.shown(), storage.identity().as_str()),
+            ("az://a-bucket/files", "azure:account:a-bucket:files")
+        );
+        let elsewhere = BucketLocation { endpoint: Some("http://127.0.0.1:1/account".to_owned()), ..azure.clone() };
+        let storage = BucketStorage::new(&elsewhere, Limits::DEFAULT).unwrap();
+        assert_eq!(storage.identity(), "azure:http://127.0.0.1:1/account:a-bucket:files");
+        let wrong = BucketLocation { key: Some(("account".to_owned(), Secret::new("hunter2!"))), ..azure };
+        let error = BucketStorage::new(&wrong, Limits::DEFAULT).unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
     }
 }

@@ -26,6 +26,9 @@ use super::rpc::{Refusal, Rpc, refused};
 use super::version::ServerVersion;
 use crate::{Limits, SourceError};
 
+/// What tonic says of a deadline that it watches itself.
+const TIMEOUT_EXPIRED: &str = "Timeout expired";
+
 /// A connection to a server. Clones share it.
 #[derive(Debug, Clone)]
 pub struct MilvusClient {
@@ -153,17 +156,17 @@ impl MilvusClient {
             let answer = grpc.unary(request, PathAndQuery::from_static(R::PATH), codec).await;
             answer.map(tonic::Response::into_inner).map_err(|status| self.failed::<R>(&status))
         };
-        let no_answer = |_| SourceError::NoAnswer {
-            endpoint: self.endpoint.clone(),
-            call: R::NAME,
-            waited_ms: self.limits.call_timeout_ms,
-        };
         // The server gets the deadline too, but may not heed it.
-        let answer = tokio::time::timeout(deadline, calling).await.map_err(no_answer)??;
+        let answer = tokio::time::timeout(deadline, calling).await.map_err(|_| self.no_answer::<R>())??;
         match R::status(&answer).and_then(|status| Some((status, refused(status)?))) {
             None => Ok(answer),
             Some((status, refusal)) => Err(self.refused::<R>(status, refusal)),
         }
+    }
+
+    fn no_answer<R: Rpc>(&self) -> SourceError {
+        let waited_ms = self.limits.call_timeout_ms;
+        SourceError::NoAnswer { endpoint: self.endpoint.clone(), call: R::NAME, waited_ms }
     }
 
     fn with_headers<R: Rpc>(&self, request: R, deadline: Duration) -> Request<R> {
@@ -185,11 +188,13 @@ impl MilvusClient {
             Code::Unauthenticated => SourceError::NotLetIn { endpoint, reason },
             Code::PermissionDenied => SourceError::NotPermitted { call: R::NAME, reason },
             Code::Unimplemented => SourceError::CallNotOffered { call: R::NAME, version: self.version_text.clone() },
-            // The second is what the client says of a deadline that it watches itself.
-            Code::DeadlineExceeded | Code::Cancelled => {
-                SourceError::NoAnswer { endpoint, call: R::NAME, waited_ms: self.limits.call_timeout_ms }
+            Code::DeadlineExceeded => self.no_answer::<R>(),
+            // What the client says of a deadline that it watches itself, and of a connection that the other side ends before it
+            // answers: one that wants TLS, or another certificate.
+            Code::Cancelled if reason == TIMEOUT_EXPIRED => self.no_answer::<R>(),
+            Code::Unavailable | Code::Cancelled => {
+                SourceError::ServerUnreachable { endpoint, reason: with_causes(status) }
             }
-            Code::Unavailable => SourceError::ServerUnreachable { endpoint, reason: with_causes(status) },
             // A connection that breaks in the middle of a call is `Unknown` to tonic.
             Code::Unknown if status.source().is_some() => {
                 SourceError::ServerUnreachable { endpoint, reason: with_causes(status) }

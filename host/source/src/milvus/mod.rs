@@ -35,7 +35,7 @@ mod version;
 
 pub use address::{Credentials, Secret, ServerAddress, Tls};
 pub use binlog::{Binlog, Descriptor, LogFile};
-pub use bucket_storage::{BucketLocation, choose_tls};
+pub use bucket_storage::{BucketLocation, BucketProvider, choose_tls};
 pub use client::MilvusClient;
 pub use foreign::{MilvusBackupSource, MilvusBackupTarget};
 pub use kept::{
