@@ -58,7 +58,7 @@ async fn a_server_is_backed_up_over_tls_and_whoever_cannot_prove_itself_is_told(
         server_name: Some("milvus.test".to_owned()),
         identity: Some((
             std::fs::read(file("good-client.pem")).unwrap(),
-            Secret::new(&std::fs::read_to_string(file("good-client.key")).unwrap()),
+            Secret::new(std::fs::read_to_string(file("good-client.key")).unwrap()),
         )),
     };
     let address = ServerAddress { tls: Some(tls), ..ServerAddress::open(format!("https://{}", milvus.address())) };
