@@ -58,7 +58,26 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        throttle: ThrottleArguments,
+    }
+
+    #[test]
+    fn what_is_asked_for_is_what_a_run_keeps_to() {
+        let limits = |words: &[&str]| Command::try_parse_from(words).unwrap().throttle.limits();
+        let context = longshore_engine::RunContext::new(limits(&["x", "--cpu-threads", "3", "--bandwidth", "1MiB"]));
+        let kept = context.throttle.limits();
+        assert_eq!((kept.cpu_threads, kept.bandwidth_bytes_per_second), (Some(3), Some(1 << 20)));
+        let free = longshore_engine::RunContext::new(limits(&["x"])).throttle.limits();
+        assert_eq!((free.cpu_threads, free.bandwidth_bytes_per_second), (None, None));
+    }
 
     #[test]
     fn sizes_are_read_as_people_write_them() {

@@ -1,7 +1,7 @@
 //! Writes a backup out as plain files that need no Longshore to be read.
 //!
-//! An export is a restore into a fresh directory, with the same proof, and a file beside it that says what it is
-//! (`EXPORT.md` beside this crate). Contract: the folder appears by one rename after everything in it was written, read
+//! An export is a restore into a fresh directory, with the same proof but not its priority, and a file beside it that says
+//! what it is (`EXPORT.md` beside this crate). Contract: the folder appears by one rename after everything in it was written, read
 //! back, compared and forced to disk; before that there is only a staging folder beside it, which the next export to the
 //! same place takes over or removes.
 //!
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::blocking::blocking;
 use crate::opened::OpenedBackup;
-use crate::restore::{RestoreScope, all_under_their_own_names, plan_restore, run_restore};
+use crate::restore::{RestoreScope, all_under_their_own_names, plan_restore, write_out};
 use crate::vaults::RegionVaults;
 use crate::{EngineError, ProvenCollection, RunContext};
 
@@ -69,7 +69,7 @@ struct ExportedFile {
 /// # Errors
 /// [`EngineError::Conflict`] when something is in the folder, or another export to it runs;
 /// [`EngineError::BadRequest`] for a backup of a source whose files no layout is known for; otherwise as
-/// [`plan_restore`] and [`run_restore`].
+/// [`plan_restore`] and [`run_restore`](crate::run_restore).
 pub async fn export_backup(
     vaults: &RegionVaults,
     backup: &BackupId,
@@ -92,7 +92,7 @@ pub async fn export_backup(
         EXPORT_SERVER_DATA => Box::new(MilvusBackupTarget::new(&path)),
         _ => Box::new(MilvusLiteTarget::new(&path)),
     };
-    let restored = match run_restore(plan, target.as_ref(), context).await {
+    let restored = match write_out(plan, target.as_ref(), context).await {
         Ok(restored) => restored,
         Err(error) => {
             // Only when it is empty: what a restore left to go on from is worth keeping.

@@ -243,7 +243,7 @@ fn planned(
     Ok((target, write))
 }
 
-/// Carries out a restore and proves it.
+/// Carries out a restore and proves it. It goes before everything else that shares its limits: somebody waits for it.
 ///
 /// # Errors
 /// [`EngineError::Source`] when the target is in use, has such a collection, or has no space;
@@ -253,13 +253,23 @@ pub async fn run_restore(
     target: &dyn RestoreTarget,
     context: &RunContext,
 ) -> Result<RestoreOutcome, EngineError> {
+    let context = RunContext { throttle: context.throttle.for_priority(Priority::Restore), ..context.clone() };
+    write_out(plan, target, &context).await
+}
+
+/// The same with the priority of whoever calls it: exports and verifications write files out, too, and nobody's database
+/// waits for them.
+pub(crate) async fn write_out(
+    plan: RestorePlan,
+    target: &dyn RestoreTarget,
+    context: &RunContext,
+) -> Result<RestoreOutcome, EngineError> {
     let started = context.clock.now();
     let progress = &context.progress;
     progress.expect(plan.sizes());
     let wanted = |id: &VaultId| plan.collections.iter().any(|collection| collection.vault == *id);
-    let throttle = context.throttle.for_priority(Priority::Restore);
-    let Reading { pins, readers } =
-        pins::begin_reading(&plan.opened, &wanted, (JobType::Restore, None), &throttle, context).await?;
+    let job = (JobType::Restore, None);
+    let Reading { pins, readers } = pins::begin_reading(&plan.opened, &wanted, job, &context.throttle, context).await?;
     let restored = pins::pinned(&pins, restore_pinned(&plan, &readers, target, started, context)).await;
     pins::release(pins).await;
     restored
@@ -372,7 +382,7 @@ async fn write_all(
             let mapping = &plan.target.collections.get(place).ok_or_else(lost)?.mapping;
             let reader = readers.get(&write.vault).ok_or_else(lost)?;
             write_collection(place, write, reader, run, context).await?;
-            let _thread = context.throttle.for_priority(Priority::Restore).cpu().await;
+            let _thread = context.throttle.cpu().await;
             prove(mapping, write, &run.finish_collection(place).await?)
         })
         .buffered(context.limits.parallel_collections.max(1))

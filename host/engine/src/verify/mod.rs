@@ -23,7 +23,7 @@ pub use self::outcome::{DamagedObject, VerifiedCollection, VerifyOutcome};
 use self::resume::{Resume, Wanted};
 use crate::opened::{OpenedBackup, OpenedPart};
 use crate::pins::{self, Reading};
-use crate::restore::{RestoreScope, plan_restore, run_restore};
+use crate::restore::{RestoreScope, plan_restore, write_out};
 use crate::vaults::RegionVaults;
 use crate::{EngineError, RunContext};
 
@@ -378,7 +378,7 @@ impl<'a> Run<'a> {
     ) -> Result<(), EngineError> {
         let scope = RestoreScope::WholeCluster(RestoredLoadState::Keep);
         let plan = plan_restore(&self.vaults, None, backup, scope).await?;
-        match run_restore(plan, &MilvusLiteTarget::new(target), &self.context.for_another_job()).await {
+        match write_out(plan, &MilvusLiteTarget::new(target), &self.context.for_another_job()).await {
             Ok(_) => outcome.restored = true,
             Err(error @ EngineError::ProofFailed { .. }) => {
                 outcome.problem(error.to_string());

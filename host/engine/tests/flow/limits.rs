@@ -4,11 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use longshore_engine::{
-    CreateBackup, EngineError, EraseRequest, Host, HostConfig, HostOptions, Limits, Principal, Role, RunContext,
-    export_backup, plan_erase, run_erase, run_prune,
+    CreateBackup, EngineError, EraseRequest, Host, HostConfig, HostOptions, Limits, Principal, RestoreScope, Role,
+    RunContext, VerifyLevel, VerifyRequest, export_backup, plan_erase, plan_restore, run_erase, run_prune, run_restore,
+    verify_backup,
 };
-use longshore_model::{BackupType, JobStatus};
-use longshore_vault::{PruneOptions, ThrottleLimits};
+use longshore_model::{BackupType, JobStatus, RestoredLoadState};
+use longshore_source::MilvusLiteTarget;
+use longshore_vault::{Priority, PruneOptions, ThrottleLimits};
 
 use crate::support::{Counting, Place, root, sample};
 
@@ -98,4 +100,50 @@ async fn what_prunes_erases_and_exports_keeps_to_a_bandwidth_that_can_change_whi
     let (vaults, again) = (place.vaults.clone(), context.clone());
     let prune = async move { run_prune(&vaults, &PruneOptions::default(), &again).await };
     assert_eq!(waits_until_the_limit_goes("a prune", &context, prune).await.vaults.len(), 1);
+}
+
+/// Does work while somebody else has the only thread, until it waits for one; says with which priority. Then there is a
+/// second thread, and it ends although the first one is never given back.
+async fn waits_for_a_thread<T: Send + 'static>(
+    what: &str,
+    context: &RunContext,
+    work: impl Future<Output = Result<T, EngineError>> + Send + 'static,
+) -> Priority {
+    context.throttle.set(ThrottleLimits { cpu_threads: Some(1), ..ThrottleLimits::default() });
+    let _only = context.throttle.cpu().await;
+    let work = tokio::spawn(work);
+    let waiting = |priority| context.throttle.waiting_for_cpu(priority) > 0;
+    while !waiting(Priority::Restore) && !waiting(Priority::Backup) {
+        assert!(!work.is_finished(), "{what} takes no thread that is counted");
+        tokio::task::yield_now().await;
+    }
+    let priority = if waiting(Priority::Restore) { Priority::Restore } else { Priority::Backup };
+    context.throttle.set(ThrottleLimits { cpu_threads: Some(2), ..ThrottleLimits::default() });
+    work.await.unwrap().unwrap_or_else(|error| panic!("{what}: {error}"));
+    priority
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_waits_for_threads_before_everything_else_and_an_export_with_everything_else() {
+    let directory = root().join("examples/sample-cluster");
+    let place = Place::new().await;
+    let id = place.back_up(&directory, &Counting::open(&directory), Limits::default()).await.unwrap().backup_id;
+    let folder = tempfile::tempdir().unwrap();
+    let context = RunContext::new(Limits::default());
+
+    let (vaults, again, to, backup) = (place.vaults.clone(), context.clone(), folder.path().join("r.db"), id.clone());
+    let restore = async move {
+        let plan = plan_restore(&vaults, None, &backup, RestoreScope::WholeCluster(RestoredLoadState::Keep)).await?;
+        run_restore(plan, &MilvusLiteTarget::new(&to), &again).await
+    };
+    assert_eq!(waits_for_a_thread("a restore", &context, restore).await, Priority::Restore);
+
+    let (vaults, again, to, backup) = (place.vaults.clone(), context.clone(), folder.path().join("out"), id.clone());
+    let export = async move { export_backup(&vaults, &backup, &[], &to, &again).await };
+    assert_eq!(waits_for_a_thread("an export", &context, export).await, Priority::Backup);
+
+    let (vaults, again, backup) = (place.vaults.clone(), context.clone(), id.clone());
+    let verify = VerifyRequest::new(VerifyLevel::Decoded);
+    let verify = async move { verify_backup(&vaults, &backup, &verify, &again).await };
+    assert_eq!(waits_for_a_thread("a verification", &context, verify).await, Priority::Backup);
 }

@@ -70,6 +70,10 @@ impl CpuThreads {
         self.lock().limit
     }
 
+    pub(super) fn waiting(&self, priority: Priority) -> usize {
+        self.lock().waiting.get(priority.place()).map_or(0, VecDeque::len)
+    }
+
     pub(super) fn set(self: &Arc<Self>, limit: Option<usize>) {
         self.lock().limit = limit;
         self.serve();

@@ -28,7 +28,7 @@ const RESTORE_PARTS: u64 = 7;
 pub enum Priority {
     /// Restores: somebody waits for them.
     Restore,
-    /// Backups, copies, verifications: everything else.
+    /// Backups, copies, verifications, exports: everything else.
     #[default]
     Backup,
 }
@@ -166,6 +166,12 @@ impl Throttle {
     /// Waits for a thread's worth of CPU work; the permit is held while the work runs.
     pub async fn cpu(&self) -> CpuPermit {
         self.shared.cpu.acquire(self.priority).await
+    }
+
+    /// How many wait for a thread with this priority. Those who gave up waiting count until it would be their turn.
+    #[must_use]
+    pub fn waiting_for_cpu(&self, priority: Priority) -> usize {
+        self.shared.cpu.waiting(priority)
     }
 
     fn bandwidth(&self) -> MutexGuard<'_, Bandwidth> {
