@@ -95,8 +95,13 @@ impl OpenedBackup {
             match commit.loaded {
                 Ok(loaded) => good.push(loaded),
                 // Nothing is wrong with it: it was encrypted to others.
-                Err(error @ VaultError::SessionKey { .. }) => no_key = Some(EngineError::vault(&region)(error)),
-                Err(error) => damages.push(DamagedObject::manifest(&region, commit.object, &error)),
+                Err(error @ VaultError::SessionKey { lost: false, .. }) => {
+                    no_key = Some(EngineError::vault(&region)(error));
+                }
+                Err(error) => {
+                    damages.extend(DamagedObject::lost_key(&region, &error));
+                    damages.push(DamagedObject::manifest(&region, commit.object, &error));
+                }
             }
         }
         let mut copies: Vec<PartRef> = Vec::new();
@@ -326,8 +331,12 @@ async fn read_parts(
                 error @ (VaultError::Damaged { .. }
                 | VaultError::MissingObject { .. }
                 | VaultError::Unauthentic { .. }
+                | VaultError::SessionKey { lost: true, .. }
                 | VaultError::BadManifest { .. }),
-            ) => damages.push(DamagedObject::manifest(vault.region_id(), reference.key.clone(), &error)),
+            ) => {
+                damages.extend(DamagedObject::lost_key(vault.region_id(), &error));
+                damages.push(DamagedObject::manifest(vault.region_id(), reference.key.clone(), &error));
+            }
             Err(error) => return Err(EngineError::vault(vault.region_id())(error)),
         }
     }

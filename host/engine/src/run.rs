@@ -21,7 +21,7 @@ use crate::costs::{self, StoredPart};
 use crate::export::{discard_export, export_backup};
 use crate::host::Inner;
 use crate::jobs::{BackupDetail, JobRequest};
-use crate::opened::OpenedBackup;
+use crate::opened::{OpenedBackup, OpenedPart};
 use crate::plan::{BackupPlan, plan_backup_noting};
 use crate::policies::RunChains;
 use crate::random::draw;
@@ -263,6 +263,7 @@ async fn committed_before(inner: &Arc<Inner>, record: &BackupRecord) -> Result<O
         Err(EngineError::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
+    put_missing_receipts(&opened).await;
     let sizes = opened.root.open.sizes;
     let detail = BackupDetail {
         stored_bytes: sizes.new_bytes,
@@ -286,6 +287,19 @@ async fn committed_before(inner: &Arc<Inner>, record: &BackupRecord) -> Result<O
         result["warning"] = json!(warning);
     }
     Ok(Some(Finished { result, backup: Some(backup), follow_ups, damage: None }))
+}
+
+/// An attempt that died after its commit may not have come to its receipts. Writing one again is harmless; that one cannot be
+/// written is a warning, as for the attempt itself.
+async fn put_missing_receipts(opened: &OpenedBackup) {
+    let root = &opened.root.open;
+    let elsewhere = |part: &&OpenedPart| *part.vault.region_id() != root.home_region;
+    let named = opened.parts.iter().filter(|part| root.parts.contains(&part.reference));
+    for OpenedPart { vault, reference, .. } in named.filter(elsewhere) {
+        if let Err(error) = vault.put_receipt(&opened.committed, reference).await {
+            tracing::warn!(backup = %root.backup_id, region = %vault.region_id(), %error, "a receipt could not be written");
+        }
+    }
 }
 
 /// Nothing where it is sealed and this host has no reader key.

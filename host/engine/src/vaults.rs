@@ -76,6 +76,9 @@ impl RegionVaults {
         for region in missing {
             let shared = self.shared_with_new(region).await?;
             let vault = make(&region.vault, project, &region.id, shared, random).await?;
+            for other in self.all() {
+                vault.adopt_erasures(&other).await.map_err(EngineError::vault(&region.id))?;
+            }
             self.insert(vault)?;
         }
         Ok(())

@@ -452,7 +452,7 @@ impl Vault {
     }
 
     /// Reads what a root or receipt says to everybody, and nothing that is sealed; and which parts its own replaces.
-    async fn load_summary(
+    pub(crate) async fn load_summary(
         &self,
         kind: ManifestKind,
         key: &ManifestKey,

@@ -288,7 +288,8 @@ pub enum VaultError {
     /// An encrypted vault without a list of recipients that can be trusted.
     #[error(
         "the vault {place} has no list of recipients that was made with its writer key: nothing is written that nobody \
-         could read. Copy `keys/recipients` from another vault of the project"
+         could read, and whose a reader key is cannot be told. Heal it with the writer key alone from another vault of the \
+         project, or copy `keys/recipients` from a copy of this one"
     )]
     NoRecipients {
         /// Where.
@@ -313,6 +314,8 @@ pub enum VaultError {
         session: SessionId,
         /// What is wrong with it.
         reason: String,
+        /// No good wrapped key of it is there at all; otherwise it is not for the key that was given.
+        lost: bool,
         /// Where.
         place: String,
     },

@@ -222,6 +222,8 @@ pub(crate) struct LoadedIndex {
     pub(crate) index: Index,
     /// Packs that are noted as damaged.
     pub(crate) noted: HashSet<PackId>,
+    /// Packs that no good index object names.
+    pub(crate) unindexed: Vec<PackIndex>,
     /// Index objects and packs that could not be used.
     pub(crate) damages: Vec<ObjectDamage>,
 }
@@ -232,14 +234,15 @@ pub(crate) async fn load(objects: &Objects, purpose: Purpose, marks: &Marks) -> 
     let mut loaded = LoadedIndex { noted: damage_note::load(objects).await?, ..LoadedIndex::default() };
     let unwanted = if purpose == Purpose::Writing { marks.packs() } else { marks.going() };
     let Survey { packs, damages, .. } = survey(objects).await?;
-    let (last, first): (Vec<_>, Vec<_>) = packs
-        .iter()
-        .map(|surveyed| &surveyed.pack)
-        .partition(|pack| unwanted.contains(&pack.id) || loaded.noted.contains(&pack.id));
-    first.iter().try_for_each(|pack| loaded.index.add(pack, limits))?;
+    let (last, mut first): (Vec<_>, Vec<_>) =
+        packs.iter().partition(|pack| unwanted.contains(&pack.pack.id) || loaded.noted.contains(&pack.pack.id));
+    // A blob that lies in two packs is relied on in the one that an index object names.
+    first.sort_by_key(|pack| !pack.indexed);
+    first.iter().try_for_each(|pack| loaded.index.add(&pack.pack, limits))?;
     if purpose == Purpose::Reading {
-        last.iter().try_for_each(|pack| loaded.index.add(pack, limits))?;
+        last.iter().try_for_each(|pack| loaded.index.add(&pack.pack, limits))?;
     }
+    loaded.unindexed = first.iter().filter(|pack| !pack.indexed).map(|pack| pack.pack.clone()).collect();
     loaded.damages = without(damages, &unwanted);
     for damage in &loaded.damages {
         tracing::warn!(object = %damage.object, expected = %damage.expected, found = %damage.found, "left out of the index");

@@ -179,6 +179,11 @@ pub(crate) fn parse_session_path(key: &str) -> Option<(SessionId, Digest)> {
     Some((session.parse().ok()?, name.strip_suffix(".age")?.parse().ok()?))
 }
 
+/// Takes the folder of a session's wrapped data keys apart.
+pub(crate) fn parse_session_folder(key: &str) -> Option<SessionId> {
+    key.strip_prefix(SESSIONS)?.strip_prefix('/')?.parse().ok()
+}
+
 /// Key of a pin.
 pub(crate) fn pin_path(job_id: &JobId, token: u64, random: [u8; 8]) -> Path {
     Path::from(format!("{PINS}/{job_id}/{token:016x}-{:016x}.json", u64::from_be_bytes(random)))
@@ -251,6 +256,7 @@ mod tests {
         assert_eq!(parse_damage_path(damage_path(&pack).as_ref()), Some(pack));
         let (session, digest) = (SessionId::new(digest_of(b"s")), digest_of(b"w"));
         assert_eq!(parse_session_path(session_path(&session, &digest).as_ref()), Some((session, digest)));
+        assert_eq!(parse_session_folder(&format!("{SESSIONS}/{session}")), Some(session));
         assert_eq!(parse_recipients_path(recipients_path(0xfe, &digest).as_ref()), Some((0xfe, digest)));
         let key = ManifestKey { backup_id: "backup0_ab12".parse().unwrap(), token: 0xfe, digest: digest_of(b"m") };
         for kind in [ManifestKind::Part, ManifestKind::Root, ManifestKind::Receipt] {

@@ -64,6 +64,7 @@ mod inspect;
 mod layout;
 mod limits;
 mod local;
+mod losses;
 mod manifest;
 mod objects;
 mod pack;
@@ -119,5 +120,7 @@ pub use session::{
 pub use stored::StoredByDay;
 pub use throttle::{CpuPermit, Priority, Throttle, ThrottleLimits};
 pub use vault::{Vault, VaultOptions};
-pub use verify::{BlobDamage, CollectionReport, ObjectDamage, Sample, VerifyLevel, VerifyOptions, VerifyReport};
+pub use verify::{
+    BlobDamage, CollectionReport, LOST_INDEX, ObjectDamage, Sample, VerifyLevel, VerifyOptions, VerifyReport,
+};
 pub use withdrawal::{Tombstone, Withdrawal};

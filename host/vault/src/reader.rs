@@ -3,7 +3,7 @@
 //! Every blob is checked against its id after decoding, so what comes out is what went in or an error. A blob that lies
 //! in several packs is read from the next one when the first is missing or damaged.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -28,6 +28,8 @@ pub struct Reader {
 struct Inner {
     vault: Vault,
     index: Index,
+    /// Packs that no index object names.
+    unindexed: HashSet<PackId>,
     damages: Vec<ObjectDamage>,
     /// What packs that were read from are opened with.
     openers: Mutex<HashMap<PackId, Arc<PackOpener>>>,
@@ -78,6 +80,7 @@ impl Vault {
         let inner = Inner {
             vault: self.clone(),
             index: loaded.index,
+            unindexed: loaded.unindexed.iter().map(|pack| pack.id).collect(),
             damages: loaded.damages,
             openers: Mutex::default(),
             cpu: Semaphore::new(threads),
@@ -120,6 +123,11 @@ impl Reader {
 
     pub(crate) fn index(&self) -> &Index {
         &self.inner.index
+    }
+
+    /// True for a pack that is there and that no index object names.
+    pub(crate) fn is_unindexed(&self, pack: &PackId) -> bool {
+        self.inner.unindexed.contains(pack)
     }
 
     pub(crate) fn index_damages(&self) -> &[ObjectDamage] {

@@ -2,8 +2,8 @@
 //! cannot be trusted, and how they come right again.
 //!
 //! Contract: looking changes nothing, and needs no key (with one, codes are checked too). Mending writes only what is
-//! proven by a name, what a key says by itself, or what can do no harm; what is damaged is kept under `set-aside/`. A record
-//! that is not there at all is not missed.
+//! proven by a name, what a key says by itself, or what can do no harm; what is damaged is kept under `set-aside/`. Which
+//! records should be there and are not is found in `losses.rs`; they are mended here as well.
 //!
 //! Pins and notes of damage are left out: one that cannot be read counts for the worst it could say, until its job writes it
 //! again, it lapses, or its pack is read.
@@ -16,13 +16,14 @@ use longshore_model::Timestamp;
 use object_store::path::Path;
 
 use crate::crypto::has_good_code;
+use crate::index::NOTHING;
 use crate::layout::{self, CatalogKey, FORMAT_VERSION};
 use crate::verify::ObjectDamage;
 use crate::{Erasure, Mark, PackId, Tombstone, Vault, VaultError, Withdrawal, digest_of};
 
 /// What a record should be, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Tombstone,
     Mark,
     Erasure,
@@ -47,7 +48,7 @@ impl Kind {
         kinds.into_iter().find_map(|(is, kind)| is.then_some(kind))
     }
 
-    const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Tombstone => "the tombstone of a backup",
             Self::Mark => "a mark of a prune",
@@ -127,7 +128,7 @@ impl Vault {
         }
     }
 
-    /// Mends a record that [`Vault::record_damages`] named, or with `write` false says how. Answers what was done; `Err` in
+    /// Mends a record that [`Vault::record_damages`] or [`Vault::record_losses`] named, or with `write` false says how. Answers what was done; `Err` in
     /// words when nothing could be.
     ///
     /// # Errors
@@ -139,8 +140,20 @@ impl Vault {
         now: Timestamp,
         write: bool,
     ) -> Result<Result<String, String>, VaultError> {
+        if let Some(session) = layout::parse_session_folder(&damage.object) {
+            return self.bring_key(&session, sources, write).await;
+        }
+        if damage.object == layout::RECIPIENTS {
+            return self.bring_list(sources, write).await;
+        }
         let path = Path::from(damage.object.as_str());
         let Some(kind) = Kind::of(path.as_ref()) else { return Ok(Err("it is no record".to_owned())) };
+        if damage.found == NOTHING
+            && let Some(bytes) = self.objects().get(&path, self.record_bytes(kind)).await?
+            && self.judge_record(kind, path.as_ref(), &bytes).is_ok()
+        {
+            return Ok(Ok("it is here: the store had not listed it yet".to_owned()));
+        }
         if let Some((bytes, place)) = self.same_record(kind, &path, sources).await {
             if write {
                 self.objects().replace(&path, bytes).await?;
@@ -152,7 +165,8 @@ impl Vault {
             // A mark that nobody can read binds nobody: a writer that does not honour it keeps the prune from deleting.
             Kind::Mark => self.give_up(&path, write, "the next prune marks again what is to go").await,
             Kind::Catalog => self.give_up(&path, write, "others are there or the host writes the next").await,
-            Kind::Erasure => self.renew_erasure(&path, sources, write).await,
+            Kind::Erasure => self.renew_erasure(&path, sources, damage.found == NOTHING, write).await,
+            Kind::Recipients if damage.found == NOTHING => Ok(Err("the copy of it is damaged, too".to_owned())),
             Kind::Recipients => self.give_up_list(&path, write).await,
             Kind::Session => self.give_up_key(&path, sources, write).await,
         }
@@ -206,6 +220,7 @@ impl Vault {
         &self,
         path: &Path,
         sources: &[Self],
+        lost: bool,
         write: bool,
     ) -> Result<Result<String, String>, VaultError> {
         let wanted = layout::parse_erasure_path(path.as_ref()).unwrap_or_default();
@@ -221,9 +236,11 @@ impl Vault {
             let how = format!("written again from {}; prunes will rewrite every pack of this vault", source.place());
             return Ok(Ok(how));
         }
-        let why = "an erasure must not be forgotten, and no vault that was named records it: name the project's other \
-                   vaults, or erase the collection again and then move this object away";
-        Ok(Err(why.to_owned()))
+        let else_do =
+            if lost { "or copies of them" } else { "or erase the collection again and then move this object away" };
+        Ok(Err(format!(
+            "an erasure must not be forgotten, and no vault that was named records it: name the project's other vaults, {else_do}"
+        )))
     }
 
     async fn give_up_list(&self, path: &Path, write: bool) -> Result<Result<String, String>, VaultError> {
@@ -258,26 +275,16 @@ impl Vault {
         let Some((session, _)) = layout::parse_session_path(path.as_ref()) else {
             return Ok(Err(NOT_SUCH.to_owned()));
         };
-        let mut wrapped = self.wrapped_session(&session).await?;
-        for source in sources.iter().filter(|source| source.project_id() == self.project_id()) {
-            if !wrapped.files.is_empty() {
-                break;
-            }
-            wrapped = source.wrapped_session(&session).await?;
-            if write {
-                self.put_wrapped_session(&wrapped).await?;
-            }
-        }
-        if wrapped.files.is_empty() {
-            let why = "without it nothing of its session can be read: name another vault of the project, or a copy of \
-                       this one";
-            return Ok(Err(why.to_owned()));
+        if self.wrapped_session(&session).await?.files.is_empty()
+            && let Err(why) = self.bring_key(&session, sources, write).await?
+        {
+            return Ok(Err(why));
         }
         self.give_up(path, write, "the same key is here in another object").await
     }
 }
 
-fn parsed<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+pub(crate) fn parsed<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     serde_json::from_slice(bytes).ok()
 }
 

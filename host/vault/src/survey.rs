@@ -16,6 +16,8 @@ use crate::{PackId, VaultError, layout};
 pub(crate) struct SurveyedPack {
     pub(crate) pack: PackIndex,
     pub(crate) written: Timestamp,
+    /// A good index object names it. Also true where that cannot be told, because index objects were just replaced.
+    pub(crate) indexed: bool,
 }
 
 /// A pack that is there but whose index cannot be read.
@@ -47,6 +49,7 @@ pub(crate) async fn survey(objects: &Objects) -> Result<Survey, VaultError> {
     let limits = objects.limits();
     let mut survey = Survey::default();
     let mut indexed: HashMap<PackId, PackIndex> = HashMap::new();
+    let mut replaced = false;
     for (path, object) in index::read_index_objects(objects).await? {
         match object {
             Ok(packs) => {
@@ -54,7 +57,7 @@ pub(crate) async fn survey(objects: &Objects) -> Result<Survey, VaultError> {
                 indexed.extend(packs.into_iter().map(|pack| (pack.id, pack)));
             }
             // One that vanished since it was listed was replaced by another; the ends of its packs will do as well.
-            Err(damage) if damage.found == NOTHING => {}
+            Err(damage) if damage.found == NOTHING => replaced = true,
             Err(damage) => survey.damages.push(damage),
         }
     }
@@ -65,7 +68,9 @@ pub(crate) async fn survey(objects: &Objects) -> Result<Survey, VaultError> {
         let Some(id) = layout::parse_pack_path(meta.location.as_ref()) else { continue };
         let written = Timestamp::from_millis(meta.last_modified.timestamp_millis());
         match indexed.remove(&id) {
-            Some(pack) if pack.size_bytes == meta.size => survey.packs.push(SurveyedPack { pack, written }),
+            Some(pack) if pack.size_bytes == meta.size => {
+                survey.packs.push(SurveyedPack { pack, written, indexed: true });
+            }
             Some(pack) => {
                 survey.unreadable.push(UnreadablePack { id, size_bytes: meta.size, written });
                 survey.damages.push(ObjectDamage {
@@ -90,7 +95,9 @@ pub(crate) async fn survey(objects: &Objects) -> Result<Survey, VaultError> {
         .buffered(limits.requests_in_flight.max(1));
     while let Some((place, end)) = ends.try_next().await? {
         match end {
-            Ok(pack) => survey.packs.push(SurveyedPack { pack, written: place.written }),
+            Ok(pack) => {
+                survey.packs.push(SurveyedPack { pack, written: place.written, indexed: replaced });
+            }
             Err(damage) => {
                 if damage.found != NOTHING {
                     survey.unreadable.push(place);

@@ -142,6 +142,7 @@ async fn alike(arguments: &Init, like: &Path, output: Output) -> anyhow::Result<
     let mut value = json!({ "vault": folder, "encrypted": encrypted, "like": first.id(), "dryRun": arguments.dry_run });
     if !arguments.dry_run {
         let made = Vault::init_local(folder, options).await?;
+        made.adopt_erasures(&first).await?;
         value["vaultId"] = json!(made.id());
     }
     output.result(&value, || {

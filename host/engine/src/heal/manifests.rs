@@ -16,6 +16,7 @@ use longshore_vault::{CommittedRoot, KnownCommit, LoadedBackup, Part, PartRef, V
 use super::{Heal, PartHere};
 use crate::EngineError;
 use crate::verify::DamagedObject;
+use crate::verify::missing::erasures_of;
 
 /// A root or receipt, the vault it is in, and whether that is the one that is healed.
 struct Found {
@@ -69,6 +70,7 @@ impl Heal<'_> {
     /// Heals the manifests of one commit of a backup and answers its good parts here.
     async fn commit(&mut self, backup: &BackupId, mut known: Known) -> Result<Vec<PartHere>, EngineError> {
         let root = known.root.committed();
+        self.lost_erasures(&known).await?;
         self.root(&root, &known).await?;
         self.parts_of_damaged_receipts(&root, &mut known).await?;
         let (mut parts, mut lost) = (Vec::new(), Vec::new());
@@ -87,6 +89,23 @@ impl Heal<'_> {
         }
         self.receipt(&root, &known, &parts).await?;
         Ok(parts)
+    }
+
+    /// Erasures that the root names and that no vault records, or they would have come back before this.
+    async fn lost_erasures(&mut self, known: &Known) -> Result<(), EngineError> {
+        let region = self.vault.region_id().clone();
+        let named = erasures_of(known.root.root.sealed.open().ok());
+        let lost = self.vault.lost_of_erasures(&named).await.map_err(EngineError::vault(&region))?;
+        for loss in lost.iter().map(|loss| DamagedObject::of(&region, loss)) {
+            if self.outcome.objects.iter().all(|told| told.object != loss.object) {
+                self.note(
+                    &loss,
+                    false,
+                    "no vault that was named records this erasure: name the others, or copies of them",
+                );
+            }
+        }
+        Ok(())
     }
 
     /// A copy that was made later is named by its receipt alone. Where that is damaged, a good part of the same commit
@@ -182,6 +201,7 @@ impl Heal<'_> {
                 error @ (VaultError::Damaged { .. }
                 | VaultError::MissingObject { .. }
                 | VaultError::Unauthentic { .. }
+                | VaultError::SessionKey { lost: true, .. }
                 | VaultError::BadManifest { .. }),
             ) => error,
             Err(error) => return Err(EngineError::vault(&region)(error)),

@@ -1,10 +1,11 @@
 //! Heals a vault from others of its project: what is lost or damaged is fetched from wherever it is whole.
 //!
-//! Order: records beside backups come first, because keys are among them; index objects are rebuilt; then, backup by
-//! backup, roots, receipts and parts; then all packs are read, and those that are lost or damaged are replaced, by the same
-//! pack if another vault has it, else by new packs with the same blobs; then what was hit is read again. Only bytes that
-//! were proven by their name or id are ever written, so nothing good is overwritten by something bad. A pack that cannot be
-//! replaced stays, with a note that keeps writers from relying on it.
+//! Order: records beside backups come first, damaged and lost ones, because keys are among them; damaged index objects are
+//! rebuilt; then, backup by backup, roots, receipts and parts; then all packs are read, and those that are lost or damaged
+//! are replaced, by the same pack if another vault has it, else by new packs with the same blobs; then what was hit is read
+//! again, and packs whose index object is lost, or that came back, are listed in a new one. Only bytes that were proven by
+//! their name or id are ever written, so nothing good is overwritten by something bad. A pack that cannot be replaced stays,
+//! with a note that keeps writers from relying on it.
 //!
 //! Contract: what cannot be healed is a result, told by collection with the reason. A heal that is stopped leaves a
 //! vault that is at least as good as before; running it again goes on.
@@ -17,7 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use longshore_model::{BackupId, CollectionName, JobId, JobType, Phase, RegionId, VaultId};
-use longshore_vault::{Part, PartRef, Pin, PinRequest, ReliesOn, RepairOutcome, RepairPlan, Vault};
+use longshore_vault::{
+    LOST_INDEX, ObjectDamage, Part, PartRef, Pin, PinRequest, ReliesOn, RepairOutcome, RepairPlan, Vault,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -222,9 +225,9 @@ async fn take_pins(
 impl Heal<'_> {
     async fn run(&mut self) -> Result<(), EngineError> {
         self.context.progress.enter(Phase::Proof);
+        self.lost_records().await?;
         if !self.request.dry_run {
-            // Before packs and manifests, which are worth nothing without; this also brings back keys that were lost
-            // here. Nothing is done in a vault that is not encrypted.
+            // Before packs and manifests, which are worth nothing without. Nothing is done in a vault that is not encrypted.
             for source in &self.sources {
                 let copied = self.vault.copy_session_objects(source).await;
                 copied.map_err(EngineError::vault(self.vault.region_id()))?;
@@ -245,11 +248,24 @@ impl Heal<'_> {
         self.packs(parts).await
     }
 
-    /// Mends records beside backups: tombstones, marks, erasures, snapshots of catalogs, wrapped keys.
+    /// Brings records back that should be here and are not: wrapped keys first.
+    async fn lost_records(&mut self) -> Result<(), EngineError> {
+        let fail = || EngineError::vault(self.vault.region_id());
+        let mut losses = self.vault.lost_keys().await.map_err(fail())?;
+        losses.extend(self.vault.record_losses(&self.sources).await.map_err(fail())?);
+        self.mend(losses).await
+    }
+
+    /// Mends damaged records beside backups: tombstones, marks, erasures, snapshots of catalogs, wrapped keys.
     async fn records(&mut self) -> Result<(), EngineError> {
+        let damages = self.vault.record_damages().await.map_err(EngineError::vault(self.vault.region_id()))?;
+        self.mend(damages).await
+    }
+
+    async fn mend(&mut self, damages: Vec<ObjectDamage>) -> Result<(), EngineError> {
         let region = self.vault.region_id().clone();
         let (now, write) = (self.context.clock.now(), !self.request.dry_run);
-        for damage in self.vault.record_damages().await.map_err(EngineError::vault(&region))? {
+        for damage in damages {
             self.context.stop.check()?;
             let healed = self.vault.heal_record(&damage, &self.sources, now, write).await;
             let healed = healed.map_err(EngineError::vault(&region))?;
@@ -289,9 +305,25 @@ impl Heal<'_> {
             let (object, found) = (damage.object.clone(), damage.found.clone());
             self.outcome.objects.push(HealedObject { object, found, healed: true, how });
         }
-        // Packs that are merely in no index object are found by their ends; writing them down is worth a heal anyway.
         if !self.request.dry_run && !plan.damaged.is_empty() {
             self.vault.run_repair(&plan).await.map_err(EngineError::vault(&region))?;
+        }
+        Ok(())
+    }
+
+    /// Lists packs again that backups need and that no index object names: `lost` says that there are some, and a pack that
+    /// was fetched may be one. Until then they are found by their ends.
+    async fn index_again(&mut self, lost: Option<String>) -> Result<(), EngineError> {
+        let region = self.vault.region_id().clone();
+        if !self.request.dry_run {
+            let plan = self.vault.plan_repair().await.map_err(EngineError::vault(&region))?;
+            if !plan.unindexed_packs.is_empty() {
+                self.vault.run_repair(&plan).await.map_err(EngineError::vault(&region))?;
+            }
+        }
+        if let Some(found) = lost {
+            let how = "its packs were listed again in a new index object".to_owned();
+            self.outcome.objects.push(HealedObject { object: LOST_INDEX.to_owned(), found, healed: true, how });
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use longshore_vault::{BlobId, PackId, SessionOptions, VerifyOptions, VerifyReport};
+use longshore_vault::{BlobId, LOST_INDEX, PackId, SessionOptions, VerifyOptions, VerifyReport};
 
 use super::{Heal, HealedCollection, HealedObject, PartHere};
 use crate::{EngineError, VerifyLevel};
@@ -12,12 +12,15 @@ impl Heal<'_> {
     pub(super) async fn packs(&mut self, parts: Vec<PartHere>) -> Result<(), EngineError> {
         let mut good = HashSet::new();
         let (mut hit, mut bad_packs, mut damaged) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
+        let mut lost_index = None;
         for part in parts {
             self.context.stop.check()?;
             let report = self.verify(&part, &good).await?;
             good.extend(report.good_packs.iter().copied());
             self.outcome.read_bytes += report.read_bytes;
             damaged.extend(report.damaged_packs.iter().copied());
+            let index = report.objects.iter().find(|damage| damage.object == LOST_INDEX);
+            lost_index = lost_index.or_else(|| index.map(|damage| damage.found.clone()));
             for (pack, found) in self.bad_packs(&part, &report).await? {
                 bad_packs.entry(pack).or_insert(found);
             }
@@ -47,7 +50,7 @@ impl Heal<'_> {
             let any_left = self.outcome.collections.iter().skip(judged).any(|one| one.still_damaged_files > 0);
             self.report_unhealed(&unhealed, any_left);
         }
-        Ok(())
+        self.index_again(lost_index).await
     }
 
     async fn verify(&self, part: &PartHere, good: &HashSet<PackId>) -> Result<VerifyReport, EngineError> {

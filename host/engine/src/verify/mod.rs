@@ -6,6 +6,7 @@
 //!
 //! A verification that is stopped goes on where it was if it was given a resume file ([`resume`]).
 
+pub(crate) mod missing;
 mod outcome;
 mod parse;
 pub(crate) mod resume;
@@ -186,7 +187,8 @@ struct Run<'a> {
     context: &'a RunContext,
     resume: Resume,
     sample: Option<Sample>,
-    /// Records beside backups that cannot be trusted, by vault; looked for once, when the first backup in it is.
+    /// Records beside backups that cannot be trusted, or are missing, by vault; looked for once, when the first backup in it
+    /// is.
     records: tokio::sync::Mutex<BTreeMap<VaultId, Vec<ObjectDamage>>>,
 }
 
@@ -248,7 +250,9 @@ impl<'a> Run<'a> {
     }
 
     async fn look_at(&self, opened: &OpenedBackup, outcome: &mut VerifyOutcome) -> Result<(), EngineError> {
-        outcome.damaged_objects.extend(opened.damages.iter().cloned());
+        outcome.add_objects(opened.damages.iter().cloned());
+        outcome.add_objects(self.missing_commits(opened).await?);
+        outcome.add_objects(self.missing_erasures(opened).await?);
         if let Err(error) = opened.require_complete() {
             // Without a reader key it cannot be told which collections should be there.
             outcome.lost_collections = if opened.is_locked() { Vec::new() } else { opened.lost_collections()? };
@@ -270,11 +274,7 @@ impl<'a> Run<'a> {
             };
             self.note(part, &report).await;
             let records = self.records_of(&part.vault).await?;
-            for damage in records.iter().map(|damage| DamagedObject::of(part.vault.region_id(), damage)) {
-                if !outcome.damaged_objects.contains(&damage) {
-                    outcome.damaged_objects.push(damage);
-                }
-            }
+            outcome.add_objects(records.iter().map(|damage| DamagedObject::of(part.vault.region_id(), damage)));
             let from = outcome.collections.len();
             outcome.add_part(part, &report);
             if self.request.level >= VerifyLevel::Parsed {
@@ -284,13 +284,15 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Damaged records of a vault. They hit no collection, but deletions, erasures, keys or the next catalog.
+    /// Damaged and lost records of a vault. They hit no collection, but deletions, erasures, keys or the next catalog.
     async fn records_of(&self, vault: &Vault) -> Result<Vec<ObjectDamage>, EngineError> {
         let mut known = self.records.lock().await;
         if let Some(damages) = known.get(vault.id()) {
             return Ok(damages.clone());
         }
-        let damages = vault.record_damages().await.map_err(EngineError::vault(vault.region_id()))?;
+        let fail = || EngineError::vault(vault.region_id());
+        let mut damages = vault.record_damages().await.map_err(fail())?;
+        damages.extend(vault.record_losses(&self.beside(vault)).await.map_err(fail())?);
         known.insert(vault.id().clone(), damages.clone());
         Ok(damages)
     }

@@ -92,6 +92,13 @@ impl DamagedObject {
         Self { region: region.clone(), object, expected, found }
     }
 
+    /// The key that a manifest could not be opened without, where it is lost.
+    pub(crate) fn lost_key(region: &RegionId, error: &VaultError) -> Option<Self> {
+        let VaultError::SessionKey { session, lost: true, .. } = error else { return None };
+        let (object, expected) = (format!("keys/sessions/{session}"), "the wrapped key of a session".to_owned());
+        Some(Self { region: region.clone(), object, expected, found: "nothing".to_owned() })
+    }
+
     /// A manifest that could not be loaded.
     pub(crate) fn manifest(region: &RegionId, object: String, error: &VaultError) -> Self {
         let (expected, found) = match error {
@@ -136,6 +143,15 @@ impl VerifyOutcome {
         self.problems.push(what);
     }
 
+    /// Adds objects, each once.
+    pub(crate) fn add_objects(&mut self, objects: impl IntoIterator<Item = DamagedObject>) {
+        for object in objects {
+            if !self.damaged_objects.contains(&object) {
+                self.damaged_objects.push(object);
+            }
+        }
+    }
+
     /// Adds what was found about one part.
     pub(super) fn add_part(&mut self, part: &OpenedPart, report: &VerifyReport) {
         let region = part.vault.region_id();
@@ -143,7 +159,7 @@ impl VerifyOutcome {
         self.packs += report.packs;
         self.packs_read += report.packs_read;
         self.read_bytes += report.read_bytes;
-        self.damaged_objects.extend(report.objects.iter().map(|damage| DamagedObject::of(region, damage)));
+        self.add_objects(report.objects.iter().map(|damage| DamagedObject::of(region, damage)));
         // Without a reader key names are sealed; collections and files then have numbers.
         let sealed = part.part.sealed.open().ok();
         for (place, found) in report.collections.iter().enumerate() {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod corruption;
+mod deletion;
 mod healing;
 mod locked;
 mod records;

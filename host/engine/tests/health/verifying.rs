@@ -1,6 +1,7 @@
 //! Levels, samples, resuming.
 
 use longshore_engine::{EngineError, VerifyLevel, VerifyRequest, verify_all, verify_backup};
+use longshore_vault::testing::{Event, Operation, RecordingStore};
 use std::sync::{Arc, Mutex};
 
 use crate::support::*;
@@ -126,4 +127,27 @@ async fn verified_damage_is_not_relied_on_by_the_next_backup() {
     assert_eq!(keys(&place.home_store, "damaged").await.len(), 1);
     place.back_up(&[]).await;
     assert!(place.verify(VerifyLevel::Decoded).await.unwrap().whole, "the old backup is whole again too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_beside_backups_are_read_once_however_many_backups_are_verified() {
+    let place = Place::of(&three()[..1]).await;
+    place.back_up(&three()[..1]).await;
+    crate::records::add_records(&place).await;
+    let record = RecordingStore::new(Arc::clone(&place.home_store));
+    let vault = longshore_vault::Vault::open(record.store(), &longshore_vault::Keys::none()).await.unwrap();
+    let vaults = longshore_engine::RegionVaults::of([vault]).unwrap();
+    let outcomes = verify_all(&vaults, &VerifyRequest::new(VerifyLevel::Exists), &context()).await.unwrap();
+    assert_eq!(outcomes.len(), 2);
+    for folder in ["withdrawn/", "erasures/", "catalogs/"] {
+        let of_folder = |event: &Event| match event {
+            Event::Began(Operation::Get, key) => key.starts_with(folder),
+            _ => false,
+        };
+        let (read, there) = (
+            record.events().iter().filter(|event| of_folder(event)).count(),
+            keys(&place.home_store, folder).await.len(),
+        );
+        assert_eq!(read, there, "{folder}");
+    }
 }

@@ -215,7 +215,19 @@ impl World {
                 Err(format!("a heal of {}: {key} in {} {what}", REGIONS[hurt.region], REGIONS[region]))
             };
             let may_come: &[&str] = if region == hurt.region {
-                &["packs", "index", "parts", "receipts", "damaged", "keys", "pins", "set-aside"]
+                // Records that an erasure or a deletion wrote into the other vault, and that this one has not yet.
+                &[
+                    "packs",
+                    "index",
+                    "parts",
+                    "receipts",
+                    "damaged",
+                    "keys",
+                    "pins",
+                    "set-aside",
+                    "erasures",
+                    "withdrawn",
+                ]
             } else {
                 &["pins"]
             };

@@ -45,6 +45,9 @@ impl Keyring {
         if let Some(reader) = keys.reader() {
             // All generations: who was removed may still read what was encrypted before.
             let lists = read_lists(objects).await?;
+            if lists.is_empty() {
+                return Err(VaultError::NoRecipients { place: objects.place() });
+            }
             let mut unwrapped = lists.iter().filter_map(|found| found.unwrap_id_key(reader).map(|key| (found, key)));
             let found = unwrapped.find(|(found, key)| key.check_value() == *check && found.is_good(key));
             match found {

@@ -257,6 +257,11 @@ impl Vault {
         good.map(|found| found.list).ok_or_else(|| VaultError::NoRecipients { place: self.place() })
     }
 
+    /// Writes a list as it counts in another vault of the project.
+    pub(crate) async fn put_recipients(&self, list: &RecipientList) -> Result<(), VaultError> {
+        write_recipients(self.objects(), self.id_key()?, list.generation, &list.recipients).await
+    }
+
     /// Adds a recipient: a new list, then the keys of all sessions wrapped to everybody in it, so that the new recipient
     /// can read old backups, too. Repeating it after a failure is harmless.
     ///

@@ -53,13 +53,15 @@ impl Vault {
         }
         let reader = self.keyring().reader().ok_or(VaultError::Locked)?;
         let wrapped = self.wrapped_session(id).await?;
-        let failed =
-            |reason: &str| VaultError::SessionKey { session: *id, reason: reason.to_owned(), place: self.place() };
-        let none = wrapped.files.is_empty();
+        let lost = wrapped.files.is_empty();
+        let failed = |reason: &str| {
+            let (reason, place) = (reason.to_owned(), self.place());
+            VaultError::SessionKey { session: *id, reason, lost, place }
+        };
         let opened = wrapped.files.iter().filter_map(|file| unwrap(file, reader));
         // The id follows from the key, so nobody can put another key in its place.
         let key = opened.filter_map(|plain| SessionKey::from_plain(&plain)).find(|key| key.id() == *id);
-        let key = key.ok_or_else(|| match none {
+        let key = key.ok_or_else(|| match lost {
             true => failed("is missing"),
             false => failed("is not encrypted to the reader key that was given"),
         })?;
@@ -89,7 +91,8 @@ impl Vault {
         if !self.wrapped_session(id).await?.files.is_empty() {
             return Ok(());
         }
-        Err(VaultError::SessionKey { session: *id, reason: "is missing".to_owned(), place: self.place() })
+        let (reason, place) = ("is missing".to_owned(), self.place());
+        Err(VaultError::SessionKey { session: *id, reason, lost: true, place })
     }
 
     /// Stores a wrapped data key that another vault of the project holds.

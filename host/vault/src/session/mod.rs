@@ -11,7 +11,7 @@
 //! Each step starts after the one before was acknowledged as durable by the store:
 //! 1. packs before the index objects that name them: an index object never names a pack that is not there;
 //! 2. index objects before the part: whoever can read the part can find every blob of it (even without index objects,
-//!    from the ends of the packs);
+//!    from the ends of the packs). That holds for packs of jobs that were killed, too, as far as the part relies on them;
 //! 3. parts of all vaults before the root: the root is the commit, and all it names is there;
 //! 4. the root before any receipt: a receipt means a committed backup.
 //!
@@ -248,6 +248,7 @@ impl Session {
         self.shared.check()?;
         self.shared.lock().ended = true;
         self.shared.flush().await?;
+        self.shared.index_what_is_relied_on(&draft).await?;
         let vault = &self.shared.vault;
         if let Sealed::Locked(locked) = &draft.sealed {
             vault.require_session(&locked.session).await?;

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::budget::{Budget, Reservation, work_bytes};
-use super::{InputError, Reading, StoredBlob};
+use super::{InputError, PartDraft, Reading, StoredBlob};
 use crate::codec::Transcoder;
 use crate::crypto::{SessionKey, random_bytes};
 use crate::file_digest::{PieceDigest, hash_piece};
@@ -52,6 +52,8 @@ pub(super) struct Shared {
     pub(super) pin: Pin,
     /// What the vault held when the session began, without what was marked.
     pub(super) known: Index,
+    /// Packs it held then that no index object names.
+    unindexed: Vec<PackIndex>,
     /// Packs that were noted as damaged then; writing one again heals it.
     noted: HashSet<PackId>,
     /// Packs that were marked then.
@@ -156,6 +158,7 @@ impl Shared {
             sealing,
             pin,
             known: known.index,
+            unindexed: known.unindexed,
             noted: known.noted,
             marked: HashSet::new(),
             budget,
@@ -410,6 +413,23 @@ impl Shared {
             std::mem::take(&mut state.durable)
         };
         self.write_index(durable).await.map_err(|error| self.fail(error))
+    }
+
+    /// Writes index objects for packs that a job left which was killed before it could, and that this part relies on: so
+    /// every pack that a part names stands in an index object, and where it does not, that object was lost.
+    pub(super) async fn index_what_is_relied_on(&self, draft: &PartDraft) -> Result<(), VaultError> {
+        if self.unindexed.is_empty() {
+            return Ok(());
+        }
+        let files = draft.collections.iter().flat_map(|collection| &collection.files);
+        let relied_on: HashSet<PackId> = {
+            let state = self.lock();
+            let find = |blob| state.indexed.first(blob).or_else(|| self.known.first(blob));
+            files.flat_map(|file| &file.blobs).filter_map(find).map(|location| location.pack).collect()
+        };
+        let packs: Vec<PackIndex> =
+            self.unindexed.iter().filter(|pack| relied_on.contains(&pack.id)).cloned().collect();
+        index::write(self.vault.objects(), &packs).await.map(drop).map_err(|error| self.fail(error))
     }
 
     /// Writes index objects for packs that are durable.

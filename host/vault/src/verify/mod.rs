@@ -5,6 +5,7 @@
 //! packs that were not found good yet ([`VerifyOptions::good`]); damaged ones are looked at again, so no finding is
 //! lost. Memory is bounded whatever the packs' sizes are ([`pack`]).
 
+pub(crate) mod keys;
 mod pack;
 mod sample;
 
@@ -14,7 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::{StreamExt, TryStreamExt, stream};
 
 pub use self::sample::Sample;
-use crate::{BlobEntry, BlobId, PackId, Part, Reader, Vault, VaultError, layout};
+use crate::index::NOTHING;
+use crate::{BlobEntry, BlobId, PackId, Part, Reader, Sealed, Vault, VaultError, layout};
+
+/// What stands for index objects of which nobody knows the names.
+pub const LOST_INDEX: &str = layout::INDEX;
 
 /// How deep to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,8 +87,8 @@ pub struct VerifyReport {
     pub packs: u64,
     /// Packs that were read in this run.
     pub packs_read: u64,
-    /// Packs that were read, are as long as they should be, and are not what their names say: the next backup must not
-    /// rely on them ([`Vault::note_damage`]).
+    /// Packs that were read, are as long as they should be, and are not what their names say, or that nobody can decrypt:
+    /// the next backup must not rely on them ([`Vault::note_damage`]).
     pub damaged_packs: Vec<PackId>,
     /// Packs that were read and are good.
     pub good_packs: Vec<PackId>,
@@ -153,7 +158,12 @@ impl Vault {
         for id in wanted.iter().filter(|id| reader.index().first(id).is_none()) {
             bad.insert(*id, (String::new(), "it is in no pack that is there".to_owned()));
         }
+        report.objects.extend(lost_index(&reader, part));
+        let locked = self.look_for_keys(part, &reader, &wanted, &mut report, &mut bad).await?;
         let checked = self.read_packs(&reader, &wanted, &options, &mut report, &mut bad).await?;
+        // Their bytes are as they were, and no backup must rely on them.
+        report.good_packs.retain(|pack| !locked.contains(pack));
+        report.damaged_packs.extend(locked);
         if options.sample.is_some() {
             let in_sample = |id: &BlobId| reader.index().first(id).is_some_and(|place| checked.contains(&place.pack));
             report.sampled_blobs = wanted.iter().filter(|id| in_sample(id)).copied().collect();
@@ -165,6 +175,37 @@ impl Vault {
         report.objects.sort_by(|one, other| one.object.cmp(&other.object));
         report.objects.dedup();
         Ok(report)
+    }
+
+    /// Names the keys that are lost of what this part is encrypted with, and answers the packs that nobody can decrypt any
+    /// more. What only these hold is damaged, whoever looks.
+    async fn look_for_keys(
+        &self,
+        part: &Part,
+        reader: &Reader,
+        wanted: &HashSet<BlobId>,
+        report: &mut VerifyReport,
+        bad: &mut HashMap<BlobId, (String, String)>,
+    ) -> Result<HashSet<PackId>, VaultError> {
+        if !self.is_encrypted() {
+            return Ok(HashSet::new());
+        }
+        let mut sessions = keys::sessions_of(self, reader.by_pack(wanted.iter()).into_keys()).await?;
+        if let Sealed::Locked(locked) = &part.sealed {
+            sessions.entry(locked.session).or_default();
+        }
+        let lost = self.without_key(sessions.keys().copied()).await?;
+        sessions.retain(|session, _| lost.contains(session));
+        report.objects.extend(lost.iter().map(keys::lost_key));
+        for id in wanted {
+            // Another pack may hold the blob under another key; whoever can decrypt it says so when it is read.
+            let [place] = reader.index().all(id)[..] else { continue };
+            if let Some((session, _)) = sessions.iter().find(|(_, packs)| packs.contains(&place.pack)) {
+                let found = format!("the key of its session {session} is gone");
+                bad.insert(*id, (layout::pack_path(&place.pack).to_string(), found));
+            }
+        }
+        Ok(sessions.into_values().flatten().collect())
     }
 
     /// Reads the packs that hold wanted blobs, several at a time, and answers which packs are known by now.
@@ -270,4 +311,24 @@ async fn look_at_all(
 /// Every blob a part names, as often as it names it.
 fn all_blobs(part: &Part) -> impl Iterator<Item = &BlobId> {
     part.open.collections.iter().flat_map(|collection| &collection.files).flat_map(|file| &file.blobs)
+}
+
+/// Packs that the part names stood in index objects before the part was written. Those that do not have lost theirs, whose
+/// name nobody knows. While one is damaged it is that which names them, as far as anybody can tell.
+fn lost_index(reader: &Reader, part: &Part) -> Option<ObjectDamage> {
+    let is_index = |damage: &ObjectDamage| layout::parse_index_path(&damage.object).is_some();
+    if reader.index_damages().iter().any(is_index) {
+        return None;
+    }
+    let mut packs = part.open.packs.iter().filter(|pack| reader.is_unindexed(&pack.id));
+    let (first, more) = (packs.next()?, packs.count());
+    let expected = format!(
+        "an index object that names the pack {}{}",
+        first.id,
+        match more {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        }
+    );
+    Some(ObjectDamage { object: LOST_INDEX.to_owned(), expected, found: NOTHING.to_owned() })
 }

@@ -11,6 +11,7 @@ mod erasing;
 mod faults;
 mod golden;
 mod healing;
+mod missing;
 mod opening;
 mod order;
 mod parsers;
