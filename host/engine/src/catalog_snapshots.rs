@@ -1,8 +1,8 @@
 //! The catalog backs itself up: now and again a snapshot of it goes into vaults, where `longshore catalog rebuild` finds it.
 //!
 //! Contract: a snapshot holds everything of one moment (schedules, keys as their hashes, the audit log, which job made what).
-//! It is written only when something has changed since the last one, and encrypted where the vault is. A prune removes old
-//! ones. Backups do not depend on it: what is newer than the newest snapshot is found by the manifests.
+//! It is written only when something has changed since the last one, or that one is gone, and encrypted where the vault is. A
+//! prune removes old ones. Backups do not depend on it: what is newer than the newest snapshot is found by the manifests.
 //!
 //! Failure: a region whose vault does not answer is said in the log and tried again the next time; the others get theirs.
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use longshore_model::{Digest, RegionId, Timestamp};
-use longshore_vault::digest_of;
+use longshore_vault::{CatalogSnapshot, digest_of};
 
 use crate::EngineError;
 use crate::blocking::blocking;
@@ -26,7 +26,7 @@ const FILE: &str = "catalog-snapshot.tmp";
 /// What this process has written: which content, and when.
 #[derive(Debug, Default)]
 pub(crate) struct SnapshotLog {
-    last: Mutex<BTreeMap<RegionId, (Digest, Timestamp)>>,
+    last: Mutex<BTreeMap<RegionId, (Digest, CatalogSnapshot)>>,
     /// One snapshot at a time: they share a file.
     writing: tokio::sync::Mutex<()>,
 }
@@ -34,18 +34,19 @@ pub(crate) struct SnapshotLog {
 impl SnapshotLog {
     /// When the newest snapshot of each region was written.
     pub(crate) fn written(&self) -> BTreeMap<RegionId, Timestamp> {
-        self.lock().iter().map(|(region, (_, time))| (region.clone(), *time)).collect()
+        self.lock().iter().map(|(region, (_, last))| (region.clone(), last.created)).collect()
     }
 
-    fn holds(&self, region: &RegionId, digest: &Digest) -> bool {
-        self.lock().get(region).is_some_and(|(last, _)| last == digest)
+    /// The newest snapshot of a region, if it is of this content.
+    fn of(&self, region: &RegionId, digest: &Digest) -> Option<CatalogSnapshot> {
+        self.lock().get(region).filter(|(last, _)| last == digest).map(|(_, snapshot)| snapshot.clone())
     }
 
-    fn note(&self, region: RegionId, digest: Digest, time: Timestamp) {
-        self.lock().insert(region, (digest, time));
+    fn note(&self, region: RegionId, digest: Digest, snapshot: CatalogSnapshot) {
+        self.lock().insert(region, (digest, snapshot));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<RegionId, (Digest, Timestamp)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<RegionId, (Digest, CatalogSnapshot)>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -68,8 +69,8 @@ pub(crate) async fn run(inner: Arc<Inner>) {
 }
 
 impl Host {
-    /// Writes a snapshot of the catalog into the vaults of the configured regions, but for those that hold one of the same
-    /// content from this process. Answers which regions got one. The host does so by itself.
+    /// Writes a snapshot of the catalog into the vaults of the configured regions, but for those that still hold one of the
+    /// same content from this process. Answers which regions got one. The host does so by itself.
     ///
     /// # Errors
     /// [`EngineError::Catalog`], [`EngineError::File`]; [`EngineError::Vault`] when a vault did not take it, after the
@@ -87,16 +88,19 @@ impl Host {
         let digest = digest_of(&bytes);
         let (mut written, mut failed) = (Vec::new(), None);
         for region in regions {
-            if self.inner.snapshots.holds(&region, &digest) {
-                continue;
-            }
             let put = async {
                 let vault = self.inner.vaults.get(&region)?.with_throttle(self.inner.context.throttle.clone());
-                vault.put_catalog(bytes.clone(), created).await.map_err(EngineError::vault(&region))
+                if let Some(last) = self.inner.snapshots.of(&region, &digest)
+                    && vault.list_catalogs().await.map_err(EngineError::vault(&region))?.contains(&last)
+                {
+                    return Ok(None);
+                }
+                vault.put_catalog(bytes.clone(), created).await.map(Some).map_err(EngineError::vault(&region))
             };
             match put.await {
-                Ok(_) => {
-                    self.inner.snapshots.note(region.clone(), digest, created);
+                Ok(None) => {}
+                Ok(Some(snapshot)) => {
+                    self.inner.snapshots.note(region.clone(), digest, snapshot);
                     written.push(region);
                 }
                 Err(error) => {

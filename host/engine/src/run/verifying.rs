@@ -8,14 +8,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use longshore_catalog::{Catalog, JobRow};
+use longshore_catalog::{BackupRecord, Catalog, JobRow};
 use longshore_model::{JobId, JobType};
 use serde_json::{Value, json};
 
 use super::{backup_record, to_value};
 use crate::blocking::blocking;
 use crate::host::Inner;
-use crate::verify::resume;
+use crate::jobs::BackupDetail;
+use crate::verify::{DamagedObject, resume};
 use crate::worker::Finished;
 use crate::{EngineError, RunContext, VerifyLevel, VerifyOutcome, VerifyRequest, verify_backup};
 
@@ -57,10 +58,31 @@ pub(super) async fn verify(
     let wanted = path.clone();
     blocking("preparing a verification", move || prepare(&wanted)).await?;
     let request = VerifyRequest { sample_percent, resume_file: Some(path), ..VerifyRequest::new(level) };
-    let outcome = verify_backup(&inner.vaults, &record.backup.id, &request, context).await?;
+    let mut outcome = verify_backup(&inner.vaults, &record.backup.id, &request, context).await?;
+    outcome.add_objects(lost_copies(inner, &record).await?);
     let damage = (!outcome.is_sound())
         .then(|| EngineError::DamagedBackup { backup: record.backup.id.to_string(), what: in_words(&outcome) });
     Ok(Finished { damage, ..Finished::with(kept(&outcome, inner.limits.listed_damages)?) })
+}
+
+/// Copies that the catalog knows and their vaults do not. A copy that was made later is named by its receipt alone; one whose
+/// last collection was erased has none any more, and the record of the erasure says so.
+async fn lost_copies(inner: &Arc<Inner>, record: &BackupRecord) -> Result<Vec<DamagedObject>, EngineError> {
+    let (id, detail) = (&record.backup.id, BackupDetail::from_value(&record.detail));
+    let mut lost = Vec::new();
+    for (region, _) in detail.copied.into_iter().filter(|(_, there)| *there) {
+        let Ok(vault) = inner.vaults.get(&region) else { continue };
+        let fail = || EngineError::vault(&region);
+        if vault.exists(id).await.map_err(fail())? || vault.is_withdrawn(id, 0).await.map_err(fail())? {
+            continue;
+        }
+        let Ok(erasures) = vault.list_erasures().await else { continue };
+        if erasures.iter().all(|erasure| !erasure.backups.contains(id)) {
+            let (expected, found) = ("the receipt of a copy that was made".to_owned(), "nothing".to_owned());
+            lost.push(DamagedObject { region, object: format!("receipts/{id}"), expected, found });
+        }
+    }
+    Ok(lost)
 }
 
 /// What is damaged, in one sentence.
@@ -124,7 +146,7 @@ fn remove(path: &Path) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::verify::{DamagedObject, VerifiedCollection};
+    use crate::verify::VerifiedCollection;
 
     #[test]
     fn the_record_of_a_vault_in_ruins_has_every_collection_and_says_what_it_leaves_out() {

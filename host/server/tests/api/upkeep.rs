@@ -105,8 +105,19 @@ async fn a_verification_goes_on_after_a_restart_with_what_was_not_read() {
     let place = place.restart(slow()).await;
     let started = place.send("POST", &format!("{}/verify", path_of(&backup)), "{}").await;
     let id = started.data()["jobId"].as_str().unwrap().to_owned();
-    while good_packs(&place, &id) == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    loop {
+        // Asked before the file is looked at: a pack that is counted here was written down there before.
+        let job = place.send("GET", &format!("/v2/jobs/{id}"), "").await.data().clone();
+        if good_packs(&place, &id) > 0 {
+            break;
+        }
+        assert_eq!(
+            job["doneBytes"], 0,
+            "a pack was read, and the progress of the verification does not name it: {job}"
+        );
+        let running = ["PENDING", "IN_PROGRESS"].contains(&job["status"].as_str().unwrap());
+        assert!(running, "it ended before a pack was read: {job}");
+        tokio::task::yield_now().await;
     }
     place.host.shutdown().await;
     let (read, left) = (good_packs(&place, &id), place.path("data/verifications/job-ended.json"));
@@ -121,6 +132,24 @@ async fn a_verification_goes_on_after_a_restart_with_what_was_not_read() {
     assert!(job["result"]["collections"].as_array().unwrap().iter().all(all_checked), "{job}");
     // Progress goes with its job; what a host left that died before that is removed at the next start.
     assert_eq!(std::fs::read_dir(place.path("data/verifications")).unwrap().count(), 0);
+    place.host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_whose_receipt_is_gone_is_missed_by_the_host_that_made_it() {
+    let place = Place::start().await;
+    let backup = place.backup(r#"{"backupType":"CLUSTER","crossRegionCopies":[{"regionId":"local-us"}]}"#).await;
+    let copies = place.send("GET", "/v2/jobs?type=COPY", "").await;
+    place.ended(copies.data()["jobs"][0]["jobId"].as_str().unwrap()).await;
+    let path = format!("{}/verify", path_of(&backup));
+    let sound = job(&place, &path, r#"{"level":"exists"}"#).await;
+    assert_eq!(sound["status"], "SUCCESSFUL", "{sound}");
+    std::fs::remove_dir_all(place.path("vault-us/receipts")).unwrap();
+    let missed = job(&place, &path, r#"{"level":"exists"}"#).await;
+    assert_eq!((&missed["status"], &missed["result"]["whole"]), (&json!("FAILED"), &json!(true)), "{missed}");
+    let objects = missed["result"]["damagedObjects"].as_array().unwrap();
+    let object = format!("receipts/{backup}");
+    assert!(objects.len() == 1 && objects[0]["object"] == object && objects[0]["region"] == "local-us", "{missed}");
     place.host.shutdown().await;
 }
 
@@ -279,6 +308,12 @@ async fn a_snapshot_of_the_catalog_is_written_when_something_has_changed_and_onl
     place.key("another", Role::BackupView);
     assert_eq!(place.host.snapshot_catalog().await.unwrap(), ["local-eu".parse().unwrap()]);
     assert_eq!(kept(), before + 1);
+    // One that is gone from its vault is written again, although nothing has changed.
+    for file in std::fs::read_dir(place.path("vault-eu/catalogs")).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    assert_eq!(place.host.snapshot_catalog().await.unwrap(), ["local-eu".parse().unwrap()]);
+    assert_eq!(kept(), 1);
     assert!(!place.path("vault-us/catalogs").exists(), "the first region's alone, unless the configuration says more");
 }
 
