@@ -4,6 +4,9 @@
     judge.py dump DIR [--rows]                  canonical JSON: every collection with a digest over all its rows
     judge.py compare A B [--rename OLD=NEW]...  exit 0 when B holds what A holds, else 1; says so in plain sentences
              [--only NAME]... [--ignore-aliases]
+    judge.py digest DIR NAME [--no-partitions]  rows and their digest (host/source/src/rows.rs), from what a query answers
+    judge.py use DIR NAME FIELD [--no-partitions]  the same; and how many of 20 searches for a row's vector in FIELD find that row
+                                                first; and the number of rows before and after one more, under a new key
 
 Names are `database.collection`, or `collection` in the default database. Both directories are copied before they are
 opened, because Milvus Lite changes what it opens. `compare` looks at schema, properties (those about the time to live
@@ -73,20 +76,27 @@ class Database:
     def database_properties(self, database):
         return {key: value for key, value in self.client.describe_database(database).items() if key != "name"}
 
-    def rows(self, name):
-        """All rows by key, each with its partition and every value, vectors as their bytes."""
+    def key(self, name):
+        fields = self.client.describe_collection(self.use(name))["fields"]
+        return next(field["name"] for field in fields if field.get("is_primary"))
+
+    def each_row(self, name):
+        """(partition, row) of everything a query answers."""
         collection = self.use(name)
         self.client.load_collection(collection)
-        key = next(field["name"] for field in self.client.describe_collection(collection)["fields"] if field.get("is_primary"))
-        rows = {}
         for partition in self.client.list_partitions(collection):
             pages = self.client.query_iterator(collection, batch_size=PAGE, filter="", output_fields=["*"], partition_names=[partition])
             while page := pages.next():
-                for row in page:
-                    if row[key] in rows:
-                        raise SystemExit(f"{name}: the key {row[key]!r} is there twice")
-                    rows[row[key]] = (partition, {field: plain(value) for field, value in row.items()})
+                yield from ((partition, row) for row in page)
             pages.close()
+
+    def rows(self, name):
+        """All rows by key, each with its partition and every value, vectors as their bytes."""
+        collection, key, rows = self.use(name), self.key(name), {}
+        for partition, row in self.each_row(name):
+            if row[key] in rows:
+                raise SystemExit(f"{name}: the key {row[key]!r} is there twice")
+            rows[row[key]] = (partition, {field: plain(value) for field, value in row.items()})
         counted = self.client.query(collection, filter="", output_fields=["count(*)"])[0]["count(*)"]
         if counted != len(rows):
             raise SystemExit(f"{name}: a count gives {counted} rows, reading them {len(rows)}")
@@ -121,6 +131,71 @@ def digest(rows):
     for key in sorted(rows, key=lambda key: (str(type(key)), key)):
         hasher.update(json.dumps([key, rows[key]], sort_keys=True).encode())
     return hasher.hexdigest()
+
+
+def canonical(kind, value, element=None):
+    """A value as it goes into the digest of a row; `kind` and `element` are pymilvus' names of types."""
+    if kind == "BOOL":
+        return bytes([value])
+    if kind in ("INT8", "INT16", "INT32", "INT64"):
+        return int(value).to_bytes(8, "little", signed=True)
+    if kind in ("FLOAT", "DOUBLE"):
+        return np.asarray(value, dtype="<f4" if kind == "FLOAT" else "<f8").tobytes()
+    if kind == "VARCHAR":
+        return value.encode()
+    if kind == "FLOAT_VECTOR":
+        return np.asarray(value, dtype="<f4").tobytes()
+    if kind == "ARRAY":
+        elements = [canonical(element, one) for one in value]
+        return b"".join(len(one).to_bytes(4, "little") + one for one in elements)
+    # What was inserted is JSON as Python writes it, and pymilvus parses it.
+    return json.dumps(value).encode()
+
+
+def row_digest(database, name, with_partitions):
+    from blake3 import blake3
+
+    described = database.client.describe_collection(database.use(name))
+    fields = {field["name"]: field for field in described["fields"]}
+    rows, total = 0, 0
+    for partition, row in database.each_row(name):
+        values = {}
+        for field, about in fields.items():
+            element = about.get("element_type")
+            values[field] = canonical(about["type"].name, row[field], getattr(element, "name", None))
+        if described.get("enable_dynamic_field"):
+            values["$meta"] = json.dumps({field: value for field, value in row.items() if field not in fields}).encode()
+        digest = blake3(b"longshore row 1" + (partition.encode() if with_partitions else b"")).digest()
+        for field in sorted(values, key=str.encode):
+            field_bytes = field.encode()
+            head = digest + len(field_bytes).to_bytes(4, "little") + field_bytes
+            digest = blake3(head + b"\x01" + values[field]).digest()
+        rows, total = rows + 1, total + int.from_bytes(digest, "little")
+    return {"rows": rows, "digest": (total % 2**256).to_bytes(32, "little").hex()}
+
+
+def grow(database, name):
+    """Adds a row; a key that Milvus Lite makes itself must not be one that is there."""
+    collection = database.use(name)
+    described = database.client.describe_collection(collection)
+    key = next(field for field in described["fields"] if field.get("is_primary"))
+    row = dict(next(row for _, row in database.each_row(name)))
+    count = lambda: database.client.query(collection, filter="", output_fields=["count(*)"])[0]["count(*)"]
+    before = count()
+    if key.get("auto_id"):
+        del row[key["name"]]
+    else:
+        row[key["name"]] = "a new key" if isinstance(row[key["name"]], str) else 2**40
+    database.client.insert(collection, [row])
+    return {"before": before, "after": count()}
+
+
+def find(database, name, field):
+    """Rows whose own vector finds them first."""
+    key = database.key(name)
+    rows = [row for _, row in database.each_row(name)][:20]
+    answers = database.search(name, field, [[float(x) for x in row[field]] for row in rows])
+    return {"searches": len(rows), "found": sum(answer[0][0] == row[key] for answer, row in zip(answers, rows))}
 
 
 def label(name):
@@ -236,8 +311,21 @@ def main():
     command.add_argument("--rename", action="append", default=[], metavar="OLD=NEW")
     command.add_argument("--only", action="append", default=[], metavar="NAME")
     command.add_argument("--ignore-aliases", action="store_true")
+    for name in ("digest", "use"):
+        command = commands.add_parser(name)
+        command.add_argument("dir")
+        command.add_argument("name")
+        command.add_argument("--no-partitions", action="store_true")
+    command.add_argument("field")
     arguments = parser.parse_args()
-    if arguments.command == "dump":
+    if arguments.command in ("digest", "use"):
+        database, name = Database(arguments.dir), parse(arguments.name)
+        said = row_digest(database, name, not arguments.no_partitions)
+        if arguments.command == "use":
+            said |= find(database, name, arguments.field) | grow(database, name)
+        print(json.dumps(said))
+        result = 0
+    elif arguments.command == "dump":
         dump(arguments.dir, arguments.rows)
         result = 0
     else:

@@ -3,6 +3,7 @@
 use longshore_model::{CollectionName, ModelError};
 use thiserror::Error;
 
+use crate::convert::DoesNotFit;
 use crate::milvus::Refusal;
 
 /// Reading a source or restoring into a target failed.
@@ -165,6 +166,9 @@ pub enum SourceError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Collections of one kind of cluster cannot live in the other.
+    #[error(transparent)]
+    DoesNotFit(#[from] DoesNotFit),
     /// The address of a server cannot be one.
     #[error("`{endpoint}` is not the address of a Milvus server: {reason}")]
     BadServerAddress {

@@ -10,6 +10,7 @@
 mod blocking;
 mod buffers;
 mod check;
+mod convert;
 mod disk;
 mod error;
 mod limits;
@@ -22,6 +23,7 @@ mod staged;
 mod target;
 
 pub use check::{CheckedFiles, StoredBytes, StoredFile, check_files};
+pub use convert::{DoesNotFit, Misfit};
 pub use error::SourceError;
 pub use limits::Limits;
 pub use lite::{MilvusLiteSource, MilvusLiteTarget};

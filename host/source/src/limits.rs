@@ -46,6 +46,12 @@ pub struct Limits {
     pub binlog_plain_bytes: u64,
     /// Most rows of one segment of a Milvus server.
     pub segment_rows: u64,
+    /// Most rows of one data file that is written for Milvus Lite, which loads each as a whole.
+    pub lite_file_rows: u64,
+    /// Bytes after which the next such file is begun.
+    pub lite_file_bytes: usize,
+    /// Bytes of such files that are held in memory before they are written: all files together that are open.
+    pub lite_write_bytes: usize,
     /// How long connecting to a server may take, in milliseconds.
     pub connect_timeout_ms: u64,
     /// How often a connection that is waited on is asked whether it still lives, in milliseconds.
@@ -118,6 +124,9 @@ impl Limits {
         binlog_bytes: 1 << 30,
         binlog_plain_bytes: 2 << 30,
         segment_rows: 50_000_000,
+        lite_file_rows: 100_000,
+        lite_file_bytes: 128 << 20,
+        lite_write_bytes: 64 << 20,
         connect_timeout_ms: 10_000,
         keep_alive_ms: 20_000,
         call_timeout_ms: 60_000,

@@ -11,6 +11,8 @@
 //! little-endian in their own width, text, JSON and vectors are their bytes, and an array is its elements, each behind its
 //! length (32 bits). The digest of a collection is the sum of its rows' digests as 256-bit little-endian numbers, the carry beyond left out.
 
+use std::collections::BTreeMap;
+
 use longshore_model::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +57,35 @@ impl RowSum {
         let digest = SumDigest(Digest::new(sum(self.digest.0.as_bytes(), other.digest.0.as_bytes())));
         Self { rows: self.rows.saturating_add(other.rows), digest }
     }
+}
+
+/// Rows by name of partition.
+pub(crate) type PartitionSums = BTreeMap<String, RowSum>;
+
+/// What is different, and by how much.
+pub(crate) fn difference(expected: &PartitionSums, found: &PartitionSums) -> Option<String> {
+    let names: std::collections::BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
+    for partition in names {
+        let of = |rows: &PartitionSums| rows.get(partition).copied().unwrap_or_default();
+        let (wanted, there) = (of(expected), of(found));
+        if there.rows != wanted.rows {
+            let (more, which) =
+                (there.rows.abs_diff(wanted.rows), if there.rows < wanted.rows { "fewer" } else { "more" });
+            return Some(format!(
+                "partition {partition} has {} live rows, {more} {which} than the {} of the backup",
+                there.rows, wanted.rows
+            ));
+        }
+        if there.digest() != wanted.digest() {
+            return Some(format!(
+                "the {} live rows of partition {partition} are not those of the backup: their digest is {}, and was {}",
+                there.rows,
+                there.digest(),
+                wanted.digest()
+            ));
+        }
+    }
+    None
 }
 
 fn sum(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
@@ -157,5 +188,24 @@ mod tests {
         full[0] = 255;
         assert_eq!(sum(&full, &one), carried);
         assert_eq!(sum(&[255; 32], &one), [0; 32]);
+    }
+
+    #[test]
+    fn a_difference_names_the_partition_and_by_how_much() {
+        let sum = |values: &[u8]| {
+            let mut sum = RowSum::default();
+            values.iter().for_each(|value| {
+                let mut row = RowDigest::new("p");
+                row.add(&FieldName::new("f"), Some(&[*value]));
+                sum.add(&row);
+            });
+            PartitionSums::from([("p".to_owned(), sum)])
+        };
+        assert_eq!(difference(&sum(&[1, 2]), &sum(&[2, 1])), None);
+        let fewer = difference(&sum(&[1, 2, 3]), &sum(&[1])).unwrap();
+        assert_eq!(fewer, "partition p has 1 live rows, 2 fewer than the 3 of the backup");
+        assert!(difference(&sum(&[]), &sum(&[1])).unwrap().contains("1 more than the 0"));
+        assert!(difference(&sum(&[1]), &sum(&[2])).unwrap().contains("the 1 live rows of partition p are not those"));
+        assert!(difference(&sum(&[1]), &PartitionSums::new()).unwrap().contains("1 fewer"));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use longshore_model::IndexFacts;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::layout;
 use crate::SourceError;
@@ -40,6 +40,26 @@ pub(crate) struct PartitionFiles {
     /// Deletions.
     #[serde(default)]
     pub(crate) delta_files: Vec<String>,
+}
+
+/// A `manifest.json` for files that were just written: the first version of one, without a log.
+pub(crate) fn new_manifest(
+    current_sequence: u64,
+    partitions: &BTreeMap<String, PartitionFiles>,
+    index_specs: &Map<String, Value>,
+) -> Value {
+    let files = partitions
+        .iter()
+        .map(|(name, files)| (name.clone(), json!({"data_files": files.data_files, "delta_files": files.delta_files})));
+    json!({
+        "manifest_format_version": FORMAT,
+        "version": 1,
+        "current_seq": current_sequence,
+        "schema_version": 1,
+        "active_wal_number": null,
+        "partitions": files.collect::<Map<_, _>>(),
+        "index_specs": index_specs,
+    })
 }
 
 #[derive(Deserialize)]

@@ -5,6 +5,7 @@
 mod attempt;
 mod check;
 mod commit;
+mod converting;
 mod fingerprint;
 mod index_file;
 mod inventory;
@@ -23,5 +24,10 @@ mod wal;
 mod wal_cut;
 
 pub(crate) use check::check_files;
+pub(crate) use layout::{MANIFEST, PARTITIONS, SCHEMA, check_component};
+pub(crate) use manifest::{DEFAULT_PARTITION, PartitionFiles, new_manifest};
+pub(crate) use rows::{LiveKeys, parquet_batches, parquet_keys};
+pub(crate) use schema::TIME_TO_LIVE;
 pub use source::MilvusLiteSource;
 pub use target::MilvusLiteTarget;
+pub(crate) use wal::Key;

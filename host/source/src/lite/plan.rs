@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use longshore_model::FileClass;
 
 use super::layout;
+use crate::plan::check_names;
 pub(crate) use crate::plan::{aliases, databases, digest, needed_bytes};
-use crate::plan::{check_names, is_of_server};
 use crate::{Limits, SourceError, TargetPlan};
 
 /// Refuses plans that cannot be carried out, or that would write outside of their collections.
@@ -16,13 +16,6 @@ pub(crate) fn check(plan: &TargetPlan, limits: &Limits) -> Result<(), SourceErro
     check_names(plan, limits)?;
     for collection in &plan.collections {
         let name = &collection.mapping.to;
-        if is_of_server(collection) {
-            return bad(format!(
-                "collection {} was backed up from a Milvus server, and Milvus Lite does not read the files of a server; \
-                 restore it into a server (--config and --cluster)",
-                collection.mapping.from
-            ));
-        }
         let mut paths = BTreeSet::new();
         for file in &collection.files {
             if !layout::is_collection_file(&file.path, file.class) {

@@ -15,7 +15,9 @@ use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
@@ -67,6 +69,27 @@ fn footer(file: &OpenFile, limits: &Limits) -> Result<ParquetMetaData, SourceErr
     ParquetMetaDataReader::decode_metadata(&bytes).map_err(|error| damaged(&format!("its footer: {error}")))
 }
 
+fn open_parquet(
+    file: &Arc<OpenFile>,
+    options: ArrowReaderOptions,
+    limits: &Limits,
+) -> Result<ParquetRecordBatchReaderBuilder<Positional>, SourceError> {
+    let described = ArrowReaderMetadata::try_new(Arc::new(footer(file, limits)?), options);
+    let described =
+        described.map_err(|error| SourceError::Damaged { path: file.shown.clone(), reason: error.to_string() })?;
+    Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(Positional(Arc::clone(file)), described))
+}
+
+/// All columns of a data file, so many rows at a time.
+pub(crate) fn parquet_batches(
+    file: &Arc<OpenFile>,
+    batch_rows: usize,
+    limits: &Limits,
+) -> Result<ParquetRecordBatchReader, SourceError> {
+    let reader = open_parquet(file, ArrowReaderOptions::new(), limits)?.with_batch_size(batch_rows).build();
+    reader.map_err(|error| SourceError::Damaged { path: file.shown.clone(), reason: error.to_string() })
+}
+
 /// Calls `visit` for every row of a data or delta file.
 pub(crate) fn parquet_keys(
     file: &Arc<OpenFile>,
@@ -77,9 +100,7 @@ pub(crate) fn parquet_keys(
     let damaged = |reason: String| SourceError::Damaged { path: file.shown.clone(), reason };
     // The types of these two columns are what Parquet says: what Arrow adds for all of them costs more than reading them.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let described = ArrowReaderMetadata::try_new(Arc::new(footer(file, limits)?), options);
-    let described = described.map_err(|error| damaged(error.to_string()))?;
-    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(Positional(Arc::clone(file)), described);
+    let builder = open_parquet(file, options, limits)?;
     let schema = builder.parquet_schema();
     let columns: Vec<&str> = schema.root_schema().get_fields().iter().map(|field| field.name()).collect();
     let wanted = |name: &str| columns.iter().position(|column| *column == name);
@@ -180,7 +201,7 @@ impl LiveKeys {
 
     /// A row with this key was inserted.
     pub(crate) fn insert(&mut self, key: Key<'_>, sequence: u64) {
-        self.note(key, sequence.saturating_mul(2).saturating_add(1));
+        self.note(key, inserted(sequence));
     }
 
     /// This key was deleted.
@@ -207,17 +228,22 @@ impl LiveKeys {
         }
         match key {
             Key::Integer(key) => put(&mut self.integers, key, event),
-            Key::Text(key) => {
-                let mut short = [0; 16];
-                short.iter_mut().zip(blake3::hash(key).as_bytes()).for_each(|(to, from)| *to = *from);
-                put(&mut self.texts, short, event);
-            }
+            Key::Text(key) => put(&mut self.texts, short(key), event),
         }
         let used = self.integers.len() as u64 * INTEGER_KEY_BYTES + self.texts.len() as u64 * TEXT_KEY_BYTES;
         if used > self.memory_bytes {
             *self = Self { full: true, ..Self::new(self.memory_bytes) };
         }
     }
+}
+
+/// The event of an insert.
+fn inserted(sequence: u64) -> u64 {
+    sequence.saturating_mul(2).saturating_add(1)
+}
+
+fn short(key: &[u8]) -> [u8; 16] {
+    blake3::hash(key).as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
 fn put<K: Hash + Eq>(table: &mut HashMap<K, u64>, key: K, event: u64) {

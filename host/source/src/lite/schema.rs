@@ -9,7 +9,7 @@ use crate::SourceError;
 /// Newest schema format that is known here.
 const FORMAT: u64 = 2;
 /// Properties that are left out of a restored collection (DESIGN §7): rows would vanish again.
-const TIME_TO_LIVE: [&str; 1] = ["collection.ttl.seconds"];
+pub(crate) const TIME_TO_LIVE: [&str; 1] = ["collection.ttl.seconds"];
 
 /// What this crate needs to know of a schema.
 #[derive(Debug, Clone, PartialEq)]

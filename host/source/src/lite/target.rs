@@ -12,12 +12,14 @@ use cap_std::fs::{Dir, OpenOptions};
 use longshore_model::SystemClock;
 use rustix::fs::{FlockOperation, flock};
 
+use super::converting::{self, ConvertingRun};
 use super::shared::Shared;
 use super::source::open_root;
 use super::staging::StagedRun;
 use super::{inventory, layout, plan};
 use crate::blocking::blocking;
 use crate::disk::{Folder, io_error};
+use crate::plan::is_of_server;
 use crate::staged::{PlaceOf, StagingFolder, WholeFileSystem, available_bytes, left_bytes};
 use crate::{Limits, RestoreRun, RestoreTarget, RestoreWatch, SourceError, SourceKind, TargetPlan};
 
@@ -103,25 +105,45 @@ pub(crate) struct Staging {
 impl RestoreTarget for MilvusLiteTarget {
     async fn begin(&self, plan: &TargetPlan, _watch: &dyn RestoreWatch) -> Result<Box<dyn RestoreRun>, SourceError> {
         let (target, plan) = (self.clone(), Arc::new(plan.clone()));
-        blocking(&self.path.display().to_string(), move || Ok(Box::new(target.start(plan)?) as Box<dyn RestoreRun>))
-            .await
+        blocking(&self.path.display().to_string(), move || {
+            if plan.collections.iter().any(is_of_server) {
+                return Ok(Box::new(target.start_converting(plan)?) as Box<dyn RestoreRun>);
+            }
+            Ok(Box::new(target.start(plan)?) as Box<dyn RestoreRun>)
+        })
+        .await
     }
 }
 
 impl MilvusLiteTarget {
     fn start(&self, plan: Arc<TargetPlan>) -> Result<StagedRun, SourceError> {
         plan::check(&plan, &self.limits)?;
-        let place = self.place()?;
-        if let Place::Existing { root } = &place {
-            drop(lock_database(root, false)?);
-            check_names_are_free(root, &plan, &self.limits)?;
-        }
-        let staging = stage(place, &plan, &self.limits)?;
+        let needed_bytes = plan::needed_bytes(&plan, &self.limits);
+        let staging = stage(self.free_place(&plan)?, &plan, needed_bytes, STAGED, &place_of(&plan), &self.limits)?;
         for folder in plan::folders(&plan) {
             let made = staging.root.dir.create_dir_all(&folder);
             made.map_err(|error| io_error("make the folder", &staging.root.show(&folder), error))?;
         }
         StagedRun::new(staging, plan, self.limits)
+    }
+
+    /// The same for collections of a Milvus server. They are fetched, and written as Milvus Lite keeps them beside that.
+    fn start_converting(&self, plan: Arc<TargetPlan>) -> Result<ConvertingRun, SourceError> {
+        let planned = converting::planned(&plan, &self.limits)?;
+        let needed_bytes = plan::needed_bytes(&plan, &self.limits).saturating_mul(2);
+        let (place, place_of) = (self.free_place(&plan)?, converting::place_of(&plan));
+        let staging = stage(place, &plan, needed_bytes, converting::FETCHED, &place_of, &self.limits)?;
+        ConvertingRun::new(staging, plan, planned, self.limits)
+    }
+
+    /// Where the collections go, if nobody uses it and none of their names is taken.
+    fn free_place(&self, plan: &TargetPlan) -> Result<Place, SourceError> {
+        let place = self.place()?;
+        if let Place::Existing { root } = &place {
+            drop(lock_database(root, false)?);
+            check_names_are_free(root, plan, &self.limits)?;
+        }
+        Ok(place)
     }
 
     fn place(&self) -> Result<Place, SourceError> {
@@ -198,9 +220,8 @@ pub(crate) fn check_names_are_free(root: &Folder, plan: &TargetPlan, limits: &Li
 }
 
 /// Refuses a plan that does not fit. What an earlier run of it left counts as space that is there.
-fn check_space(base: &Folder, plan: &TargetPlan, limits: &Limits, left_bytes: u64) -> Result<(), SourceError> {
+fn check_space(base: &Folder, needed_bytes: u64, left_bytes: u64) -> Result<(), SourceError> {
     let available_bytes = available_bytes(base)?.saturating_add(left_bytes);
-    let needed_bytes = plan::needed_bytes(plan, limits);
     if needed_bytes > available_bytes {
         return Err(SourceError::NoSpace { path: base.shown.clone(), needed_bytes, available_bytes });
     }
@@ -217,13 +238,21 @@ pub(crate) fn place_of(plan: &Arc<TargetPlan>) -> Box<PlaceOf> {
     })
 }
 
-/// Makes, or finds, and locks the staging folder of a plan, after removing those that runs of other plans left.
-fn stage(place: Place, plan: &Arc<TargetPlan>, limits: &Limits) -> Result<Staging, SourceError> {
+/// Makes, or finds, and locks the staging folder of a plan, after removing those that runs of other plans left. What is fetched
+/// goes into its folder `fetched`.
+fn stage(
+    place: Place,
+    plan: &TargetPlan,
+    needed_bytes: u64,
+    fetched: &str,
+    place_of: &PlaceOf,
+    limits: &Limits,
+) -> Result<Staging, SourceError> {
     let (prefix, digest) = (place.staging_prefix(), plan::digest(plan));
     let mut folder = StagingFolder::alone(place.base(), &prefix, &digest, limits)?;
     let root = folder.inner(STAGED)?;
-    let left_bytes = if folder.resumed { left_bytes(&root, plan, &place_of(plan))? } else { 0 };
-    if let Err(error) = check_space(place.base(), plan, limits, left_bytes) {
+    let left_bytes = if folder.resumed { left_bytes(&folder.inner(fetched)?, plan, place_of)? } else { 0 };
+    if let Err(error) = check_space(place.base(), needed_bytes, left_bytes) {
         // What an earlier run left is worth more than the space it takes: more may be free next time.
         if folder.resumed {
             folder.keep();

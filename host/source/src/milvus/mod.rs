@@ -19,6 +19,7 @@ mod inventory;
 mod kept;
 mod layout;
 mod live;
+mod pieces;
 mod point;
 #[doc(hidden)]
 pub mod proto;
@@ -42,6 +43,7 @@ pub use kept::{
     KeptAccess, KeptField, KeptGrant, KeptIndex, KeptPartition, KeptPoint, KeptRows, KeptSchema, KeptSegment, KeptUser,
 };
 pub use layout::LogPath;
+pub(crate) use pieces::SegmentPieces;
 pub use restore::{MilvusTarget, MilvusTargetOptions, StagingPlace};
 pub(crate) use rows::check_files;
 pub use rows::{CollectionLogs, CountedRows, RowSchema, SegmentLogs};

@@ -23,9 +23,9 @@ pub(crate) const DYNAMIC_FIELD: &str = "$meta";
 
 /// A field as rows need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct RowField {
-    name: String,
-    is_array: bool,
+pub(super) struct RowField {
+    pub(super) name: String,
+    pub(super) is_array: bool,
     /// Rows from before it was added have no logs of it (2.6).
     may_be_missing: bool,
 }
@@ -72,7 +72,7 @@ impl RowSchema {
 
     /// The fields of a segment that has logs of these, in order of name. A field that no schema names is the dynamic one,
     /// whose number the server does not tell.
-    fn of_segment(&self, with_logs: &[i64], shown: &str) -> Result<Vec<(RowField, i64)>, SourceError> {
+    pub(super) fn of_segment(&self, with_logs: &[i64], shown: &str) -> Result<Vec<(RowField, i64)>, SourceError> {
         let mut found = Vec::new();
         for field in with_logs.iter().filter(|field| !matches!(**field, ROW_ID_FIELD | TIMESTAMP_FIELD)) {
             match self.fields.get(field) {
@@ -108,7 +108,7 @@ impl RowField {
 }
 
 /// The elements of an array, each behind its length (32 bits): servers write an empty array in two ways.
-fn elements(message: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn elements(message: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(message.len());
     let mut add = |element: &[u8]| {
         bytes.extend(u32::try_from(element.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -173,8 +173,8 @@ pub(crate) struct SegmentRows {
 }
 
 /// Which rows of a segment a client sees.
-struct Alive {
-    rows: Vec<bool>,
+pub(super) struct Alive {
+    pub(super) rows: Vec<bool>,
     is_whole: bool,
 }
 
@@ -294,7 +294,7 @@ impl SegmentLogs {
         !self.deletes.is_empty()
     }
 
-    fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         format!("segment {} of partition {}", self.segment_id, self.partition_id)
     }
 
@@ -312,9 +312,8 @@ impl SegmentLogs {
         visit: &mut dyn FnMut(&RowDigest),
     ) -> Result<SegmentRows, SourceError> {
         let Alive { rows: alive, is_whole } = self.alive(schema, level_zero, cut, limits)?;
-        let with_logs: Vec<i64> = self.fields.keys().copied().collect();
         let mut rows = vec![RowDigest::new(partition); alive.len()];
-        for (field, number) in schema.of_segment(&with_logs, &self.shown())? {
+        for (field, number) in schema.of_segment(&self.fields(), &self.shown())? {
             let name = FieldName::new(&field.name);
             let Some(files) = self.fields.get(&number) else {
                 rows.iter_mut().for_each(|row| row.add(&name, None));
@@ -363,13 +362,18 @@ impl SegmentLogs {
         Ok(alive.rows.into_iter().filter(|alive| *alive).count() as u64)
     }
 
+    /// Numbers of the fields that it has logs of.
+    pub(super) fn fields(&self) -> Vec<i64> {
+        self.fields.keys().copied().collect()
+    }
+
     /// Its logs of one field.
     pub(crate) fn logs_of(&self, field: i64) -> &[LogFile] {
         self.fields.get(&field).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Which of its rows a client sees.
-    fn alive(
+    pub(super) fn alive(
         &self,
         schema: &RowSchema,
         level_zero: &BTreeMap<i64, Deletes>,
@@ -402,7 +406,7 @@ impl SegmentLogs {
         Ok(Alive { rows: alive, is_whole })
     }
 
-    fn same_rows(&self, rows: usize, expected: usize, field: i64) -> Result<(), SourceError> {
+    pub(super) fn same_rows(&self, rows: usize, expected: usize, field: i64) -> Result<(), SourceError> {
         if rows == expected {
             return Ok(());
         }

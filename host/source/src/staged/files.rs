@@ -111,14 +111,7 @@ impl StagedFiles {
         let starts = (offset..).step_by(WRITE_BYTES);
         let written =
             bytes.chunks(WRITE_BYTES).zip(starts).try_for_each(|(piece, start)| file.write_all_at(piece, start));
-        written.map_err(|error| match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => SourceError::NoSpace {
-                path: shown,
-                needed_bytes: bytes.len() as u64,
-                available_bytes: available_bytes(&self.root).unwrap_or(0),
-            },
-            _ => io_error("write", &shown, error),
-        })
+        written.map_err(|error| write_error(&self.root, &path, bytes.len() as u64, error))
     }
 
     /// The digest of every file of a collection as it is on disk; `visit` sees each as well.
@@ -140,6 +133,18 @@ impl StagedFiles {
             visit(entry, file)?;
         }
         Ok(digests)
+    }
+}
+
+/// Why so many bytes of a file in `folder` could not be written: a full disk says how full it is.
+pub(crate) fn write_error(folder: &Folder, path: &str, needed_bytes: u64, error: std::io::Error) -> SourceError {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => SourceError::NoSpace {
+            path: folder.show(path),
+            needed_bytes,
+            available_bytes: available_bytes(folder).unwrap_or(0),
+        },
+        _ => io_error("write", &folder.show(path), error),
     }
 }
 

@@ -6,10 +6,12 @@
 
 mod files;
 mod folder;
+mod stored;
 mod whole;
 
-pub(crate) use files::{PlaceOf, StagedFiles};
+pub(crate) use files::{PlaceOf, StagedFiles, write_error};
 pub(crate) use folder::{LeftFolder, StagingFolder};
+pub(crate) use stored::stored_back;
 pub(crate) use whole::WholeFileSystem;
 
 use crate::disk::{Folder, io_error};

@@ -6,10 +6,12 @@
 
 mod deletes;
 mod events;
+mod pull;
 mod values;
 
 pub(crate) use deletes::{Deletes, read_deletes};
 pub use events::{Binlog, Descriptor};
+pub(crate) use pull::PullValues;
 pub(crate) use values::{Values, read_keys, read_timestamps};
 
 use std::sync::Arc;

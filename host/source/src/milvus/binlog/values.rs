@@ -13,13 +13,13 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray};
 use arrow_schema::DataType;
 use bytes::Bytes;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::{Binlog, LogFile, damaged};
 use crate::{Limits, SourceError};
 
 /// What is done with each value; `None` is a missing one.
-type EachValue<'a> = dyn FnMut(Option<&[u8]>) -> Result<(), SourceError> + 'a;
+pub(super) type EachValue<'a> = dyn FnMut(Option<&[u8]>) -> Result<(), SourceError> + 'a;
 /// What is done with each batch: its columns and their names.
 type EachBatch<'a> = dyn FnMut(&[ArrayRef], &[String]) -> Result<(), SourceError> + 'a;
 
@@ -82,8 +82,36 @@ pub(crate) fn batches(
     limits: &Limits,
     visit: &mut EachBatch<'_>,
 ) -> Result<u64, SourceError> {
-    check_footer(payload, shown, limits)?;
+    let Payload { reader, promised, names } = open_payload(payload, shown, limits)?;
     let decode = AssertUnwindSafe(|| {
+        let mut rows = 0;
+        for batch in reader {
+            let batch = batch.map_err(|error| damaged(shown, format!("its Parquet part: {error}")))?;
+            rows += batch.num_rows() as u64;
+            visit(batch.columns(), &names)?;
+        }
+        if rows == promised {
+            Ok(rows)
+        } else {
+            Err(damaged(shown, format!("it has {rows} rows and promises {promised}")))
+        }
+    });
+    catch_unwind(decode).unwrap_or_else(|_| Err(damaged(shown, "its Parquet part cannot be decoded")))
+}
+
+/// A payload that is ready to be decoded.
+pub(super) struct Payload {
+    pub(super) reader: ParquetRecordBatchReader,
+    /// Rows that it says it has.
+    pub(super) promised: u64,
+    /// Names of its columns.
+    pub(super) names: Vec<String>,
+}
+
+/// Looks into the footer of a payload, and whether what it promises is within the limits.
+pub(super) fn open_payload(payload: &Bytes, shown: &str, limits: &Limits) -> Result<Payload, SourceError> {
+    check_footer(payload, shown, limits)?;
+    let open = AssertUnwindSafe(|| {
         let fail = |error: &dyn std::error::Error| damaged(shown, format!("its Parquet part: {error}"));
         let builder = ParquetRecordBatchReaderBuilder::try_new(payload.clone()).map_err(|error| fail(&error))?;
         let promised = u64::try_from(builder.metadata().file_metadata().num_rows())
@@ -98,21 +126,11 @@ pub(crate) fn batches(
                 return Err(SourceError::LimitExceeded { path: shown.to_owned(), what, used, limit });
             }
         }
-        let names: Vec<String> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
+        let names = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
         let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(|error| fail(&error))?;
-        let mut rows = 0;
-        for batch in reader {
-            let batch = batch.map_err(|error| fail(&error))?;
-            rows += batch.num_rows() as u64;
-            visit(batch.columns(), &names)?;
-        }
-        if rows == promised {
-            Ok(rows)
-        } else {
-            Err(damaged(shown, format!("it has {rows} rows and promises {promised}")))
-        }
+        Ok(Payload { reader, promised, names })
     });
-    catch_unwind(decode).unwrap_or_else(|_| Err(damaged(shown, "its Parquet part cannot be decoded")))
+    catch_unwind(open).unwrap_or_else(|_| Err(damaged(shown, "its Parquet part cannot be decoded")))
 }
 
 /// Looks at the length of the footer before the decoder allocates it.

@@ -26,8 +26,9 @@ use crate::milvus::RowSchema;
 use crate::milvus::kept::{KeptPoint, KeptSchema};
 use crate::milvus::layout::LogPath;
 use crate::milvus::proto::schema::CollectionSchema;
-use crate::milvus::staged_rows::{difference, read_back};
+use crate::milvus::staged_rows::read_back;
 use crate::plan::{self, check_names, is_of_server};
+use crate::rows::difference;
 use crate::staged::{PlaceOf, StagedFiles, StagingFolder, available_bytes, left_bytes};
 use crate::{
     Committed, FilePiece, Limits, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection, SourceError, TargetPlan,

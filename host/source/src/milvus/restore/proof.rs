@@ -9,9 +9,8 @@ use super::run::Planned;
 use super::server::Wait;
 use crate::blocking::blocking;
 use crate::milvus::kept::{KeptPoint, KeptSchema};
-use crate::milvus::staged_rows::{PartitionSums, difference};
 use crate::milvus::{CollectionLogs, RowSchema, point};
-use crate::rows::RowDigest;
+use crate::rows::{PartitionSums, RowDigest, difference};
 use crate::{CollectionPoint, Limits, SourceError, StoredBytes};
 
 impl Commit<'_> {

@@ -18,9 +18,9 @@ use crate::blocking::blocking;
 use crate::milvus::bucket_storage::BucketStorage;
 use crate::milvus::kept::{KeptPoint, KeptSchema};
 use crate::milvus::proto::schema::CollectionSchema;
-use crate::milvus::staged_rows::{PartitionSums, ReadBack, difference, read_back};
+use crate::milvus::staged_rows::{ReadBack, read_back};
 use crate::milvus::{CountedRows, MilvusClient, RowSchema};
-use crate::rows::RowDigest;
+use crate::rows::{PartitionSums, RowDigest, difference};
 use crate::{Committed, FilePiece, RestoreRun, RestoreWatch, RestoredCollection, SourceError};
 
 /// How often, and with which pause, it is looked whether the last work on staged files has ended: half a minute.
