@@ -10,7 +10,9 @@
     milvus_judge.py HOST:PORT take DATABASE OTHER --from FOLDER   a backup in the layout of milvus-backup, restored as that tool
                       does: its collections of DATABASE and DATABASE_two into OTHER and OTHER_two
     milvus_judge.py HOST:PORT stored DATABASE.COLLECTION              rows in its segments, deleted ones included
-    milvus_judge.py HOST:PORT digest DATABASE.COLLECTION              rows and row digest (host/source/src/rows.rs), from Query
+    milvus_judge.py HOST:PORT digest DATABASE.COLLECTION [--no-partitions] [--parsed-json]
+                      rows and row digest (host/source/src/rows.rs), from Query; JSON as it is stored, or as Python would write it
+    milvus_judge.py HOST:PORT filter DATABASE.COLLECTION EXPRESSION   how many rows a filter finds
     milvus_judge.py HOST:PORT corpus DATABASE --storage ROOT --to FOLDER   files, schema, rows and row digest of its collections
 
 Keys, scalars and vectors are compared bit for bit; so are count(*), schema, properties (but for the time to live, which
@@ -255,7 +257,9 @@ class Server:
 
     def ensure_loaded(self, database, name):
         if not self.indexes(database, name):
-            index = {"vec": dict(index_type="FLAT", metric_type="L2", params="{}")}
+            fields = self.describe(database, name).schema.fields
+            vector = next(f.name for f in fields if f.data_type in (D.FloatVector, D.BinaryVector))
+            index = {vector: dict(index_type="FLAT", metric_type="L2", params="{}")}
             self.make_indexes(database, name, {"index": index})
         self.load([(database, name)])
 
@@ -334,20 +338,21 @@ def partitions(server, where):
     return server.call("ShowPartitions", request, where[0])
 
 
-def row_digest(server, where):
+def row_digest(server, where, with_partitions=True, parsed_json=False):
     """Rows and row digest as host/source/src/rows.rs defines it, from what Query answers."""
     from blake3 import blake3
 
     rows, total = 0, 0
-    for partition in partitions(server, where).partition_names:
+    # Where there is a partition key, nobody may name partitions.
+    for partition in partitions(server, where).partition_names if with_partitions else [""]:
         request = m.QueryRequest(
-            db_name=where[0], collection_name=where[1], expr='id >= ""', output_fields=["*", "$meta"],
-            partition_names=[partition], consistency_level=c.Strong, use_default_consistency=False,
+            db_name=where[0], collection_name=where[1], expr="", output_fields=["*", "$meta"],
+            partition_names=[partition] if partition else [], consistency_level=c.Strong, use_default_consistency=False,
             guarantee_timestamp=0, query_params=kv(limit="16384"),
         )
         schema = server.describe(*where).schema
-        if next(f for f in schema.fields if f.is_primary_key).data_type != D.VarChar:
-            request.expr = f"id >= {-(2**63) + 1}"
+        key = next(f for f in schema.fields if f.is_primary_key)
+        request.expr = f'{key.name} >= ""' if key.data_type == D.VarChar else f"{key.name} >= {-(2**63) + 1}"
         if not schema.enable_dynamic_field:
             del request.output_fields[1]
         columns = {}
@@ -364,14 +369,14 @@ def row_digest(server, where):
                     "float_data": lambda value: np.float32(value).astype("<f4").tobytes(),
                     "double_data": lambda value: np.float64(value).astype("<f8").tobytes(),
                     "string_data": lambda value: value.encode(),
-                    "json_data": bytes,
+                    "json_data": lambda value: as_json(json.loads(value)) if parsed_json else bytes(value),
                     "array_data": lambda value: b"".join(
                         len(one.encode()).to_bytes(4, "little") + one.encode() for one in value.string_data.data
                     ),
                 }[kind or "json_data"]
                 values = [as_bytes(value) for value in values]
             columns[one.field_name or "$meta"] = values
-        for at in range(len(columns.get("id", []))):
+        for at in range(len(columns.get(key.name, []))):
             digest = blake3(b"longshore row 1" + partition.encode()).digest()
             for name in sorted(columns, key=str.encode):
                 name_bytes = name.encode()
@@ -634,11 +639,13 @@ def differences(first, second, one, other):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("server")
-    parser.add_argument("action", choices=["fill", "large", "rows", "compare", "search", "drop", "lose", "change", "take", "stored", "digest", "corpus"])
+    parser.add_argument("action", choices=["fill", "large", "rows", "compare", "search", "drop", "lose", "change", "take", "stored", "digest", "filter", "corpus"])
     parser.add_argument("names", nargs="+")
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--other")
+    parser.add_argument("--no-partitions", action="store_true")
+    parser.add_argument("--parsed-json", action="store_true")
     parser.add_argument("--storage")
     parser.add_argument("--to")
     parser.add_argument("--from", dest="source")
@@ -668,6 +675,12 @@ def main():
                 server.call("DropCollection", m.DropCollectionRequest(db_name=database, collection_name=name), database)
             server.call("DropDatabase", m.DropDatabaseRequest(db_name=database))
         return
+    if arguments.action == "filter":
+        where = tuple(arguments.names[0].split(".", 1))
+        server.ensure_loaded(*where)
+        found = server.query(*where, arguments.names[1], ["count(*)"]).fields_data[0].scalars.long_data.data[0]
+        print(json.dumps({"count": found}))
+        return
     names = [tuple(name.split(".", 1)) for name in arguments.names]
     if arguments.action == "stored":
         request = m.GetCollectionStatisticsRequest(db_name=names[0][0], collection_name=names[0][1])
@@ -676,7 +689,7 @@ def main():
         return
     if arguments.action == "digest":
         server.ensure_loaded(*names[0])
-        print(json.dumps(row_digest(server, names[0])))
+        print(json.dumps(row_digest(server, names[0], not arguments.no_partitions, arguments.parsed_json)))
         return
     if arguments.action == "rows":
         server.ensure_loaded(*names[0])

@@ -78,6 +78,8 @@ pub struct Limits {
     pub restored_collections: usize,
     /// Most bytes of one call of Import, as long as a segment does not have more: a server gives up what takes 15 minutes.
     pub import_task_bytes: u64,
+    /// Bytes after which the next segment is begun, where segments are written for a server, which reads each as a whole.
+    pub import_segment_bytes: u64,
     /// How often a collection is made anew when it is not known what became of an import.
     pub import_attempts: u32,
     /// How long one call of Import may take, in milliseconds.
@@ -140,6 +142,7 @@ impl Limits {
         flush_patience_ms: 1_800_000,
         restored_collections: 2,
         import_task_bytes: 2 << 30,
+        import_segment_bytes: 256 << 20,
         import_attempts: 3,
         import_patience_ms: 3_600_000,
         import_end_patience_ms: 960_000,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::await_holding_lock)]
 
 mod imports;
+mod lite;
 mod pool;
 mod support;
 mod traps;

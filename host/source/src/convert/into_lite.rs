@@ -270,7 +270,7 @@ fn share(key: Key<'_>, goes: u64) -> u64 {
 
 /// The number of the partition that Milvus Lite puts a row into: the MD5 of the key as Python writes it, as one number, modulo
 /// 16.
-fn bucket(kind: LiteType, keys: Option<&super::piece::Column>, row: usize) -> usize {
+pub(super) fn bucket(kind: LiteType, keys: Option<&super::piece::Column>, row: usize) -> usize {
     let value = keys.and_then(|keys| keys.value(row));
     let text = match (kind, value) {
         (_, None) => b"None".to_vec(),

@@ -53,6 +53,10 @@ impl Scalar {
         Self::ALL.iter().find(|(one, _)| *one == self).map_or("", |(_, name)| name)
     }
 
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, one)| *one == name).map(|(one, _)| *one)
+    }
+
     fn arrow(self) -> DataType {
         match self {
             Self::Bool => DataType::Boolean,

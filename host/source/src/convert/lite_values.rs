@@ -125,7 +125,7 @@ fn list<B: ArrayBuilder>(
 }
 
 /// The elements of an array, each behind its length.
-fn elements(mut array: &[u8]) -> impl Iterator<Item = Result<&[u8], Wrong>> {
+pub(crate) fn elements(mut array: &[u8]) -> impl Iterator<Item = Result<&[u8], Wrong>> {
     std::iter::from_fn(move || {
         if array.is_empty() {
             return None;

@@ -51,6 +51,11 @@ pub(crate) struct Piece {
 }
 
 impl Piece {
+    /// The memory of its values.
+    pub(crate) fn bytes(&self) -> usize {
+        self.columns.iter().map(|column| column.bytes.len() + column.values.len() * size_of::<(usize, bool)>()).sum()
+    }
+
     /// The digest of each row, as one of this partition. `names` are those of the columns.
     pub(crate) fn digests(&self, names: &[FieldName], partition: &str) -> Vec<RowDigest> {
         let mut rows = vec![RowDigest::new(partition); self.rows];

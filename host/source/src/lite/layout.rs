@@ -68,6 +68,17 @@ pub(crate) fn is_collection_file(path: &str, class: FileClass) -> bool {
     }
 }
 
+/// The partition that a file named by a manifest is in.
+pub(crate) fn partition_of(path: &str) -> Option<&str> {
+    path.strip_prefix(PARTITIONS)?.strip_prefix('/')?.split('/').next()
+}
+
+/// Whether a path relative to a collection is that of a log of inserted rows.
+pub(crate) fn is_log_of_rows(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    matches!(wal_file(name), Some((WalKind::Data, _)))
+}
+
 /// Kind and number of a log file by its name.
 pub(crate) fn wal_file(name: &str) -> Option<(WalKind, u64)> {
     let middle = name.strip_prefix("wal_")?.strip_suffix(".arrow")?;

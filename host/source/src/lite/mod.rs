@@ -24,9 +24,11 @@ mod wal;
 mod wal_cut;
 
 pub(crate) use check::check_files;
-pub(crate) use layout::{MANIFEST, PARTITIONS, SCHEMA, check_component};
-pub(crate) use manifest::{DEFAULT_PARTITION, PartitionFiles, new_manifest};
-pub(crate) use rows::{LiveKeys, parquet_batches, parquet_keys};
+pub(crate) use layout::{
+    MANIFEST, PARTITIONS, SCHEMA, check_component, is_collection_file, is_log_of_rows, partition_of,
+};
+pub(crate) use manifest::{DEFAULT_PARTITION, Manifest, PartitionFiles, new_manifest};
+pub(crate) use rows::{LiveKeys, from_start, log_keys, parquet_batches, parquet_keys};
 pub(crate) use schema::TIME_TO_LIVE;
 pub use source::MilvusLiteSource;
 pub use target::MilvusLiteTarget;

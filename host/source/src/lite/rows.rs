@@ -22,7 +22,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::wal::Key;
+use super::wal::{self, Key};
 use crate::disk::{OpenFile, ReadAt, io_error};
 use crate::{Limits, SourceError};
 
@@ -114,6 +114,32 @@ pub(crate) fn parquet_keys(
         batch_keys(&batch, key, visit).unwrap_or_else(|what| Err(damaged(what)))?;
     }
     Ok(())
+}
+
+/// Calls `visit` for every row of a log file, whose batches must be whole.
+pub(crate) fn log_keys(
+    file: &OpenFile,
+    key: &str,
+    limits: &Limits,
+    visit: &mut dyn FnMut(Key<'_>, u64),
+) -> Result<(), SourceError> {
+    let reader = wal::Reader { file: &file.file, shown: &file.shown, limits };
+    let scan = reader.scan(file.stat.size_bytes, key)?;
+    let no_schema =
+        || SourceError::Damaged { path: file.shown.clone(), reason: "not even its schema is whole".to_owned() };
+    let columns = scan.columns.ok_or_else(no_schema)?;
+    for batch in &scan.batches {
+        reader.keys(batch, columns, &mut |key, sequence| {
+            visit(key, sequence);
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Reads a file from its start, whatever others read of it.
+pub(crate) fn from_start(file: &Arc<OpenFile>) -> impl Read + use<> {
+    PositionalReader { file: Arc::clone(file), offset: 0 }
 }
 
 /// The rows of one decoded batch; the outer error is what is wrong with its columns.
@@ -209,6 +235,21 @@ impl LiveKeys {
         self.note(key, sequence.saturating_mul(2));
     }
 
+    /// Whether a row is the one that its key has now. It is so once: a row may lie in two files.
+    pub(crate) fn take(&mut self, key: Key<'_>, sequence: u64) -> bool {
+        let last = match key {
+            Key::Integer(key) => self.integers.get_mut(&key),
+            Key::Text(key) => self.texts.get_mut(&short(key)),
+        };
+        match last {
+            Some(event) if *event == inserted(sequence) => {
+                *event = u64::MAX;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the memory did not suffice; the count is `None` then.
     pub(crate) fn is_full(&self) -> bool {
         self.full
@@ -285,6 +326,18 @@ mod tests {
             }
             prop_assert_eq!(keys.count(), Some(expected));
         }
+    }
+
+    #[test]
+    fn a_row_is_taken_once_and_only_while_it_is_the_last_of_its_key() {
+        let mut keys = LiveKeys::new(1 << 20);
+        let (one, two) = (Key::Integer(1), Key::Text(b"two"));
+        // The second time out of the log, which was not removed yet.
+        [(one, 5), (one, 5), (one, 3), (two, 6)].into_iter().for_each(|(key, sequence)| keys.insert(key, sequence));
+        assert!(!keys.take(one, 3), "there is a later one");
+        assert!(keys.take(one, 5) && !keys.take(one, 5), "once");
+        keys.delete(two, 7);
+        assert!(!keys.take(two, 6) && !keys.take(Key::Integer(9), 1));
     }
 
     #[test]

@@ -36,6 +36,7 @@ mod version;
 
 pub use address::{Credentials, Secret, ServerAddress, Tls};
 pub use binlog::{Binlog, Descriptor, LogFile};
+pub(crate) use binlog::{WriteError, insert_log};
 pub use bucket_storage::{BucketLocation, BucketProvider, choose_tls};
 pub use client::MilvusClient;
 pub use foreign::{MilvusBackupSource, MilvusBackupTarget};

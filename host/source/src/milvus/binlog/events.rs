@@ -6,20 +6,20 @@ use bytes::Bytes;
 use super::damaged;
 use crate::SourceError;
 
-const MAGIC: u32 = 0x00ff_fabc;
+pub(super) const MAGIC: u32 = 0x00ff_fabc;
 /// A storage-v2 file (2.6) is Parquet from its first byte on.
 const PARQUET_MAGIC: &[u8] = b"PAR1";
 /// Timestamp, type, length of the event, place of the next one.
-const HEADER_BYTES: usize = 17;
+pub(super) const HEADER_BYTES: usize = 17;
 /// Four numbers, two timestamps, the type of the payload.
-const FIXED_BYTES: usize = 52;
+pub(super) const FIXED_BYTES: usize = 52;
 /// First and last timestamp of an event with a payload.
-const SPAN_BYTES: usize = 16;
+pub(super) const SPAN_BYTES: usize = 16;
 /// Lengths of the fixed part of each of eight types of events.
-const POST_HEADER_BYTES: usize = 8;
+pub(super) const POST_HEADER_BYTES: usize = 8;
 
-const DESCRIPTOR: u8 = 0;
-const INSERT: u8 = 1;
+pub(super) const DESCRIPTOR: u8 = 0;
+pub(super) const INSERT: u8 = 1;
 const DELETE: u8 = 2;
 
 /// What a binlog says of itself.

@@ -8,11 +8,13 @@ mod deletes;
 mod events;
 mod pull;
 mod values;
+mod write;
 
 pub(crate) use deletes::{Deletes, read_deletes};
 pub use events::{Binlog, Descriptor};
 pub(crate) use pull::PullValues;
 pub(crate) use values::{Values, read_keys, read_timestamps};
+pub(crate) use write::{WriteError, insert_log};
 
 use std::sync::Arc;
 

@@ -5,21 +5,24 @@ use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use longshore_model::Digest;
+use longshore_model::{CollectionMapping, CollectionName, Digest};
 
+use super::made::FETCHED;
 use super::marker::Marker;
 use super::run::{MilvusRun, Planned};
-use super::tasks::tasks;
+use super::tasks::{CollectionTasks, tasks};
 use super::unfinished::{AtStop, Dropping};
 use super::{DEFAULT_STAGING, MilvusTarget, StagingPlace, server, upload};
 use crate::blocking::blocking;
+use crate::convert::{Misfit, does_not_fit_server, server_plan};
 use crate::disk::{Folder, io_error};
+use crate::lite::is_collection_file;
 use crate::milvus::bucket_storage::BucketStorage;
 use crate::milvus::kept::{KeptPoint, KeptSchema};
 use crate::milvus::{MilvusClient, RowSchema, StorageLocation, features};
 use crate::plan::{self, check_names};
 use crate::staged::{LeftFolder, PlaceOf, StagedFiles, StagingFolder, available_bytes, left_bytes};
-use crate::{Limits, RestoreWatch, SourceError, TargetPlan};
+use crate::{Limits, RestoreWatch, SourceError, TargetCollection, TargetFile, TargetPlan};
 
 /// What the names of all staging folders begin with.
 const PREFIX: &str = "longshore-restore";
@@ -38,8 +41,12 @@ pub(super) async fn begin(
     check_names(&plan, &limits)?;
     let planned = Arc::new(planned(target, &plan, &limits)?);
     let client = target.shared.client().await?.clone();
-    let points: Vec<&KeptPoint> = planned.iter().map(|one| &one.point).collect();
+    let points: Vec<&KeptPoint> = planned.iter().filter(|one| one.lite.is_none()).map(|one| &one.point).collect();
     features::check_target(&client, &points, target.options.any_version)?;
+    if !client.can_be_backed_up() {
+        // With no backup of a server's to compare it with, it must still be one that deletes what it is told to.
+        return Err(SourceError::TooOldServer { version: client.version_text().to_owned() });
+    }
     let place = target.staging()?;
     let bucket = target.bucket()?;
     // As the server is told it: in a bucket relative to it, else the whole path.
@@ -86,34 +93,90 @@ impl Staged {
 fn planned(target: &MilvusTarget, plan: &TargetPlan, limits: &Limits) -> Result<Vec<Planned>, SourceError> {
     let digest = plan::digest(plan).to_string();
     let mut all = Vec::with_capacity(plan.collections.len());
+    let mut misfits: Vec<(CollectionName, Misfit)> = Vec::new();
     for (number, collection) in plan.collections.iter().enumerate() {
-        let shown = format!("collection {}", collection.mapping.from);
-        if !plan::is_of_server(collection) {
-            let reason = format!(
-                "{shown} was backed up from a Milvus Lite directory, and a server does not import the files of Milvus Lite; \
-                 restore it into a directory (--to)"
-            );
-            return Err(SourceError::BadPlan { reason });
+        let temporary = format!("{TEMPORARY}_{}_{number}", digest.get(..16).unwrap_or_default());
+        let until_ms = target.options.until_ms;
+        if plan::is_of_server(collection) {
+            all.push(of_server(number, collection, temporary, until_ms, limits)?);
+            continue;
         }
-        let schema = KeptSchema::read(&collection.schema, &shown)?;
-        let point = KeptPoint::read(&collection.description, &shown)?;
-        let decoded = schema.decode(&shown)?;
-        let end_ms = end_ms(&point, target.options.until_ms);
-        all.push(Planned {
-            name: collection.mapping.to.clone(),
-            temporary: format!("{TEMPORARY}_{}_{number}", digest.get(..16).unwrap_or_default()),
-            tasks: tasks(number, collection, &point, limits)?,
-            rows: RowSchema::of(&decoded, &shown)?,
-            has_partition_key: decoded.fields.iter().any(|field| field.is_partition_key),
-            load_state: collection.mapping.load_state,
-            is_earlier: target.options.until_ms.is_some(),
-            schema,
-            decoded,
-            point,
-            end_ms,
-        });
+        match of_lite(number, collection, temporary, until_ms)? {
+            Ok(planned) => all.push(planned),
+            Err(found) => misfits.extend(found.into_iter().map(|misfit| (collection.mapping.from.clone(), misfit))),
+        }
     }
-    Ok(all)
+    if misfits.is_empty() { Ok(all) } else { Err(does_not_fit_server(misfits).into()) }
+}
+
+fn of_server(
+    number: usize,
+    collection: &TargetCollection,
+    temporary: String,
+    until_ms: Option<u64>,
+    limits: &Limits,
+) -> Result<Planned, SourceError> {
+    let shown = format!("collection {}", collection.mapping.from);
+    let schema = KeptSchema::read(&collection.schema, &shown)?;
+    let point = KeptPoint::read(&collection.description, &shown)?;
+    let decoded = schema.decode(&shown)?;
+    let CollectionTasks { places, tasks } = tasks(number, collection, &point, limits)?;
+    let end_ms = end_ms(&point, until_ms);
+    Ok(Planned {
+        name: collection.mapping.to.clone(),
+        temporary,
+        places,
+        tasks,
+        rows: RowSchema::of(&decoded, &shown)?,
+        has_partition_key: decoded.fields.iter().any(|field| field.is_partition_key),
+        load_state: collection.mapping.load_state,
+        is_earlier: until_ms.is_some(),
+        schema,
+        decoded,
+        point,
+        end_ms,
+        lite: None,
+    })
+}
+
+/// A collection of Milvus Lite: its files are fetched into a folder of their own, and what the server is to import is made of
+/// them there.
+fn of_lite(
+    number: usize,
+    collection: &TargetCollection,
+    temporary: String,
+    until_ms: Option<u64>,
+) -> Result<Result<Planned, Vec<Misfit>>, SourceError> {
+    let CollectionMapping { from, to, load_state } = &collection.mapping;
+    let bad = |reason: String| SourceError::BadPlan { reason: format!("collection {from} {reason}") };
+    if until_ms.is_some() {
+        return Err(bad("was backed up from Milvus Lite, which does not tell when its rows were written".to_owned()));
+    }
+    let mut paths = BTreeSet::new();
+    let is_bad = |file: &&TargetFile| !is_collection_file(&file.path, file.class);
+    if let Some(file) = collection.files.iter().find(|file| is_bad(file) || !paths.insert(file.path.clone())) {
+        let path: String = file.path.chars().take(200).flat_map(char::escape_debug).collect();
+        return Err(bad(format!("has a file `{path}` that Milvus Lite has no place for, or has it twice")));
+    }
+    let lite = match server_plan(from, to, &collection.schema)? {
+        Ok(lite) => lite,
+        Err(misfits) => return Ok(Err(misfits)),
+    };
+    Ok(Ok(Planned {
+        name: to.clone(),
+        temporary,
+        places: collection.files.iter().map(|file| format!("{number}/{FETCHED}/{}", file.path)).collect(),
+        tasks: Vec::new(),
+        rows: RowSchema::of(&lite.decoded, &format!("collection {from}"))?,
+        has_partition_key: lite.lite.partition_key().is_some(),
+        load_state: *load_state,
+        is_earlier: false,
+        schema: lite.kept.clone(),
+        decoded: lite.decoded.clone(),
+        point: KeptPoint::default(),
+        end_ms: None,
+        lite: Some((from.clone(), lite)),
+    }))
 }
 
 /// Where a restore cuts, in milliseconds: at the point, or earlier where somebody asked for it.
@@ -187,10 +250,12 @@ fn stage(
     }
     let place_of: Box<PlaceOf> = {
         let planned = Arc::clone(planned);
-        Box::new(move |collection, file| planned.get(collection)?.tasks.places.get(file).cloned())
+        Box::new(move |collection, file| planned.get(collection)?.places.get(file).cloned())
     };
     let there = left_bytes(&root, plan, &place_of)?;
-    if let Err(error) = check_space(base, storage, plan, there, limits) {
+    // What a server is to import is made beside what was fetched of Milvus Lite.
+    let copies = if planned.iter().any(|one| one.lite.is_some()) { 2 } else { 1 };
+    if let Err(error) = check_space(base, storage, plan, copies, there, limits) {
         // What an earlier run left is no use without space for the rest, but what it made in the server is still noted.
         if marker == Marker::default() {
             folder.remove()?;
@@ -198,7 +263,7 @@ fn stage(
         return Err(error);
     }
     let mut folders = BTreeSet::new();
-    for path in planned.iter().flat_map(|one| &one.tasks.places) {
+    for path in planned.iter().flat_map(|one| &one.places) {
         folders.extend(path.rsplit_once('/').map(|(parent, _)| parent));
     }
     for inner in folders {
@@ -215,10 +280,12 @@ fn check_space(
     base: &Folder,
     storage: &StorageLocation,
     plan: &TargetPlan,
+    copies: u64,
     left_bytes: u64,
     limits: &Limits,
 ) -> Result<(), SourceError> {
-    let staged = plan::needed_bytes(plan, limits);
+    let imported = plan::needed_bytes(plan, limits);
+    let staged = imported.saturating_mul(copies);
     let refuse = |path: &str, needed_bytes: u64, available_bytes: u64| {
         let path = path.to_owned();
         if needed_bytes > available_bytes {
@@ -238,9 +305,9 @@ fn check_space(
             })?;
             let storage = Folder { dir, shown };
             if storage.stat_self()?.device == base.stat_self()?.device {
-                return refuse(&base.shown, staged.saturating_mul(2), available);
+                return refuse(&base.shown, staged.saturating_add(imported), available);
             }
-            refuse(&storage.shown, staged, available_bytes(&storage)?)?;
+            refuse(&storage.shown, imported, available_bytes(&storage)?)?;
             refuse(&base.shown, staged, available)
         }
         // A bucket has no end.

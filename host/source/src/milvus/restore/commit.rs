@@ -105,6 +105,9 @@ impl Commit<'_> {
     async fn afterwards(&self) -> Result<Committed, SourceError> {
         let (plan, client) = (self.plan()?, &self.inner.client);
         let mut done = Committed::default();
+        for number in 0..self.inner.planned.len() {
+            done.notes.extend(self.inner.made(number)?.notes.iter().cloned());
+        }
         for (database, aliases) in plan::aliases(&plan, &|_, _| false) {
             for (alias, collection) in aliases {
                 let of = CollectionName { database: database.clone(), collection };

@@ -4,6 +4,7 @@
 //! So nothing it says is believed before rows were counted.
 
 use super::commit::Commit;
+use super::made::Made;
 use super::run::Planned;
 use super::schema::{is_restored, renamed};
 use super::server::{self, Wait, pairs};
@@ -22,17 +23,16 @@ const DEFAULT_PARTITION: &str = "_default";
 impl Commit<'_> {
     /// See the module.
     pub(super) async fn attempt(&self, number: usize, planned: &Planned) -> Result<(), SourceError> {
-        self.create(planned).await?;
-        let lost = || SourceError::BadPlan { reason: format!("collection {} is not finished", planned.name) };
-        let expected = self.inner.expected(number).ok_or_else(lost)?;
+        let made = self.inner.made(number)?;
+        self.create(planned, &made).await?;
         let mut taken: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
-        for task in &planned.tasks.tasks {
-            self.inner.upload(number, planned, task).await?;
+        for task in &made.tasks {
+            self.inner.upload(&made, task).await?;
             let rows = self.import(number, planned, task).await?;
             self.inner.remove_upload(task).await?;
             *taken.entry(task.partition.as_str()).or_default() += rows;
         }
-        for (partition, rows) in &expected {
+        for (partition, rows) in &made.expected {
             let rows = rows.rows;
             let there = taken.get(partition.as_str()).copied().unwrap_or(0);
             if there != rows {
@@ -41,31 +41,31 @@ impl Commit<'_> {
                 )));
             }
         }
-        self.prove(number, planned, &expected).await?;
-        for index in &planned.schema.indexes {
+        self.prove(number, planned, &made.expected).await?;
+        for index in &made.schema.indexes {
             server::index(&self.inner.client, &planned.temporary_name(), index, &self.inner.target.shared.limits)
                 .await?;
         }
         Ok(())
     }
 
-    async fn create(&self, planned: &Planned) -> Result<(), SourceError> {
-        let client = &self.inner.client;
+    async fn create(&self, planned: &Planned, made: &Made) -> Result<(), SourceError> {
+        let (client, kept) = (&self.inner.client, &made.schema);
         let shown = format!("collection {}", planned.name);
-        let schema = renamed(&planned.schema.message_bytes(&shown)?, &planned.temporary);
+        let schema = renamed(&kept.message_bytes(&shown)?, &planned.temporary);
         let no_schema =
             || SourceError::Damaged { path: shown.clone(), reason: "its kept schema is no schema".to_owned() };
-        let partitions = &planned.schema.partitions;
+        let partitions = &kept.partitions;
         let num_partitions = if planned.has_partition_key { i64::try_from(partitions.len()).unwrap_or(0) } else { 0 };
         let properties: Vec<(String, String)> =
-            planned.schema.properties.iter().filter(|(key, _)| is_restored(key)).cloned().collect();
+            kept.properties.iter().filter(|(key, _)| is_restored(key)).cloned().collect();
         client
             .call(CreateCollectionRequest {
                 db_name: planned.name.database.clone(),
                 collection_name: planned.temporary.clone(),
                 schema: schema.ok_or_else(no_schema)?,
-                shards_num: planned.schema.shards,
-                consistency_level: planned.schema.consistency_level,
+                shards_num: kept.shards,
+                consistency_level: kept.consistency_level,
                 properties: pairs(&properties),
                 num_partitions,
             })

@@ -13,6 +13,7 @@ mod access;
 mod begin;
 mod commit;
 mod import;
+mod made;
 mod marker;
 mod proof;
 mod run;

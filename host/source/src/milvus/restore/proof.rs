@@ -48,6 +48,10 @@ impl Commit<'_> {
     /// where that can be told: both sides are read once more.
     async fn differs(&self, number: usize, planned: &Planned, what: String) -> SourceError {
         let shared = &self.inner.target.shared;
+        if planned.lite.is_some() {
+            // What was staged of it is not read as a server's files are.
+            return planned.differs(&what);
+        }
         let compared = async {
             let inner = Arc::clone(self.inner);
             let shown = planned.name.to_string();

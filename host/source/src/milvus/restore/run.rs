@@ -10,17 +10,19 @@ use longshore_model::{CollectionName, Digest, RestoredLoadState};
 
 use super::begin::Staged;
 use super::commit::Commit;
+use super::made::Made;
 use super::marker::Marker;
-use super::tasks::CollectionTasks;
+use super::tasks::ImportTask;
 use super::unfinished::{AtStop, Dropping};
 use super::{MilvusTarget, server, upload};
 use crate::blocking::blocking;
+use crate::convert::ServerPlan;
 use crate::milvus::bucket_storage::BucketStorage;
 use crate::milvus::kept::{KeptPoint, KeptSchema};
 use crate::milvus::proto::schema::CollectionSchema;
 use crate::milvus::staged_rows::{ReadBack, read_back};
-use crate::milvus::{CountedRows, MilvusClient, RowSchema};
-use crate::rows::{PartitionSums, RowDigest, difference};
+use crate::milvus::{MilvusClient, RowSchema};
+use crate::rows::RowDigest;
 use crate::{Committed, FilePiece, RestoreRun, RestoreWatch, RestoredCollection, SourceError};
 
 /// How often, and with which pause, it is looked whether the last work on staged files has ended: half a minute.
@@ -38,7 +40,12 @@ pub(super) struct Planned {
     pub(super) decoded: CollectionSchema,
     pub(super) rows: RowSchema,
     pub(super) point: KeptPoint,
-    pub(super) tasks: CollectionTasks,
+    /// Where the plan's files lie below the staging folder.
+    pub(super) places: Vec<String>,
+    /// The calls of Import; none yet where what is imported is made of what was fetched.
+    pub(super) tasks: Vec<ImportTask>,
+    /// Its name in the backup and what it will be, where it is of Milvus Lite.
+    pub(super) lite: Option<(CollectionName, ServerPlan)>,
     pub(super) has_partition_key: bool,
     pub(super) load_state: RestoredLoadState,
     /// Where the restore cuts, in milliseconds since 1970.
@@ -79,11 +86,11 @@ pub(super) struct Inner {
     writing: tokio::sync::Mutex<()>,
     /// Places in the plan of collections that an earlier run of it finished.
     pub(super) finished_before: Mutex<BTreeSet<usize>>,
-    /// What is to be in each collection, once its files are finished.
-    pub(super) expected: Vec<Mutex<Option<PartitionSums>>>,
+    /// What is to become of each collection, once its files are finished.
+    pub(super) made: Vec<Mutex<Option<Arc<Made>>>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -115,11 +122,14 @@ impl Inner {
         lock(&self.finished_before).contains(&collection)
     }
 
-    pub(super) fn expected(&self, collection: usize) -> Option<PartitionSums> {
-        self.expected.get(collection).and_then(|expected| lock(expected).clone())
+    /// What is to become of a collection; an error while its files are not finished.
+    pub(super) fn made(&self, collection: usize) -> Result<Arc<Made>, SourceError> {
+        let made = self.made.get(collection).and_then(|made| lock(made).clone());
+        let name = self.planned.get(collection).map(|planned| planned.name.to_string()).unwrap_or_default();
+        made.ok_or_else(|| SourceError::BadPlan { reason: format!("collection {name} is not finished") })
     }
 
-    fn planned(&self, collection: usize) -> Result<&Planned, SourceError> {
+    pub(super) fn planned(&self, collection: usize) -> Result<&Planned, SourceError> {
         let lost = || SourceError::BadPlan { reason: format!("the plan has no collection number {collection}") };
         self.planned.get(collection).ok_or_else(lost)
     }
@@ -134,21 +144,6 @@ impl Inner {
         let limits = &self.target.shared.limits;
         read_back(&staged.files, collection, &planned.rows, &planned.point, planned.cut(), limits, visit)
     }
-
-    /// Counts what the server is to make of the staged files of a collection, and compares it with what was counted at the
-    /// backup.
-    fn count(&self, collection: usize) -> Result<(Vec<Digest>, CountedRows), SourceError> {
-        let planned = self.planned(collection)?;
-        let found = self.read_back(collection, &mut |_| {})?;
-        let kept = planned.point.live_by_partition().filter(|_| !planned.is_earlier);
-        if let Some(what) = kept.and_then(|kept| difference(&kept, &found.live)) {
-            return Err(planned.differs(&format!("its files, as they were fetched, differ: {what}")));
-        }
-        if let Some(expected) = self.expected.get(collection) {
-            *lock(expected) = Some(found.live);
-        }
-        Ok((found.digests, found.total))
-    }
 }
 
 impl MilvusRun {
@@ -160,7 +155,7 @@ impl MilvusRun {
         server_root: String,
         bucket: Option<Arc<BucketStorage>>,
     ) -> Self {
-        let expected = planned.iter().map(|_| Mutex::new(None)).collect();
+        let made = planned.iter().map(|_| Mutex::new(None)).collect();
         let marker = Mutex::new(staged.marker.clone());
         let staged = Mutex::new(Some(Arc::new(staged)));
         let finished_before = Mutex::default();
@@ -175,7 +170,7 @@ impl MilvusRun {
                 marker,
                 writing: tokio::sync::Mutex::default(),
                 finished_before,
-                expected,
+                made,
             }),
         }
     }
@@ -307,18 +302,11 @@ impl RestoreRun for MilvusRun {
 
     async fn finish_collection(&self, collection: usize) -> Result<RestoredCollection, SourceError> {
         let inner = Arc::clone(&self.inner);
-        let (file_digests, counted) = blocking(&self.shown(), move || inner.count(collection)).await?;
-        let is_earlier = self.inner.planned.get(collection).is_some_and(|planned| planned.is_earlier);
-        let live_rows = (!is_earlier).then_some(counted.live.rows);
-        Ok(RestoredCollection { physical_rows: counted.physical, live_rows, file_digests })
+        blocking(&self.shown(), move || inner.finish(collection)).await
     }
 
     async fn commit(self: Box<Self>, watch: &dyn RestoreWatch) -> Result<Committed, SourceError> {
-        for (number, planned) in self.inner.planned.iter().enumerate() {
-            if self.inner.expected(number).is_none() {
-                return Err(SourceError::BadPlan { reason: format!("collection {} is not finished", planned.name) });
-            }
-        }
+        (0..self.inner.planned.len()).try_for_each(|number| self.inner.made(number).map(drop))?;
         let committed = (Commit { inner: &self.inner, watch }).run().await;
         let shown = self.shown();
         match committed {

@@ -9,7 +9,8 @@ use futures::{TryStreamExt, stream};
 
 use super::DEFAULT_STAGING;
 use super::begin::STAGED;
-use super::run::{Inner, Planned};
+use super::made::Made;
+use super::run::Inner;
 use super::tasks::ImportTask;
 use crate::SourceError;
 use crate::blocking::blocking;
@@ -22,21 +23,23 @@ pub(super) fn place(staging_folder: &str) -> String {
 
 impl Inner {
     /// Puts the files of a call into the bucket; nothing where the server reads the staging folder itself.
-    pub(super) async fn upload(&self, number: usize, planned: &Planned, task: &ImportTask) -> Result<(), SourceError> {
+    pub(super) async fn upload(&self, made: &Made, task: &ImportTask) -> Result<(), SourceError> {
         let Some(bucket) = &self.bucket else { return Ok(()) };
         let staged = self.staged()?;
         let folder = format!("{}/{STAGED}", place(staged.folder.name()));
         let within = format!("{}/", task.folder);
-        let files = planned.tasks.places.iter().enumerate().filter(|(_, path)| path.starts_with(&within));
+        let files = made.places.iter().filter(|path| path.starts_with(&within));
         stream::iter(files.map(Ok))
-            .try_for_each_concurrent(self.target.shared.limits.list_calls.max(1), |(file, path)| {
-                let (staged, limits, path) = (staged.clone(), self.target.shared.limits, format!("{folder}/{path}"));
+            .try_for_each_concurrent(self.target.shared.limits.list_calls.max(1), |path| {
+                let (staged, limits, to) = (staged.clone(), self.target.shared.limits, format!("{folder}/{path}"));
                 async move {
-                    let shown = path.clone();
-                    let bytes =
-                        blocking(&shown, move || staged.files.open(number, file)?.read_all(limits.binlog_bytes))
-                            .await?;
-                    bucket.put(&path, bytes.into()).await
+                    let from = path.clone();
+                    let bytes = blocking(&to, move || {
+                        let root = &staged.files.root;
+                        let gone = || SourceError::Damaged { path: root.show(&from), reason: "it is gone".to_owned() };
+                        root.file(&from)?.ok_or_else(gone)?.read_all(limits.binlog_bytes)
+                    });
+                    bucket.put(&to, bytes.await?.into()).await
                 }
             })
             .await

@@ -1,0 +1,127 @@
+//! What a finished collection is to become in the server: read back from the staging folder, and compared with the backup.
+//!
+//! Contract: nothing here is of a server's own files only. A collection of Milvus Lite becomes logs as a server writes them
+//! (`src/convert`); from there on both are imported, counted and proven in the same way.
+
+use std::sync::Arc;
+
+use longshore_model::CollectionName;
+
+use super::run::{Inner, Planned, lock};
+use super::tasks::{CollectionTasks, ImportTask, tasks};
+use crate::convert::{ForServer, IntoServer, LiteFile, ServerPlan};
+use crate::disk::{Folder, io_error};
+use crate::milvus::kept::KeptSchema;
+use crate::rows::{PartitionSums, difference};
+use crate::{RestoredCollection, SourceError, TargetCollection};
+
+/// Folder of what was fetched of a Milvus Lite collection, in the collection's folder.
+pub(super) const FETCHED: &str = "lite";
+/// Folder of the logs that are made of it.
+const MADE: &str = "made";
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) schema: KeptSchema,
+    pub(super) tasks: Vec<ImportTask>,
+    /// Files of the calls of Import, below the staging folder.
+    pub(super) places: Vec<String>,
+    /// The rows that it is to have.
+    pub(super) expected: PartitionSums,
+    /// What is not as it was, in sentences.
+    pub(super) notes: Vec<String>,
+}
+
+impl Inner {
+    /// Reads a collection back. Blocks.
+    ///
+    /// # Errors
+    /// As [`RestoreRun::finish_collection`](crate::RestoreRun::finish_collection).
+    pub(super) fn finish(&self, number: usize) -> Result<RestoredCollection, SourceError> {
+        let planned = self.planned(number)?;
+        let (made, restored) = match &planned.lite {
+            None => self.count(number, planned)?,
+            Some((from, lite)) => self.convert(number, planned, from, lite)?,
+        };
+        if let Some(place) = self.made.get(number) {
+            *lock(place) = Some(Arc::new(made));
+        }
+        Ok(restored)
+    }
+
+    /// Counts what the server is to make of the staged files of a collection, and compares it with what was counted at the
+    /// backup.
+    fn count(&self, number: usize, planned: &Planned) -> Result<(Made, RestoredCollection), SourceError> {
+        let found = self.read_back(number, &mut |_| {})?;
+        let kept = planned.point.live_by_partition().filter(|_| !planned.is_earlier);
+        if let Some(what) = kept.and_then(|kept| difference(&kept, &found.live)) {
+            return Err(planned.differs(&format!("its files, as they were fetched, differ: {what}")));
+        }
+        let restored = RestoredCollection {
+            physical_rows: found.total.physical,
+            live_rows: (!planned.is_earlier).then_some(found.total.live.rows),
+            file_digests: found.digests,
+        };
+        let made = Made {
+            schema: planned.schema.clone(),
+            tasks: planned.tasks.clone(),
+            places: planned.places.clone(),
+            expected: found.live,
+            notes: Vec::new(),
+        };
+        Ok((made, restored))
+    }
+
+    /// Makes logs of a collection of Milvus Lite.
+    fn convert(
+        &self,
+        number: usize,
+        planned: &Planned,
+        from: &CollectionName,
+        lite: &ServerPlan,
+    ) -> Result<(Made, RestoredCollection), SourceError> {
+        let staged = self.staged()?;
+        let limits = &self.target.shared.limits;
+        let folder = staged.files.root.folder(&number.to_string())?.ok_or_else(|| lost(number))?;
+        // What an earlier run made there would be imported as well.
+        for name in folder.names(limits.folder_entries)?.into_iter().filter(|name| name != FETCHED) {
+            folder.dir.remove_dir_all(&name).map_err(|error| io_error("remove", &folder.show(&name), error))?;
+        }
+        let mut files = Vec::new();
+        let file_digests = staged.files.read_back(number, &mut |entry, file| {
+            files.push(LiteFile { path: entry.path.clone(), class: entry.class, file: Arc::new(file) });
+            Ok(())
+        })?;
+        folder.dir.create_dir(MADE).map_err(|error| io_error("make the folder", &folder.show(MADE), error))?;
+        let into = folder.folder(MADE)?.ok_or_else(|| lost(number))?;
+        let job = IntoServer { from, to: &planned.name, plan: lite, rows: &planned.rows, folder: &into, limits };
+        let ForServer { schema, point, files, physical_rows, live, notes } = job.run(&files)?;
+        let collection = TargetCollection { files, ..staged.files.collection(number)?.clone() };
+        let CollectionTasks { places, tasks } = tasks(number, &collection, &point, limits)?;
+        let paths = collection.files.iter().map(|file| file.path.as_str());
+        self.lay_out(&into, &staged.files.root, paths.zip(&places))?;
+        let live_rows = live.values().map(|rows| rows.rows).sum();
+        let restored = RestoredCollection { physical_rows, live_rows: Some(live_rows), file_digests };
+        Ok((Made { schema, tasks, places, expected: live, notes }, restored))
+    }
+
+    /// Moves files to where a call of Import finds them.
+    fn lay_out<'a>(
+        &self,
+        from: &Folder,
+        root: &Folder,
+        moves: impl Iterator<Item = (&'a str, &'a String)>,
+    ) -> Result<(), SourceError> {
+        for (path, place) in moves {
+            let parent = place.rsplit_once('/').map_or("", |(parent, _)| parent);
+            let moved = root.dir.create_dir_all(parent).and_then(|()| from.dir.rename(path, &root.dir, place));
+            moved.map_err(|error| io_error("move", &root.show(place), error))?;
+        }
+        Ok(())
+    }
+}
+
+fn lost(number: usize) -> SourceError {
+    SourceError::BadPlan { reason: format!("the plan has no collection number {number}") }
+}
