@@ -13,6 +13,8 @@
     milvus_judge.py HOST:PORT digest DATABASE.COLLECTION [--no-partitions] [--parsed-json]
                       rows and row digest (host/source/src/rows.rs), from Query; JSON as it is stored, or as Python would write it
     milvus_judge.py HOST:PORT filter DATABASE.COLLECTION EXPRESSION   how many rows a filter finds
+    milvus_judge.py HOST:PORT aliases DATABASE.COLLECTION             what ListAliases answers to a database in the request ("field"), in
+                      the call's metadata ("header"), in both: names, or null for an error
     milvus_judge.py HOST:PORT corpus DATABASE --storage ROOT --to FOLDER   files, schema, rows and row digest of its collections
 
 Keys, scalars and vectors are compared bit for bit; so are count(*), schema, properties (but for the time to live, which
@@ -595,6 +597,15 @@ def interfere(server, database, action):
         server.insert(database, name, "", columns, 2)
 
 
+def aliases_by(server, database, name):
+    def ask(field, header):
+        request = m.ListAliasesRequest(db_name=field, collection_name=name)
+        answer = server.stub.ListAliases(request, metadata=[("dbname", header)] if header else None, timeout=60)
+        return None if answer.status.code or answer.status.error_code else list(answer.aliases)
+
+    return {"field": ask(database, ""), "header": ask("", database), "both": ask(database, database)}
+
+
 def differences(first, second, one, other):
     """Sentences about what is different."""
     (a, b), said = (first.describe(*one), second.describe(*other)), []
@@ -639,7 +650,7 @@ def differences(first, second, one, other):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("server")
-    parser.add_argument("action", choices=["fill", "large", "rows", "compare", "search", "drop", "lose", "change", "take", "stored", "digest", "filter", "corpus"])
+    parser.add_argument("action", choices=["fill", "large", "rows", "compare", "search", "drop", "lose", "change", "take", "stored", "digest", "filter", "aliases", "corpus"])
     parser.add_argument("names", nargs="+")
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
@@ -696,6 +707,9 @@ def main():
         rows = server.rows(*names[0])
         described = server.describe(*names[0])
         print(json.dumps({"count": server.count(*names[0]), "aliases": list(described.aliases), "rows": rows}))
+        return
+    if arguments.action == "aliases":
+        print(json.dumps(aliases_by(server, *names[0])))
         return
     one, other = names
     if arguments.action == "search":

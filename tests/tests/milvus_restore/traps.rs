@@ -88,6 +88,15 @@ async fn the_time_to_live_is_left_out_and_indexes_are_whole_when_a_restore_ends(
     milvus_judge(milvus, ["drop", "whole_index"]).ok();
 }
 
+/// Most calls heed the database in the call's metadata; this one heeds the request alone, so both are always sent.
+#[test]
+fn aliases_are_listed_by_the_database_in_the_request_alone() {
+    let Some((milvus, _turn)) = server() else { return };
+    let answered = milvus_judge(milvus, ["aliases", "made_two.plain"]).ok().json();
+    let expected = serde_json::json!({"field": ["plain_alias"], "header": null, "both": ["plain_alias"]});
+    assert_eq!(answered, expected);
+}
+
 /// Acts once, as soon as something was moved into the collection that is being made.
 struct Interfere<'a>(std::sync::atomic::AtomicBool, &'a (dyn Fn() + Send + Sync));
 
