@@ -199,3 +199,124 @@ async fn a_part_that_heal_replaced_in_an_encrypted_vault_is_no_damage_any_more_a
     let host = HostPlace::inside(folder, ", encryption = \"age-1\"", &more);
     lost_parts_are_replaced_for_good(&host, &["--reader-key", "recovery.key"]).await;
 }
+
+#[test]
+fn a_lost_or_damaged_header_is_made_again_from_another_vault_of_the_project_and_from_no_other() {
+    let made = Encrypted::default();
+    let here = made.path();
+    std::fs::create_dir(here.join("plain")).unwrap();
+    back_up(&here.join("plain"));
+    made.back_up();
+    made.writing(&["init", "--vault", "away", "--like", "vault", "--region", "away"]).ok();
+    let header = here.join("vault/longshore-vault.json");
+    let right = std::fs::read(&header).unwrap();
+    let repair = ["vault", "repair", "vault", "--header-from", "away"];
+    ended(&made.writing(&repair), 1, "already");
+    for lost in [true, false] {
+        if lost {
+            std::fs::remove_file(&header).unwrap()
+        } else {
+            flip(&header)
+        }
+        let hurt = std::fs::read(&header).ok();
+        ended(&made.writing(&["verify", "vault"]), 1, "--header-from");
+        ended(&made.writing(&["vault", "repair", "vault"]), 1, "--header-from");
+        // Without the key of the project, and from a vault of another one.
+        ended(&made.run(&repair), 1, "key");
+        let strange = ["vault", "repair", "vault", "--header-from", "plain/vault"];
+        assert_eq!(made.run(&strange).code, 1);
+        ended(&made.writing(&[&repair[..], &["--dry-run"]].concat()), 3, "can be made again");
+        assert_eq!(std::fs::read(&header).ok(), hurt, "something was written");
+        let told = made.writing(&[&repair[..], &["--json"]].concat()).ok().json();
+        assert_eq!((&told["header"]["regionId"], &told["header"]["manifests"]), (&"local".into(), &2.into()), "{told}");
+        assert_eq!(std::fs::read(&header).unwrap(), right);
+        assert_eq!(files(&here.join("vault/set-aside")).len(), usize::from(!lost), "what was damaged is kept");
+        made.reading(&["verify", "vault"]).ok();
+    }
+}
+
+#[test]
+fn one_thread_is_enough_for_every_command_and_none_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let sample = sample_cluster();
+    let sample = sample.to_str().unwrap();
+    let commands: [&[&str]; 7] = [
+        &["backup", sample, "--to", "vault", "--json"],
+        &["verify", "vault", "--level", "parsed", "--json"],
+        &["restore", "vault", "--to", "restored.db", "--json"],
+        &["export", "latest", "--vault", "vault", "--to", "out", "--json"],
+        &["heal", "--all", "--vault", "vault", "--from", "copy", "--json"],
+        &["erase", "medium_articles", "--reason", "a request", "--vault", "vault", "--json"],
+        &["prune", "--vault", "vault", "--fence", "0s", "--minimum-age", "0s", "--json"],
+    ];
+    for command in commands {
+        for refused in ["0", "many", "70000"] {
+            let ran = longshore_in(here, command.iter().chain(&["--cpu-threads", refused]));
+            assert!(ran.code == 2 && ran.stderr.contains("--cpu-threads"), "{command:?} {refused}: {ran:?}");
+        }
+    }
+    assert!(!here.join("vault").exists(), "what was refused wrote something");
+    // Whoever held one thread while it waits for another would never end.
+    for command in commands {
+        if command[0] == "heal" {
+            copy_tree(&here.join("vault"), &here.join("copy"));
+            flip(&files(&here.join("vault/packs")).remove(0));
+        }
+        longshore_in(here, command.iter().chain(&["--cpu-threads", "1"])).ok();
+    }
+    longshore_in(here, ["verify", "vault", "--level", "decoded"]).ok();
+    let before = files(&sample_cluster().join("collections/medium_articles"));
+    let restored = |file: &Path| here.join("restored.db").join(file.strip_prefix(sample_cluster()).unwrap());
+    let parquet = before.iter().filter(|file| file.extension().is_some_and(|extension| extension == "parquet"));
+    for file in parquet {
+        assert_eq!(std::fs::read(restored(file)).unwrap(), std::fs::read(file).unwrap(), "{}", file.display());
+    }
+}
+
+#[test]
+fn a_record_of_an_erasure_that_is_gone_is_missed_and_comes_back_from_a_vault_that_was_made_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    back_up(here);
+    longshore_in(here, ["erase", "medium_articles", "--reason", "a request", "--vault", "vault"]).ok();
+    longshore_in(here, ["init", "--vault", "away", "--like", "vault", "--region", "away"]).ok();
+    let verify = ["verify", "vault", "--vault", "away"];
+    ended(&longshore_in(here, verify), 0, "is whole");
+    let record = files(&here.join("vault/erasures")).remove(0);
+    let named = format!("erasures/{}", record.file_name().unwrap().to_str().unwrap());
+    std::fs::remove_file(&record).unwrap();
+    // The root names it, so nobody else is needed to miss it.
+    ended(&longshore_in(here, ["verify", "vault"]), 3, &named);
+    let heal = ["heal", "--all", "--vault", "vault", "--from", "away"];
+    ended(&longshore_in(here, heal), 0, "written again from");
+    assert!(record.exists());
+    ended(&longshore_in(here, verify), 0, "is whole");
+    for vault in ["vault", "away"] {
+        std::fs::remove_dir_all(here.join(vault).join("erasures")).unwrap();
+    }
+    ended(&longshore_in(here, verify), 3, &named);
+    ended(&longshore_in(here, heal), 3, "no vault that was named records this erasure");
+}
+
+/// Manifests that are gone from one of several vaults: the others miss them, and heal writes them again.
+#[tokio::test]
+async fn a_lost_root_or_receipt_is_missed_by_the_other_vaults_and_written_again() {
+    let host = HostPlace::new(&residency("{ second_region = true }"));
+    let (server, client) = host.start();
+    let id = back_up_in_three_regions(&client).await;
+    server.stop();
+    let here = host.path();
+    let verify = ["verify", "vault", id.as_str(), "--vault", "vault-us", "--vault", "vault-eu-2"];
+    longshore_in(here, verify).ok();
+    for (vault, kind) in [("vault", "roots"), ("vault-us", "receipts")] {
+        let lost = files(&here.join(vault).join(kind)).remove(0);
+        std::fs::remove_file(&lost).unwrap();
+        ended(&longshore_in(here, verify), 3, kind);
+        let from: Vec<&str> = ["vault", "vault-us", "vault-eu-2"].into_iter().filter(|other| *other != vault).collect();
+        let heal = ["heal", "--all", "--vault", vault, "--from", from[0], "--from", from[1]];
+        ended(&longshore_in(here, heal), 0, "everything is whole now");
+        assert!(lost.exists(), "{}", lost.display());
+        ended(&longshore_in(here, verify), 0, "is whole");
+    }
+}

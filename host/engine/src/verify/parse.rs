@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use longshore_model::FileClass;
 use longshore_source::{CheckedFiles, StoredBytes, StoredFile, check_files};
-use longshore_vault::{BlobId, CollectionFiles, CollectionSealed, FilePiece, Reader};
+use longshore_vault::{BlobId, CollectionFiles, CollectionSealed, CpuPermit, FilePiece, Reader, Throttle};
 use tokio::runtime::Handle;
 
 use crate::EngineError;
@@ -25,6 +25,7 @@ pub(super) async fn parse(
     sampled: Option<&HashSet<BlobId>>,
 ) -> Result<CheckedFiles, EngineError> {
     let runtime = Handle::current();
+    let turn = Arc::new(Turn { throttle: reader.vault().throttle().clone(), permit: Mutex::default() });
     let mut stored = Vec::new();
     for (file, name) in files.files.iter().zip(&sealed.files) {
         let is_small = file.class == FileClass::Metadata;
@@ -32,16 +33,18 @@ pub(super) async fn parse(
             continue;
         }
         let pieces = reader.file_pieces(file).map_err(EngineError::vault(reader.vault().region_id()))?;
-        let bytes = VaultFile { reader: reader.clone(), runtime: runtime.clone(), pieces, kept: Mutex::default() };
+        let (runtime, turn) = (runtime.clone(), Arc::clone(&turn));
+        let bytes = VaultFile { reader: reader.clone(), runtime, turn, pieces, kept: Mutex::default() };
         let (path, class, size_bytes) = (name.path.clone(), file.class, file.size_bytes);
         stored.push(StoredFile { path, class, size_bytes, bytes: Arc::new(bytes) });
     }
     let kind = source_kind.to_owned();
     let complete = sampled.is_none();
-    let thread = reader.vault().throttle().cpu().await;
+    turn.put(reader.vault().throttle().cpu().await);
     let check = move || {
-        let _thread = thread;
-        check_files(&kind, &stored, complete, &longshore_source::Limits::DEFAULT)
+        let checked = check_files(&kind, &stored, complete, &longshore_source::Limits::DEFAULT);
+        turn.end();
+        checked
     };
     match tokio::task::spawn_blocking(check).await {
         Ok(result) => Ok(result?),
@@ -54,10 +57,28 @@ pub(super) async fn parse(
     }
 }
 
+/// The thread that a check has. It is given back while a blob is read, because decoding takes one, too: where there is only
+/// one, who held it while waiting for another would wait for ever.
+struct Turn {
+    throttle: Throttle,
+    permit: Mutex<Option<CpuPermit>>,
+}
+
+impl Turn {
+    fn put(&self, permit: CpuPermit) {
+        *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
+    }
+
+    fn end(&self) {
+        *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 /// A file of a backup, read from its blobs.
 struct VaultFile {
     reader: Reader,
     runtime: Handle,
+    turn: Arc<Turn>,
     pieces: Vec<FilePiece>,
     kept: Mutex<VecDeque<(BlobId, Bytes)>>,
 }
@@ -68,7 +89,11 @@ impl VaultFile {
         if let Some(bytes) = find(&self.kept.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(bytes);
         }
-        let bytes = self.runtime.block_on(self.reader.read_blob(id)).map_err(io::Error::other)?;
+        self.turn.end();
+        let (bytes, thread) =
+            self.runtime.block_on(async { (self.reader.read_blob(id).await, self.turn.throttle.cpu().await) });
+        self.turn.put(thread);
+        let bytes = bytes.map_err(io::Error::other)?;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.push_back((*id, bytes.clone()));
         if kept.len() > BLOBS_KEPT {
