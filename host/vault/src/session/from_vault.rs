@@ -4,6 +4,9 @@
 //! and no key; so is every pack that cannot be read for want of a key. Of other packs only the wanted blobs are read,
 //! each checked against its id, and packed again with the
 //! codec they had. What this vault has already is not read at all.
+//!
+//! A pack that holds bytes of an erased collection is never copied whole: the other vault has not rid itself of them yet, and
+//! this one may have said that it has. Nor is any pack of a vault whose records of erasures cannot be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,6 +35,23 @@ pub struct CopiedBlobs {
     pub unreadable: Vec<(BlobId, VaultError)>,
 }
 
+/// Packs that are not copied whole, whatever is wanted of them.
+#[derive(Debug, PartialEq, Eq)]
+enum KeptApart {
+    These(BTreeSet<PackId>),
+    /// Which ones is not known.
+    All,
+}
+
+impl KeptApart {
+    fn has(&self, pack: &PackId) -> bool {
+        match self {
+            Self::These(packs) => packs.contains(pack),
+            Self::All => true,
+        }
+    }
+}
+
 /// How the blobs that are wanted will come.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct CopyPlan {
@@ -45,8 +65,8 @@ impl Session {
     /// Bytes of packs that [`Session::copy_from`] would write: whole packs count whole. Reads nothing.
     #[must_use]
     pub fn copy_bytes(&self, reader: &Reader, blobs: &[BlobId]) -> u64 {
-        let CopyPlan { whole, single } =
-            plan(reader, blobs.iter().filter(|blob| !self.shared.has(blob)).copied().collect());
+        let missing = blobs.iter().filter(|blob| !self.shared.has(blob)).copied().collect();
+        let CopyPlan { whole, single } = plan(reader, missing, &KeptApart::These(BTreeSet::new()));
         let whole = whole.iter().filter_map(|(pack, _)| reader.index().pack_bytes(pack));
         let single: BTreeSet<BlobId> = single.into_iter().collect();
         let single = single.iter().filter_map(|blob| Some(u64::from(reader.index().first(blob)?.entry.stored_bytes)));
@@ -81,7 +101,7 @@ impl Session {
                 missing.push(*blob);
             }
         }
-        let mut plan = plan(reader, missing);
+        let mut plan = plan(reader, missing, &self.kept_apart(reader).await?);
         let done: Vec<(bool, Vec<BlobId>)> = stream::iter(std::mem::take(&mut plan.whole))
             .map(|(pack, wanted)| async move { Ok::<_, VaultError>((self.adopt(reader, pack).await?, wanted)) })
             .buffer_unordered(PACKS_IN_FLIGHT)
@@ -98,6 +118,23 @@ impl Session {
         }
         self.copy_singly(reader, plan.single, &mut copied, on_blob).await?;
         Ok(copied)
+    }
+
+    /// Packs with bytes of erased collections: those that the other vault has still to rid itself of, and those that this one
+    /// ever had to.
+    async fn kept_apart(&self, reader: &Reader) -> Result<KeptApart, VaultError> {
+        let mut packs = BTreeSet::new();
+        for (vault, own) in [(reader.vault(), false), (&self.shared.vault, true)] {
+            match vault.list_erasures().await {
+                Ok(records) => {
+                    let of_these = records.into_iter().filter(|record| own || record.completed.is_none());
+                    packs.extend(of_these.flat_map(|record| record.packs));
+                }
+                Err(VaultError::BadManifest { .. } | VaultError::TooLarge { .. }) => return Ok(KeptApart::All),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(KeptApart::These(packs))
     }
 
     async fn copy_singly(
@@ -185,7 +222,7 @@ pub(crate) async fn fetch_pack(
 }
 
 /// Sorts wanted blobs into packs that are copied whole and blobs that are not.
-fn plan(reader: &Reader, missing: Vec<BlobId>) -> CopyPlan {
+fn plan(reader: &Reader, missing: Vec<BlobId>, kept_apart: &KeptApart) -> CopyPlan {
     let mut plan = CopyPlan::default();
     let mut packs: BTreeMap<PackId, (u64, Vec<BlobId>)> = BTreeMap::new();
     for blob in missing {
@@ -204,7 +241,8 @@ fn plan(reader: &Reader, missing: Vec<BlobId>) -> CopyPlan {
     for (pack, (wanted_bytes, blobs)) in packs {
         let pack_bytes = reader.index().pack_bytes(&pack).unwrap_or(u64::MAX);
         // What cannot be decrypted here can only be copied as it is.
-        if wanted_bytes.saturating_mul(2) >= pack_bytes || !reader.vault().is_readable() {
+        let pays = wanted_bytes.saturating_mul(2) >= pack_bytes || !reader.vault().is_readable();
+        if pays && !kept_apart.has(&pack) {
             plan.whole.push((pack, blobs));
         } else {
             plan.single.extend(blobs);

@@ -1,6 +1,6 @@
 //! What was damaged is noted, stored again, fetched from another vault or rebuilt; nothing good is overwritten.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Mutex;
 
 use longshore_model::{Codec, Timestamp};
@@ -168,6 +168,70 @@ async fn a_few_blobs_of_a_pack_are_copied_without_the_rest_and_what_is_there_is_
     session.copy_from(&reader, &most, &|_, _| {}).await.unwrap();
     session.checkpoint().await.unwrap();
     assert_eq!(other.open_reader().await.unwrap().blob_count(), reader.blob_count());
+}
+
+/// A record of an erasure that had to rid a vault of these packs.
+fn erasure(packs: BTreeSet<PackId>, completed: bool) -> Erasure {
+    Erasure {
+        format: FORMAT_VERSION,
+        kind: Erasure::KIND.to_owned(),
+        erasure_id: "erasure-00000000000000ab".to_owned(),
+        collection: Some("images".parse().unwrap()),
+        name_id: None,
+        clusters: BTreeSet::new(),
+        reason: "a test".to_owned(),
+        by: "a test".to_owned(),
+        started: now(),
+        backups: BTreeSet::new(),
+        packs,
+        rewritten: Some(now()),
+        completed: completed.then(now),
+    }
+}
+
+#[tokio::test]
+async fn a_pack_with_bytes_of_an_erased_collection_is_not_copied_whole() {
+    // Who has the record, whether it is completed there, and whether its packs may be copied whole.
+    for (at_home, completed, whole) in
+        [(true, false, false), (true, true, true), (false, false, false), (false, true, false)]
+    {
+        let Pair { vault, other, part, .. } = pair().await;
+        let reader = vault.open_reader().await.unwrap();
+        let mut all: Vec<BlobId> = blobs(&part.part);
+        all.sort_by_key(|blob| (reader.blob_bytes(blob).unwrap(), *blob));
+        all.dedup();
+        let (erased, wanted) = all.split_first().unwrap();
+        let packs: BTreeSet<PackId> = reader.packs_of(&[*erased]).into_iter().collect();
+        let record = erasure(packs, completed);
+        if at_home {
+            vault.put_erasure(&record).await.unwrap()
+        } else {
+            other.put_erasure(&record).await.unwrap()
+        }
+        let session = session(&other, 1).await;
+        let copied = session.copy_from(&reader, wanted, &|_, _| {}).await.unwrap();
+        assert!(copied.unreadable.is_empty());
+        session.checkpoint().await.unwrap();
+        let there = other.open_reader().await.unwrap();
+        for blob in wanted {
+            there.read_blob(blob).await.unwrap();
+        }
+        let came = there.read_blob(erased).await.is_ok();
+        assert_eq!(came, whole, "at home: {at_home}, completed: {completed}");
+        assert_eq!(copied.blobs == 0, whole, "at home: {at_home}, completed: {completed}");
+    }
+}
+
+#[tokio::test]
+async fn where_a_record_of_an_erasure_cannot_be_read_no_pack_is_copied_whole() {
+    let Pair { store, vault, other, part, .. } = pair().await;
+    vault.put_erasure(&erasure(BTreeSet::new(), false)).await.unwrap();
+    let key = keys(&store, "erasures").await[0].clone();
+    store.put(&key, "{broken".into()).await.unwrap();
+    let reader = vault.open_reader().await.unwrap();
+    let session = session(&other, 1).await;
+    let copied = session.copy_from(&reader, &blobs(&part.part), &|_, _| {}).await.unwrap();
+    assert!(copied.packs == 0 && copied.blobs > 0 && copied.unreadable.is_empty(), "{copied:?}");
 }
 
 #[tokio::test]
