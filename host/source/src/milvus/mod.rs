@@ -24,6 +24,7 @@ mod point;
 #[doc(hidden)]
 pub mod proto;
 mod rest;
+mod rest_import;
 mod restore;
 mod rows;
 mod rpc;

@@ -104,7 +104,7 @@ pub(super) async fn segment_logs(
 }
 
 /// `None` for what this client cannot do: certificates of its own, other names in the server's.
-fn http(address: &ServerAddress, limits: &Limits) -> Option<reqwest::Client> {
+pub(super) fn http(address: &ServerAddress, limits: &Limits) -> Option<reqwest::Client> {
     let tls = address.tls.clone().unwrap_or_default();
     if tls.identity.is_some() || tls.server_name.is_some() {
         return None;

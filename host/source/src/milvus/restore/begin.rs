@@ -53,7 +53,7 @@ pub(super) async fn begin(
     let root = bucket.as_ref().map_or_else(|| server_root(&place), |bucket| bucket.in_bucket(DEFAULT_STAGING));
     let shown = place.folder.display().to_string();
     let base = Arc::new(blocking(&shown, move || open_base(&place)).await?);
-    let dropping = Dropping::new(&client, &limits, watch, AtStop::Stop);
+    let dropping = Dropping::new(&client, &target.shared, watch, AtStop::Stop);
     take_back_others(&base, plan::digest(&plan), &dropping, &client, bucket.as_deref(), limits).await?;
     let storage = target.shared.server.storage.clone();
     let staged = {

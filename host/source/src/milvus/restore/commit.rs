@@ -92,7 +92,8 @@ impl Commit<'_> {
                 Err(error) if attempt < limits.import_attempts && is_unknown(&error) => {
                     tracing::warn!(%error, collection = %planned.name, "what became of an import is not known: making the collection anew");
                     server::answers(&self.inner.client, limits).await?;
-                    let dropping = Dropping::new(&self.inner.client, limits, self.watch, AtStop::Stop);
+                    let shared = &self.inner.target.shared;
+                    let dropping = Dropping::new(&self.inner.client, shared, self.watch, AtStop::Stop);
                     dropping.drop_when_ended(&planned.name.database, &planned.temporary).await?;
                     attempt += 1;
                 }
@@ -150,7 +151,8 @@ impl Commit<'_> {
             tracing::warn!(error = %away, "the server does not answer, so what was made there cannot be taken back now");
             left.extend(collections.iter().map(|made| format!("collection {}.{}", made.database, made.temporary)));
         } else {
-            let dropping = Dropping::new(&self.inner.client, limits, self.watch, AtStop::Hurry);
+            let shared = &self.inner.target.shared;
+            let dropping = Dropping::new(&self.inner.client, shared, self.watch, AtStop::Hurry);
             let waited = matches!(error, SourceError::ImportUnderWay { .. });
             let dropping = if waited { dropping.impatient() } else { dropping };
             for made in &collections {

@@ -3,6 +3,8 @@
 //! `Import` of 2.3 says *Completed* to a path that is not there, to a wrong unit of time and to deletes that are missing.
 //! So nothing it says is believed before rows were counted.
 
+use std::collections::BTreeMap;
+
 use super::commit::Commit;
 use super::made::Made;
 use super::run::Planned;
@@ -15,6 +17,7 @@ use crate::milvus::proto::common::{ImportState, KeyValuePair};
 use crate::milvus::proto::milvus::{
     CreateCollectionRequest, CreatePartitionRequest, GetImportStateRequest, GetImportStateResponse, ImportRequest,
 };
+use crate::milvus::rest_import::{RestImport, RestImports, RestState};
 use crate::milvus::rpc::Refusal;
 
 /// The partition that every collection has.
@@ -25,17 +28,18 @@ impl Commit<'_> {
     pub(super) async fn attempt(&self, number: usize, planned: &Planned) -> Result<(), SourceError> {
         let made = self.inner.made(number)?;
         self.create(planned, &made).await?;
-        let mut taken: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
+        let mut taken: BTreeMap<&str, Option<u64>> = BTreeMap::new();
         for task in &made.tasks {
             self.inner.upload(&made, task).await?;
             let rows = self.import(number, planned, task).await?;
             self.inner.remove_upload(task).await?;
-            *taken.entry(task.partition.as_str()).or_default() += rows;
+            let sum = taken.entry(task.partition.as_str()).or_insert(Some(0));
+            *sum = sum.zip(rows).map(|(sum, rows)| sum + rows);
         }
         for (partition, rows) in &made.expected {
             let rows = rows.rows;
-            let there = taken.get(partition.as_str()).copied().unwrap_or(0);
-            if there != rows {
+            let there = taken.get(partition.as_str()).copied().unwrap_or(Some(0));
+            if let Some(there) = there.filter(|there| *there != rows) {
                 return Err(planned.differs(&format!(
                     "the server took {there} rows of partition {partition}, and {rows} are in the backup"
                 )));
@@ -111,57 +115,31 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Makes one call of Import and waits for its end. Returns the rows it says it took.
-    async fn import(&self, number: usize, planned: &Planned, task: &ImportTask) -> Result<u64, SourceError> {
-        let staged = self.inner.staged()?;
-        let files = task.paths(&staged.as_seen(&self.inner.server_root));
-        drop(staged);
-        let options = task.options(planned.end_ms).into_iter();
-        let request = ImportRequest {
-            db_name: planned.name.database.clone(),
-            collection_name: planned.temporary.clone(),
-            partition_name: task.partition.clone(),
-            files,
-            options: options.map(|(key, value)| KeyValuePair { key: key.to_owned(), value }).collect(),
-            ..ImportRequest::default()
-        };
-        let started = self.inner.client.call(request).await?.tasks;
+    /// Makes one call of Import and waits for its end. Returns the rows it says it took, where it says so.
+    async fn import(&self, number: usize, planned: &Planned, task: &ImportTask) -> Result<Option<u64>, SourceError> {
+        let job = self.start(planned, task).await?;
         let lost =
             |reason: &str| SourceError::ImportLost { collection: planned.name.clone(), reason: reason.to_owned() };
-        let id = *started.first().ok_or_else(|| lost("the server named no task"))?;
         let limits = &self.inner.target.shared.limits;
         let mut wait = Wait::new(limits, limits.import_patience_ms);
         let mut moved = 0;
         loop {
-            let state =
-                self.inner.client.call(GetImportStateRequest { task: id }).await.map_err(|error| match error {
-                    SourceError::CallRefused { refusal: Refusal::Other | Refusal::NotReady, reason, .. } => {
-                        lost(&reason)
-                    }
-                    error => error,
-                })?;
-            let percent = match state.state() {
-                ImportState::ImportCompleted => 100,
-                _ => info(&state, "progress_percent").and_then(|text| text.parse().ok()).unwrap_or(0).min(100),
-            };
-            let now = task.bytes.saturating_mul(percent) / 100;
-            self.watch.moved(number, now.saturating_sub(moved));
-            moved = moved.max(now);
-            match state.state() {
-                ImportState::ImportCompleted => return Ok(u64::try_from(state.row_count).unwrap_or(0)),
-                ImportState::ImportFailed | ImportState::ImportFailedAndCleaned => {
-                    let reason = info(&state, "failed_reason").unwrap_or("no reason was given").to_owned();
-                    // A server that was started again forgets what it was doing; nothing is wrong with the files.
-                    if reason.contains("service restarted") {
-                        return Err(lost(&reason));
-                    }
+            let now = self.look(planned, &job).await?;
+            let done = task.bytes.saturating_mul(now.percent) / 100;
+            self.watch.moved(number, done.saturating_sub(moved));
+            moved = moved.max(done);
+            match now.ended {
+                Some(Ok(rows)) => return Ok(rows),
+                // A server that was started again forgets what it was doing; nothing is wrong with the files.
+                Some(Err(reason)) if reason.contains("service restarted") => return Err(lost(&reason)),
+                Some(Err(reason)) => {
                     return Err(SourceError::ImportFailed {
                         collection: planned.name.clone(),
                         partition: task.partition.clone(),
                         reason,
                     });
                 }
-                _ => {}
+                None => {}
             }
             if self.watch.is_stopped() {
                 return Err(SourceError::Stopped);
@@ -169,6 +147,107 @@ impl Commit<'_> {
             if !wait.more().await {
                 return Err(lost(&format!("it was not done after {} ms", limits.import_patience_ms)));
             }
+        }
+    }
+
+    /// Starts an import, over REST where the server does not offer it over gRPC.
+    async fn start(&self, planned: &Planned, task: &ImportTask) -> Result<Job, SourceError> {
+        let staged = self.inner.staged()?;
+        let files = task.paths(&staged.as_seen(&self.inner.server_root));
+        drop(staged);
+        let (client, options) = (&self.inner.client, task.options(planned.end_ms));
+        let pairs = options.iter().map(|(key, value)| KeyValuePair { key: (*key).to_owned(), value: value.clone() });
+        let request = ImportRequest {
+            db_name: planned.name.database.clone(),
+            collection_name: planned.temporary.clone(),
+            partition_name: task.partition.clone(),
+            files: files.clone(),
+            options: pairs.collect(),
+            ..ImportRequest::default()
+        };
+        match client.call(request).await {
+            Ok(answer) => {
+                let lost = || SourceError::ImportLost {
+                    collection: planned.name.clone(),
+                    reason: "the server named no task".to_owned(),
+                };
+                Ok(Job::Task(*answer.tasks.first().ok_or_else(lost)?))
+            }
+            Err(SourceError::CallNotOffered { .. }) => {
+                let collection = (planned.name.database.as_str(), planned.temporary.as_str());
+                let version = client.version_text();
+                let id = self.rest()?.create(collection, &task.partition, &files, &options, version).await?;
+                Ok(Job::Rest(id))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn rest(&self) -> Result<RestImports<'_>, SourceError> {
+        let shared = &self.inner.target.shared;
+        RestImports::of(&shared.server.address, self.inner.client.version_text(), &shared.limits)
+    }
+
+    /// How far an import is.
+    async fn look(&self, planned: &Planned, job: &Job) -> Result<Look, SourceError> {
+        let told = |error| match error {
+            SourceError::CallRefused { refusal: Refusal::Other | Refusal::NotReady, reason, .. } => {
+                SourceError::ImportLost { collection: planned.name.clone(), reason }
+            }
+            error => error,
+        };
+        match job {
+            Job::Task(task) => {
+                let state = self.inner.client.call(GetImportStateRequest { task: *task }).await.map_err(told)?;
+                Ok(Look::of_task(&state))
+            }
+            Job::Rest(id) => {
+                let version = self.inner.client.version_text();
+                Ok(Look::of_job(self.rest()?.describe(&planned.name.database, id, version).await.map_err(told)?))
+            }
+        }
+    }
+}
+
+/// An import that was started.
+enum Job {
+    /// Its number, over gRPC.
+    Task(i64),
+    /// Its id, over REST.
+    Rest(String),
+}
+
+/// How far an import is.
+#[derive(Debug, PartialEq, Eq)]
+struct Look {
+    percent: u64,
+    /// The rows it took, if it says so, or why it failed.
+    ended: Option<Result<Option<u64>, String>>,
+}
+
+impl Look {
+    fn of_task(state: &GetImportStateResponse) -> Self {
+        let percent = || info(state, "progress_percent").and_then(|text| text.parse().ok()).unwrap_or(0).min(100);
+        match state.state() {
+            ImportState::ImportCompleted => {
+                Self { percent: 100, ended: Some(Ok(Some(u64::try_from(state.row_count).unwrap_or(0)))) }
+            }
+            ImportState::ImportFailed | ImportState::ImportFailedAndCleaned => {
+                let reason = info(state, "failed_reason").unwrap_or("no reason was given").to_owned();
+                Self { percent: percent(), ended: Some(Err(reason)) }
+            }
+            _ => Self { percent: percent(), ended: None },
+        }
+    }
+
+    /// What a job over REST says of rows counts deleted ones with some versions and not with others: they are counted
+    /// afterwards, as always.
+    fn of_job(job: RestImport) -> Self {
+        let reason = if job.reason.is_empty() { "no reason was given".to_owned() } else { job.reason };
+        match job.state {
+            RestState::Completed => Self { percent: 100, ended: Some(Ok(None)) },
+            RestState::Failed => Self { percent: job.progress, ended: Some(Err(reason)) },
+            RestState::GoesOn => Self { percent: job.progress, ended: None },
         }
     }
 }

@@ -178,7 +178,7 @@ impl MilvusRun {
     /// Drops what a killed run of this plan made and did not finish, and checks that the names are free.
     pub(super) async fn take_over(&self, watch: &dyn RestoreWatch) -> Result<(), SourceError> {
         let inner = &self.inner;
-        let dropping = Dropping::new(&inner.client, &inner.target.shared.limits, watch, AtStop::Stop);
+        let dropping = Dropping::new(&inner.client, &inner.target.shared, watch, AtStop::Stop);
         let mut kept = Vec::new();
         for made in inner.marker().collections {
             dropping.drop_when_ended(&made.database, &made.temporary).await?;

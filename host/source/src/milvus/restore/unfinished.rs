@@ -13,9 +13,12 @@ use tokio::time::Instant;
 use super::import::info;
 use super::server::{Wait, drop_collection, find};
 use crate::milvus::MilvusClient;
+use crate::milvus::address::ServerAddress;
 use crate::milvus::proto::common::ImportState;
 use crate::milvus::proto::milvus::{GetImportStateResponse, ListImportTasksRequest};
+use crate::milvus::rest_import::{RestImport, RestImports, RestState};
 use crate::milvus::rpc::Refusal;
+use crate::milvus::shared::Shared;
 use crate::{Limits, RestoreWatch, SourceError};
 
 /// What a wait does when it is told to stop.
@@ -30,6 +33,7 @@ pub(super) enum AtStop {
 /// Drops collections; the patience is for all of them together.
 pub(super) struct Dropping<'a> {
     client: &'a MilvusClient,
+    address: &'a ServerAddress,
     limits: &'a Limits,
     watch: &'a dyn RestoreWatch,
     at_stop: AtStop,
@@ -52,12 +56,13 @@ impl<'a> Dropping<'a> {
     /// Waits as long as a server may take to give an import up.
     pub(super) fn new(
         client: &'a MilvusClient,
-        limits: &'a Limits,
+        shared: &'a Shared,
         watch: &'a dyn RestoreWatch,
         at_stop: AtStop,
     ) -> Self {
+        let (address, limits) = (&shared.server.address, &shared.limits);
         let patience = Duration::from_millis(limits.import_end_patience_ms);
-        Self { client, limits, watch, at_stop, patience, started: Instant::now() }
+        Self { client, address, limits, watch, at_stop, patience, started: Instant::now() }
     }
 
     /// The same for somebody who has waited in vain before: it looks once.
@@ -115,9 +120,22 @@ impl<'a> Dropping<'a> {
             Err(SourceError::CallRefused {
                 refusal: Refusal::CollectionNotFound | Refusal::DatabaseNotFound, ..
             }) => Imports::Ended,
-            Err(error @ (SourceError::CallNotOffered { .. } | SourceError::NotPermitted { .. })) => {
-                Imports::NeverTold(error.to_string())
-            }
+            // Then imports are made over REST, too.
+            Err(SourceError::CallNotOffered { .. }) => self.rest_imports(collection).await,
+            Err(error @ SourceError::NotPermitted { .. }) => Imports::NeverTold(error.to_string()),
+            Err(error) => Imports::Untold(error.to_string()),
+        }
+    }
+
+    async fn rest_imports(&self, collection: &CollectionName) -> Imports {
+        let version = self.client.version_text();
+        let listed = match RestImports::of(self.address, version, self.limits) {
+            Ok(imports) => imports.list(collection, version).await,
+            Err(error) => Err(error),
+        };
+        match listed {
+            Ok(jobs) => state_of_jobs(&jobs),
+            Err(error @ SourceError::CallNotOffered { .. }) => Imports::NeverTold(error.to_string()),
             Err(error) => Imports::Untold(error.to_string()),
         }
     }
@@ -133,6 +151,13 @@ fn state_of(tasks: &[GetImportStateResponse]) -> Imports {
     let Some(task) = tasks.iter().find(|task| !has_ended(task)) else { return Imports::Ended };
     let percent = info(task, "progress_percent").unwrap_or("0");
     Imports::GoOn(format!("import {} is {} and {percent} % done", task.id, task.state().as_str_name()))
+}
+
+fn state_of_jobs(jobs: &[RestImport]) -> Imports {
+    match jobs.iter().find(|job| job.state == RestState::GoesOn) {
+        None => Imports::Ended,
+        Some(job) => Imports::GoOn(format!("import {} is {} % done", job.id, job.progress)),
+    }
 }
 
 #[cfg(test)]
@@ -155,5 +180,13 @@ mod tests {
             let tasks: Vec<_> = ended.into_iter().chain([goes_on]).map(task).collect();
             assert!(matches!(state_of(&tasks), Imports::GoOn(_)), "{goes_on:?}");
         }
+    }
+
+    #[test]
+    fn over_rest_too() {
+        let job = |state| RestImport { id: "7".to_owned(), state, progress: 5, reason: String::new() };
+        assert_eq!(state_of_jobs(&[]), Imports::Ended);
+        assert_eq!(state_of_jobs(&[job(RestState::Completed), job(RestState::Failed)]), Imports::Ended);
+        assert!(matches!(state_of_jobs(&[job(RestState::Completed), job(RestState::GoesOn)]), Imports::GoOn(_)));
     }
 }
