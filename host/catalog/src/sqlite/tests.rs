@@ -164,7 +164,7 @@ fn a_file_of_a_newer_version_is_refused_by_its_version() {
     let error = SqliteCatalog::open(&path).unwrap_err();
     assert_eq!(error, CatalogError::TooNew { path: path.display().to_string(), found: 7, supported: 4 });
     let text = error.to_string();
-    assert!(text.contains("version 7") && text.contains("up to 3"), "{text}");
+    assert!(text.contains("version 7") && text.contains("up to 4"), "{text}");
     assert_eq!(std::fs::read(&path).unwrap(), content);
 }
 

@@ -67,7 +67,7 @@ async fn verifying_succeeds_and_after_damage_fails_and_says_what_is_damaged() {
     let job = job(&place, &path, "{}").await;
     assert_eq!(job["status"], "FAILED", "{job}");
     let reason = job["reason"].as_str().unwrap();
-    assert!(reason.contains("damaged") && reason.contains("collection default."), "{job}");
+    assert!(reason.contains("damaged") && reason.contains("damaged files ("), "{job}");
     // What was checked and what was found stays in the record, collection by collection.
     let result = &job["result"];
     assert_eq!((&result["whole"], &result["backupId"]), (&json!(false), &json!(backup)), "{job}");

@@ -5,8 +5,9 @@
 //! each checked against its id, and packed again with the
 //! codec they had. What this vault has already is not read at all.
 //!
-//! A pack that holds bytes of an erased collection is never copied whole: the other vault has not rid itself of them yet, and
-//! this one may have said that it has. Nor is any pack of a vault whose records of erasures cannot be read.
+//! A pack that holds bytes of an erased collection is not copied whole by whoever can take it apart: the other vault has not
+//! rid itself of them yet, and this one may have said that it has. Nor is any pack of a vault whose records of erasures
+//! cannot be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -241,8 +242,8 @@ fn plan(reader: &Reader, missing: Vec<BlobId>, kept_apart: &KeptApart) -> CopyPl
     for (pack, (wanted_bytes, blobs)) in packs {
         let pack_bytes = reader.index().pack_bytes(&pack).unwrap_or(u64::MAX);
         // What cannot be decrypted here can only be copied as it is.
-        let pays = wanted_bytes.saturating_mul(2) >= pack_bytes || !reader.vault().is_readable();
-        if pays && !kept_apart.has(&pack) {
+        let pays = wanted_bytes.saturating_mul(2) >= pack_bytes && !kept_apart.has(&pack);
+        if pays || !reader.vault().is_readable() {
             plan.whole.push((pack, blobs));
         } else {
             plan.single.extend(blobs);
