@@ -224,6 +224,15 @@ impl Folder {
         Ok(Some(OpenFile { file, stat, shown }))
     }
 
+    /// Opens a regular file that was seen there.
+    ///
+    /// # Errors
+    /// [`SourceError::Damaged`] for one that is gone; as [`Folder::file`].
+    pub(crate) fn seen_file(&self, path: &str) -> Result<OpenFile, SourceError> {
+        let gone = || SourceError::Damaged { path: self.show(path), reason: "it is gone".to_owned() };
+        self.file(path)?.ok_or_else(gone)
+    }
+
     /// Names of the entries, sorted.
     pub(crate) fn names(&self, limit: u64) -> Result<Vec<String>, SourceError> {
         self.entries(limit, |_, _| Ok(true))

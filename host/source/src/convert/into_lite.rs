@@ -227,8 +227,7 @@ impl IntoLite<'_> {
     }
 
     fn open(&self, path: &str) -> Result<Arc<OpenFile>, SourceError> {
-        let gone = || SourceError::Damaged { path: self.folder.show(path), reason: "it is gone".to_owned() };
-        self.folder.file(path)?.map(Arc::new).ok_or_else(gone)
+        self.folder.seen_file(path).map(Arc::new)
     }
 
     /// How many different keys there are. Keys that do not fit into memory are looked at in several goes.

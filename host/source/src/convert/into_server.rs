@@ -15,12 +15,12 @@ use prost::Message as _;
 
 use super::fit_server::{ServerPlan, check_name, does_not_fit_server, longest_text, server_indexes};
 use super::lite_files::FileError;
-use super::lite_rows::{LiteFile, LiteRows};
+use super::lite_rows::{LiteFiles, LiteRows};
 use super::lite_schema::{DYNAMIC, LiteType, Scalar};
 use super::lite_values::elements;
 use super::misfit::Misfit;
 use super::piece::{Column, Piece};
-use crate::disk::{Folder, OpenFile, ReadAt, io_error};
+use crate::disk::{Folder, io_error};
 use crate::lite::{DEFAULT_PARTITION, MANIFEST, Manifest};
 use crate::milvus::proto::schema::scalar_field::Data;
 use crate::milvus::proto::schema::{
@@ -31,7 +31,8 @@ use crate::milvus::{
     insert_log,
 };
 use crate::rows::{FieldName, PartitionSums, difference};
-use crate::{Limits, SourceError, StoredBytes, StoredFile, TargetFile};
+use crate::staged::stored_file;
+use crate::{Limits, SourceError, StoredFile, TargetFile};
 
 /// Partitions of a collection with a partition key: as many as Milvus Lite has.
 const KEY_PARTITIONS: usize = 16;
@@ -51,7 +52,7 @@ pub(crate) struct IntoServer<'a> {
     pub(crate) plan: &'a ServerPlan,
     pub(crate) rows: &'a RowSchema,
     /// An empty folder for the logs.
-    pub(crate) folder: &'a Folder,
+    pub(crate) folder: &'a Arc<Folder>,
     pub(crate) limits: &'a Limits,
 }
 
@@ -78,7 +79,7 @@ impl IntoServer<'_> {
     /// # Errors
     /// [`SourceError::DoesNotFit`] for a value or a partition that a server does not take; [`SourceError::RowsDiffer`] when what
     /// was written is not what was read; [`SourceError::Damaged`] and what else reading and writing fail with.
-    pub(crate) fn run(&self, files: &[LiteFile]) -> Result<ForServer, SourceError> {
+    pub(crate) fn run(&self, files: LiteFiles<'_>) -> Result<ForServer, SourceError> {
         let told = |error| match error {
             FileError::Misfit(misfit) => does_not_fit_server(vec![(self.from.clone(), misfit)]).into(),
             FileError::Other(error) => error,
@@ -91,7 +92,7 @@ impl IntoServer<'_> {
         let names: Vec<FieldName> = self.plan.lite.columns().iter().map(|(name, _)| FieldName::new(name)).collect();
         let mut live = PartitionSums::new();
         let partition_key = self.partition_key();
-        rows.each(files, &mut |partition, mut piece| {
+        rows.each(&mut |partition, mut piece| {
             self.adapt(&mut piece)?;
             match partition_key {
                 None => {
@@ -117,9 +118,9 @@ impl IntoServer<'_> {
         Ok(ForServer { schema, point, files, physical_rows, live, notes })
     }
 
-    fn manifest(&self, files: &[LiteFile]) -> Result<Manifest, SourceError> {
-        match files.iter().find(|file| file.class == FileClass::Metadata && file.path == MANIFEST) {
-            Some(file) => Manifest::parse(&file.file.read_all(self.limits.json_bytes)?, &file.path),
+    fn manifest(&self, files: LiteFiles<'_>) -> Result<Manifest, SourceError> {
+        match files.files.iter().find(|file| file.class == FileClass::Metadata && file.path == MANIFEST) {
+            Some(file) => Manifest::parse(&files.open(file)?.read_all(self.limits.json_bytes)?, &file.path),
             None => Ok(Manifest::absent()),
         }
     }
@@ -181,13 +182,8 @@ impl IntoServer<'_> {
 
     /// Reads the logs as a backup of a server is read, and compares them with what was read of Milvus Lite.
     fn prove(&self, point: &KeptPoint, files: &[TargetFile], live: &PartitionSums) -> Result<(), SourceError> {
-        let mut stored = Vec::with_capacity(files.len());
-        for file in files {
-            let gone = || SourceError::Damaged { path: self.folder.show(&file.path), reason: "it is gone".to_owned() };
-            let opened = self.folder.file(&file.path)?.ok_or_else(gone)?;
-            let bytes = Arc::new(Written(opened));
-            stored.push(StoredFile { path: file.path.clone(), class: file.class, size_bytes: file.size_bytes, bytes });
-        }
+        let stored: Vec<StoredFile> =
+            files.iter().map(|file| stored_file(self.folder, file.path.clone(), file)).collect();
         let name_of = |id: i64| {
             point.partitions.iter().find(|one| one.partition_id == id).map(|partition| partition.name.clone())
         };
@@ -200,15 +196,6 @@ impl IntoServer<'_> {
                 Err(SourceError::RowsDiffer { collection: self.to.clone(), what })
             }
         }
-    }
-}
-
-/// A log that was just written.
-struct Written(OpenFile);
-
-impl StoredBytes for Written {
-    fn fill(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
-        self.0.file.fill(buffer, offset)
     }
 }
 

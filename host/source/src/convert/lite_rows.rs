@@ -2,6 +2,8 @@
 //!
 //! What is live is Milvus Lite's rule (`src/lite/rows.rs`). A row that is in a data file and still in the log counts once.
 //!
+//! No file is open but while it is read: a collection can have more of them than the process descriptors.
+//!
 //! Memory: what is known of keys, up to [`Limits::count_memory_bytes`]; beyond that the collection is refused, with the limit.
 
 use std::io::BufReader;
@@ -17,25 +19,38 @@ use longshore_model::FileClass;
 use super::lite_files::{FileError, columns_of, decode};
 use super::lite_schema::{LiteSchema, LiteType, SEQUENCE, Scalar};
 use super::piece::{Column, PIECE_ROWS, Piece};
-use crate::disk::OpenFile;
+use crate::disk::{Folder, OpenFile};
 use crate::lite::{Key, LiveKeys, from_start, is_log_of_rows, log_keys, parquet_batches, parquet_keys, partition_of};
-use crate::{Limits, SourceError};
-
-/// A file of the collection, and its path there.
-pub(crate) struct LiteFile {
-    pub(crate) path: String,
-    pub(crate) class: FileClass,
-    pub(crate) file: Arc<OpenFile>,
-}
+use crate::{Limits, SourceError, TargetFile};
 
 /// See the module.
 pub(crate) struct LiteRows<'a> {
+    files: LiteFiles<'a>,
     schema: &'a LiteSchema,
     limits: &'a Limits,
     key: &'a str,
     key_is_text: bool,
     keys: LiveKeys,
     physical_rows: u64,
+}
+
+/// The files of a collection.
+#[derive(Clone, Copy)]
+pub(crate) struct LiteFiles<'a> {
+    /// Where they lie.
+    pub(crate) folder: &'a Folder,
+    /// Their paths there are those in the collection.
+    pub(crate) files: &'a [TargetFile],
+}
+
+impl LiteFiles<'_> {
+    /// Opens one of them. Blocks.
+    ///
+    /// # Errors
+    /// [`SourceError::Damaged`] when it is gone; failures of reading.
+    pub(crate) fn open(&self, file: &TargetFile) -> Result<Arc<OpenFile>, SourceError> {
+        self.folder.seen_file(&file.path).map(Arc::new)
+    }
 }
 
 /// What is done with rows of a partition.
@@ -46,24 +61,25 @@ impl<'a> LiteRows<'a> {
     ///
     /// # Errors
     /// [`SourceError::LimitExceeded`] for more keys than fit into memory; [`SourceError::Damaged`], failures of reading.
-    pub(crate) fn open(files: &[LiteFile], schema: &'a LiteSchema, limits: &'a Limits) -> Result<Self, SourceError> {
+    pub(crate) fn open(files: LiteFiles<'a>, schema: &'a LiteSchema, limits: &'a Limits) -> Result<Self, SourceError> {
         let key = schema.key();
         let (mut keys, mut physical_rows) = (LiveKeys::new(limits.count_memory_bytes), 0);
         let name = key.map_or("", |key| key.name.as_str());
-        for file in files {
+        for file in files.files {
             match file.class {
-                FileClass::Segment => parquet_keys(&file.file, name, limits, &mut |key, sequence| {
+                FileClass::Segment => parquet_keys(&files.open(file)?, name, limits, &mut |key, sequence| {
                     physical_rows += 1;
                     keys.insert(key, sequence);
                     Ok(())
                 })?,
-                FileClass::Delta => parquet_keys(&file.file, name, limits, &mut |key, sequence| {
+                FileClass::Delta => parquet_keys(&files.open(file)?, name, limits, &mut |key, sequence| {
                     keys.delete(key, sequence);
                     Ok(())
                 })?,
                 FileClass::Wal => {
                     let is_rows = is_log_of_rows(&file.path);
-                    log_keys(&file.file, name, limits, &mut |key, sequence| {
+                    let log = files.open(file)?;
+                    log_keys(&log, name, limits, &mut |key, sequence| {
                         physical_rows += u64::from(is_rows);
                         if is_rows { keys.insert(key, sequence) } else { keys.delete(key, sequence) }
                     })?;
@@ -78,7 +94,7 @@ impl<'a> LiteRows<'a> {
             return Err(SourceError::LimitExceeded { path, what, used: limit.saturating_add(1), limit });
         }
         let key_is_text = key.is_some_and(|key| key.kind == LiteType::Scalar(Scalar::VarChar));
-        Ok(Self { schema, limits, key: name, key_is_text, keys, physical_rows })
+        Ok(Self { files, schema, limits, key: name, key_is_text, keys, physical_rows })
     }
 
     /// Rows in its files, deleted ones included; each counts once for each file it is in.
@@ -90,20 +106,20 @@ impl<'a> LiteRows<'a> {
     ///
     /// # Errors
     /// [`SourceError::Damaged`], failures of reading, and what `visit` fails with.
-    pub(crate) fn each(mut self, files: &[LiteFile], visit: &mut EachPiece<'_>) -> Result<(), FileError> {
-        for file in files {
+    pub(crate) fn each(mut self, visit: &mut EachPiece<'_>) -> Result<(), FileError> {
+        for file in self.files.files {
             let damaged = |reason: String| SourceError::Damaged { path: file.path.clone(), reason };
             match file.class {
                 FileClass::Segment => {
                     let partition =
                         partition_of(&file.path).ok_or_else(|| damaged("it is in no partition".to_owned()))?;
-                    let mut reader = parquet_batches(&file.file, PIECE_ROWS, self.limits)?;
+                    let mut reader = parquet_batches(&self.files.open(file)?, PIECE_ROWS, self.limits)?;
                     while let Some(batch) = decode(&mut reader, &file.path)? {
                         self.batch(&batch, &file.path, partition, visit)?;
                     }
                 }
                 FileClass::Wal if is_log_of_rows(&file.path) => {
-                    let bytes = BufReader::new(from_start(&file.file));
+                    let bytes = BufReader::new(from_start(&self.files.open(file)?));
                     let reader = catch_unwind(AssertUnwindSafe(|| StreamReader::try_new(bytes, None)));
                     let reader = reader.map_err(|_| damaged("it cannot be decoded".to_owned()))?;
                     let mut reader = reader.map_err(|error| damaged(error.to_string()))?;

@@ -23,6 +23,6 @@ pub(crate) use fit_lite::{LitePlan, does_not_fit, lite_plan};
 pub(crate) use fit_server::{ServerPlan, does_not_fit_server, server_plan};
 pub(crate) use into_lite::IntoLite;
 pub(crate) use into_server::{ForServer, IntoServer};
-pub(crate) use lite_rows::LiteFile;
+pub(crate) use lite_rows::LiteFiles;
 pub use misfit::{DoesNotFit, Misfit};
 pub(crate) use piece::{Column, PIECE_ROWS, Piece};

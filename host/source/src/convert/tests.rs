@@ -16,11 +16,11 @@ use super::fit_server::server_plan;
 use super::into_lite::{IntoLite, bucket};
 use super::into_server::{ForServer, IntoServer, place_of};
 use super::lite_files::DataReader;
-use super::lite_rows::LiteFile;
+use super::lite_rows::LiteFiles;
 use super::lite_schema::{LiteType, Scalar};
 use crate::disk::{Folder, OpenFile, ReadAt};
 use crate::milvus::{CollectionLogs, KeptPoint, KeptSchema, RowSchema};
-use crate::{Limits, RowSum, SourceError, StoredBytes, StoredFile};
+use crate::{Limits, RowSum, SourceError, StoredBytes, StoredFile, TargetFile};
 
 struct Bytes(OpenFile);
 
@@ -63,7 +63,7 @@ fn logs(root: &Path) -> Vec<StoredFile> {
 }
 
 /// The files of a Milvus Lite collection.
-fn lite_files(root: &Path) -> Vec<LiteFile> {
+fn lite_files(root: &Path) -> Vec<TargetFile> {
     let class = |path: &str| match path.split('/').next().unwrap() {
         "wal" => FileClass::Wal,
         "partitions" if path.contains("/delta/") => FileClass::Delta,
@@ -72,8 +72,8 @@ fn lite_files(root: &Path) -> Vec<LiteFile> {
         _ => FileClass::Metadata,
     };
     let files = files_of(root).into_iter().filter(|path| !path.ends_with(".prev"));
-    let opened = |path: &str| Arc::new(folder(root).file(path).unwrap().unwrap());
-    files.map(|path| LiteFile { class: class(&path), file: opened(&path), path }).collect()
+    let size_bytes = |path: &str| folder(root).stat(path).unwrap().unwrap().size_bytes;
+    files.map(|path| TargetFile { class: class(&path), size_bytes: size_bytes(&path), path }).collect()
 }
 
 struct Corpus {
@@ -120,8 +120,10 @@ fn into_server(lite: &Path, to: &Path, limits: &Limits) -> Result<ForServer, Sou
     let schema: Value = serde_json::from_slice(&std::fs::read(lite.join("schema.json")).unwrap()).unwrap();
     let plan = server_plan(&name, &name, &schema).unwrap().unwrap();
     let rows = RowSchema::of(&plan.decoded, "it").unwrap();
-    let target = folder(to);
-    IntoServer { from: &name, to: &name, plan: &plan, rows: &rows, folder: &target, limits }.run(&lite_files(lite))
+    let target = Arc::new(folder(to));
+    let (from, files) = (folder(lite), lite_files(lite));
+    let job = IntoServer { from: &name, to: &name, plan: &plan, rows: &rows, folder: &target, limits };
+    job.run(LiteFiles { folder: &from, files: &files })
 }
 
 /// Small enough that everything is in several pieces.
@@ -229,7 +231,8 @@ fn partitions_of_a_key_are_those_that_the_real_ones_chose() {
     let place = plan.lite.columns().iter().position(|(name, _)| *name == "chapter").unwrap();
     let mut seen = 0;
     for file in lite_files(&sample).iter().filter(|file| file.class == FileClass::Segment) {
-        let mut reader = DataReader::open(&file.file, &plan.lite, &Limits::DEFAULT).unwrap();
+        let opened = Arc::new(folder(&sample).seen_file(&file.path).unwrap());
+        let mut reader = DataReader::open(&opened, &plan.lite, &Limits::DEFAULT).unwrap();
         while let Some(piece) = reader.next().unwrap() {
             for row in 0..piece.rows {
                 let number = bucket(text, piece.columns.get(place), row);

@@ -1,7 +1,5 @@
 //! Staged files of a collection, read back: their digests, and the rows in them.
 
-use std::sync::Arc;
-
 use longshore_model::Digest;
 
 use super::kept::KeptPoint;
@@ -24,7 +22,7 @@ pub(super) struct ReadBack {
 /// # Errors
 /// [`SourceError::Damaged`] and what else [`CollectionLogs::count`] fails with; failures of reading.
 pub(super) fn read_back(
-    files: &Arc<StagedFiles>,
+    files: &StagedFiles,
     collection: usize,
     schema: &RowSchema,
     point: &KeptPoint,

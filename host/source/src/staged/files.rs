@@ -23,7 +23,7 @@ pub(crate) type PlaceOf = dyn Fn(usize, usize) -> Option<String> + Send + Sync;
 
 /// See the module.
 pub(crate) struct StagedFiles {
-    pub(crate) root: Folder,
+    pub(crate) root: Arc<Folder>,
     /// Whether an earlier run left something in it.
     pub(crate) resumed: bool,
     pub(crate) plan: Arc<TargetPlan>,
@@ -38,7 +38,7 @@ impl std::fmt::Debug for StagedFiles {
 
 impl StagedFiles {
     pub(crate) fn new(root: Folder, resumed: bool, plan: Arc<TargetPlan>, place_of: Box<PlaceOf>) -> Self {
-        Self { root, resumed, plan, place_of }
+        Self { root: Arc::new(root), resumed, plan, place_of }
     }
 
     pub(crate) fn collection(&self, collection: usize) -> Result<&TargetCollection, SourceError> {

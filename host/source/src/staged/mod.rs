@@ -11,7 +11,7 @@ mod whole;
 
 pub(crate) use files::{PlaceOf, StagedFiles, write_error};
 pub(crate) use folder::{LeftFolder, StagingFolder};
-pub(crate) use stored::stored_back;
+pub(crate) use stored::{stored_back, stored_file};
 pub(crate) use whole::WholeFileSystem;
 
 use crate::disk::{Folder, io_error};

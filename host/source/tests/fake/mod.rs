@@ -1,4 +1,5 @@
 //! A server that speaks gRPC and answers as a test says: for faults, and for versions of Milvus that cannot be had here.
+#![allow(dead_code)]
 
 use std::collections::HashMap;
 use std::convert::Infallible;

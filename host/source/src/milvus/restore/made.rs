@@ -9,7 +9,7 @@ use longshore_model::CollectionName;
 
 use super::run::{Inner, Planned, lock};
 use super::tasks::{CollectionTasks, ImportTask, tasks};
-use crate::convert::{ForServer, IntoServer, LiteFile, ServerPlan};
+use crate::convert::{ForServer, IntoServer, LiteFiles, ServerPlan};
 use crate::disk::{Folder, io_error};
 use crate::milvus::kept::KeptSchema;
 use crate::rows::{PartitionSums, difference};
@@ -88,16 +88,15 @@ impl Inner {
         for name in folder.names(limits.folder_entries)?.into_iter().filter(|name| name != FETCHED) {
             folder.dir.remove_dir_all(&name).map_err(|error| io_error("remove", &folder.show(&name), error))?;
         }
-        let mut files = Vec::new();
-        let file_digests = staged.files.read_back(number, &mut |entry, file| {
-            files.push(LiteFile { path: entry.path.clone(), class: entry.class, file: Arc::new(file) });
-            Ok(())
-        })?;
+        let file_digests = staged.files.read_back(number, &mut |_, _| Ok(()))?;
+        let collection = staged.files.collection(number)?;
+        let fetched = folder.folder(FETCHED)?.ok_or_else(|| lost(number))?;
         folder.dir.create_dir(MADE).map_err(|error| io_error("make the folder", &folder.show(MADE), error))?;
-        let into = folder.folder(MADE)?.ok_or_else(|| lost(number))?;
+        let into = Arc::new(folder.folder(MADE)?.ok_or_else(|| lost(number))?);
         let job = IntoServer { from, to: &planned.name, plan: lite, rows: &planned.rows, folder: &into, limits };
-        let ForServer { schema, point, files, physical_rows, live, notes } = job.run(&files)?;
-        let collection = TargetCollection { files, ..staged.files.collection(number)?.clone() };
+        let fetched = LiteFiles { folder: &fetched, files: &collection.files };
+        let ForServer { schema, point, files, physical_rows, live, notes } = job.run(fetched)?;
+        let collection = TargetCollection { files, ..collection.clone() };
         let CollectionTasks { places, tasks } = tasks(number, &collection, &point, limits)?;
         let paths = collection.files.iter().map(|file| file.path.as_str());
         self.lay_out(&into, &staged.files.root, paths.zip(&places))?;
