@@ -17,13 +17,12 @@ use longshore_model::{CollectionName, Digest};
 
 use super::target::{STAGED, Staging};
 use super::{commit, layout};
-use crate::blocking::blocking;
 use crate::convert::{IntoLite, LitePlan, Misfit, does_not_fit, lite_plan};
 use crate::disk::{Folder, io_error};
 use crate::milvus::{KeptPoint, KeptSchema, LogPath, RowSchema};
 use crate::plan::{check_names, is_of_server};
 use crate::rows::{PartitionSums, difference};
-use crate::staged::{PlaceOf, StagedFiles, stored_back};
+use crate::staged::{PlaceOf, StagedFiles, aside, stored_back};
 use crate::{
     Committed, FilePiece, Limits, RestoreRun, RestoreWatch, RestoredCollection, SourceError, TargetFile, TargetPlan,
 };
@@ -91,7 +90,7 @@ pub(super) struct ConvertingRun {
 
 struct Inner {
     planned: Vec<Planned>,
-    files: Arc<StagedFiles>,
+    files: StagedFiles,
     /// The staged data directory.
     data: Folder,
     limits: Limits,
@@ -99,6 +98,12 @@ struct Inner {
     staging: Mutex<Option<Staging>>,
     /// The files of each finished collection.
     made: Vec<Mutex<Option<Vec<TargetFile>>>>,
+}
+
+impl AsRef<StagedFiles> for Inner {
+    fn as_ref(&self) -> &StagedFiles {
+        &self.files
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -142,18 +147,10 @@ impl ConvertingRun {
         for database in crate::plan::databases(&plan).keys() {
             make(&data, &format!("{}{}", layout::database_folder(database), layout::COLLECTIONS))?;
         }
-        let files = Arc::new(StagedFiles::new(fetched, staging.folder.resumed, Arc::clone(&plan), place_of));
+        let files = StagedFiles::new(fetched, staging.folder.resumed, Arc::clone(&plan), place_of);
         let made = planned.iter().map(|_| Mutex::new(None)).collect();
         let inner = Inner { planned, files, data, limits, staging: Mutex::new(Some(staging)), made };
         Ok(Self { inner: Arc::new(inner) })
-    }
-
-    async fn work<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Inner) -> Result<T, SourceError> + Send + 'static,
-    ) -> Result<T, SourceError> {
-        let inner = Arc::clone(&self.inner);
-        blocking(&self.inner.files.root.shown, move || work(&inner)).await
     }
 }
 
@@ -221,33 +218,27 @@ impl Inner {
 #[async_trait]
 impl RestoreRun for ConvertingRun {
     async fn left_over(&self, collection: usize, file: usize) -> Result<Option<Digest>, SourceError> {
-        if !self.inner.files.resumed {
-            return Ok(None);
-        }
-        self.work(move |inner| inner.files.left_over(collection, file)).await
+        aside::left_over(&self.inner, collection, file).await
     }
 
     async fn clear(&self, collection: usize, file: usize) -> Result<(), SourceError> {
-        if !self.inner.files.resumed {
-            return Ok(());
-        }
-        self.work(move |inner| inner.files.clear(collection, file)).await
+        aside::clear(&self.inner, collection, file).await
     }
 
     async fn write(&self, collection: usize, file: usize, offset: u64, bytes: Bytes) -> Result<(), SourceError> {
-        self.work(move |inner| inner.files.write(collection, file, offset, &bytes)).await
+        aside::write(&self.inner, collection, file, offset, bytes).await
     }
 
     async fn write_pieces(&self, collection: usize, pieces: Vec<FilePiece>) -> Result<(), SourceError> {
-        self.work(move |inner| inner.files.write_pieces(collection, &pieces)).await
+        aside::write_pieces(&self.inner, collection, pieces).await
     }
 
     async fn finish_collection(&self, collection: usize) -> Result<RestoredCollection, SourceError> {
-        self.work(move |inner| inner.finish(collection)).await
+        aside::work(&self.inner, move |inner| inner.finish(collection)).await
     }
 
     async fn commit(self: Box<Self>, _watch: &dyn RestoreWatch) -> Result<Committed, SourceError> {
-        self.work(Inner::commit).await
+        aside::work(&self.inner, Inner::commit).await
     }
 
     async fn suspend(self: Box<Self>) -> Result<(), SourceError> {
@@ -256,6 +247,6 @@ impl RestoreRun for ConvertingRun {
     }
 
     async fn abort(self: Box<Self>) -> Result<(), SourceError> {
-        self.work(|inner| inner.take()?.folder.remove()).await
+        aside::work(&self.inner, |inner| inner.take()?.folder.remove()).await
     }
 }

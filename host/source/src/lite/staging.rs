@@ -13,9 +13,8 @@ use longshore_model::Digest;
 use super::shared::Shared;
 use super::target::{Staging, as_source, place_of};
 use super::{commit, layout, plan, point, schema};
-use crate::blocking::blocking;
 use crate::disk::{Folder, io_error};
-use crate::staged::StagedFiles;
+use crate::staged::{StagedFiles, aside};
 use crate::{
     CollectionPoint, Committed, FilePiece, Limits, PointOptions, RestoreRun, RestoreWatch, RestoredCollection,
     SourceError, TargetPlan,
@@ -38,6 +37,12 @@ struct Inner {
     finished: Vec<AtomicBool>,
 }
 
+impl AsRef<StagedFiles> for Inner {
+    fn as_ref(&self) -> &StagedFiles {
+        &self.files
+    }
+}
+
 impl StagedRun {
     pub(crate) fn new(staging: Staging, plan: Arc<TargetPlan>, limits: Limits) -> Result<Self, SourceError> {
         let source = as_source(&staging.root, limits)?;
@@ -47,10 +52,6 @@ impl StagedRun {
         let place_of = place_of(&plan);
         let files = StagedFiles::new(root, staging.folder.resumed, plan, place_of);
         Ok(Self { inner: Arc::new(Inner { staging: Mutex::new(Some(staging)), files, limits, source, finished }) })
-    }
-
-    fn shown(&self) -> &str {
-        &self.inner.files.root.shown
     }
 }
 
@@ -85,35 +86,24 @@ impl Inner {
 #[async_trait]
 impl RestoreRun for StagedRun {
     async fn left_over(&self, collection: usize, file: usize) -> Result<Option<Digest>, SourceError> {
-        if !self.inner.files.resumed {
-            return Ok(None);
-        }
-        let inner = Arc::clone(&self.inner);
-        blocking(self.shown(), move || inner.files.left_over(collection, file)).await
+        aside::left_over(&self.inner, collection, file).await
     }
 
     async fn clear(&self, collection: usize, file: usize) -> Result<(), SourceError> {
-        if !self.inner.files.resumed {
-            return Ok(());
-        }
-        let inner = Arc::clone(&self.inner);
-        blocking(self.shown(), move || inner.files.clear(collection, file)).await
+        aside::clear(&self.inner, collection, file).await
     }
 
     async fn write(&self, collection: usize, file: usize, offset: u64, bytes: Bytes) -> Result<(), SourceError> {
-        let inner = Arc::clone(&self.inner);
-        blocking(self.shown(), move || inner.files.write(collection, file, offset, &bytes)).await
+        aside::write(&self.inner, collection, file, offset, bytes).await
     }
 
     async fn write_pieces(&self, collection: usize, pieces: Vec<FilePiece>) -> Result<(), SourceError> {
-        let inner = Arc::clone(&self.inner);
-        blocking(self.shown(), move || inner.files.write_pieces(collection, &pieces)).await
+        aside::write_pieces(&self.inner, collection, pieces).await
     }
 
     async fn finish_collection(&self, collection: usize) -> Result<RestoredCollection, SourceError> {
-        let inner = Arc::clone(&self.inner);
-        let name = inner.files.collection(collection)?.mapping.to.clone();
-        let file_digests = blocking(self.shown(), move || inner.read_back(collection)).await?;
+        let name = self.inner.files.collection(collection)?.mapping.to.clone();
+        let file_digests = aside::work(&self.inner, move |inner| inner.read_back(collection)).await?;
         // Opened as a source would open it: every file the manifest names must be there, and everything must parse.
         let point = point::open(&self.inner.source, &name, PointOptions::default()).await?;
         let live_rows = point.live_rows(self.inner.limits.count_memory_bytes).await?;
@@ -130,8 +120,7 @@ impl RestoreRun for StagedRun {
                 return Err(SourceError::BadPlan { reason });
             }
         }
-        let (inner, staging) = (Arc::clone(&self.inner), self.inner.take()?);
-        blocking(self.shown(), move || commit::run(staging, &inner.files.plan, &inner.limits)).await?;
+        aside::work(&self.inner, |inner| commit::run(inner.take()?, &inner.files.plan, &inner.limits)).await?;
         Ok(Committed::default())
     }
 
@@ -141,7 +130,6 @@ impl RestoreRun for StagedRun {
     }
 
     async fn abort(self: Box<Self>) -> Result<(), SourceError> {
-        let mut staging = self.inner.take()?;
-        blocking(self.shown(), move || staging.folder.remove()).await
+        aside::work(&self.inner, |inner| inner.take()?.folder.remove()).await
     }
 }

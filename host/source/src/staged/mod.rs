@@ -4,6 +4,7 @@
 //! Contract: a staging folder is named by its plan and locked while its run lives. One that is not locked was left by a run
 //! that was suspended or killed: a run of the same plan goes on with it, a run of another plan removes it.
 
+pub(crate) mod aside;
 mod files;
 mod folder;
 mod stored;

@@ -29,7 +29,7 @@ use crate::milvus::proto::schema::CollectionSchema;
 use crate::milvus::staged_rows::read_back;
 use crate::plan::{self, check_names, is_of_server};
 use crate::rows::difference;
-use crate::staged::{PlaceOf, StagedFiles, StagingFolder, available_bytes, left_bytes};
+use crate::staged::{PlaceOf, StagedFiles, StagingFolder, aside, available_bytes, left_bytes};
 use crate::{
     Committed, FilePiece, Limits, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection, SourceError, TargetPlan,
 };
@@ -74,12 +74,18 @@ struct Run {
 struct Inner {
     plan: Arc<TargetPlan>,
     planned: Vec<Planned>,
-    files: Arc<StagedFiles>,
+    files: StagedFiles,
     limits: Limits,
     /// Taken when the run ends.
     staging: Mutex<Option<Staging>>,
     /// Sentences about collections.
     notes: Mutex<BTreeMap<usize, String>>,
+}
+
+impl AsRef<StagedFiles> for Inner {
+    fn as_ref(&self) -> &StagedFiles {
+        &self.files
+    }
 }
 
 #[async_trait]
@@ -119,7 +125,7 @@ impl MilvusBackupTarget {
         for inner in folders {
             root.dir.create_dir_all(&inner).map_err(|error| io_error("make the folder", &root.show(&inner), error))?;
         }
-        let files = Arc::new(StagedFiles::new(root, folder.resumed, Arc::clone(&plan), place_of));
+        let files = StagedFiles::new(root, folder.resumed, Arc::clone(&plan), place_of);
         let staging = Mutex::new(Some(Staging { parent, name, folder }));
         let inner = Inner { plan, planned, files, limits: self.limits, staging, notes: Mutex::default() };
         Ok(Run { inner: Arc::new(inner) })
@@ -260,46 +266,30 @@ impl Inner {
     }
 }
 
-impl Run {
-    async fn work<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Inner) -> Result<T, SourceError> + Send + 'static,
-    ) -> Result<T, SourceError> {
-        let inner = Arc::clone(&self.inner);
-        blocking(&self.inner.files.root.shown, move || work(&inner)).await
-    }
-}
-
 #[async_trait]
 impl RestoreRun for Run {
     async fn left_over(&self, collection: usize, file: usize) -> Result<Option<Digest>, SourceError> {
-        if !self.inner.files.resumed {
-            return Ok(None);
-        }
-        self.work(move |inner| inner.files.left_over(collection, file)).await
+        aside::left_over(&self.inner, collection, file).await
     }
 
     async fn clear(&self, collection: usize, file: usize) -> Result<(), SourceError> {
-        if !self.inner.files.resumed {
-            return Ok(());
-        }
-        self.work(move |inner| inner.files.clear(collection, file)).await
+        aside::clear(&self.inner, collection, file).await
     }
 
     async fn write(&self, collection: usize, file: usize, offset: u64, bytes: Bytes) -> Result<(), SourceError> {
-        self.work(move |inner| inner.files.write(collection, file, offset, &bytes)).await
+        aside::write(&self.inner, collection, file, offset, bytes).await
     }
 
     async fn write_pieces(&self, collection: usize, pieces: Vec<FilePiece>) -> Result<(), SourceError> {
-        self.work(move |inner| inner.files.write_pieces(collection, &pieces)).await
+        aside::write_pieces(&self.inner, collection, pieces).await
     }
 
     async fn finish_collection(&self, collection: usize) -> Result<RestoredCollection, SourceError> {
-        self.work(move |inner| inner.finish(collection)).await
+        aside::work(&self.inner, move |inner| inner.finish(collection)).await
     }
 
     async fn commit(self: Box<Self>, _watch: &dyn RestoreWatch) -> Result<Committed, SourceError> {
-        self.work(Inner::commit).await
+        aside::work(&self.inner, Inner::commit).await
     }
 
     async fn suspend(self: Box<Self>) -> Result<(), SourceError> {
@@ -308,6 +298,6 @@ impl RestoreRun for Run {
     }
 
     async fn abort(self: Box<Self>) -> Result<(), SourceError> {
-        self.work(|inner| inner.take()?.folder.remove()).await
+        aside::work(&self.inner, |inner| inner.take()?.folder.remove()).await
     }
 }

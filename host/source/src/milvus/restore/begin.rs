@@ -73,8 +73,14 @@ pub(super) async fn begin(
 /// What is staged where, and what an earlier run of this plan made.
 pub(super) struct Staged {
     pub(super) folder: StagingFolder,
-    pub(super) files: Arc<StagedFiles>,
+    pub(super) files: StagedFiles,
     pub(super) marker: Marker,
+}
+
+impl AsRef<StagedFiles> for Staged {
+    fn as_ref(&self) -> &StagedFiles {
+        &self.files
+    }
 }
 
 /// The staging folder as the server sees it.
@@ -270,7 +276,7 @@ fn stage(
         root.dir.create_dir_all(inner).map_err(|error| io_error("make the folder", &root.show(inner), error))?;
     }
     let resumed = folder.resumed;
-    let files = Arc::new(StagedFiles::new(root, resumed, Arc::clone(plan), place_of));
+    let files = StagedFiles::new(root, resumed, Arc::clone(plan), place_of);
     Ok(Staged { folder, files, marker })
 }
 

@@ -23,6 +23,7 @@ use crate::milvus::proto::schema::CollectionSchema;
 use crate::milvus::staged_rows::{ReadBack, read_back};
 use crate::milvus::{MilvusClient, RowSchema};
 use crate::rows::RowDigest;
+use crate::staged::aside;
 use crate::{Committed, FilePiece, RestoreRun, RestoreWatch, RestoredCollection, SourceError};
 
 /// How often, and with which pause, it is looked whether the last work on staged files has ended: half a minute.
@@ -275,29 +276,19 @@ async fn alone(mut staged: Arc<Staged>) -> Result<Staged, SourceError> {
 #[async_trait]
 impl RestoreRun for MilvusRun {
     async fn left_over(&self, collection: usize, file: usize) -> Result<Option<Digest>, SourceError> {
-        let staged = self.inner.staged()?;
-        if !staged.files.resumed {
-            return Ok(None);
-        }
-        blocking(&self.shown(), move || staged.files.left_over(collection, file)).await
+        aside::left_over(&self.inner.staged()?, collection, file).await
     }
 
     async fn clear(&self, collection: usize, file: usize) -> Result<(), SourceError> {
-        let staged = self.inner.staged()?;
-        if !staged.files.resumed {
-            return Ok(());
-        }
-        blocking(&self.shown(), move || staged.files.clear(collection, file)).await
+        aside::clear(&self.inner.staged()?, collection, file).await
     }
 
     async fn write(&self, collection: usize, file: usize, offset: u64, bytes: Bytes) -> Result<(), SourceError> {
-        let staged = self.inner.staged()?;
-        blocking(&self.shown(), move || staged.files.write(collection, file, offset, &bytes)).await
+        aside::write(&self.inner.staged()?, collection, file, offset, bytes).await
     }
 
     async fn write_pieces(&self, collection: usize, pieces: Vec<FilePiece>) -> Result<(), SourceError> {
-        let staged = self.inner.staged()?;
-        blocking(&self.shown(), move || staged.files.write_pieces(collection, &pieces)).await
+        aside::write_pieces(&self.inner.staged()?, collection, pieces).await
     }
 
     async fn finish_collection(&self, collection: usize) -> Result<RestoredCollection, SourceError> {
