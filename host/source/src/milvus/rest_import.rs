@@ -23,6 +23,8 @@ const CALL: &str = "Import (over gRPC and REST)";
 pub(super) struct RestImports<'a> {
     address: &'a ServerAddress,
     http: reqwest::Client,
+    /// The server's version, as it says it.
+    version: &'a str,
 }
 
 /// One of them.
@@ -116,9 +118,9 @@ impl<'a> RestImports<'a> {
     ///
     /// # Errors
     /// [`SourceError::CallNotOffered`] where this client cannot speak to the server's REST interface.
-    pub(super) fn of(address: &'a ServerAddress, version: &str, limits: &Limits) -> Result<Self, SourceError> {
+    pub(super) fn of(address: &'a ServerAddress, version: &'a str, limits: &Limits) -> Result<Self, SourceError> {
         let http = http(address, limits).ok_or_else(|| not_offered(version))?;
-        Ok(Self { address, http })
+        Ok(Self { address, http, version })
     }
 
     /// Starts an import of one group of files. Its id.
@@ -132,31 +134,30 @@ impl<'a> RestImports<'a> {
         partition: &str,
         files: &[String],
         options: &[(&'static str, String)],
-        version: &str,
     ) -> Result<String, SourceError> {
         let (db_name, collection_name) = collection;
         let options = options.iter().map(|(key, value)| (*key, value.as_str())).collect();
         let files = [files.iter().map(String::as_str).filter(|path| !path.is_empty()).collect()];
         let body = Create { db_name, collection_name, partition_name: partition, files, options };
-        Ok(self.ask::<Record>("create", db_name, &body, version).await?.job_id)
+        Ok(self.ask::<Record>("create", db_name, &body).await?.job_id)
     }
 
     /// How far an import is.
     ///
     /// # Errors
     /// As [`RestImports::create`].
-    pub(super) async fn describe(&self, database: &str, id: &str, version: &str) -> Result<RestImport, SourceError> {
+    pub(super) async fn describe(&self, database: &str, id: &str) -> Result<RestImport, SourceError> {
         let body = Describe { db_name: database, job_id: id };
-        Ok(self.ask::<Record>("describe", database, &body, version).await?.into())
+        Ok(self.ask::<Record>("describe", database, &body).await?.into())
     }
 
     /// All imports into a collection that the server knows.
     ///
     /// # Errors
     /// As [`RestImports::create`].
-    pub(super) async fn list(&self, name: &CollectionName, version: &str) -> Result<Vec<RestImport>, SourceError> {
+    pub(super) async fn list(&self, name: &CollectionName) -> Result<Vec<RestImport>, SourceError> {
         let body = List { db_name: &name.database, collection_name: &name.collection };
-        let listed = self.ask::<Records>("list", &name.database, &body, version).await?;
+        let listed = self.ask::<Records>("list", &name.database, &body).await?;
         let records = listed.records.into_iter().flatten();
         let of_it = records.filter(|one| one.collection_name.is_empty() || one.collection_name == name.collection);
         Ok(of_it.map(RestImport::from).collect())
@@ -167,7 +168,6 @@ impl<'a> RestImports<'a> {
         what: &str,
         database: &str,
         body: &impl Serialize,
-        version: &str,
     ) -> Result<T, SourceError> {
         let url = format!("{}/v2/vectordb/jobs/import/{what}", self.address.url().trim_end_matches('/'));
         // Some of these calls look for the database in the header and not in the body.
@@ -181,10 +181,10 @@ impl<'a> RestImports<'a> {
         };
         let answer = request.send().await.map_err(lost)?;
         if !answer.status().is_success() {
-            return Err(not_offered(version));
+            return Err(not_offered(self.version));
         }
         let bytes = answer.bytes().await.map_err(lost)?;
-        let Ok(answer) = serde_json::from_slice::<Envelope<T>>(&bytes) else { return Err(not_offered(version)) };
+        let Ok(answer) = serde_json::from_slice::<Envelope<T>>(&bytes) else { return Err(not_offered(self.version)) };
         match answer.data {
             Some(data) if answer.code == 0 => Ok(data),
             _ => Err(SourceError::CallRefused {
@@ -259,15 +259,15 @@ mod tests {
         let imports = RestImports::of(&address, "2.9", &Limits::DEFAULT).unwrap();
         let files = ["a/insert_log/".to_owned(), String::new()];
         let options = [("backup", "true".to_owned()), ("end_ts", "7".to_owned())];
-        assert_eq!(imports.create(("db", "docs"), "part", &files, &options, "2.9").await.unwrap(), "45");
-        let now = imports.describe("db", "45", "2.9").await.unwrap();
+        assert_eq!(imports.create(("db", "docs"), "part", &files, &options).await.unwrap(), "45");
+        let now = imports.describe("db", "45").await.unwrap();
         assert_eq!((now.state, now.progress), (RestState::GoesOn, 30));
-        assert_eq!(imports.describe("db", "45", "2.9").await.unwrap().state, RestState::Completed);
+        assert_eq!(imports.describe("db", "45").await.unwrap().state, RestState::Completed);
         let name = CollectionName::new("db", "docs").unwrap();
-        let listed = imports.list(&name, "2.9").await.unwrap();
+        let listed = imports.list(&name).await.unwrap();
         let listed: Vec<_> = listed.into_iter().map(|one| (one.id, one.state)).collect();
         assert_eq!(listed, [("1".to_owned(), RestState::Failed), ("3".to_owned(), RestState::GoesOn)]);
-        assert!(imports.list(&name, "2.9").await.unwrap().is_empty());
+        assert!(imports.list(&name).await.unwrap().is_empty());
         let asked = asked.await.unwrap();
         let (head, body) = &asked[0];
         assert!(
@@ -295,15 +295,17 @@ mod tests {
         let imports = RestImports::of(&address, "2.9", &Limits::DEFAULT).unwrap();
         let mut said = Vec::new();
         for _ in 0..3 {
-            said.push(imports.describe("db", "45", "2.9").await.unwrap_err());
+            said.push(imports.describe("db", "45").await.unwrap_err());
         }
         assert!(
             matches!(&said[0], SourceError::CallRefused { code: 1100, reason, .. } if reason == "no such collection")
         );
-        assert!(said[1..].iter().all(|error| matches!(error, SourceError::CallNotOffered { .. })), "{said:?}");
+        let not_offered =
+            |error: &SourceError| matches!(error, SourceError::CallNotOffered { version, .. } if version == "2.9");
+        assert!(said[1..].iter().all(not_offered), "{said:?}");
         asked.await.unwrap();
         // Nobody listens any more.
-        let error = imports.describe("db", "45", "2.9").await.unwrap_err();
+        let error = imports.describe("db", "45").await.unwrap_err();
         assert!(matches!(error, SourceError::ServerUnreachable { .. }), "{error}");
         assert!(!format!("{said:?} {error:?}").contains("hunter2"));
     }

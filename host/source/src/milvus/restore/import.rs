@@ -175,8 +175,7 @@ impl Commit<'_> {
             }
             Err(SourceError::CallNotOffered { .. }) => {
                 let collection = (planned.name.database.as_str(), planned.temporary.as_str());
-                let version = client.version_text();
-                let id = self.rest()?.create(collection, &task.partition, &files, &options, version).await?;
+                let id = self.rest()?.create(collection, &task.partition, &files, &options).await?;
                 Ok(Job::Rest(id))
             }
             Err(error) => Err(error),
@@ -201,10 +200,7 @@ impl Commit<'_> {
                 let state = self.inner.client.call(GetImportStateRequest { task: *task }).await.map_err(told)?;
                 Ok(Look::of_task(&state))
             }
-            Job::Rest(id) => {
-                let version = self.inner.client.version_text();
-                Ok(Look::of_job(self.rest()?.describe(&planned.name.database, id, version).await.map_err(told)?))
-            }
+            Job::Rest(id) => Ok(Look::of_job(self.rest()?.describe(&planned.name.database, id).await.map_err(told)?)),
         }
     }
 }

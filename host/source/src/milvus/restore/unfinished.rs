@@ -128,9 +128,8 @@ impl<'a> Dropping<'a> {
     }
 
     async fn rest_imports(&self, collection: &CollectionName) -> Imports {
-        let version = self.client.version_text();
-        let listed = match RestImports::of(self.address, version, self.limits) {
-            Ok(imports) => imports.list(collection, version).await,
+        let listed = match RestImports::of(self.address, self.client.version_text(), self.limits) {
+            Ok(imports) => imports.list(collection).await,
             Err(error) => Err(error),
         };
         match listed {
