@@ -5,7 +5,7 @@
 //! existing one collections are moved one by one, under the lock that Milvus Lite takes; if one cannot be moved, those
 //! that were are moved back. A kill between two of these renames leaves the ones before it, each of them whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
 use longshore_model::DEFAULT_DATABASE;
@@ -14,12 +14,8 @@ use serde_json::Value;
 use super::target::{Place, STAGED, Staging, check_names_are_free, lock_database};
 use super::{inventory, layout, plan};
 use crate::disk::{Folder, io_error};
+use crate::staged::{self, Written, force_folders};
 use crate::{Limits, SourceError, TargetPlan};
-
-/// From this number of files on, the whole file system is synchronised at once, or several threads synchronise them.
-const MANY_FILES: usize = 500;
-/// Threads that do.
-const FORCING_THREADS: usize = 4;
 
 /// Moves what was staged into place and removes the staging folder.
 pub(crate) fn run(mut staging: Staging, plan: &TargetPlan, limits: &Limits) -> Result<(), SourceError> {
@@ -93,35 +89,17 @@ fn write_json(root: &Folder, path: &str, value: &Value) -> Result<(), SourceErro
     root.dir.rename(&temporary, &root.dir, path).map_err(fail)
 }
 
-/// Forces everything staged to disk, files and the folders that name them: at once where there are many and that can be
-/// relied on, because each single call waits for the disk (18,000 of them took one of three seconds); else one by one.
+/// Forces everything staged to disk, files and the folders that name them.
 fn force(staging: &Staging, plan: &TargetPlan) -> Result<(), SourceError> {
-    let root = &staging.root;
-    let paths = plan.collections.iter().flat_map(|collection| {
-        let folder = layout::collection_folder(&collection.mapping.to);
-        collection.files.iter().map(move |file| format!("{folder}/{}", file.path))
-    });
-    let paths: Vec<String> = paths.collect();
-    if paths.len() > MANY_FILES
-        && let Some(whole) = &staging.whole
-    {
-        return whole.force();
-    }
-    let force = |paths: &[String]| {
-        paths.iter().try_for_each(|path| {
-            let synced = root.dir.open(path).and_then(|file| file.sync_all());
-            synced.map_err(|error| io_error("synchronise", &root.show(path), error))
-        })
+    let written = || {
+        let files = plan.collections.iter().flat_map(|collection| {
+            let folder = layout::collection_folder(&collection.mapping.to);
+            collection.files.iter().map(move |file| format!("{folder}/{}", file.path))
+        });
+        Written { files: files.collect(), folders: plan::folders(plan) }
     };
-    let share = paths.len().div_ceil(if paths.len() > MANY_FILES { FORCING_THREADS } else { 1 }).max(1);
-    let stopped = |_| Err(SourceError::Cancelled);
-    std::thread::scope(|scope| {
-        let (first, others) = paths.split_at(share.min(paths.len()));
-        let others: Vec<_> = others.chunks(share).map(|share| scope.spawn(move || force(share))).collect();
-        let first = force(first);
-        others.into_iter().fold(first, |all, one| all.and(one.join().unwrap_or_else(stopped)))
-    })?;
-    sync_with_parents(root, plan::folders(plan).iter().map(String::as_str))
+    let count = plan.collections.iter().map(|collection| collection.files.len()).sum();
+    staged::force(&staging.root, staging.whole.as_ref(), count, written)
 }
 
 /// Moves collections and new databases into an existing data directory, or none of them.
@@ -164,7 +142,7 @@ fn into_existing(
         }
         return Err(error);
     }
-    sync_with_parents(root, paths.iter().filter_map(|path| path.rsplit_once('/')).map(|(parent, _)| parent))
+    force_folders(root, paths.iter().filter_map(|path| path.rsplit_once('/')).map(|(parent, _)| parent))
 }
 
 /// The default database is always there; in an empty target it gets the properties of a whole cluster all the same.
@@ -199,18 +177,86 @@ fn taken(root: &Folder, database: &str, alias: &str, limits: &Limits) -> bool {
     is_collection || aliases.map_or(true, |aliases| aliases.contains_key(alias))
 }
 
-/// Forces folders, and those above them, to disk.
-fn sync_with_parents<'a>(root: &Folder, folders: impl Iterator<Item = &'a str>) -> Result<(), SourceError> {
-    let mut all: BTreeSet<&str> = BTreeSet::new();
-    for folder in folders {
-        let mut path = Some(folder);
-        while let Some(folder) = path {
-            all.insert(folder);
-            path = folder.rsplit_once('/').map(|(parent, _)| parent);
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+
+    use cap_std::ambient_authority;
+    use cap_std::fs::Dir;
+    use longshore_model::FileClass;
+
+    use super::*;
+    use crate::TargetFile;
+    use crate::plan::testing::plan;
+    use crate::staged::{StagingFolder, WholeFileSystem};
+
+    const LIMITS: Limits = Limits::DEFAULT;
+    /// So many files that a whole file system is synchronised where it can be.
+    const MANY: usize = 600;
+
+    fn folder(path: &Path) -> Folder {
+        let dir = Dir::open_ambient_dir(path, ambient_authority()).unwrap();
+        Folder { dir, shown: path.display().to_string() }
+    }
+
+    /// A collection of so many files that goes to a database of its own, with an alias.
+    fn collection(files: usize) -> TargetPlan {
+        let mut plan = plan(&[("a", "new.a")], true);
+        let path = |number| format!("partitions/_default/data/data_{number:06}_{number:06}.parquet");
+        let file = |number| TargetFile { path: path(number), class: FileClass::Segment, size_bytes: 1 };
+        plan.collections[0].files.extend((1..files).map(file));
+        plan
+    }
+
+    /// What a file system is taken for.
+    type Whole = fn(&Folder) -> Option<WholeFileSystem>;
+
+    /// Everything written, to go into a new directory beside `base` or into `base` itself.
+    fn written(base: &Path, is_new: bool, plan: &TargetPlan, whole: Whole) -> Staging {
+        let place = match is_new {
+            true => Place::New { parent: folder(base), name: "target".to_owned() },
+            false => Place::Existing { root: folder(base) },
+        };
+        let staging = StagingFolder::alone(place.base(), ".staging", &plan::digest(plan), &LIMITS).unwrap();
+        let root = staging.inner(STAGED).unwrap();
+        plan::folders(plan).iter().for_each(|folder| root.dir.create_dir_all(folder).unwrap());
+        for collection in &plan.collections {
+            let within = layout::collection_folder(&collection.mapping.to);
+            collection.files.iter().for_each(|file| root.dir.write(format!("{within}/{}", file.path), "x").unwrap());
+        }
+        let whole = whole(&root);
+        Staging { place, folder: staging, root, whole }
+    }
+
+    /// What could not be forced to disk, in words.
+    fn not_forced(staging: Staging, plan: &TargetPlan) -> String {
+        let error = run(staging, plan, &LIMITS).unwrap_err();
+        assert!(matches!(error, SourceError::Io { action: "synchronise", .. }), "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn nothing_gets_its_name_before_everything_is_forced_to_disk() {
+        let (broken, well, none): (Whole, Whole, Whole) =
+            (|root| Some(WholeFileSystem::broken(root)), |root| Some(WholeFileSystem::unchecked(root)), |_| None);
+        for is_new in [true, false] {
+            let base = tempfile::tempdir().unwrap();
+            let visible = || ["target", "databases/new"].map(|name| base.path().join(name).exists());
+            // The whole file system for many files; each single one for few, and where there is no whole to rely on.
+            let plan = collection(MANY);
+            not_forced(written(base.path(), is_new, &plan, broken), &plan);
+            assert_eq!(visible(), [false, false]);
+            for (count, whole) in [(3, broken), (3, none), (MANY, none)] {
+                let plan = collection(count);
+                let staging = written(base.path(), is_new, &plan, whole);
+                let last = &plan.collections[0].files[count - 1].path;
+                staging.root.dir.remove_file(format!("databases/new/collections/a/{last}")).unwrap();
+                let said = not_forced(staging, &plan);
+                assert!(said.contains(last) && visible() == [false, false], "{count}: {said}");
+            }
+            run(written(base.path(), is_new, &plan, well), &plan, &LIMITS).unwrap();
+            assert_eq!(visible(), [is_new, !is_new]);
         }
     }
-    for folder in all {
-        root.folder(folder)?.map_or(Ok(()), |folder| folder.sync())?;
-    }
-    root.sync()
 }

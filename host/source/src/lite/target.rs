@@ -261,7 +261,7 @@ fn stage(
         }
         return Err(error);
     }
-    let whole = WholeFileSystem::of(&root);
+    let whole = folder.whole();
     Ok(Staging { place, folder, root, whole })
 }
 

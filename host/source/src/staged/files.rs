@@ -54,6 +54,13 @@ impl StagedFiles {
         entry.ok_or_else(|| SourceError::BadPlan { reason: reason() })
     }
 
+    /// The paths of all files in the staging folder.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = String> {
+        let places = self.plan.collections.iter().enumerate();
+        let places = places.flat_map(|(number, one)| (0..one.files.len()).map(move |file| (number, file)));
+        places.filter_map(move |(collection, file)| (self.place_of)(collection, file))
+    }
+
     /// A file that must be there; an empty one is made.
     pub(crate) fn open(&self, collection: usize, file: usize) -> Result<OpenFile, SourceError> {
         let (path, entry) = self.file(collection, file)?;

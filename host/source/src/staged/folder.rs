@@ -6,6 +6,7 @@ use cap_std::fs::OpenOptions;
 use longshore_model::Digest;
 use rustix::fs::{FlockOperation, flock};
 
+use super::WholeFileSystem;
 use crate::disk::{Folder, io_error};
 use crate::{Limits, SourceError};
 
@@ -121,6 +122,11 @@ impl StagingFolder {
         inner.ok_or_else(|| SourceError::RestoreRunning { path: self.folder.shown.clone() })
     }
 
+    /// What it lies on, where that can be forced to disk as a whole. Asked before the first file is written.
+    pub(crate) fn whole(&self) -> Option<WholeFileSystem> {
+        if self.resumed { None } else { WholeFileSystem::of(&self.folder) }
+    }
+
     /// Leaves the folder for the next run of the same plan.
     pub(crate) fn keep(self) {
         self.keep_when_dropped();
@@ -163,5 +169,27 @@ fn lock(folder: &Folder) -> Result<std::fs::File, SourceError> {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(SourceError::RestoreRunning { path: folder.shown.clone() }),
         Err(error) => Err(io_error("lock", &shown, error.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use cap_std::ambient_authority;
+    use cap_std::fs::Dir;
+
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_run_left_is_not_forced_to_disk_as_a_whole() {
+        let here = tempfile::tempdir().unwrap();
+        let dir = Dir::open_ambient_dir(here.path(), ambient_authority()).unwrap();
+        let base = Folder { dir, shown: here.path().display().to_string() };
+        let open = || StagingFolder::open(&base, ".staging", &Digest::new([7; 32])).unwrap();
+        let first = open();
+        assert_eq!(first.whole().is_some(), WholeFileSystem::of(&base).is_some());
+        first.keep();
+        let second = open();
+        assert!(second.resumed && second.whole().is_none());
     }
 }

@@ -7,11 +7,13 @@
 pub(crate) mod aside;
 mod files;
 mod folder;
+mod force;
 mod stored;
 mod whole;
 
 pub(crate) use files::{PlaceOf, StagedFiles, write_error};
 pub(crate) use folder::{LeftFolder, StagingFolder};
+pub(crate) use force::{Written, force, force_folders};
 pub(crate) use stored::{stored_back, stored_file};
 pub(crate) use whole::WholeFileSystem;
 

@@ -4,7 +4,8 @@
 //! folders that name them, survives a power cut, or an error was answered. That holds where syncfs(2) waits for the data and
 //! for the commit of the journal (ext4, XFS and Btrfs do), and where the kernel reports data that it failed to write since the
 //! descriptor was opened ("ERRORS" and "VERSIONS" of syncfs(2) in Linux man-pages: since Linux 5.8). So the descriptor is opened
-//! before the first file is written. Anywhere else there is no such thing, and files are forced to disk one by one.
+//! before the first file is written, and not at all where an earlier run has written some: what went wrong with those before
+//! may have been reported to somebody else. Anywhere else there is no such thing, and files are forced to disk one by one.
 
 use std::fs::File;
 
@@ -34,6 +35,21 @@ impl WholeFileSystem {
         let opened = folder.dir.open(".").ok()?.into_std();
         let kind = u64::try_from(rustix::fs::fstatfs(&opened).ok()?.f_type).ok()?;
         RELIABLE.contains(&kind).then(|| Self { opened, shown: folder.shown.clone() })
+    }
+
+    /// That of any folder, reliable or not.
+    #[cfg(test)]
+    pub(crate) fn unchecked(folder: &Folder) -> Self {
+        let opened = File::open(&folder.shown).unwrap_or_else(|error| panic!("{error}"));
+        Self { opened, shown: folder.shown.clone() }
+    }
+
+    /// One that cannot be forced: its descriptor only names a folder.
+    #[cfg(test)]
+    pub(crate) fn broken(folder: &Folder) -> Self {
+        use rustix::fs::{Mode, OFlags};
+        let opened = rustix::fs::open(folder.shown.as_str(), OFlags::PATH, Mode::empty());
+        Self { opened: opened.unwrap_or_else(|error| panic!("{error}")).into(), shown: folder.shown.clone() }
     }
 
     /// Forces it to disk.

@@ -9,7 +9,6 @@
 //! the point; where they do, a note says so and names the time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -29,7 +28,9 @@ use crate::milvus::proto::schema::CollectionSchema;
 use crate::milvus::staged_rows::read_back;
 use crate::plan::{self, check_names, is_of_server};
 use crate::rows::difference;
-use crate::staged::{PlaceOf, StagedFiles, StagingFolder, aside, available_bytes, left_bytes};
+use crate::staged::{
+    self, PlaceOf, StagedFiles, StagingFolder, WholeFileSystem, Written, aside, available_bytes, left_bytes,
+};
 use crate::{
     Committed, FilePiece, Limits, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection, SourceError, TargetPlan,
 };
@@ -65,6 +66,8 @@ struct Staging {
     parent: Folder,
     name: String,
     folder: StagingFolder,
+    /// What it lies on, where that can be forced to disk as a whole; known before the first file is written.
+    whole: Option<WholeFileSystem>,
 }
 
 struct Run {
@@ -104,7 +107,7 @@ impl MilvusBackupTarget {
         let (parent, name) = self.place()?;
         let prefix = format!(".{name}.longshore-restore");
         let mut folder = StagingFolder::alone(&parent, &prefix, &plan::digest(&plan), &self.limits)?;
-        let root = folder.inner(STAGED)?;
+        let (root, whole) = (folder.inner(STAGED)?, folder.whole());
         let place_of = place_of(&plan, &planned);
         let there = left_bytes(&root, &plan, &place_of)?;
         let needed_bytes = plan::needed_bytes(&plan, &self.limits);
@@ -113,20 +116,12 @@ impl MilvusBackupTarget {
             folder.remove()?;
             return Err(SourceError::NoSpace { path: parent.shown, needed_bytes, available_bytes });
         }
-        let places = plan
-            .collections
-            .iter()
-            .enumerate()
-            .flat_map(|(number, one)| (0..one.files.len()).map(move |file| (number, file)));
-        let folders: BTreeSet<String> = places
-            .filter_map(|(number, file)| Some(place_of(number, file)?.rsplit_once('/')?.0.to_owned()))
-            .chain(["meta".to_owned(), "binlogs".to_owned()])
-            .collect();
-        for inner in folders {
-            root.dir.create_dir_all(&inner).map_err(|error| io_error("make the folder", &root.show(&inner), error))?;
-        }
         let files = StagedFiles::new(root, folder.resumed, Arc::clone(&plan), place_of);
-        let staging = Mutex::new(Some(Staging { parent, name, folder }));
+        for inner in folders_of(files.paths()) {
+            let made = files.root.dir.create_dir_all(&inner);
+            made.map_err(|error| io_error("make the folder", &files.root.show(&inner), error))?;
+        }
+        let staging = Mutex::new(Some(Staging { parent, name, folder, whole }));
         let inner = Inner { plan, planned, files, limits: self.limits, staging, notes: Mutex::default() };
         Ok(Run { inner: Arc::new(inner) })
     }
@@ -177,6 +172,12 @@ fn planned(plan: &TargetPlan) -> Result<Vec<Planned>, SourceError> {
     Ok(all)
 }
 
+/// The folders that files are in, and those that every backup has.
+fn folders_of(files: impl Iterator<Item = String>) -> BTreeSet<String> {
+    let parents = files.filter_map(|path| Some(path.rsplit_once('/')?.0.to_owned()));
+    parents.chain(["meta".to_owned(), "binlogs".to_owned()]).collect()
+}
+
 /// `binlogs/<kind>/<collection>/<partition>/<segment>/…`; without groups, which stand for several folders in one call.
 fn place_of(plan: &Arc<TargetPlan>, planned: &[Planned]) -> Box<PlaceOf> {
     let plan = Arc::clone(plan);
@@ -224,6 +225,16 @@ impl Inner {
         taken.ok_or_else(|| SourceError::BadPlan { reason: "this restore has ended already".to_owned() })
     }
 
+    /// Forces everything staged to disk, files and the folders that name them.
+    fn force(&self, staging: &Staging, metadata: impl Iterator<Item = &'static str>) -> Result<(), SourceError> {
+        let written = || {
+            let files: Vec<String> = self.files.paths().chain(metadata.map(str::to_owned)).collect();
+            Written { folders: folders_of(files.iter().cloned()), files }
+        };
+        let count = self.plan.collections.iter().map(|collection| collection.files.len()).sum();
+        staged::force(&self.files.root, staging.whole.as_ref(), count, written)
+    }
+
     fn commit(&self) -> Result<Committed, SourceError> {
         let mut staging = self.take()?;
         let root = &self.files.root;
@@ -248,14 +259,13 @@ impl Inner {
                 }
             })
             .collect();
-        for (path, value) in metadata(&staging.name, &about) {
-            let fail = |error| io_error("write", &root.show(path), error);
-            let mut file = root.dir.create(path).map_err(fail)?;
-            file.write_all(value.to_string().as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
+        let metadata = metadata(&staging.name, &about);
+        for (path, value) in &metadata {
+            let written = root.dir.write(path, value.to_string());
+            written.map_err(|error| io_error("write", &root.show(path), error))?;
         }
-        // Files before their folder, and the name last.
-        let opened = root.dir.open(".").map_err(|error| io_error("open", &root.shown, error))?;
-        rustix::fs::syncfs(&opened).map_err(|error| io_error("synchronise", &root.shown, error.into()))?;
+        // The name comes last: it must not be on disk before what it stands for.
+        self.force(&staging, metadata.keys().copied())?;
         let (from, to) = (&staging.folder.folder, &staging.parent);
         let moved = from.dir.rename(STAGED, &to.dir, &staging.name);
         moved.map_err(|error| io_error("rename", &to.show(&staging.name), error))?;
@@ -299,5 +309,85 @@ impl RestoreRun for Run {
 
     async fn abort(self: Box<Self>) -> Result<(), SourceError> {
         aside::work(&self.inner, |inner| inner.take()?.folder.remove()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use longshore_model::{CollectionMapping, FileClass};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::{TargetCollection, TargetFile};
+
+    /// A collection of so many logs.
+    fn plan(files: usize) -> TargetPlan {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/binlogs/docs/kept.json");
+        let kept: Value = serde_json::from_slice(&std::fs::read(kept).unwrap()).unwrap();
+        let file = |log_id| {
+            let log = LogPath { partition_id: 1, segment_id: 2, field_id: Some(3), log_id };
+            TargetFile { path: log.to_string(), class: FileClass::Segment, size_bytes: 1 }
+        };
+        let name: CollectionName = "docs".parse().unwrap();
+        let collection = TargetCollection {
+            mapping: CollectionMapping { from: name.clone(), to: name, load_state: Default::default() },
+            schema: kept["schema"].clone(),
+            files: (1..).take(files).map(file).collect(),
+            description: kept["point"].clone(),
+        };
+        TargetPlan { databases: Vec::new(), whole_cluster: false, collections: vec![collection], access: None }
+    }
+
+    /// What a file system is taken for.
+    type Whole = fn(&Folder) -> Option<WholeFileSystem>;
+
+    /// A run whose files are all written.
+    fn written(to: &Path, files: usize, whole: Whole) -> Arc<Inner> {
+        let inner = MilvusBackupTarget::new(to).start(Arc::new(plan(files))).unwrap().inner;
+        (0..files).for_each(|file| inner.files.write(0, file, 0, b"x").unwrap());
+        inner.staging.lock().unwrap().as_mut().unwrap().whole = whole(&inner.files.root);
+        inner
+    }
+
+    /// What could not be forced to disk, in words.
+    fn not_forced(inner: &Inner) -> String {
+        let error = inner.commit().unwrap_err();
+        assert!(matches!(error, SourceError::Io { action: "synchronise", .. }), "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn a_backup_gets_its_name_only_when_everything_is_forced_to_disk() {
+        let base = tempfile::tempdir().unwrap();
+        let to = base.path().join("backup");
+        let (broken, well, none): (Whole, Whole, Whole) =
+            (|root| Some(WholeFileSystem::broken(root)), |root| Some(WholeFileSystem::unchecked(root)), |_| None);
+        // The whole file system for many files; each single one for few, and where there is no whole to rely on.
+        not_forced(&written(&to, 600, broken));
+        assert!(!to.exists());
+        for (files, whole) in [(3, broken), (3, none), (600, none)] {
+            let inner = written(&to, files, whole);
+            let last = inner.files.paths().last().unwrap();
+            inner.files.root.dir.remove_file(&last).unwrap();
+            let said = not_forced(&inner);
+            assert!(said.contains(&last) && !to.exists(), "{files}: {said}");
+        }
+        for whole in [well, none] {
+            written(&to, 600, whole).commit().unwrap();
+            assert!(to.join("meta/full_meta.json").exists() && to.join("binlogs").exists());
+            std::fs::remove_dir_all(&to).unwrap();
+        }
+        assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 0, "nothing is left");
+    }
+
+    #[test]
+    fn memory_is_not_taken_for_a_file_system_to_rely_on() {
+        let shared = Path::new("/dev/shm");
+        if shared.is_dir() {
+            let base = tempfile::tempdir_in(shared).unwrap();
+            let run = MilvusBackupTarget::new(&base.path().join("backup")).start(Arc::new(plan(3))).unwrap();
+            assert!(run.inner.staging.lock().unwrap().as_ref().unwrap().whole.is_none());
+        }
     }
 }
