@@ -46,8 +46,12 @@ pub(crate) fn run(mut staging: Staging, plan: &TargetPlan, limits: &Limits) -> R
                 new.insert((*database).to_owned(), *database != DEFAULT_DATABASE && is_new(database)?);
             }
             write_databases(&staging.root, plan, &|name| new.get(name).copied().unwrap_or(false))?;
+            let mut aliases = plan::aliases(plan, &|database, alias| taken(root, database, alias, limits));
+            // A new database is moved as a whole, so its aliases are forced to disk with it.
+            let fresh: BTreeMap<_, _> = aliases.extract_if(.., |name, _| new.get(name) == Some(&true)).collect();
+            write_aliases(&staging.root, fresh, limits)?;
             force(&staging, plan)?;
-            into_existing(&staging, root, plan, &new, limits)?;
+            into_existing(&staging, root, plan, &new, aliases, limits)?;
         }
     }
     staging.folder.remove()
@@ -108,15 +112,9 @@ fn into_existing(
     root: &Folder,
     plan: &TargetPlan,
     new: &BTreeMap<String, bool>,
+    aliases: BTreeMap<String, BTreeMap<String, String>>,
     limits: &Limits,
 ) -> Result<(), SourceError> {
-    let taken = |database: &str, alias: &str| taken(root, database, alias, limits);
-    let mut aliases = plan::aliases(plan, &taken);
-    // A new database is moved as a whole, so its aliases are written before.
-    let fresh = aliases.iter().filter(|(name, _)| new.get(*name) == Some(&true));
-    let fresh: BTreeMap<_, _> = fresh.map(|(name, aliases)| (name.clone(), aliases.clone())).collect();
-    aliases.retain(|name, _| !fresh.contains_key(name));
-    write_aliases(&staging.root, fresh, limits)?;
     let mut paths: Vec<String> = Vec::new();
     for (database, is_new) in new {
         if *is_new {
@@ -258,5 +256,15 @@ mod tests {
             run(written(base.path(), is_new, &plan, well), &plan, &LIMITS).unwrap();
             assert_eq!(visible(), [is_new, !is_new]);
         }
+    }
+
+    #[test]
+    fn the_aliases_of_a_new_database_are_forced_to_disk_with_it() {
+        let (base, plan) = (tempfile::tempdir().unwrap(), collection(MANY));
+        let staging = written(base.path(), false, &plan, |root| Some(WholeFileSystem::broken(root)));
+        staging.folder.keep_when_dropped();
+        let aliases = base.path().join(staging.folder.name()).join(STAGED).join("databases/new").join(layout::ALIASES);
+        not_forced(staging, &plan);
+        assert!(aliases.exists(), "they are written before");
     }
 }
