@@ -249,6 +249,18 @@ pub enum VaultError {
          `AGE-SECRET-KEY-1…`; the recovery key is one)"
     )]
     Locked,
+    /// A pack could only be copied with bytes in it that were erased.
+    #[error(
+        "`{object}` of {place} may still hold bytes of a collection that was erased, and without a reader key the rest of \
+         it cannot be had: prune that vault, which ends the erasure, and copy again; or copy with a reader key. Where the \
+         record of the erasure cannot be read, verify that vault first"
+    )]
+    HoldsErased {
+        /// The pack.
+        object: String,
+        /// Where it lies.
+        place: String,
+    },
     /// An encrypted vault was opened without the key that this needs.
     #[error(
         "the vault {place} is encrypted: give its writer key (`LONGSHORE-WRITER-KEY-1-…`) to back up into it, or a \

@@ -131,6 +131,11 @@ impl World {
         Outcome::Again { backup, seen, told }
     }
 
+    /// Whether a copy is made by a host that can read names: it copies collections, one that cannot copies whole parts.
+    pub(crate) fn can_read(&self, backup: usize, to: usize) -> bool {
+        self.number(backup).is_none_or(|backup| (backup + to).is_multiple_of(2))
+    }
+
     async fn copy(&self, backup: usize, to: usize) -> Outcome {
         let Some(backup) = self.number(backup) else { return Outcome::Nothing };
         let known = &self.known[backup];
@@ -145,8 +150,7 @@ impl World {
             to: region(to),
             collections: Vec::new(),
         };
-        // A host that can read names copies collections, one that cannot copies whole parts.
-        let vaults = set_of(if (backup + to).is_multiple_of(2) { &self.owners } else { &self.hosts });
+        let vaults = set_of(if self.can_read(backup, to) { &self.owners } else { &self.hosts });
         let told = self.told(copy_backup(&request, &vaults, &self.context.for_another_job()).await);
         Outcome::CopyTo { backup, region: to, told }
     }

@@ -292,7 +292,12 @@ impl World {
             known.is_some_and(|known| known.told == Told::Done && known.deleted.is_none())
         };
         match action {
-            Action::CopyTo { backup, .. } | Action::Restore { backup, region: None } => there(backup),
+            // Without a reader key nothing is copied out of packs with bytes that were erased and not pruned yet.
+            Action::CopyTo { backup, region } => {
+                let erased = self.known.iter().any(|known| !known.erased.is_empty());
+                there(backup) && (self.can_read(backup, region) || !erased)
+            }
+            Action::Restore { backup, region: None } => there(backup),
             Action::Restore { .. } => false,
             _ => true,
         }

@@ -2,12 +2,12 @@
 //!
 //! A pack of which at least half is wanted is copied byte for byte, checked against its name: no decoding, no encoding,
 //! and no key; so is every pack that cannot be read for want of a key. Of other packs only the wanted blobs are read,
-//! each checked against its id, and packed again with the
-//! codec they had. What this vault has already is not read at all.
+//! each checked against its id, and packed again with the codec they had. What this vault has already is not read at all.
 //!
-//! A pack that holds bytes of an erased collection is not copied whole by whoever can take it apart: the other vault has not
-//! rid itself of them yet, and this one may have said that it has. Nor is any pack of a vault whose records of erasures
-//! cannot be read.
+//! A pack that holds bytes of an erased collection is never copied whole: the other vault has not rid itself of them yet,
+//! and this one may have said that it has. Nor is any pack of a vault whose records of erasures cannot be read. Who has no
+//! key to take such a pack apart does not get its blobs ([`VaultError::HoldsErased`]) until the other vault was pruned,
+//! which ends the erasure there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -60,6 +60,8 @@ struct CopyPlan {
     whole: Vec<(PackId, Vec<BlobId>)>,
     /// Blobs to read one by one.
     single: Vec<BlobId>,
+    /// Blobs that can be had neither way for now, with the pack that each lies in.
+    refused: Vec<(BlobId, PackId)>,
 }
 
 impl Session {
@@ -67,7 +69,7 @@ impl Session {
     #[must_use]
     pub fn copy_bytes(&self, reader: &Reader, blobs: &[BlobId]) -> u64 {
         let missing = blobs.iter().filter(|blob| !self.shared.has(blob)).copied().collect();
-        let CopyPlan { whole, single } = plan(reader, missing, &KeptApart::These(BTreeSet::new()));
+        let CopyPlan { whole, single, .. } = plan(reader, missing, &KeptApart::These(BTreeSet::new()));
         let whole = whole.iter().filter_map(|(pack, _)| reader.index().pack_bytes(pack));
         let single: BTreeSet<BlobId> = single.into_iter().collect();
         let single = single.iter().filter_map(|blob| Some(u64::from(reader.index().first(blob)?.entry.stored_bytes)));
@@ -103,6 +105,11 @@ impl Session {
             }
         }
         let mut plan = plan(reader, missing, &self.kept_apart(reader).await?);
+        let refused = |(blob, pack)| {
+            let (object, place) = (layout::pack_path(&pack).to_string(), reader.vault().place());
+            (blob, VaultError::HoldsErased { object, place })
+        };
+        copied.unreadable.extend(std::mem::take(&mut plan.refused).into_iter().map(refused));
         let done: Vec<(bool, Vec<BlobId>)> = stream::iter(std::mem::take(&mut plan.whole))
             .map(|(pack, wanted)| async move { Ok::<_, VaultError>((self.adopt(reader, pack).await?, wanted)) })
             .buffer_unordered(PACKS_IN_FLIGHT)
@@ -121,21 +128,22 @@ impl Session {
         Ok(copied)
     }
 
-    /// Packs with bytes of erased collections: those that the other vault has still to rid itself of, and those that this one
-    /// ever had to.
+    /// Packs with bytes of erased collections: those that the other vault has still to rid itself of, and those that this
+    /// one ever had to. Where the other one is rid of the same collection, too, a pack that it still has holds nothing of it.
     async fn kept_apart(&self, reader: &Reader) -> Result<KeptApart, VaultError> {
-        let mut packs = BTreeSet::new();
-        for (vault, own) in [(reader.vault(), false), (&self.shared.vault, true)] {
+        let mut records = Vec::new();
+        for vault in [reader.vault(), &self.shared.vault] {
             match vault.list_erasures().await {
-                Ok(records) => {
-                    let of_these = records.into_iter().filter(|record| own || record.completed.is_none());
-                    packs.extend(of_these.flat_map(|record| record.packs));
-                }
+                Ok(listed) => records.push(listed),
                 Err(VaultError::BadManifest { .. } | VaultError::TooLarge { .. }) => return Ok(KeptApart::All),
                 Err(error) => return Err(error),
             }
         }
-        Ok(KeptApart::These(packs))
+        let there = records.first().into_iter().flatten();
+        let rid: BTreeSet<String> =
+            there.filter(|record| record.completed.is_some()).map(|record| record.erasure_id.clone()).collect();
+        let open = records.into_iter().flatten().filter(|record| !rid.contains(&record.erasure_id));
+        Ok(KeptApart::These(open.flat_map(|record| record.packs).collect()))
     }
 
     async fn copy_singly(
@@ -241,12 +249,12 @@ fn plan(reader: &Reader, missing: Vec<BlobId>, kept_apart: &KeptApart) -> CopyPl
     }
     for (pack, (wanted_bytes, blobs)) in packs {
         let pack_bytes = reader.index().pack_bytes(&pack).unwrap_or(u64::MAX);
+        let pays = wanted_bytes.saturating_mul(2) >= pack_bytes;
         // What cannot be decrypted here can only be copied as it is.
-        let pays = wanted_bytes.saturating_mul(2) >= pack_bytes && !kept_apart.has(&pack);
-        if pays || !reader.vault().is_readable() {
-            plan.whole.push((pack, blobs));
-        } else {
-            plan.single.extend(blobs);
+        match (kept_apart.has(&pack), reader.vault().is_readable()) {
+            (true, false) => plan.refused.extend(blobs.into_iter().map(|blob| (blob, pack))),
+            (false, readable) if pays || !readable => plan.whole.push((pack, blobs)),
+            _ => plan.single.extend(blobs),
         }
     }
     plan

@@ -4,6 +4,7 @@ use longshore_model::{Codec, Timestamp};
 use longshore_vault::*;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use crate::healing::erasure;
 use crate::support::*;
 
 /// The id key of every vault that [`options`] makes.
@@ -302,6 +303,47 @@ async fn a_copy_into_another_vault_of_the_project_needs_no_reader_key() {
     assert_eq!(read_back(&reading, &backup_id(1)).await.unwrap(), sample(1));
     let loaded = reading.load_backup(&backup_id(1)).await.unwrap();
     assert_eq!(loaded.root.sealed.open().unwrap().cluster_name, "demo");
+}
+
+#[tokio::test]
+async fn without_a_reader_key_no_pack_with_erased_bytes_is_copied_until_the_erasure_is_completed() {
+    let (store, reader, part) = prepared(Codec::Store).await;
+    let keys = Keys::none().with_writer(writer());
+    let home = open(&store, &keys).await;
+    let away_store = memory();
+    Vault::init(away_store.clone(), encrypted("away", 2, &reader)).await.unwrap();
+    let away = open(&away_store, &keys).await;
+    let blobs: Vec<BlobId> =
+        part.part.open.collections.iter().flat_map(|one| &one.files).flat_map(|file| file.blobs.clone()).collect();
+    let there = home.open_reader().await.unwrap();
+    let hit: PackId = *there.packs_of(&blobs[..1]).first().unwrap();
+    let of_hit = |blob: &BlobId| there.packs_of([blob]).contains(&hit);
+    let copy = async |token| {
+        let pin = away.pin(request(token), clock()).await.unwrap();
+        let session = away.begin(&pin, SessionOptions::default()).await.unwrap();
+        let copied = session.copy_from(&there, &blobs, &|_, _| {}).await.unwrap();
+        session.checkpoint().await.unwrap();
+        copied
+    };
+    home.put_erasure(&erasure([hit].into(), false)).await.unwrap();
+    let copied = copy(1).await;
+    assert!(!copied.unreadable.is_empty() && copied.blobs == 0, "{copied:?}");
+    for (blob, error) in &copied.unreadable {
+        let said = error.to_string();
+        assert!(of_hit(blob) && matches!(error, VaultError::HoldsErased { .. }), "{said}");
+        assert!(said.contains(&hit.to_string()) && said.contains("prune that vault"), "{said}");
+    }
+    let came: Vec<&BlobId> = copied.unreadable.iter().map(|(blob, _)| blob).collect();
+    let arrived = away.open_reader().await.unwrap();
+    for blob in &blobs {
+        assert_eq!(arrived.blob_bytes(blob).is_none(), came.contains(&blob), "{blob}");
+    }
+    // The prune that ends the erasure says so in the record.
+    home.put_erasure(&erasure([hit].into(), true)).await.unwrap();
+    let copied = copy(2).await;
+    assert!(copied.unreadable.is_empty(), "{copied:?}");
+    let arrived = away.open_reader().await.unwrap();
+    assert!(blobs.iter().all(|blob| arrived.blob_bytes(blob).is_some()));
 }
 
 #[tokio::test]
