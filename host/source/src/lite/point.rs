@@ -52,22 +52,13 @@ pub(crate) async fn open(
     let mut attempts = 1;
     loop {
         let (state, wanted) = (Arc::clone(shared), name.clone());
-        let attempt = move || {
-            let opened = attempt::open(&state, &wanted, options);
-            Ok(opened.map(|opened| LitePoint::new(&state, &wanted, opened, attempts)))
-        };
+        let attempt = move || Ok(attempt(&state, &wanted, options, attempts));
         let reason = match blocking(&name.to_string(), attempt).await? {
             Ok(point) => return Ok(point),
-            Err(Miss::Fatal(error)) => return Err(error),
-            Err(Miss::Missing(path)) if attempts >= limits.open_attempts => {
-                return Err(SourceError::MissingFile { collection: name.clone(), path });
-            }
-            Err(Miss::Missing(path)) => format!("`{path}` vanished"),
-            Err(Miss::Changed(reason)) => reason,
+            Err(Miss::Changed(reason)) if attempts < limits.open_attempts => reason,
+            Err(Miss::Missing(path)) if attempts < limits.open_attempts => format!("`{path}` vanished"),
+            Err(miss) => return Err(given_up(miss, name, attempts)),
         };
-        if attempts >= limits.open_attempts {
-            return Err(SourceError::KeepsChanging { collection: name.clone(), attempts, reason });
-        }
         tracing::debug!(collection = %name, attempts, reason, "opening a collection again");
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         pause_ms = (pause_ms * 2).min(limits.longest_pause_ms);
@@ -81,10 +72,37 @@ pub(crate) fn open_here(
     name: &CollectionName,
     options: PointOptions,
 ) -> Option<Result<LitePoint, SourceError>> {
-    match attempt::open(shared, name, options) {
-        Ok(opened) => Some(Ok(LitePoint::new(shared, name, opened, 1))),
+    match attempt(shared, name, options, 1) {
+        Ok(point) => Some(Ok(point)),
         Err(Miss::Fatal(error)) => Some(Err(error)),
         Err(Miss::Missing(_) | Miss::Changed(_)) => None,
+    }
+}
+
+/// Opens a collection that nobody changes on this thread.
+pub(crate) fn open_unchanging(
+    shared: &Arc<Shared>,
+    name: &CollectionName,
+    options: PointOptions,
+) -> Result<LitePoint, SourceError> {
+    attempt(shared, name, options, 1).map_err(|miss| given_up(miss, name, 1))
+}
+
+fn attempt(
+    shared: &Arc<Shared>,
+    name: &CollectionName,
+    options: PointOptions,
+    attempts: u32,
+) -> Result<LitePoint, Miss> {
+    Ok(LitePoint::new(shared, name, attempt::open(shared, name, options)?, attempts))
+}
+
+/// The error for a collection that could not be opened in so many attempts.
+fn given_up(miss: Miss, name: &CollectionName, attempts: u32) -> SourceError {
+    match miss {
+        Miss::Fatal(error) => error,
+        Miss::Missing(path) => SourceError::MissingFile { collection: name.clone(), path },
+        Miss::Changed(reason) => SourceError::KeepsChanging { collection: name.clone(), attempts, reason },
     }
 }
 
@@ -128,6 +146,11 @@ impl LitePoint {
     /// The folder this point was taken from.
     pub(crate) fn folder(&self) -> &Folder {
         &self.opened.folder
+    }
+
+    /// See [`CollectionPoint::live_rows`]; blocks.
+    pub(crate) fn live_rows_here(&self, memory_bytes: u64) -> Result<Option<u64>, SourceError> {
+        count_live(&self.opened, memory_bytes, &self.shared.limits)
     }
 }
 

@@ -77,6 +77,20 @@ impl Inner {
         Ok(digests)
     }
 
+    /// Reads a collection back and counts it, on one thread: handing each of thousands from one to the next costs more than
+    /// opening it.
+    fn finish(&self, collection: usize) -> Result<RestoredCollection, SourceError> {
+        let file_digests = self.read_back(collection)?;
+        // Opened as a source would open it: every file the manifest names must be there, and everything must parse.
+        let name = &self.files.collection(collection)?.mapping.to;
+        let point = point::open_unchanging(&self.source, name, PointOptions::default())?;
+        let live_rows = point.live_rows_here(self.limits.count_memory_bytes)?;
+        if let Some(finished) = self.finished.get(collection) {
+            finished.store(true, Ordering::Release);
+        }
+        Ok(RestoredCollection { physical_rows: point.physical_rows(), live_rows, file_digests })
+    }
+
     fn take(&self) -> Result<Staging, SourceError> {
         let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner).take();
         staging.ok_or_else(|| SourceError::BadPlan { reason: "this restore has ended already".to_owned() })
@@ -102,15 +116,7 @@ impl RestoreRun for StagedRun {
     }
 
     async fn finish_collection(&self, collection: usize) -> Result<RestoredCollection, SourceError> {
-        let name = self.inner.files.collection(collection)?.mapping.to.clone();
-        let file_digests = aside::work(&self.inner, move |inner| inner.read_back(collection)).await?;
-        // Opened as a source would open it: every file the manifest names must be there, and everything must parse.
-        let point = point::open(&self.inner.source, &name, PointOptions::default()).await?;
-        let live_rows = point.live_rows(self.inner.limits.count_memory_bytes).await?;
-        if let Some(finished) = self.inner.finished.get(collection) {
-            finished.store(true, Ordering::Release);
-        }
-        Ok(RestoredCollection { physical_rows: point.physical_rows(), live_rows, file_digests })
+        aside::work(&self.inner, move |inner| inner.finish(collection)).await
     }
 
     async fn commit(self: Box<Self>, _watch: &dyn RestoreWatch) -> Result<Committed, SourceError> {
