@@ -233,14 +233,12 @@ impl CollectionLogs {
         cut: Option<u64>,
         limits: &Limits,
     ) -> Result<BTreeMap<i64, Deletes>, SourceError> {
-        let mut found: BTreeMap<i64, Deletes> = BTreeMap::new();
+        let mut files: BTreeMap<i64, Vec<&LogFile>> = BTreeMap::new();
         for segment in self.segments.values().filter(|segment| !segment.has_rows()) {
-            let deletes = found.entry(segment.partition_id).or_default();
-            for file in &segment.deletes {
-                read_deletes(file, schema.key_is_text, cut, limits, deletes)?;
-            }
+            files.entry(segment.partition_id).or_default().extend(&segment.deletes);
         }
-        Ok(found)
+        let read = |(partition, files)| Ok((partition, read_deletes(files, schema.key_is_text, cut, limits)?));
+        files.into_iter().map(read).collect()
     }
 
     /// Reads everything and counts it, partition by partition. With `cut`, a hybrid timestamp, what happened after it did
@@ -380,10 +378,7 @@ impl SegmentLogs {
         cut: Option<u64>,
         limits: &Limits,
     ) -> Result<Alive, SourceError> {
-        let mut own = Deletes::default();
-        for file in &self.deletes {
-            read_deletes(file, schema.key_is_text, cut, limits, &mut own)?;
-        }
+        let own = read_deletes(&self.deletes, schema.key_is_text, cut, limits)?;
         let of_partitions = [self.partition_id, ALL_PARTITIONS].map(|partition| level_zero.get(&partition));
         let mut all: Vec<&Deletes> = std::iter::once(&own).chain(of_partitions.into_iter().flatten()).collect();
         let has_later_deletes = all.iter().any(|deletes| deletes.has_later);
@@ -453,10 +448,7 @@ fn check_file(file: &StoredFile, limits: &Limits) -> Result<(LogPath, u64), Sour
         LogFile { shown: file.path.clone(), size_bytes: file.size_bytes, bytes: std::sync::Arc::clone(&file.bytes) };
     if file.class == FileClass::Delta {
         // Keys of either kind are told apart by what they are.
-        let read = |is_text| {
-            let mut deletes = Deletes::default();
-            read_deletes(&log, is_text, None, limits, &mut deletes).map(|()| deletes.count)
-        };
+        let read = |is_text| read_deletes([&log], is_text, None, limits).map(|deletes| deletes.count);
         return Ok((path, read(false).or_else(|_| read(true))?));
     }
     let values = Values::open(&log, limits)?;

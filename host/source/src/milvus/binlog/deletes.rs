@@ -3,26 +3,22 @@
 //! Three forms are read: a JSON text `{"pk":…,"ts":…,"pkType":…}` for each delete (2.3 and 2.4), `key,timestamp` (2.1
 //! and older), and a Parquet file with two columns `pk` and `ts` (2.5 and newer; written from its source, not run).
 
-use std::collections::HashMap;
-
 use arrow_array::Array;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::latest::Latest;
 use super::values::{batches, each_value};
 use super::{Binlog, LogFile, damaged};
 use crate::{Limits, SourceError};
-
-/// Memory of one key in the table, its share of empty places and of the copy while the table grows included.
-const KEY_BYTES: u64 = 84;
 
 /// The last time each key was deleted.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Deletes {
     /// By 64-bit key, or by 16 bytes of the BLAKE3 of a text key: two of a billion are the same with a probability of
     /// 10^-21.
-    integers: HashMap<i64, u64>,
-    texts: HashMap<[u8; 16], u64>,
+    integers: Latest<i64>,
+    texts: Latest<[u8; 16]>,
     /// All that were read, repeated ones included.
     pub(crate) count: u64,
     /// Whether some did not count, because they are after the cut.
@@ -52,7 +48,7 @@ impl Deletes {
         } else {
             <[u8; 8]>::try_from(key).ok().and_then(|key| self.integers.get(&i64::from_le_bytes(key)))
         };
-        deleted.is_some_and(|deleted| timestamp < *deleted)
+        deleted.is_some_and(|deleted| timestamp < deleted)
     }
 
     /// True when nothing is deleted.
@@ -61,27 +57,27 @@ impl Deletes {
     }
 
     fn note_integer(&mut self, key: i64, timestamp: u64) {
-        let last = self.integers.entry(key).or_default();
-        *last = timestamp.max(*last);
+        self.integers.note(key, timestamp);
         self.count += 1;
     }
 
     fn note_text(&mut self, key: &[u8], timestamp: u64) {
-        let last = self.texts.entry(short(key)).or_default();
-        *last = timestamp.max(*last);
+        self.texts.note(short(key), timestamp);
         self.count += 1;
     }
 
-    fn check(&self, shown: &str, limits: &Limits) -> Result<(), SourceError> {
-        let used = (self.integers.len() + self.texts.len()) as u64 * KEY_BYTES;
-        if used > limits.count_memory_bytes {
+    fn check(&mut self, shown: &str, limits: &Limits) -> Result<(), SourceError> {
+        let limit = limits.count_memory_bytes;
+        if self.integers.bytes() + self.texts.bytes() <= limit {
+            return Ok(());
+        }
+        self.integers.settle();
+        self.texts.settle();
+        let used = self.integers.bytes() + self.texts.bytes();
+        // With less room than that the next few deletes would have it sorted again, and again.
+        if used > limit / 8 * 7 {
             let what = "the memory that its deletes take, in bytes";
-            return Err(SourceError::LimitExceeded {
-                path: shown.to_owned(),
-                what,
-                used,
-                limit: limits.count_memory_bytes,
-            });
+            return Err(SourceError::LimitExceeded { path: shown.to_owned(), what, used, limit });
         }
         Ok(())
     }
@@ -93,11 +89,26 @@ fn short(key: &[u8]) -> [u8; 16] {
     short
 }
 
-/// Adds the deletes of a file; those after `cut` do not count. Blocks.
+/// Reads the deletes of files; those after `cut` do not count. Blocks.
 ///
 /// # Errors
 /// [`SourceError::Damaged`], [`SourceError::LimitExceeded`], failures of reading.
-pub(crate) fn read_deletes(
+pub(crate) fn read_deletes<'a>(
+    files: impl IntoIterator<Item = &'a LogFile>,
+    is_text: bool,
+    cut: Option<u64>,
+    limits: &Limits,
+) -> Result<Deletes, SourceError> {
+    let mut deletes = Deletes::default();
+    for file in files {
+        read_file(file, is_text, cut, limits, &mut deletes)?;
+    }
+    deletes.integers.settle();
+    deletes.texts.settle();
+    Ok(deletes)
+}
+
+fn read_file(
     file: &LogFile,
     is_text: bool,
     cut: Option<u64>,
@@ -194,10 +205,12 @@ mod tests {
         for text in [r#"{"pk":7,"ts":100,"pkType":5}"#, r#"{"pk":7,"ts":90,"pkType":5}"#, "-9223372036854775808,5"] {
             note(text, false, &all, &mut deletes).unwrap();
         }
+        deletes.integers.settle();
         let hidden = |key: i64, timestamp| deletes.hide(&key.to_le_bytes(), false, timestamp);
         assert!(hidden(7, 99) && !hidden(7, 100) && !hidden(7, 101) && !hidden(8, 1) && hidden(i64::MIN, 4));
         let mut deletes = Deletes::default();
         note(r#"{"pk":"a\"b","ts":18446744073709551615,"pkType":21}"#, true, &all, &mut deletes).unwrap();
+        deletes.texts.settle();
         assert!(deletes.hide(b"a\"b", true, u64::MAX - 1) && !deletes.hide(b"a", true, 0));
         note(r#"{"pk":"late","ts":50,"pkType":21}"#, true, &|timestamp| timestamp < 50, &mut deletes).unwrap();
         assert!(!deletes.hide(b"late", true, 1) && deletes.has_later, "after the cut");

@@ -6,6 +6,7 @@
 
 mod deletes;
 mod events;
+mod latest;
 mod pull;
 mod values;
 mod write;
