@@ -146,6 +146,14 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
+    /// A folder for a test.
+    #[cfg(test)]
+    #[allow(clippy::unwrap_used)]
+    pub(crate) fn at(path: &std::path::Path) -> Self {
+        let dir = Dir::open_ambient_dir(path, cap_std::ambient_authority()).unwrap();
+        Self { dir, shown: path.display().to_string() }
+    }
+
     /// The path of something in it, for messages.
     pub(crate) fn show(&self, path: &str) -> String {
         format!("{}/{path}", self.shown)

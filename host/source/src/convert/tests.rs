@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
 use longshore_model::FileClass;
 use serde_json::Value;
 
@@ -28,10 +26,6 @@ impl StoredBytes for Bytes {
     fn fill(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
         self.0.file.fill(buffer, offset)
     }
-}
-
-fn folder(path: &Path) -> Folder {
-    Folder { dir: Dir::open_ambient_dir(path, ambient_authority()).unwrap(), shown: path.display().to_string() }
 }
 
 fn paths(root: &Path, within: &Path, found: &mut Vec<String>) {
@@ -55,7 +49,7 @@ fn files_of(root: &Path) -> Vec<String> {
 fn logs(root: &Path) -> Vec<StoredFile> {
     let is_log = |path: &String| path.starts_with("insert_log") || path.starts_with("delta_log");
     let stored = files_of(root).into_iter().filter(is_log).map(|path| {
-        let file = folder(root).file(&path).unwrap().unwrap();
+        let file = Folder::at(root).file(&path).unwrap().unwrap();
         let class = if path.starts_with("delta_log") { FileClass::Delta } else { FileClass::Segment };
         StoredFile { path, class, size_bytes: file.stat.size_bytes, bytes: Arc::new(Bytes(file)) }
     });
@@ -72,7 +66,7 @@ fn lite_files(root: &Path) -> Vec<TargetFile> {
         _ => FileClass::Metadata,
     };
     let files = files_of(root).into_iter().filter(|path| !path.ends_with(".prev"));
-    let size_bytes = |path: &str| folder(root).stat(path).unwrap().unwrap().size_bytes;
+    let size_bytes = |path: &str| Folder::at(root).stat(path).unwrap().unwrap().size_bytes;
     files.map(|path| TargetFile { class: class(&path), size_bytes: size_bytes(&path), path }).collect()
 }
 
@@ -104,7 +98,7 @@ fn into_lite(corpus: &Corpus, to: &Path, limits: &Limits) {
     let decoded = corpus.schema.decode("it").unwrap();
     let plan = lite_plan(&name, &corpus.schema, &decoded, &corpus.point).unwrap();
     let rows = RowSchema::of(&decoded, "it").unwrap();
-    let (point, target) = (&corpus.point, folder(to));
+    let (point, target) = (&corpus.point, Folder::at(to));
     let job = IntoLite { from: &name, to: &name, plan: &plan, rows: &rows, point, folder: &target, limits };
     let made = job.run(&corpus.files).unwrap();
     let expected = corpus.expected["rows"].as_u64().unwrap();
@@ -120,8 +114,8 @@ fn into_server(lite: &Path, to: &Path, limits: &Limits) -> Result<ForServer, Sou
     let schema: Value = serde_json::from_slice(&std::fs::read(lite.join("schema.json")).unwrap()).unwrap();
     let plan = server_plan(&name, &name, &schema).unwrap().unwrap();
     let rows = RowSchema::of(&plan.decoded, "it").unwrap();
-    let target = Arc::new(folder(to));
-    let (from, files) = (folder(lite), lite_files(lite));
+    let target = Arc::new(Folder::at(to));
+    let (from, files) = (Folder::at(lite), lite_files(lite));
     let job = IntoServer { from: &name, to: &name, plan: &plan, rows: &rows, folder: &target, limits };
     job.run(LiteFiles { folder: &from, files: &files })
 }
@@ -231,7 +225,7 @@ fn partitions_of_a_key_are_those_that_the_real_ones_chose() {
     let place = plan.lite.columns().iter().position(|(name, _)| *name == "chapter").unwrap();
     let mut seen = 0;
     for file in lite_files(&sample).iter().filter(|file| file.class == FileClass::Segment) {
-        let opened = Arc::new(folder(&sample).seen_file(&file.path).unwrap());
+        let opened = Arc::new(Folder::at(&sample).seen_file(&file.path).unwrap());
         let mut reader = DataReader::open(&opened, &plan.lite, &Limits::DEFAULT).unwrap();
         while let Some(piece) = reader.next().unwrap() {
             for row in 0..piece.rows {

@@ -180,8 +180,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::path::Path;
 
-    use cap_std::ambient_authority;
-    use cap_std::fs::Dir;
     use longshore_model::FileClass;
 
     use super::*;
@@ -192,11 +190,6 @@ mod tests {
     const LIMITS: Limits = Limits::DEFAULT;
     /// So many files that a whole file system is synchronised where it can be.
     const MANY: usize = 600;
-
-    fn folder(path: &Path) -> Folder {
-        let dir = Dir::open_ambient_dir(path, ambient_authority()).unwrap();
-        Folder { dir, shown: path.display().to_string() }
-    }
 
     /// A collection of so many files that goes to a database of its own, with an alias.
     fn collection(files: usize) -> TargetPlan {
@@ -213,8 +206,8 @@ mod tests {
     /// Everything written, to go into a new directory beside `base` or into `base` itself.
     fn written(base: &Path, is_new: bool, plan: &TargetPlan, whole: Whole) -> Staging {
         let place = match is_new {
-            true => Place::New { parent: folder(base), name: "target".to_owned() },
-            false => Place::Existing { root: folder(base) },
+            true => Place::New { parent: Folder::at(base), name: "target".to_owned() },
+            false => Place::Existing { root: Folder::at(base) },
         };
         let staging = StagingFolder::alone(place.base(), ".staging", &plan::digest(plan), &LIMITS).unwrap();
         let root = staging.inner(STAGED).unwrap();

@@ -175,16 +175,13 @@ fn lock(folder: &Folder) -> Result<std::fs::File, SourceError> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use cap_std::ambient_authority;
-    use cap_std::fs::Dir;
 
     use super::*;
 
     #[test]
     fn what_an_earlier_run_left_is_not_forced_to_disk_as_a_whole() {
         let here = tempfile::tempdir().unwrap();
-        let dir = Dir::open_ambient_dir(here.path(), ambient_authority()).unwrap();
-        let base = Folder { dir, shown: here.path().display().to_string() };
+        let base = Folder::at(here.path());
         let open = || StagingFolder::open(&base, ".staging", &Digest::new([7; 32])).unwrap();
         let first = open();
         assert_eq!(first.whole().is_some(), WholeFileSystem::of(&base).is_some());

@@ -93,15 +93,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::path::Path;
 
-    use cap_std::ambient_authority;
-    use cap_std::fs::Dir;
-
     use super::*;
-
-    fn folder(path: &Path) -> Folder {
-        let dir = Dir::open_ambient_dir(path, ambient_authority()).unwrap();
-        Folder { dir, shown: path.display().to_string() }
-    }
 
     /// So many files in two folders, made in a folder.
     fn many(root: &Path, count: usize) -> Written {
@@ -118,7 +110,7 @@ mod tests {
     #[test]
     fn a_whole_file_system_is_forced_for_many_files_and_then_no_file_is_listed() {
         let here = tempfile::tempdir().unwrap();
-        let root = folder(here.path());
+        let root = Folder::at(here.path());
         let (well, broken) = (WholeFileSystem::unchecked(&root), WholeFileSystem::broken(&root));
         force(&root, Some(&well), MANY_FILES + 1, || panic!("they are not needed")).unwrap();
         let error = force(&root, Some(&broken), MANY_FILES + 1, || panic!("they are not needed")).unwrap_err();
@@ -131,7 +123,7 @@ mod tests {
     fn each_file_and_each_folder_is_opened_where_the_whole_cannot_be_relied_on() {
         for count in [1, 7, MANY_FILES, MANY_FILES + 3] {
             let here = tempfile::tempdir().unwrap();
-            let root = folder(here.path());
+            let root = Folder::at(here.path());
             let written = || many(here.path(), count);
             force(&root, None, count, written).unwrap();
             for gone in [0, count / 2, count - 1] {

@@ -72,15 +72,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::path::Path;
 
-    use cap_std::ambient_authority;
-    use cap_std::fs::Dir;
-
     use super::*;
-
-    fn folder(path: &Path) -> Folder {
-        let dir = Dir::open_ambient_dir(path, ambient_authority()).unwrap();
-        Folder { dir, shown: path.display().to_string() }
-    }
 
     #[test]
     fn kernels_are_told_by_their_first_two_numbers() {
@@ -101,14 +93,14 @@ mod tests {
     fn memory_is_no_disk_to_rely_on() {
         let shared = Path::new("/dev/shm");
         if shared.is_dir() {
-            assert!(WholeFileSystem::of(&folder(shared)).is_none());
+            assert!(WholeFileSystem::of(&Folder::at(shared)).is_none());
         }
     }
 
     #[test]
     fn what_can_be_relied_on_is_forced() {
         let here = tempfile::tempdir().unwrap();
-        if let Some(whole) = WholeFileSystem::of(&folder(here.path())) {
+        if let Some(whole) = WholeFileSystem::of(&Folder::at(here.path())) {
             std::fs::write(here.path().join("file"), "bytes").unwrap();
             whole.force().unwrap();
         }
