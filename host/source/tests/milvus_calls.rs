@@ -1,6 +1,6 @@
 //! How a Milvus server is called: what is sent, what is sent again, what its refusals mean; and what is read from versions
 //! that cannot be run here.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod fake;
 
@@ -326,6 +326,25 @@ async fn level_zero_deletes_and_hashed_passwords_of_2_4_are_kept() {
     assert!(schema.message_bytes("it").unwrap().ends_with(b"new"), "what is not known here is kept");
     assert_eq!(point.recheck().await.unwrap(), PointState::Unaltered);
     assert!(!fake.calls("GetFlushState").is_empty());
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_describe_databases_gets_a_backup_that_says_so() {
+    let others = fixed(answers_of_2_4());
+    let fake = Fake::start(move |call, before| match call.name.as_str() {
+        "DescribeDatabase" => Answer::Status(7, "PrivilegeDescribeDatabase"),
+        "GetPersistentSegmentInfo" => Answer::of(&GetPersistentSegmentInfoResponse::default()),
+        _ => others(call, before),
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let storage = StorageLocation::Folder(folder.path().to_owned());
+    let server = MilvusServer { address: ServerAddress::open(&fake.address), storage };
+    let inventory = MilvusSource::with(server, LIMITS, Arc::new(SystemClock)).inventory().await.unwrap();
+    assert_eq!((inventory.collections.len(), inventory.databases[0].properties.to_string().as_str()), (1, "{}"));
+    let [warning] = inventory.warnings.as_slice() else { panic!("{:?}", inventory.warnings) };
+    assert!(warning.contains("properties of these databases are not in the backup: default"), "{warning}");
+    assert!(warning.contains("DescribeDatabase"), "{warning}");
 }
 
 #[tokio::test]

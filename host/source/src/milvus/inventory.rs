@@ -62,8 +62,8 @@ pub(super) async fn list(shared: &Shared, known: Arc<dyn KnownFiles>) -> Result<
         .await?;
     // A collection that was dropped since it was listed is not there.
     let looked: Vec<Looked> = looked.into_iter().flatten().collect();
-    let databases = describe_databases(client, &database_names, &looked).await?;
     let mut warnings = Vec::new();
+    let databases = describe_databases(client, &database_names, &looked, &mut warnings).await?;
     let access = match access(client, &database_names).await {
         Ok(access) => Some(serde_json::to_value(access).unwrap_or_default()),
         Err(error @ (SourceError::NotPermitted { .. } | SourceError::CallRefused { .. })) => {
@@ -134,7 +134,10 @@ async fn describe_databases(
     client: &MilvusClient,
     names: &[String],
     looked: &[Looked],
+    warnings: &mut Vec<String>,
 ) -> Result<Vec<DatabaseEntry>, SourceError> {
+    let mut untold: Vec<&str> = Vec::new();
+    let mut why = None;
     let mut entries = Vec::with_capacity(names.len());
     for name in names {
         let of_this = looked.iter().filter(|looked| looked.name.database == *name);
@@ -142,8 +145,19 @@ async fn describe_databases(
             .flat_map(|looked| looked.described.aliases.iter().map(|alias| (alias, &looked.name.collection)))
             .map(|(alias, collection)| (alias.clone(), collection.clone()))
             .collect();
-        let properties = properties(client, name).await?;
+        let properties = match properties(client, name).await {
+            // Rows matter more than what a database says of itself.
+            Err(error @ SourceError::NotPermitted { .. }) => {
+                untold.push(name);
+                why = Some(error);
+                Value::Object(Map::new())
+            }
+            told => told?,
+        };
         entries.push(DatabaseEntry { name: name.clone(), properties, aliases });
+    }
+    if let Some(why) = why {
+        warnings.push(format!("properties of these databases are not in the backup: {}: {why}", untold.join(", ")));
     }
     Ok(entries)
 }
