@@ -200,6 +200,33 @@ async fn both_layouts_are_read_with_every_row_as_the_server_had_it() {
     }
 }
 
+#[tokio::test]
+async fn users_that_are_not_taken_are_a_warning_without_their_secrets() {
+    for newer in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), newer);
+        let file = folder.path().join("meta").join(if newer { "full_meta.json" } else { "backup_meta.json" });
+        let mut meta: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let warnings = async |meta: &Value| {
+            std::fs::write(&file, meta.to_string()).unwrap();
+            let source = MilvusBackupSource::open(folder.path()).unwrap();
+            assert!(!format!("{source:?}").contains("hunter2"));
+            source.inventory().await.unwrap().warnings
+        };
+        for nothing in [Value::Null, json!({}), json!({ "users": null, "roles": [] })] {
+            meta["rbac_meta"] = nothing;
+            assert_eq!(warnings(&meta).await, Vec::<String>::new());
+        }
+        meta["rbac_meta"] = json!({
+            "users": [{ "user": "ann", "password": "hunter2", "roles": [{ "name": "reader" }] }, { "user": "bob" }],
+            "roles": [{ "name": "reader" }], "grants": [{}, {}, {}],
+        });
+        let said = warnings(&meta).await.concat();
+        assert!(said.contains("its users, roles and grants (2, 1 and 3 of them) were not taken"), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
 /// Restores everything that a source has into a target.
 async fn restore(source: &dyn Source, target: &dyn RestoreTarget) {
     let inventory = source.inventory().await.unwrap();

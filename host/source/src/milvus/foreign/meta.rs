@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use prost::Message;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::disk::Folder;
@@ -33,6 +34,16 @@ pub(super) struct Backup {
     pub(super) end_time: i64,
     pub(super) collection_backups: Vec<Collection>,
     pub(super) database_backups: Vec<Database>,
+    rbac_meta: Option<Access>,
+}
+
+/// Users, roles and grants. How many there are, and nothing of them: they come with hashes of passwords.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Access {
+    users: Option<Vec<IgnoredAny>>,
+    roles: Option<Vec<IgnoredAny>>,
+    grants: Option<Vec<IgnoredAny>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -173,6 +184,19 @@ impl Backup {
             return Err(SourceError::Unsupported { path: folder.shown.clone(), reason });
         }
         Ok(backup)
+    }
+
+    /// What is in it and not taken, in sentences.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let count = |list: &Option<Vec<IgnoredAny>>| list.as_ref().map_or(0, Vec::len);
+        let counted = self.rbac_meta.as_ref().map(|access| [&access.users, &access.roles, &access.grants].map(count));
+        let Some([users, roles, grants]) = counted.filter(|counted| counted.iter().any(|count| *count > 0)) else {
+            return Vec::new();
+        };
+        vec![format!(
+            "its users, roles and grants ({users}, {roles} and {grants} of them) were not taken: make them anew after a restore, or \
+             back the server itself up with a user that may read them"
+        )]
     }
 
     fn in_levels(folder: &Folder, limits: &Limits) -> Result<Self, SourceError> {

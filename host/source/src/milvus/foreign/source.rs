@@ -188,7 +188,7 @@ impl Inner {
             databases: databases.collect(),
             collections,
             access: None,
-            warnings: Vec::new(),
+            warnings: self.backup.warnings(),
         })
     }
 
