@@ -153,7 +153,7 @@ pub(crate) fn backup(outcome: &BackupOutcome) -> String {
         bytes(outcome.stored_bytes),
     ));
     if outcome.reused_bytes > 0 {
-        text.push_str(&format!(" {} were not read: an earlier backup holds them.", bytes(outcome.reused_bytes)));
+        text.push_str(&format!(" {} were there already: an earlier backup holds them.", bytes(outcome.reused_bytes)));
     }
     text
 }

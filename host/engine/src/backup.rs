@@ -57,7 +57,8 @@ pub struct BackupOutcome {
     pub files: u64,
     /// Bytes of all files.
     pub size_bytes: u64,
-    /// Bytes of files that were not read because an earlier backup holds them.
+    /// Bytes of files that were not stored because an earlier backup holds them. They were not read for that; to digest the rows of
+    /// a server, those of segments that changed are.
     pub reused_bytes: u64,
     /// Bytes that were read but that the vaults had already.
     pub deduplicated_bytes: u64,

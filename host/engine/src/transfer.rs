@@ -48,7 +48,7 @@ pub(crate) struct TransferredCollection {
     /// Codecs that were asked for, for files that were read.
     pub(crate) codecs: BTreeSet<String>,
     pub(crate) live_rows: Option<u64>,
-    /// Bytes of files that were not read because an earlier backup holds them.
+    /// Bytes of files that were not transferred because an earlier backup holds them.
     pub(crate) reused_bytes: u64,
     /// Bytes that were read but that the vault had already.
     pub(crate) deduplicated_bytes: u64,
