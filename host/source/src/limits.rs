@@ -78,6 +78,10 @@ pub struct Limits {
     pub restored_collections: usize,
     /// Most bytes of one call of Import, as long as a segment does not have more: a server gives up what takes 15 minutes.
     pub import_task_bytes: u64,
+    /// Bytes of files that are held in memory while they are put into a server's bucket, all restored collections together.
+    pub upload_bytes: usize,
+    /// Bytes of one part of such a file. Stores want 5 MiB and more, and all but the last of one size.
+    pub upload_part_bytes: usize,
     /// Bytes after which the next segment is begun, where segments are written for a server, which reads each as a whole.
     pub import_segment_bytes: u64,
     /// How often a collection is made anew when it is not known what became of an import.
@@ -142,6 +146,8 @@ impl Limits {
         flush_patience_ms: 1_800_000,
         restored_collections: 2,
         import_task_bytes: 2 << 30,
+        upload_bytes: 64 << 20,
+        upload_part_bytes: 8 << 20,
         import_segment_bytes: 256 << 20,
         import_attempts: 3,
         import_patience_ms: 3_600_000,

@@ -157,7 +157,8 @@ pub struct MilvusStorageConfig {
     /// Or the server's `minio.bucketName`; a container of Azure.
     #[serde(default)]
     pub bucket: Option<String>,
-    /// What the bucket speaks: `s3`, or `azure` for the server's `minio.cloudProvider` of that name.
+    /// What the bucket speaks: `s3`, or for the server's `minio.cloudProvider` of that name `azure`, and for `gcp` and
+    /// `gcpnative` `gcs`.
     #[serde(default)]
     pub provider: BucketProvider,
     /// The server's `minio.rootPath`, the folder in the bucket that has `insert_log` in it.
@@ -180,6 +181,13 @@ pub struct MilvusStorageConfig {
     /// Environment variable with the key.
     #[serde(default)]
     pub secret_access_key_env: Option<String>,
+    /// The key file of a service account of Google Cloud; only its owner may read it. When left out, what the environment
+    /// (`GOOGLE_…`) or the machine has.
+    #[serde(default)]
+    pub service_account_file: Option<PathBuf>,
+    /// Authorities that the store's certificate may come from beside those of the system, PEM.
+    #[serde(default)]
+    pub ca_certificate_file: Option<PathBuf>,
     /// Whether the bucket is part of the host's name.
     #[serde(default)]
     pub virtual_hosted: bool,
@@ -222,6 +230,8 @@ impl MilvusConfig {
             &mut self.client_key_file,
             &mut self.storage.folder,
             &mut self.storage.secret_access_key_file,
+            &mut self.storage.service_account_file,
+            &mut self.storage.ca_certificate_file,
         ];
         for path in paths.into_iter().flatten() {
             *path = folder.join(&*path);
@@ -283,8 +293,26 @@ impl MilvusStorageConfig {
                             (minio.bucketName); give one"
                     .to_owned());
             }
-            (Some(_), None) if has_key || self.endpoint.is_some() || !self.root_path.is_empty() => {
-                return Err("its storage is a `folder`, which has no key, endpoint or root_path".to_owned());
+            (Some(_), None)
+                if has_key
+                    || self.endpoint.is_some()
+                    || self.service_account_file.is_some()
+                    || self.ca_certificate_file.is_some()
+                    || !self.root_path.is_empty() =>
+            {
+                return Err(
+                    "its storage is a `folder`, which has no key, certificate, endpoint or root_path".to_owned()
+                );
+            }
+            (None, Some(_)) if self.provider == BucketProvider::Gcs && (has_key || self.access_key_id.is_some()) => {
+                return Err(
+                    "a bucket of `gcs` has no `access_key_id`; give a `service_account_file`, or say `s3` for HMAC \
+                            keys, with endpoint = \"https://storage.googleapis.com\""
+                        .to_owned(),
+                );
+            }
+            (None, Some(_)) if self.provider != BucketProvider::Gcs && self.service_account_file.is_some() => {
+                return Err("`service_account_file` is of provider = \"gcs\"".to_owned());
             }
             (None, Some(_)) if has_key != self.access_key_id.is_some() => {
                 return Err("`access_key_id` and the secret access key belong together".to_owned());
@@ -292,8 +320,8 @@ impl MilvusStorageConfig {
             (Some(_), None) if self.provider != BucketProvider::S3 => {
                 return Err("its storage is a `folder`, which has no provider".to_owned());
             }
-            (None, Some(_)) if self.provider == BucketProvider::Azure && self.virtual_hosted => {
-                return Err("`virtual_hosted` is of S3; a container of Azure is always a part of the path".to_owned());
+            (None, Some(_)) if self.provider != BucketProvider::S3 && self.virtual_hosted => {
+                return Err("`virtual_hosted` is of S3; elsewhere the bucket is always a part of the path".to_owned());
             }
             _ => {}
         }
@@ -305,14 +333,18 @@ impl MilvusStorageConfig {
             return Ok(StorageLocation::Folder(self.folder.clone().unwrap_or_default()));
         };
         let (file, variable) = (self.secret_access_key_file.as_deref(), self.secret_access_key_env.as_deref());
-        let key = secret("secret_access_key", file, variable)?;
+        let key = match &self.service_account_file {
+            Some(file) => secret("service account", Some(file), None)?.map(|key| (String::new(), key)),
+            None => self.access_key_id.clone().zip(secret("secret_access_key", file, variable)?),
+        };
         Ok(StorageLocation::Bucket(BucketLocation {
             provider: self.provider,
             bucket: bucket.clone(),
             root_path: self.root_path.clone(),
             endpoint: self.endpoint.clone(),
             region: self.region.clone(),
-            key: self.access_key_id.clone().zip(key),
+            key,
+            ca_certificate: self.ca_certificate_file.as_deref().map(read).transpose()?,
             virtual_hosted: self.virtual_hosted,
         }))
     }
@@ -388,6 +420,16 @@ mod tests {
         let StorageLocation::Bucket(bucket) = &server.storage else { panic!("{server:?}") };
         assert_eq!(bucket.key, Some(("id".to_owned(), Secret::new("hunter3"))));
         assert!(!format!("{server:?}{config:?}").contains("hunter"));
+        let text = "[cluster.milvus]\nendpoint = \"http://h:19530\"\n[cluster.milvus.storage]\nbucket = \"b\"\n\
+                    provider = \"gcs\"\nservice_account_file = \"key\"\nca_certificate_file = \"authority.pem\"\n";
+        let config = parse(text, folder.path()).unwrap();
+        assert!(config.server().unwrap_err().to_string().contains("authority.pem"), "it is not there yet");
+        write("authority.pem", "-----BEGIN", 0o644);
+        let server = config.server().unwrap();
+        let StorageLocation::Bucket(bucket) = &server.storage else { panic!("{server:?}") };
+        assert_eq!(bucket.key, Some((String::new(), Secret::new("hunter3"))));
+        assert_eq!(bucket.ca_certificate.as_deref(), Some("-----BEGIN".as_bytes()));
+        assert!(!format!("{server:?}").contains("hunter"));
     }
 
     #[test]
@@ -406,6 +448,15 @@ mod tests {
             (format!("{}bucket = \"b\"\n", server("")), "both a `folder` and a `bucket`"),
             (format!("{}root_path = \"b\"\n", server("")), "has no key, endpoint or root_path"),
             (server("").replace("folder = \"data\"", "bucket = \"b\"\naccess_key_id = \"i\""), "belong together"),
+            (
+                server("").replace("folder = \"data\"", "bucket = \"b\"\nprovider = \"gcs\"\naccess_key_id = \"i\""),
+                "service_account_file",
+            ),
+            (
+                server("").replace("folder = \"data\"", "bucket = \"b\"\nservice_account_file = \"s\""),
+                "is of provider = \"gcs\"",
+            ),
+            (format!("{}ca_certificate_file = \"c\"\n", server("")), "has no key, certificate"),
             (server("pasword_file = \"p\""), "pasword_file"),
         ] {
             let error = parse(&cluster, Path::new("/etc")).unwrap_err();

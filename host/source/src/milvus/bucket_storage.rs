@@ -1,4 +1,4 @@
-//! A Milvus server's files in a bucket that speaks S3 (AWS, MinIO, GCS and others through their S3 interface) or in a container of
+//! A Milvus server's files in a bucket that speaks S3 (AWS, MinIO and others), in one of Google Cloud Storage, or in a container of
 //! Azure Blob Storage.
 
 use std::fmt;
@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
+use longshore_model::Digest;
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
-use object_store::{ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig};
+use object_store::{Certificate, ClientOptions, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use super::address::Secret;
 use super::storage::{FileVersion, ListedFile, LogStorage, vanished};
@@ -27,6 +30,8 @@ pub enum BucketProvider {
     S3,
     /// Azure Blob Storage.
     Azure,
+    /// Google Cloud Storage, with a service account.
+    Gcs,
 }
 
 /// A bucket and the keys to it.
@@ -42,25 +47,41 @@ pub struct BucketLocation {
     pub endpoint: Option<String>,
     /// Region; AWS wants the right one, others take any, Azure has none.
     pub region: String,
-    /// Key id (the storage account, for Azure) and key; `None` for what the environment or the machine has (`AWS_…` or
-    /// `AZURE_…`, instance metadata).
+    /// Key id (the storage account, for Azure; nothing for GCS) and key (the JSON of a service account, for GCS); `None` for what
+    /// the environment or the machine has (`AWS_…`, `AZURE_…` or `GOOGLE_…`, instance metadata).
     pub key: Option<(String, Secret)>,
-    /// Whether the bucket is part of the host's name (`bucket.host`) and not of the path; never for Azure.
+    /// Authorities that the store's certificate may come from beside those of the system, PEM.
+    pub ca_certificate: Option<Vec<u8>>,
+    /// Whether the bucket is part of the host's name (`bucket.host`) and not of the path; never for Azure and GCS.
     pub virtual_hosted: bool,
 }
 
-/// What both kinds of store are asked with.
-fn client(limits: &Limits, endpoint: Option<&str>) -> (ClientOptions, RetryConfig) {
+/// How stores are asked.
+type Asking = (ClientOptions, RetryConfig);
+
+/// The certificates in a file of PEM; what is wrong with it is a sentence.
+fn authorities(pem: Option<&[u8]>) -> Result<Vec<Certificate>, String> {
+    let Some(pem) = pem else { return Ok(Vec::new()) };
+    let found = Certificate::from_pem_bundle(pem).map_err(|error| error.to_string());
+    let found =
+        found.and_then(|found| if found.is_empty() { Err("there is none in it".to_owned()) } else { Ok(found) });
+    found.map_err(|why| format!("ca_certificate_file holds no certificates in PEM: {why}"))
+}
+
+fn asking(location: &BucketLocation, limits: &Limits, authorities: Vec<Certificate>) -> Asking {
     let timeout = Duration::from_millis(limits.call_timeout_ms);
-    let options = ClientOptions::new()
+    let endpoint = location.endpoint.as_deref();
+    let mut options = ClientOptions::new()
         .with_connect_timeout(Duration::from_millis(limits.connect_timeout_ms))
         .with_timeout(timeout)
         .with_allow_http(endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")));
+    for authority in authorities {
+        options = options.with_root_certificate(authority);
+    }
     (options, RetryConfig { max_retries: 5, retry_timeout: timeout, ..RetryConfig::default() })
 }
 
-fn s3(location: &BucketLocation, limits: &Limits) -> object_store::Result<Arc<dyn ObjectStore>> {
-    let (options, retry) = client(limits, location.endpoint.as_deref());
+fn s3(location: &BucketLocation, (options, retry): Asking) -> object_store::Result<Arc<dyn ObjectStore>> {
     let mut builder = match &location.key {
         Some((id, key)) => AmazonS3Builder::new().with_access_key_id(id).with_secret_access_key(key.expose()),
         None => AmazonS3Builder::from_env(),
@@ -69,6 +90,8 @@ fn s3(location: &BucketLocation, limits: &Limits) -> object_store::Result<Arc<dy
         .with_bucket_name(&location.bucket)
         .with_region(&location.region)
         .with_virtual_hosted_style_request(location.virtual_hosted)
+        // Not every store that speaks S3 takes `DeleteObjects`, and there are few files to remove.
+        .with_disable_bulk_delete(true)
         .with_client_options(options)
         .with_retry(retry);
     if let Some(endpoint) = &location.endpoint {
@@ -77,8 +100,7 @@ fn s3(location: &BucketLocation, limits: &Limits) -> object_store::Result<Arc<dy
     Ok(Arc::new(builder.build()?))
 }
 
-fn azure(location: &BucketLocation, limits: &Limits) -> object_store::Result<Arc<dyn ObjectStore>> {
-    let (options, retry) = client(limits, location.endpoint.as_deref());
+fn azure(location: &BucketLocation, (options, retry): Asking) -> object_store::Result<Arc<dyn ObjectStore>> {
     let mut builder = match &location.key {
         Some((account, key)) => MicrosoftAzureBuilder::new().with_account(account).with_access_key(key.expose()),
         None => MicrosoftAzureBuilder::from_env(),
@@ -86,6 +108,18 @@ fn azure(location: &BucketLocation, limits: &Limits) -> object_store::Result<Arc
     builder = builder.with_container_name(&location.bucket).with_client_options(options).with_retry(retry);
     if let Some(endpoint) = &location.endpoint {
         builder = builder.with_endpoint(endpoint.clone());
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+fn gcs(location: &BucketLocation, (options, retry): Asking) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let mut builder = match &location.key {
+        Some((_, key)) => GoogleCloudStorageBuilder::new().with_service_account_key(key.expose()),
+        None => GoogleCloudStorageBuilder::from_env(),
+    };
+    builder = builder.with_bucket_name(&location.bucket).with_client_options(options).with_retry(retry);
+    if let Some(endpoint) = &location.endpoint {
+        builder = builder.with_base_url(endpoint);
     }
     Ok(Arc::new(builder.build()?))
 }
@@ -102,7 +136,23 @@ pub(super) struct BucketStorage {
     root: Path,
     shown: String,
     identity: String,
+    provider: BucketProvider,
+    /// As many as parts of files may be in memory.
+    room: Semaphore,
     limits: Limits,
+}
+
+/// A file that is put into a bucket.
+#[async_trait]
+pub(super) trait Pieces: Sync {
+    /// Its length.
+    async fn size_bytes(&self) -> Result<u64, SourceError>;
+
+    /// Exactly `length` bytes at `offset`.
+    async fn piece(&self, offset: u64, length: usize) -> Result<Bytes, SourceError>;
+
+    /// The error for one whose bytes have another digest than they should.
+    fn is_another(&self) -> SourceError;
 }
 
 impl fmt::Debug for BucketStorage {
@@ -121,19 +171,25 @@ impl BucketStorage {
         let scheme = match location.provider {
             BucketProvider::S3 => "s3",
             BucketProvider::Azure => "az",
+            BucketProvider::Gcs => "gs",
         };
         let shown = format!("{scheme}://{}/{root}", location.bucket);
         let bad = |reason: String| SourceError::BadStorage { storage: shown.clone(), reason };
         let root = Path::parse(root).map_err(|error| bad(format!("root_path is not a path: {error}")))?;
         choose_tls();
+        let asking = asking(location, &limits, authorities(location.ca_certificate.as_deref()).map_err(bad)?);
         let store = match location.provider {
-            BucketProvider::S3 => s3(location, &limits),
-            BucketProvider::Azure => azure(location, &limits),
+            BucketProvider::S3 => s3(location, asking),
+            BucketProvider::Azure => azure(location, asking),
+            BucketProvider::Gcs => gcs(location, asking),
         };
         let store = store.map_err(|error| bad(error.to_string()))?;
         let identity = match (location.provider, &location.endpoint, &location.key) {
             (BucketProvider::S3, endpoint, _) => {
                 format!("bucket:{}:{}:{root}", endpoint.as_deref().unwrap_or("aws"), location.bucket)
+            }
+            (BucketProvider::Gcs, endpoint, _) => {
+                format!("gcs:{}:{}:{root}", endpoint.as_deref().unwrap_or("google"), location.bucket)
             }
             (BucketProvider::Azure, Some(place), _) | (BucketProvider::Azure, None, Some((place, _))) => {
                 format!("azure:{place}:{}:{root}", location.bucket)
@@ -143,7 +199,8 @@ impl BucketStorage {
                 format!("azure:{account}:{}:{root}", location.bucket)
             }
         };
-        Ok(Self { store, root, shown, identity, limits })
+        let parts = (limits.upload_bytes / limits.upload_part_bytes.max(1)).max(1);
+        Ok(Self { store, root, shown, identity, provider: location.provider, room: Semaphore::new(parts), limits })
     }
 
     /// A path below the root; the numbers and fixed names that Milvus makes them of need no escaping.
@@ -151,19 +208,105 @@ impl BucketStorage {
         path.split('/').filter(|part| !part.is_empty()).fold(self.root.clone(), |path, part| path.join(part))
     }
 
-    /// Writes a file below the root and reads it back: a server that is told to read it must find these very bytes.
+    /// Writes a file below the root, part by part, and reads it back: a server that is told to read it must find the very bytes
+    /// that have this digest. One that has another is not there in the end.
     ///
     /// # Errors
-    /// [`SourceError::BadStorage`]; [`SourceError::Damaged`] when other bytes come back.
-    pub(super) async fn put(&self, path: &str, bytes: Bytes) -> Result<(), SourceError> {
-        let key = self.path(path);
-        self.store.put(&key, bytes.clone().into()).await.map_err(|error| self.not_written(error))?;
-        let back = self.store.get(&key).await.map_err(|error| self.failed(error))?;
-        if back.bytes().await.map_err(|error| self.failed(error))? == bytes {
+    /// [`SourceError::BadStorage`]; what reading the file fails with; [`SourceError::Damaged`] for another digest, here or there.
+    pub(super) async fn put(&self, path: &str, file: &dyn Pieces, expected: Digest) -> Result<(), SourceError> {
+        let (key, part) = (self.path(path), self.limits.upload_part_bytes.max(1));
+        let _room = self.room.acquire().await;
+        let size_bytes = file.size_bytes().await?;
+        if size_bytes <= part as u64 {
+            let bytes = file.piece(0, usize::try_from(size_bytes).unwrap_or(part)).await?;
+            if digest(&bytes) != expected {
+                return Err(file.is_another());
+            }
+            self.store.put(&key, bytes.into()).await.map_err(|error| self.not_written(error))?;
+        } else {
+            let mut upload = self.store.put_multipart(&key).await.map_err(|error| self.not_written(error))?;
+            if let Err(error) = self.send(upload.as_mut(), file, size_bytes, expected).await {
+                if let Err(error) = upload.abort().await {
+                    tracing::warn!(%error, path = %key, "parts of an upload that was given up stay in the bucket");
+                }
+                return Err(error);
+            }
+        }
+        let mut back = self.store.get(&key).await.map_err(|error| self.failed(error))?.into_stream();
+        let mut hasher = blake3::Hasher::new();
+        while let Some(bytes) = back.next().await {
+            hasher.update(&bytes.map_err(|error| self.failed(error))?);
+        }
+        if Digest::new(*hasher.finalize().as_bytes()) == expected {
             return Ok(());
         }
         let reason = "what was just written there comes back as other bytes".to_owned();
         Err(SourceError::Damaged { path: format!("{}/{path}", self.shown), reason })
+    }
+
+    /// Sends the parts of a file, one after the other, and makes an object of them if they are what they should be.
+    async fn send(
+        &self,
+        upload: &mut dyn MultipartUpload,
+        file: &dyn Pieces,
+        size_bytes: u64,
+        expected: Digest,
+    ) -> Result<(), SourceError> {
+        let (mut hasher, part) = (blake3::Hasher::new(), self.limits.upload_part_bytes.max(1));
+        let mut at = 0_u64;
+        while at < size_bytes {
+            let length = usize::try_from(size_bytes - at).unwrap_or(part).min(part);
+            let bytes = file.piece(at, length).await?;
+            hasher.update(&bytes);
+            at += length as u64;
+            upload.put_part(bytes.into()).await.map_err(|error| self.not_written(error))?;
+        }
+        if Digest::new(*hasher.finalize().as_bytes()) != expected {
+            return Err(file.is_another());
+        }
+        upload.complete().await.map(drop).map_err(|error| self.not_written(error))
+    }
+
+    /// Writes an object below a folder of the root, reads it back and removes it again; nothing of it stays.
+    ///
+    /// # Errors
+    /// [`SourceError::BadStorage`], with the right that the key lacks.
+    pub(super) async fn probe(&self, folder: &str, name: &str) -> Result<(), SourceError> {
+        let key = self.path(&format!("{folder}/{name}"));
+        let bytes = Bytes::from_static(b"longshore looks whether it may write here");
+        let lacks = |what: &str, error| self.lacks(what, folder, error);
+        self.store.put(&key, bytes.clone().into()).await.map_err(|error| lacks("write", error))?;
+        let read = match self.store.get(&key).await {
+            Ok(there) => there.bytes().await,
+            Err(error) => Err(error),
+        };
+        let removed = self.store.delete(&key).await;
+        let read = read.map_err(|error| lacks("read", error))?;
+        removed.map_err(|error| lacks("delete", error))?;
+        if read == bytes {
+            return Ok(());
+        }
+        let reason = "what was just written there comes back as other bytes".to_owned();
+        Err(SourceError::Damaged { path: format!("{}/{folder}/{name}", self.shown), reason })
+    }
+
+    /// The error for a right that a key lacks below a folder; anything else is as it is.
+    fn lacks(&self, what: &str, folder: &str, error: object_store::Error) -> SourceError {
+        if !is_refusal(&error) {
+            return self.failed(error);
+        }
+        let right = match (self.provider, what) {
+            (BucketProvider::S3, "write") => " (s3:PutObject)",
+            (BucketProvider::S3, "read") => " (s3:GetObject)",
+            (BucketProvider::S3, "delete") => " (s3:DeleteObject)",
+            (BucketProvider::Gcs, "write") => " (storage.objects.create)",
+            (BucketProvider::Gcs, "read") => " (storage.objects.get)",
+            (BucketProvider::Gcs, "delete") => " (storage.objects.delete)",
+            _ => "",
+        };
+        let below = self.in_bucket(folder);
+        let reason = format!("the key may not {what} objects below {below}/: give it that right{right}; {error}");
+        SourceError::BadStorage { storage: self.shown.clone(), reason }
     }
 
     /// Removes every file below a folder of the root; none there is fine.
@@ -194,17 +337,14 @@ impl BucketStorage {
     }
 
     fn not_written(&self, error: object_store::Error) -> SourceError {
-        match error {
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-                let reason = format!(
-                    "{error}; a restore puts files into the server's bucket for it to read: give a key that may write and \
-                     delete below {}",
-                    self.in_bucket("longshore-staging")
-                );
-                SourceError::BadStorage { storage: self.shown.clone(), reason }
-            }
-            error => self.failed(error),
+        if !is_refusal(&error) {
+            return self.failed(error);
         }
+        let reason = format!(
+            "{error}; a restore puts files into the server's bucket for it to read: give a key that may write and delete below {}",
+            self.in_bucket("longshore-staging")
+        );
+        SourceError::BadStorage { storage: self.shown.clone(), reason }
     }
 
     fn failed(&self, error: object_store::Error) -> SourceError {
@@ -212,19 +352,26 @@ impl BucketStorage {
             object_store::Error::NotFound { .. } => {
                 "there is no such bucket; give the server's minio.bucketName, and its address as `endpoint`".to_owned()
             }
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-                format!("{error}; give a key that may list and read this bucket")
-            }
             // A listing that is refused has no kind of its own.
             error if is_refusal(&error) => format!("{error}; give a key that may list and read this bucket"),
-            error => format!("{error}; check `endpoint`, `region`, `bucket` and the key"),
+            error => format!(
+                "{error}; check `endpoint`, `region`, `bucket`, the key and, where the store has an authority of its own, \
+                 `ca_certificate_file`"
+            ),
         };
         SourceError::BadStorage { storage: self.shown.clone(), reason }
     }
 }
 
+fn digest(bytes: &[u8]) -> Digest {
+    Digest::new(*blake3::hash(bytes).as_bytes())
+}
+
 /// Whether the answer to a request was that the key is not good for it.
 fn is_refusal(error: &object_store::Error) -> bool {
+    if matches!(error, object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }) {
+        return true;
+    }
     let text = error.to_string();
     ["401 Unauthorized", "403 Forbidden"].iter().any(|status| text.contains(status))
 }
@@ -302,6 +449,7 @@ mod tests {
             region: "us-east-1".to_owned(),
             key: Some(("id".to_owned(), Secret::new("hunter2"))),
             virtual_hosted: false,
+            ca_certificate: None,
         }
     }
 

@@ -155,8 +155,8 @@ pub(crate) fn write_error(folder: &Folder, path: &str, needed_bytes: u64, error:
     }
 }
 
-/// BLAKE3 of a file's bytes.
-fn digest(file: &OpenFile) -> Result<Digest, SourceError> {
+/// BLAKE3 of a file's bytes. Blocks.
+pub(crate) fn digest(file: &OpenFile) -> Result<Digest, SourceError> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; usize::try_from(file.stat.size_bytes).unwrap_or(usize::MAX).min(READ_BACK_BYTES)];
     let mut at = 0;

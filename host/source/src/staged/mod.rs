@@ -11,7 +11,7 @@ mod force;
 mod stored;
 mod whole;
 
-pub(crate) use files::{PlaceOf, StagedFiles, write_error};
+pub(crate) use files::{PlaceOf, StagedFiles, digest, write_error};
 pub(crate) use folder::{LeftFolder, StagingFolder};
 pub(crate) use force::{Written, force, force_folders};
 pub(crate) use stored::{stored_back, stored_file};

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use longshore_model::CollectionName;
+use longshore_model::{CollectionName, Digest};
 
 use super::run::{Inner, Planned, lock};
 use super::tasks::{CollectionTasks, ImportTask, tasks};
@@ -13,6 +13,7 @@ use crate::convert::{ForServer, IntoServer, LiteFiles, ServerPlan};
 use crate::disk::{Folder, io_error};
 use crate::milvus::kept::KeptSchema;
 use crate::rows::{PartitionSums, difference};
+use crate::staged::digest;
 use crate::{RestoredCollection, SourceError, TargetCollection};
 
 /// Folder of what was fetched of a Milvus Lite collection, in the collection's folder.
@@ -27,6 +28,8 @@ pub(super) struct Made {
     pub(super) tasks: Vec<ImportTask>,
     /// Files of the calls of Import, below the staging folder.
     pub(super) places: Vec<String>,
+    /// The BLAKE3 of each of them, as it was when it was compared with the backup, or made.
+    pub(super) digests: Vec<Digest>,
     /// The rows that it is to have.
     pub(super) expected: PartitionSums,
     /// What is not as it was, in sentences.
@@ -61,12 +64,13 @@ impl Inner {
         let restored = RestoredCollection {
             physical_rows: found.total.physical,
             live_rows: (!planned.is_earlier).then_some(found.total.live.rows),
-            file_digests: found.digests,
+            file_digests: found.digests.clone(),
         };
         let made = Made {
             schema: planned.schema.clone(),
             tasks: planned.tasks.clone(),
             places: planned.places.clone(),
+            digests: found.digests,
             expected: found.live,
             notes: Vec::new(),
         };
@@ -100,9 +104,18 @@ impl Inner {
         let CollectionTasks { places, tasks } = tasks(number, &collection, &point, limits)?;
         let paths = collection.files.iter().map(|file| file.path.as_str());
         self.lay_out(&into, &staged.files.root, paths.zip(&places))?;
+        let digests = self.digests(&staged.files.root, &places)?;
         let live_rows = live.values().map(|rows| rows.rows).sum();
         let restored = RestoredCollection { physical_rows, live_rows: Some(live_rows), file_digests };
-        Ok((Made { schema, tasks, places, expected: live, notes }, restored))
+        Ok((Made { schema, tasks, places, digests, expected: live, notes }, restored))
+    }
+
+    fn digests(&self, root: &Folder, places: &[String]) -> Result<Vec<Digest>, SourceError> {
+        let of = |place: &String| {
+            let gone = || SourceError::Damaged { path: root.show(place), reason: "it is gone".to_owned() };
+            digest(&root.file(place)?.ok_or_else(gone)?)
+        };
+        places.iter().map(of).collect()
     }
 
     /// Moves files to where a call of Import finds them.
