@@ -240,8 +240,9 @@ pub(crate) struct Restore {
     /// Users, roles and what they may do as well; users get new passwords, which are printed once.
     #[arg(long, requires = "config")]
     pub(crate) users: bool,
-    /// Collections as they were at the end of this millisecond since 1970, before the backup.
-    #[arg(long, value_name = "MILLISECONDS", requires = "config")]
+    /// Collections as they were when this millisecond since 1970 began (`date -d '2026-11-27 15:00 UTC' +%s000`), before the
+    /// backup. Rows that were deleted after it come back unless a compaction took them away first; notes say where.
+    #[arg(long, value_name = "MILLISECONDS", requires = "config", value_parser = parse_until_ms)]
     pub(crate) until_ms: Option<u64>,
     /// Also into a server whose version is older than the backup's or cannot be compared.
     #[arg(long, requires = "config")]
@@ -321,6 +322,11 @@ pub(crate) enum Expiry {
     Days(u32),
     /// At a time.
     At(Timestamp),
+}
+
+fn parse_until_ms(text: &str) -> Result<u64, String> {
+    let until_ms = text.parse::<u64>().map_err(|error| error.to_string())?;
+    longshore_source::milvus::check_until_ms(until_ms).map(|()| until_ms).map_err(|error| error.to_string())
 }
 
 fn parse_expiry(text: &str) -> Result<Expiry, String> {

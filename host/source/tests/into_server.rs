@@ -89,9 +89,12 @@ async fn what_does_not_fit_is_refused_with_the_names_of_the_fields() {
 async fn what_fits_goes_on_to_ask_the_server() {
     let error = target(MilvusTargetOptions::default()).begin(&plan(schema(), "docs"), &()).await.err().unwrap();
     assert!(matches!(error, SourceError::ServerUnreachable { .. }), "{error}");
-    let earlier = MilvusTargetOptions { until_ms: Some(1), ..MilvusTargetOptions::default() };
+    let earlier = MilvusTargetOptions { until_ms: Some(1_790_000_000_000), ..MilvusTargetOptions::default() };
     let error = target(earlier).begin(&plan(schema(), "docs"), &()).await.err().unwrap();
     assert!(error.to_string().contains("does not tell when its rows were written"), "{error}");
+    let seconds = MilvusTargetOptions { until_ms: Some(1_790_000_000), ..MilvusTargetOptions::default() };
+    let error = target(seconds).begin(&plan(schema(), "docs"), &()).await.err().unwrap();
+    assert!(error.to_string().contains("looks like seconds"), "{error}");
     let mut elsewhere = plan(schema(), "docs");
     elsewhere.collections[0].files[0].path = "../schema.json".to_owned();
     let error = target(MilvusTargetOptions::default()).begin(&elsewhere, &()).await.err().unwrap();

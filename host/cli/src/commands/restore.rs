@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use longshore_engine::{HostConfig, RestoreScope, RunContext, StopSignal, plan_restore, run_restore};
 use longshore_model::{CollectionMapping, RestoredLoadState};
+use longshore_source::milvus::check_until;
 use longshore_source::{MilvusLiteTarget, MilvusTargetOptions, RestoreTarget};
 use serde_json::json;
 
@@ -24,6 +25,9 @@ pub(crate) async fn run(arguments: Restore, output: Output, stop: &StopSignal) -
     context.stop = stop.clone();
     if arguments.users {
         plan = plan.with_users(&context.random)?;
+    }
+    if let Some(until_ms) = arguments.until_ms {
+        check_until(&plan.target, until_ms)?;
     }
     if arguments.dry_run {
         let rows: Vec<Vec<String>> = plan

@@ -46,7 +46,7 @@ pub use kept::{
 };
 pub use layout::LogPath;
 pub(crate) use pieces::SegmentPieces;
-pub use restore::{MilvusTarget, MilvusTargetOptions, StagingPlace};
+pub use restore::{MilvusTarget, MilvusTargetOptions, StagingPlace, check_until, check_until_ms};
 pub(crate) use rows::check_files;
 pub use rows::{CollectionLogs, CountedRows, RowSchema, SegmentLogs};
 pub use rpc::{Refusal, Rpc};

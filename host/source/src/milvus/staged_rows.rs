@@ -6,7 +6,7 @@ use super::kept::KeptPoint;
 use super::{CollectionLogs, CountedRows, RowSchema};
 use crate::rows::{PartitionSums, RowDigest};
 use crate::staged::{self, StagedFiles};
-use crate::{Limits, SourceError};
+use crate::{Limits, SourceError, StoredFile};
 
 /// What was read back.
 pub(super) struct ReadBack {
@@ -15,6 +15,8 @@ pub(super) struct ReadBack {
     /// As they are up to the cut.
     pub(super) live: PartitionSums,
     pub(super) total: CountedRows,
+    /// The files, to be read once more.
+    pub(super) stored: Vec<StoredFile>,
 }
 
 /// Reads every file back, and counts rows up to `cut`; `visit` is told of each live one. Blocks.
@@ -35,5 +37,5 @@ pub(super) fn read_back(
     let counted = CollectionLogs::of(&stored)?.count_each(schema, &name_of, cut, limits, visit)?;
     let total = counted.values().copied().fold(CountedRows::default(), CountedRows::plus);
     let live = counted.into_iter().filter_map(|(id, rows)| Some((name_of(id)?, rows.live))).collect();
-    Ok(ReadBack { digests, live, total })
+    Ok(ReadBack { digests, live, total, stored })
 }

@@ -46,6 +46,8 @@ pub struct Binlog {
     pub payloads: Vec<Bytes>,
     /// Whether the events are deletes.
     pub is_deletes: bool,
+    /// When it was written, by the clock of whoever did: milliseconds since 1970, 0 where it does not tell.
+    pub written_ms: u64,
 }
 
 impl Binlog {
@@ -66,7 +68,7 @@ impl Binlog {
         if header.kind != DESCRIPTOR {
             return Err(damaged(shown, format!("its first event is of type {} and no descriptor", header.kind)));
         }
-        let descriptor = cursor.descriptor(&header)?;
+        let (descriptor, written_ms) = (cursor.descriptor(&header)?, header.timestamp >> 18);
         let (mut payloads, mut is_deletes) = (Vec::new(), false);
         while cursor.at < bytes.len() {
             let header = cursor.header()?;
@@ -86,12 +88,14 @@ impl Binlog {
         if payloads.is_empty() {
             return Err(damaged(shown, "it holds no event with rows"));
         }
-        Ok(Self { descriptor, payloads, is_deletes })
+        Ok(Self { descriptor, payloads, is_deletes, written_ms })
     }
 }
 
 /// A checked header: the event lies within the file.
 struct Header {
+    /// Hybrid; when the event was written.
+    timestamp: u64,
     kind: u8,
     /// First byte after the header.
     body: usize,
@@ -124,7 +128,7 @@ impl Cursor<'_> {
 
     fn header(&mut self) -> Result<Header, SourceError> {
         let start = self.at;
-        let _timestamp: [u8; 8] = self.take()?;
+        let timestamp = self.take().map(u64::from_le_bytes)?;
         let [kind] = self.take()?;
         let length = usize::try_from(self.u32()?).unwrap_or(usize::MAX);
         let next = usize::try_from(self.u32()?).unwrap_or(usize::MAX);
@@ -138,7 +142,7 @@ impl Cursor<'_> {
                 format!("an event that ends at byte {end} names {next} as the next one's place"),
             ));
         }
-        Ok(Header { kind, body: self.at, end })
+        Ok(Header { timestamp, kind, body: self.at, end })
     }
 
     fn descriptor(&mut self, header: &Header) -> Result<Descriptor, SourceError> {

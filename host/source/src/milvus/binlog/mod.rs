@@ -14,7 +14,7 @@ mod write;
 pub(crate) use deletes::{Deletes, read_deletes};
 pub use events::{Binlog, Descriptor};
 pub(crate) use pull::PullValues;
-pub(crate) use values::{Values, read_keys, read_timestamps};
+pub(crate) use values::{Values, read_keys, read_timestamps, written_ms};
 pub(crate) use write::{WriteError, insert_log};
 
 use std::sync::Arc;

@@ -205,6 +205,18 @@ pub(crate) fn read_timestamps(files: &[LogFile], limits: &Limits) -> Result<Vec<
     Ok(timestamps)
 }
 
+/// When a log of inserted values was written, in milliseconds since 1970; `None` where it does not tell. Blocks.
+///
+/// # Errors
+/// As [`Values::open`], but for files of a kind that does not tell.
+pub(crate) fn written_ms(file: &LogFile, limits: &Limits) -> Result<Option<u64>, SourceError> {
+    match Values::open(file, limits) {
+        Ok(values) => Ok(Some(values.binlog.written_ms).filter(|written| *written > 0)),
+        Err(SourceError::Unsupported { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Calls `visit` with each primary key of a field's logs, in order.
 pub(crate) fn read_keys(files: &[LogFile], limits: &Limits, visit: &mut dyn FnMut(&[u8])) -> Result<(), SourceError> {
     for file in files {

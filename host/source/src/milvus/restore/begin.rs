@@ -7,6 +7,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use longshore_model::{CollectionMapping, CollectionName, Digest};
 
+use super::earlier::check_until;
 use super::made::FETCHED;
 use super::marker::Marker;
 use super::run::{MilvusRun, Planned};
@@ -39,6 +40,9 @@ pub(super) async fn begin(
 ) -> Result<MilvusRun, SourceError> {
     let limits = target.shared.limits;
     check_names(&plan, &limits)?;
+    if let Some(until_ms) = target.options.until_ms {
+        check_until(&plan, until_ms)?;
+    }
     let planned = Arc::new(planned(target, &plan, &limits)?);
     let client = target.shared.client().await?.clone();
     let points: Vec<&KeptPoint> = planned.iter().filter(|one| one.lite.is_none()).map(|one| &one.point).collect();
@@ -136,7 +140,8 @@ fn of_server(
         rows: RowSchema::of(&decoded, &shown)?,
         has_partition_key: decoded.fields.iter().any(|field| field.is_partition_key),
         load_state: collection.mapping.load_state,
-        is_earlier: until_ms.is_some(),
+        // The point itself is not earlier, and what was counted for it holds.
+        until_ms: until_ms.filter(|until_ms| point.end_ms().is_none_or(|end_ms| *until_ms < end_ms)),
         schema,
         decoded,
         point,
@@ -176,7 +181,7 @@ fn of_lite(
         rows: RowSchema::of(&lite.decoded, &format!("collection {from}"))?,
         has_partition_key: lite.lite.partition_key().is_some(),
         load_state: *load_state,
-        is_earlier: false,
+        until_ms: None,
         schema: lite.kept.clone(),
         decoded: lite.decoded.clone(),
         point: KeptPoint::default(),

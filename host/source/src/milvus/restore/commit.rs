@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{CollectionName, DEFAULT_DATABASE, RestoredLoadState};
 
+use super::earlier::always;
 use super::marker::{MadeCollection, Marker};
 use super::run::{Inner, Planned};
 use super::unfinished::{AtStop, Dropping};
@@ -109,6 +110,7 @@ impl Commit<'_> {
         for number in 0..self.inner.planned.len() {
             done.notes.extend(self.inner.made(number)?.notes.iter().cloned());
         }
+        done.notes.extend(self.inner.planned.iter().find_map(|planned| planned.until_ms).map(always));
         for (database, aliases) in plan::aliases(&plan, &|_, _| false) {
             for (alias, collection) in aliases {
                 let of = CollectionName { database: database.clone(), collection };

@@ -7,11 +7,14 @@ use std::sync::Arc;
 
 use longshore_model::{CollectionName, Digest};
 
+use super::earlier::{Gap, nothing_then};
 use super::run::{Inner, Planned, lock};
 use super::tasks::{CollectionTasks, ImportTask, tasks};
 use crate::convert::{ForServer, IntoServer, LiteFiles, ServerPlan};
 use crate::disk::{Folder, io_error};
+use crate::milvus::CollectionLogs;
 use crate::milvus::kept::KeptSchema;
+use crate::milvus::staged_rows::ReadBack;
 use crate::rows::{PartitionSums, difference};
 use crate::staged::digest;
 use crate::{RestoredCollection, SourceError, TargetCollection};
@@ -57,13 +60,14 @@ impl Inner {
     /// backup.
     fn count(&self, number: usize, planned: &Planned) -> Result<(Made, RestoredCollection), SourceError> {
         let found = self.read_back(number, &mut |_| {})?;
-        let kept = planned.point.live_by_partition().filter(|_| !planned.is_earlier);
+        let kept = planned.point.live_by_partition().filter(|_| planned.until_ms.is_none());
         if let Some(what) = kept.and_then(|kept| difference(&kept, &found.live)) {
             return Err(planned.differs(&format!("its files, as they were fetched, differ: {what}")));
         }
+        let notes = self.notes_of_earlier(planned, &found)?;
         let restored = RestoredCollection {
             physical_rows: found.total.physical,
-            live_rows: (!planned.is_earlier).then_some(found.total.live.rows),
+            live_rows: planned.until_ms.is_none().then_some(found.total.live.rows),
             file_digests: found.digests.clone(),
         };
         let made = Made {
@@ -72,9 +76,20 @@ impl Inner {
             places: planned.places.clone(),
             digests: found.digests,
             expected: found.live,
-            notes: Vec::new(),
+            notes,
         };
         Ok((made, restored))
+    }
+
+    /// What is to be said of a collection that comes back as it was at an earlier time.
+    fn notes_of_earlier(&self, planned: &Planned, found: &ReadBack) -> Result<Vec<String>, SourceError> {
+        let Some(until_ms) = planned.until_ms else { return Ok(Vec::new()) };
+        let name = planned.name.to_string();
+        let gap = Gap::look(&CollectionLogs::of(&found.stored)?, until_ms, &self.target.shared.limits)?;
+        let missing = gap.note(&name, until_ms).inspect(|note| tracing::warn!("{note}"));
+        let rows = found.total.physical;
+        let empty = (found.total.live.rows == 0 && rows > 0).then(|| nothing_then(&name, rows, until_ms));
+        Ok(missing.into_iter().chain(empty).collect())
     }
 
     /// Makes logs of a collection of Milvus Lite.

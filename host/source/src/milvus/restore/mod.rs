@@ -12,6 +12,7 @@
 mod access;
 mod begin;
 mod commit;
+mod earlier;
 mod import;
 mod made;
 mod marker;
@@ -28,6 +29,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use longshore_model::SystemClock;
+
+pub use earlier::{check_until, check_until_ms};
 
 use super::bucket_storage::BucketStorage;
 use super::shared::Shared;
@@ -53,7 +56,8 @@ pub struct MilvusTargetOptions {
     /// Where files are put; a folder in the server's own storage when it is not named. Must be named for a server that keeps
     /// its files in a bucket: there they are put only when they were checked in a folder of this machine.
     pub staging: Option<StagingPlace>,
-    /// Restore each collection as it was at the end of this millisecond since 1970, where that is before the backup's point.
+    /// Restore each collection as it was when this millisecond since 1970 began: a time up to the point of every collection
+    /// ([`check_until`]).
     pub until_ms: Option<u64>,
     /// Restore into a server whose version is older than the backup's, or cannot be read.
     pub any_version: bool,

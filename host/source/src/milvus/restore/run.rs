@@ -51,8 +51,8 @@ pub(super) struct Planned {
     pub(super) load_state: RestoredLoadState,
     /// Where the restore cuts, in milliseconds since 1970.
     pub(super) end_ms: Option<u64>,
-    /// Whether somebody asked for an earlier state than the backup's.
-    pub(super) is_earlier: bool,
+    /// The millisecond that somebody asked for, where that is before the backup's point.
+    pub(super) until_ms: Option<u64>,
 }
 
 impl Planned {
