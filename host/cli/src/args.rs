@@ -27,7 +27,7 @@ pub(crate) use plugin::{
 pub(crate) use plugin_store::PluginStoreCommand;
 pub(crate) use policy::{Diff, Plan, PolicyCommand, Promote, RecordsFrom, Why};
 pub(crate) use schedule::{ScheduleCommand, ScheduleOf};
-pub(crate) use source::{SourceCommand, WhichCluster};
+pub(crate) use source::{SourceCheck, SourceCommand, WhichCluster};
 pub(crate) use space::{Delete, Prune, Space, Vaults};
 pub(crate) use upkeep::{Catalog, Erase, Export, Retention};
 

@@ -24,5 +24,19 @@ pub(crate) struct WhichCluster {
 pub(crate) enum SourceCommand {
     /// Look whether a cluster can be reached and read, and whether its files are where the configuration says. Changes
     /// nothing; ends with 1 if backups would not work.
-    Check(WhichCluster),
+    Check(SourceCheck),
+}
+
+/// `longshore source check`.
+#[derive(Debug, Args)]
+pub(crate) struct SourceCheck {
+    #[command(flatten)]
+    pub(crate) which: WhichCluster,
+    /// Also whether a Milvus server can be restored into: a probe is written where restores put files, read and removed.
+    /// Without it that is looked at if the configuration names a staging folder.
+    #[arg(long, requires = "config")]
+    pub(crate) restore: bool,
+    /// Look at the servers of [[server_pool]] in place of a cluster, and whether they can be restored into.
+    #[arg(long, requires = "config", conflicts_with = "cluster")]
+    pub(crate) server_pool: bool,
 }

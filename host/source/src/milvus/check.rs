@@ -1,14 +1,19 @@
 //! Looks whether a server can be backed up as it is configured, and says what to change: most trouble that people have with
-//! backups of Milvus is a wrong root path or bucket, or a missing right.
+//! backups of Milvus is a wrong root path or bucket, or a missing right. Whether it can be restored into is looked at in
+//! `restore/check.rs`.
+//!
+//! Contract: nothing is changed. Of the files of one collection the head of one log is read, because the right to list is
+//! not the right to read.
 
 use longshore_model::CollectionName;
 
 use super::access::access;
 use super::client::MilvusClient;
+use super::cut::{HEAD_BYTES, begins_like_a_log};
 use super::describe::describe;
 use super::inventory::{databases, names};
 use super::layout::INSERT_LOG;
-use super::segments::{flushed_segments, kept, list_files};
+use super::segments::{LogFileEntry, SegmentFiles, flushed_segments, kept, list_files};
 use super::shared::Shared;
 use super::storage::LogStorage;
 use super::version::ServerVersion;
@@ -77,14 +82,23 @@ fn version(client: &MilvusClient) -> SourceFinding {
     }
 }
 
-/// Whether the files of the first collections that have rows are where they should be.
+/// Whether the files of the first collections that have rows are where they should be, and can be read.
 async fn files(client: &MilvusClient, storage: &dyn LogStorage, names: &[CollectionName]) -> SourceFinding {
-    let (mut looked, mut rows) = (0_u64, 0_u64);
+    let (mut looked, mut rows, mut read) = (0_u64, 0_u64, None);
     for name in names.iter().take(COLLECTIONS) {
         match look(client, storage, name).await {
-            Ok(Some(of_it)) => {
+            Ok(Some(listed)) => {
                 looked += 1;
-                rows += of_it;
+                rows += listed.rows();
+                if read.is_none()
+                    && let Some(file) = listed.files.first()
+                {
+                    if let Err(error) = head(storage, file).await {
+                        let text = format!("{} was listed, and its bytes cannot be had: {error}", file.stored);
+                        return SourceFinding::bad("storage", text);
+                    }
+                    read = Some(file.stored.clone());
+                }
             }
             Ok(None) => {}
             Err(error @ SourceError::SegmentWithoutFiles { .. }) => {
@@ -96,13 +110,14 @@ async fn files(client: &MilvusClient, storage: &dyn LogStorage, names: &[Collect
     }
     let shown = storage.shown();
     if rows > 0 {
-        let text = format!("{shown} holds the files of {looked} collections with {rows} flushed rows");
-        return SourceFinding::good("storage", text);
+        let read = read.map_or_else(|| "and none can be read".to_owned(), |read| format!("and {read} can be read"));
+        let text = format!("{shown} holds the files of {looked} collections with {rows} flushed rows, {read}");
+        return SourceFinding::good("storage", text + &not_looked(names));
     }
     match storage.folders("").await {
         Ok(folders) if folders.iter().any(|folder| folder == INSERT_LOG) => SourceFinding::good(
             "storage",
-            format!("{shown} has a folder {INSERT_LOG}; no flushed rows to compare with"),
+            format!("{shown} has a folder {INSERT_LOG}; no flushed rows to compare with{}", not_looked(names)),
         ),
         Ok(_) => SourceFinding::warning(
             "storage",
@@ -116,17 +131,39 @@ async fn files(client: &MilvusClient, storage: &dyn LogStorage, names: &[Collect
     }
 }
 
-/// Flushed rows of a collection; `None` for one that is gone.
+/// Which collections were looked at, where not all were.
+fn not_looked(names: &[CollectionName]) -> String {
+    match (names.first(), names.get(COLLECTIONS - 1)) {
+        (Some(first), Some(last)) if names.len() > COLLECTIONS => {
+            let all = names.len();
+            format!("; only the first {COLLECTIONS} of {all} collections were looked at, {first} to {last}")
+        }
+        _ => String::new(),
+    }
+}
+
+/// Reads how a log begins.
+async fn head(storage: &dyn LogStorage, file: &LogFileEntry) -> Result<(), SourceError> {
+    let length = usize::try_from(file.listed.size_bytes).unwrap_or(HEAD_BYTES).min(HEAD_BYTES);
+    let head = storage.read(&file.stored, 0, length).await?;
+    if begins_like_a_log(&head) {
+        return Ok(());
+    }
+    let path = format!("{}/{}", storage.shown(), file.stored);
+    Err(SourceError::Damaged { path, reason: "it does not begin like a log of Milvus".to_owned() })
+}
+
+/// The flushed segments of a collection and their files; `None` for one that is gone.
 async fn look(
     client: &MilvusClient,
     storage: &dyn LogStorage,
     name: &CollectionName,
-) -> Result<Option<u64>, SourceError> {
+) -> Result<Option<SegmentFiles>, SourceError> {
     let Some(described) = describe(client, name).await? else { return Ok(None) };
     let Some(segments) = flushed_segments(client, name, described.collection_id).await? else { return Ok(None) };
     let listed = list_files(storage, described.collection_id, kept(&segments)).await?;
     listed.check_complete(name, &described, storage)?;
-    Ok(Some(listed.rows()))
+    Ok(Some(listed))
 }
 
 /// Where below the configured place a root path of Milvus seems to be.

@@ -32,7 +32,7 @@ use crate::{SourceError, StoredBytes};
 /// Bytes of a log up to the first timestamp in it (`internal/storage/event_data.go` of Milvus 2.3): a magic number of 4, an
 /// event header of 17, four numbers of 8; then two timestamps of 8.
 const BEFORE_TIMESTAMPS: usize = 4 + 17 + 4 * 8;
-const HEAD_BYTES: usize = BEFORE_TIMESTAMPS + 2 * 8;
+pub(super) const HEAD_BYTES: usize = BEFORE_TIMESTAMPS + 2 * 8;
 const MAGIC: u32 = 0x00ff_fabc;
 /// How a log of storage version 2 (2.6) begins; it does not tell its timestamps.
 const PARQUET_MAGIC: &[u8] = b"PAR1";
@@ -182,6 +182,11 @@ impl StoredBytes for Held {
         buffer.copy_from_slice(piece);
         Ok(())
     }
+}
+
+/// Whether these are the first bytes of a log, of any storage version.
+pub(super) fn begins_like_a_log(head: &[u8]) -> bool {
+    head.starts_with(PARQUET_MAGIC) || head.starts_with(&MAGIC.to_le_bytes())
 }
 
 fn first_timestamp(head: &[u8]) -> Option<u64> {

@@ -206,7 +206,7 @@ fn open_folder(path: &std::path::Path) -> Result<Folder, SourceError> {
 }
 
 /// The folder that staging folders are in.
-fn open_base(place: &StagingPlace) -> Result<Folder, SourceError> {
+pub(super) fn open_base(place: &StagingPlace) -> Result<Folder, SourceError> {
     if !place.folder.is_absolute() {
         let reason = format!(
             "the staging folder `{}` is not absolute: Milvus would read nothing and say that all is well; give its full path",

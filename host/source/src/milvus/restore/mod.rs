@@ -11,6 +11,7 @@
 
 mod access;
 mod begin;
+mod check;
 mod commit;
 mod earlier;
 mod import;
