@@ -168,6 +168,51 @@ fn a_vault_and_a_database_cannot_lie_inside_one_another() {
 }
 
 #[test]
+fn a_time_in_another_unit_than_milliseconds_is_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    let restore = |until: &str| {
+        longshore_in(folder.path(), ["restore", "vault", "--config", "longshore.toml", "--until-ms", until])
+    };
+    refused(&restore("1790000000"), 2, "it looks like seconds; 2026-09-21T14:13:20Z would be 1790000000000");
+    refused(&restore("5"), 2, "there was no Milvus at that time");
+    refused(&restore("yesterday"), 2, "invalid digit");
+    refused(&restore("1790000000000"), 1, "vault");
+}
+
+#[test]
+fn a_check_before_restores_into_a_server_says_what_it_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let configure = |more: &str| {
+        let text = format!(
+            "data_directory = \"data\"\n[project]\nid = \"proj-test\"\nname = \"Test\"\n[[region]]\nid = \"local-eu\"\n\
+             vault = \"regional\"\n[[cluster]]\nid = \"in01-milvus\"\nname = \"Milvus\"\nregion = \"local-eu\"\n\
+             [cluster.milvus]\nendpoint = \"http://127.0.0.1:1\"\n[cluster.milvus.storage]\nfolder = \"storage\"\n{more}"
+        );
+        std::fs::write(folder.path().join("longshore.toml"), text).unwrap();
+    };
+    std::fs::create_dir(folder.path().join("storage")).unwrap();
+    let check = |more: &[&str]| {
+        let all = ["source", "check", "--config", "longshore.toml"].iter().chain(more);
+        longshore_in(folder.path(), all)
+    };
+    configure("");
+    let ran = check(&["--json"]);
+    assert!(ran.code == 1 && ran.json()["works"] == false && ran.json()["restoresWork"].is_null(), "{ran:?}");
+    refused(&check(&["--restore"]), 1, "Restores into it do not work.");
+    configure("[cluster.milvus.staging]\nfolder = \"staging\"\n");
+    let said = check(&["--json"]).json();
+    assert_eq!(said["restoresWork"], false, "the server is not there: {said}");
+    assert!(said["restoreFindings"].to_string().contains("staging can be written to"), "{said}");
+    assert!(!folder.path().join("staging").exists(), "a check leaves nothing");
+    refused(&check(&["--server-pool"]), 1, "no [[server_pool]]");
+    configure(
+        "[[server_pool]]\nname = \"spare\"\nregion = \"local-eu\"\n[server_pool.milvus]\nendpoint = \"http://127.0.0.1:1\"\n\
+         [server_pool.milvus.storage]\nfolder = \"storage\"\n",
+    );
+    refused(&check(&["--server-pool"]), 1, "spare cannot be restored into.");
+}
+
+#[test]
 fn wrong_words_are_wrong_usage() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in [vec!["frobnicate"], vec!["backup"], vec!["backup", "x", "--to", "v", "--collection", "a/b"]] {
