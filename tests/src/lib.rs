@@ -122,16 +122,47 @@ pub fn copy_tree(from: &Path, to: &Path) {
 
 /// Notes why a test did less than it could; `make test` shows it.
 pub fn skipped(why: &str) {
+    note(why, why);
+}
+
+/// Notes why the test that asks was not run at all: its runner will call it passed, and `make test` counts it as skipped.
+pub fn not_run(why: &str) {
+    note(why, &format!("whole test: {why}"));
+}
+
+fn note(why: &str, line: &str) {
     eprintln!("skipped: {why}");
     if let Some(path) = std::env::var_os("LONGSHORE_SKIP_FILE") {
         let mut file = std::fs::File::options().append(true).create(true).open(path).expect("the skip file opens");
-        writeln!(file, "{why}").expect("the skip file is written");
+        // One write: tests of one program run side by side.
+        file.write_all(format!("{}\n", line.replace('\n', " ")).as_bytes()).expect("the skip file is written");
     }
 }
 
-/// A Python with Milvus Lite in it, or `None` (noted as skipped) where it cannot be had.
+/// A Python with Milvus Lite in it for a test that is nothing without it, or `None` (noted as a test that was not run)
+/// where it cannot be had.
 #[must_use]
 pub fn python() -> Option<PathBuf> {
+    let python = lite_python();
+    if python.is_none() {
+        not_run(NO_LITE);
+    }
+    python
+}
+
+/// The same for a part of a test.
+#[must_use]
+pub fn python_for_a_part() -> Option<PathBuf> {
+    let python = lite_python();
+    if python.is_none() {
+        skipped(NO_LITE);
+    }
+    python
+}
+
+const NO_LITE: &str = "Milvus Lite as judge: its Python environment cannot be had here";
+
+fn lite_python() -> Option<PathBuf> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
     let python = PYTHON.get_or_init(|| {
         if let Some(given) = std::env::var_os("LONGSHORE_PYTHON") {
@@ -141,9 +172,6 @@ pub fn python() -> Option<PathBuf> {
         let path = String::from_utf8_lossy(&ran.stdout).trim().lines().last().unwrap_or_default().to_owned();
         ran.status.success().then(|| path.into())
     });
-    if python.is_none() {
-        skipped("Milvus Lite as judge: its Python environment cannot be had here");
-    }
     python.clone()
 }
 

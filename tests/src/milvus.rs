@@ -12,15 +12,22 @@ use longshore_source::milvus::{MilvusClient, ServerAddress, StorageLocation};
 use longshore_source::{Limits, MilvusServer};
 use serde_json::Value;
 
-use crate::{Ran, root, skipped};
+use crate::{Ran, not_run, root};
 
-/// A Python with the Milvus server and pymilvus 2.3 in it, or `None` (noted as skipped) where it cannot be had.
+/// Whether the long form of the tests was asked for; else the test that asks is noted as not run.
+#[must_use]
+pub fn in_the_long_form() -> bool {
+    let long = std::env::var_os("LONGSHORE_LONG").is_some();
+    if !long {
+        not_run("the real Milvus server, beyond its short form: in the long form only, `make test-full`");
+    }
+    long
+}
+
+/// A Python with the Milvus server and pymilvus 2.3 in it, or `None` (noted as a test that was not run) where it cannot be
+/// had.
 #[must_use]
 pub fn milvus_python() -> Option<PathBuf> {
-    if std::env::var_os("LONGSHORE_LONG").is_none() {
-        skipped("the real Milvus server: it is run in the long form, `make test-full`");
-        return None;
-    }
     static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let python = PYTHON.get_or_init(|| {
         let requirements = root().join("tests/python/requirements-milvus.txt");
@@ -35,7 +42,7 @@ pub fn milvus_python() -> Option<PathBuf> {
     match python {
         Ok(python) => Some(python.clone()),
         Err(why) => {
-            skipped(&format!("the real Milvus server: {why}"));
+            not_run(&format!("the real Milvus server: {why}"));
             None
         }
     }
@@ -74,7 +81,7 @@ impl Supervisor {
 
 impl Milvus {
     /// The server that the tests of one program share, made by `start` for the first of them and started again after one
-    /// that killed it; each test makes databases of its own. `None` (noted as skipped) where it cannot be had.
+    /// that killed it; each test makes databases of its own. `None` (noted as a test that was not run) where it cannot be had.
     ///
     /// Whoever gets it is alone with it until the guard is dropped: a machine with two cores has enough to do with a server.
     #[must_use]

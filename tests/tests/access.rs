@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use longshore_tests::{Client, HostPlace, Ran, Server, longshore_in, skipped};
+use longshore_tests::{Client, HostPlace, Ran, Server, longshore_in, not_run};
 use serde_json::{Value, json};
 
 fn key(host: &HostPlace, arguments: &[&str]) -> Ran {
@@ -120,7 +120,7 @@ fn curl(host: &HostPlace, issuer: &str, arguments: &[&str]) -> Ran {
 #[test]
 fn a_host_with_a_certificate_is_reached_over_tls_only_and_takes_a_new_one_on_hangup() {
     if Command::new("curl").arg("--version").output().is_err() {
-        skipped("TLS of a real host: there is no curl here");
+        not_run("TLS of a real host: there is no curl here");
         return;
     }
     let host = HostPlace::new("");

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use longshore_model::Digest;
 use longshore_tests::{
-    Client, Encrypted, HostPlace, copy_tree, judge, longshore_in, private_file, python, residency, sample_cluster,
-    set_mode,
+    Client, Encrypted, HostPlace, copy_tree, judge, longshore_in, private_file, python_for_a_part, residency,
+    sample_cluster, set_mode,
 };
 use longshore_vault::digest_of;
 use serde_json::{Value, json};
@@ -195,7 +195,7 @@ fn the_recovery_key_alone_restores_exports_and_verifies_on_a_machine_with_no_oth
         });
         assert!(compared.count() >= 4, "{data:?}");
     }
-    if let Some(python) = python() {
+    if let Some(python) = python_for_a_part() {
         let original = elsewhere.path().join("sample.db");
         copy_tree(&sample_cluster(), &original);
         let restored = elsewhere.path().join("restored.db");

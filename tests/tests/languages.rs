@@ -8,7 +8,7 @@ use std::process::Command;
 
 use longshore_policy_test::Subject;
 use longshore_sandbox::{Budget, Sandbox, SandboxConfig};
-use longshore_tests::{Ran, root, skipped};
+use longshore_tests::{Ran, root, not_run};
 
 /// Exit code of the build script where a tool cannot be had.
 const UNAVAILABLE: i32 = 3;
@@ -18,7 +18,7 @@ fn built(language: &str) -> Option<PathBuf> {
     let script = root().join("examples/policies/build.sh");
     let ran: Ran = Command::new("bash").arg(script).arg(language).output().expect("bash runs").into();
     if ran.code == UNAVAILABLE {
-        skipped(&format!("the example policy in {language}: {}", ran.stderr.trim()));
+        not_run(&format!("the example policy in {language}: {}", ran.stderr.trim()));
         return None;
     }
     Some(ran.ok().stdout.trim().into())
@@ -37,7 +37,7 @@ fn answers_as_the_cases_say(language: &str) {
 fn in_the_long_form(language: &str) -> bool {
     let long = std::env::var_os("LONGSHORE_LONG").is_some();
     if !long {
-        skipped(&format!("the example policy in {language}: it is built in the long form, `make test-full`"));
+        not_run(&format!("the example policy in {language}: it is built in the long form, `make test-full`"));
     }
     long
 }

@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use longshore_tests::{Client, HostPlace, Ran, plugin, root, skipped};
+use longshore_tests::{Client, HostPlace, Ran, plugin, root, not_run};
 use serde_json::Value;
 
 const CREATE: &str = "/v2/clusters/in01-test/backups/create";
@@ -15,7 +15,7 @@ fn python() -> Option<String> {
     let requirements = root().join("tests/python/requirements-prometheus.txt");
     let ran: Ran = Command::new("bash").arg(script).arg(requirements).arg("prometheus_client").output().ok()?.into();
     if ran.code != 0 {
-        skipped(&format!("Prometheus's own parser: {}", ran.stderr.trim()));
+        not_run(&format!("Prometheus's own parser: {}", ran.stderr.trim()));
         return None;
     }
     ran.stdout.trim().lines().last().map(str::to_owned)

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use longshore_tests::{Ran, longshore_in, plugin, root, skipped};
+use longshore_tests::{Ran, longshore_in, plugin, root, not_run};
 
 /// Runs `longshore plugin …` in a folder.
 fn run(folder: &Path, arguments: &[&str]) -> Ran {
@@ -220,11 +220,11 @@ fn can_compile() -> bool {
     let status = Command::new("bash").arg(root().join("plugins/toolchain.sh")).arg("status").output().unwrap();
     let said = String::from_utf8_lossy(&status.stdout).into_owned();
     if !status.status.success() {
-        skipped("plugin new and build: no wasm toolchain is at hand, so no new plugin was compiled");
+        not_run("plugin new and build: no wasm toolchain is at hand, so no new plugin was compiled");
         return false;
     }
     if said.starts_with("debian") && std::env::var_os("LONGSHORE_LONG").is_none() {
-        skipped("plugin new and build: with Debian's compiler they take minutes; make test-full runs them");
+        not_run("plugin new and build: with Debian's compiler they take minutes; make test-full runs them");
         return false;
     }
     true

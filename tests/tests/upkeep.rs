@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use longshore_tests::{Client, HostPlace, copy_tree, judge, longshore_in, python, residency, sample_cluster};
+use longshore_tests::{Client, HostPlace, copy_tree, judge, longshore_in, python_for_a_part, residency, sample_cluster};
 use serde_json::Value;
 
 /// A folder with a copy of the sample cluster.
@@ -102,7 +102,7 @@ fn an_export_is_a_database_and_a_note_that_says_what_it_is() {
     }
     let names: Vec<_> = std::fs::read_dir(place).unwrap().map(|one| one.unwrap().file_name()).collect();
     assert!(!names.iter().any(|name| name.to_string_lossy().contains("longshore-export")), "left behind: {names:?}");
-    if let Some(python) = python() {
+    if let Some(python) = python_for_a_part() {
         let (original, export) = (place.join("sample.db"), place.join("out/milvus-lite.db"));
         let ran = judge(&python, ["compare".as_ref(), original.as_os_str(), export.as_os_str()]);
         assert_eq!(ran.code, 0, "{ran:?}");
@@ -288,7 +288,7 @@ fn an_erased_collection_is_gone_from_every_backup_and_the_others_are_not() {
     assert!(!shown.to_string().contains("medium_articles"), "{shown}");
     assert_eq!(longshore_in(place, ["verify", "vault", &id, "--json"]).ok().json()["whole"], true);
     longshore_in(place, ["restore", "vault", &id, "--to", "restored.db"]).ok();
-    if let Some(python) = python() {
+    if let Some(python) = python_for_a_part() {
         let (original, restored) = (place.join("sample.db"), place.join("restored.db"));
         for name in names(&shown) {
             let database = if name.starts_with("postgres") { "handbook" } else { "default" };

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use longshore_tests::{HostPlace, Ran, Server, copy_tree, root, skipped};
+use longshore_tests::{HostPlace, Ran, Server, copy_tree, root, not_run};
 use serde_json::{Value, json};
 
 /// The client with its settings, as somebody who uses our host instead of the cloud has it.
@@ -21,7 +21,7 @@ impl Zilliz {
         let requirements = root().join("tests/python/requirements-zilliz-cli.txt");
         let ran: Ran = Command::new("bash").arg(script).arg(requirements).arg("zilliz_cli").output().ok()?.into();
         if ran.code != 0 {
-            skipped(&format!("the official command line zilliz-cli: {}", ran.stderr.trim()));
+            not_run(&format!("the official command line zilliz-cli: {}", ran.stderr.trim()));
             return None;
         }
         let python = PathBuf::from(ran.stdout.trim().lines().last().unwrap());

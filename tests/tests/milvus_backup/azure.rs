@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use longshore_tests::milvus::milvus_judge;
-use longshore_tests::{Ran, longshore_in, root, skipped};
+use longshore_tests::{Ran, longshore_in, root, not_run};
 
 use super::support::{Rows, configuration, server};
 
@@ -32,7 +32,7 @@ impl Azure {
     fn start() -> Option<Self> {
         let ran: Ran = Command::new(root().join("tests/azure/install.sh")).output().unwrap().into();
         if ran.code != 0 {
-            skipped(&format!("Milvus with its files in a container of Azure: {}", ran.stderr.trim()));
+            not_run(&format!("Milvus with its files in a container of Azure: {}", ran.stderr.trim()));
             return None;
         }
         let tools = PathBuf::from(ran.stdout.trim().lines().last().unwrap());

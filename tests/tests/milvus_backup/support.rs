@@ -16,7 +16,7 @@ use longshore_source::milvus::proto::schema::{
     CollectionSchema, DataType, FieldData, FieldSchema, FloatArray, LongArray, ScalarField, VectorField, field_data,
     scalar_field, vector_field,
 };
-use longshore_tests::milvus::Milvus;
+use longshore_tests::milvus::{Milvus, in_the_long_form};
 use prost::Message;
 
 /// Numbers in a vector.
@@ -24,6 +24,9 @@ const DIMENSION: usize = 16;
 
 /// The server of these tests: nothing is compacted unless it is asked for, and what a compaction replaced goes at once.
 pub(crate) fn server() -> Option<(&'static Milvus, MutexGuard<'static, ()>)> {
+    if !in_the_long_form() {
+        return None;
+    }
     Milvus::alone(|| {
         Milvus::start(&[
             "dataCoord.compaction.enableAutoCompaction=false",

@@ -9,10 +9,16 @@ use longshore_source::{
     CollectionPoint, Committed, MilvusSource, MilvusTarget, MilvusTargetOptions, PointOptions, RestoreTarget,
     RestoreWatch, Source, SourceError, TargetCollection, TargetFile, TargetPlan,
 };
-use longshore_tests::milvus::{Milvus, milvus_judge};
+use longshore_tests::milvus::{Milvus, in_the_long_form, milvus_judge};
 
-/// The server of these tests, filled with the databases `made` and `made_two`; whoever gets it is alone with it.
+/// The server of these tests, filled with the databases `made` and `made_two`, for a test of the long form; whoever gets it is
+/// alone with it.
 pub(crate) fn server() -> Option<(&'static Milvus, MutexGuard<'static, ()>)> {
+    if in_the_long_form() { server_in_both_forms() } else { None }
+}
+
+/// The same for a test that `make test` runs too.
+pub(crate) fn server_in_both_forms() -> Option<(&'static Milvus, MutexGuard<'static, ()>)> {
     Milvus::alone(|| {
         let milvus = Milvus::start(&["dataCoord.compaction.enableAutoCompaction=false"])?;
         milvus_judge(&milvus, ["fill", "made", "--rows", "2600"]).ok();

@@ -5,12 +5,12 @@ use longshore_source::milvus::KeptSchema;
 use longshore_source::{MilvusTarget, MilvusTargetOptions, SourceError, StagingPlace};
 use longshore_tests::milvus::milvus_judge;
 
-use super::support::{back_up, names, server, staged, target};
+use super::support::{back_up, names, server, server_in_both_forms, staged, target};
 
 /// One wrong byte in a file given to `Import` ends the whole server. Files are compared before it hears of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_byte_never_reaches_the_server() {
-    let Some((milvus, _turn)) = server() else { return };
+    let Some((milvus, _turn)) = server_in_both_forms() else { return };
     let whole = back_up(milvus, &[("made_two.plain", "flipped.plain")]).await;
     for field in ["/101/", "/100/", "/1/", "delta_log/"] {
         let mut held = whole.clone();
@@ -111,7 +111,7 @@ impl longshore_source::RestoreWatch for Interfere<'_> {
 /// What the server has in the end is compared with the backup row by row, and the error says by how much it differs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_too_few_or_another_one_is_found_and_told() {
-    let Some((milvus, _turn)) = server() else { return };
+    let Some((milvus, _turn)) = server_in_both_forms() else { return };
     let held = back_up(milvus, &[("made_two.plain", "differs.plain")]).await;
     for (action, said) in
         [("lose", "2 rows are missing and 0 are too many"), ("change", "2 rows are missing and 2 are too many")]

@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use longshore_model::{BackupId, SystemClock};
-use longshore_tests::{binary, copy_tree, sample_cluster, skipped};
+use longshore_tests::{binary, copy_tree, sample_cluster, not_run};
 use longshore_vault::testing::{long, seeds};
 use longshore_vault::{Keys, PruneOptions, Vault, VaultError, VerifyLevel, VerifyOptions, prune};
 use object_store::memory::InMemory;
@@ -40,7 +40,7 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         let works = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
         if !works.is_ok_and(|output| output.status.success()) {
-            skipped("power cuts: strace is not there or may not trace here");
+            not_run("power cuts: strace is not there or may not trace here");
             return None;
         }
         std::fs::create_dir(folder.path().join("disk")).unwrap();

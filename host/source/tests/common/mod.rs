@@ -156,13 +156,14 @@ pub(crate) fn python(name: &str) -> Option<PathBuf> {
     None
 }
 
-/// Says that a test is skipped, and notes it for the summary where `LONGSHORE_SKIP_FILE` names a file.
+/// Says that a test is not run, and notes it for the summary, which counts it as skipped, where `LONGSHORE_SKIP_FILE` names a
+/// file.
 pub(crate) fn skip(name: &str, reason: &str) {
     let reason = reason.lines().next().unwrap_or("no reason was given");
     eprintln!("skipped: {name}: {reason}");
     if let Some(path) = std::env::var_os("LONGSHORE_SKIP_FILE") {
         let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
-        writeln!(file, "{name}: {reason}").unwrap();
+        file.write_all(format!("whole test: {name}: {reason}\n").as_bytes()).unwrap();
     }
 }
 
