@@ -8,7 +8,7 @@ use longshore_model::{
     RunKind, RunTrigger, StreamFacts, Timestamp, Totals,
 };
 use longshore_sandbox::{Budget, Call, GrantedFiles, Plugin, Sandbox, SandboxConfig};
-use longshore_tests::{root, not_run};
+use longshore_tests::{not_run, root};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;

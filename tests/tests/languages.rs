@@ -8,7 +8,7 @@ use std::process::Command;
 
 use longshore_policy_test::Subject;
 use longshore_sandbox::{Budget, Sandbox, SandboxConfig};
-use longshore_tests::{Ran, root, not_run};
+use longshore_tests::{Ran, not_run, root};
 
 /// Exit code of the build script where a tool cannot be had.
 const UNAVAILABLE: i32 = 3;

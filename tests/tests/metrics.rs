@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use longshore_tests::{Client, HostPlace, Ran, plugin, root, not_run};
+use longshore_tests::{Client, HostPlace, Ran, not_run, plugin, root};
 use serde_json::Value;
 
 const CREATE: &str = "/v2/clusters/in01-test/backups/create";

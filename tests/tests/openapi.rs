@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use longshore_tests::{Client, HostPlace, Ran, Server, root, not_run};
+use longshore_tests::{Client, HostPlace, Ran, Server, not_run, root};
 
 /// What is checked of each answer.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\

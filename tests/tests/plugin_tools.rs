@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use longshore_tests::{Ran, longshore_in, plugin, root, not_run};
+use longshore_tests::{Ran, longshore_in, not_run, plugin, root};
 
 /// Runs `longshore plugin …` in a folder.
 fn run(folder: &Path, arguments: &[&str]) -> Ran {

@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use longshore_tests::{Client, HostPlace, copy_tree, judge, longshore_in, python_for_a_part, residency, sample_cluster};
+use longshore_tests::{
+    Client, HostPlace, copy_tree, judge, longshore_in, python_for_a_part, residency, sample_cluster,
+};
 use serde_json::Value;
 
 /// A folder with a copy of the sample cluster.

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use longshore_tests::{HostPlace, Ran, Server, copy_tree, root, not_run};
+use longshore_tests::{HostPlace, Ran, Server, copy_tree, not_run, root};
 use serde_json::{Value, json};
 
 /// The client with its settings, as somebody who uses our host instead of the cloud has it.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use longshore_tests::milvus::milvus_judge;
-use longshore_tests::{Ran, longshore_in, root, not_run};
+use longshore_tests::{Ran, longshore_in, not_run, root};
 
 use super::support::{Rows, configuration, server};
 

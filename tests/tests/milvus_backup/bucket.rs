@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use longshore_tests::milvus::{Milvus, milvus_judge};
-use longshore_tests::{Ran, longshore_in, root, not_run};
+use longshore_tests::{Ran, longshore_in, not_run, root};
 
 use super::support::{Rows, server};
 

@@ -5,6 +5,7 @@
 mod imports;
 mod lite;
 mod pool;
+mod short;
 mod support;
 mod traps;
 mod trouble;

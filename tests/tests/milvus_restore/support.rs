@@ -5,6 +5,8 @@ use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 use longshore_model::{CollectionMapping, CollectionName, Digest, RestoredLoadState};
+use longshore_source::milvus::proto::common::LoadState;
+use longshore_source::milvus::proto::milvus::{GetLoadStateRequest, ReleaseCollectionRequest};
 use longshore_source::{
     CollectionPoint, Committed, MilvusSource, MilvusTarget, MilvusTargetOptions, PointOptions, RestoreTarget,
     RestoreWatch, Source, SourceError, TargetCollection, TargetFile, TargetPlan,
@@ -122,6 +124,27 @@ pub(crate) fn same(milvus: &Milvus, one: &str, other: &str, second: Option<&Milv
     }
     let ran = milvus_judge(milvus, &arguments);
     assert_eq!(ran.code, 0, "{one} and {other}: {ran:?}");
+}
+
+/// Checks with the judge that searches find the same in a collection as in another one of the same server.
+pub(crate) fn found(milvus: &Milvus, one: &str, other: &str) {
+    let ran = milvus_judge(milvus, ["search", one, other]);
+    assert_eq!(ran.code, 0, "{one} and {other}: {ran:?}");
+    assert!(ran.json()["searches"].as_u64().unwrap() >= 20, "{one} and {other}: {ran:?}");
+}
+
+/// Whether a collection is held in memory.
+pub(crate) async fn load_state(milvus: &Milvus, name: &str) -> LoadState {
+    let CollectionName { database, collection } = name.parse().unwrap();
+    let request = GetLoadStateRequest { db_name: database, collection_name: collection, ..Default::default() };
+    milvus.client().await.call(request).await.unwrap().state()
+}
+
+/// Takes a collection out of memory.
+pub(crate) async fn release(milvus: &Milvus, name: &str) {
+    let CollectionName { database, collection } = name.parse().unwrap();
+    let request = ReleaseCollectionRequest { db_name: database, collection_name: collection };
+    milvus.client().await.call(request).await.unwrap();
 }
 
 /// Names of the collections of a database.

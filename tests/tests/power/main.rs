@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use longshore_model::{BackupId, SystemClock};
-use longshore_tests::{binary, copy_tree, sample_cluster, not_run};
+use longshore_tests::{binary, copy_tree, not_run, sample_cluster};
 use longshore_vault::testing::{long, seeds};
 use longshore_vault::{Keys, PruneOptions, Vault, VaultError, VerifyLevel, VerifyOptions, prune};
 use object_store::memory::InMemory;
