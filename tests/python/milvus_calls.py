@@ -87,26 +87,29 @@ class Server:
             )
             self.call("Delete", request, database)
 
-    def flush(self, database, name):
-        answer = self.call("Flush", m.FlushRequest(db_name=database, collection_names=[name]), database)
-        state = m.GetFlushStateRequest(
-            db_name=database, collection_name=name, segmentIDs=answer.coll_segIDs[name].data,
-            flush_ts=answer.coll_flush_ts[name],
-        )
-        while not self.call("GetFlushState", state, database).flushed:
-            time.sleep(PAUSE)
-
-    def make_indexes(self, database, name, spec):
-        # One at a time: a second one may be left until a tick of a minute.
-        for on, params in spec["index"].items():
-            self.call(
-                "CreateIndex",
-                m.CreateIndexRequest(
-                    db_name=database, collection_name=name, field_name=on, index_name=f"{on}_idx", extra_params=kv(**params)
-                ),
-                database,
+    def flush(self, collections):
+        """All of them side by side: one takes as long as several."""
+        states = []
+        for database, name in collections:
+            answer = self.call("Flush", m.FlushRequest(db_name=database, collection_names=[name]), database)
+            state = m.GetFlushStateRequest(
+                db_name=database, collection_name=name, segmentIDs=answer.coll_segIDs[name].data,
+                flush_ts=answer.coll_flush_ts[name],
             )
-            self.indexed(database, name)
+            states.append((database, state))
+        for database, state in states:
+            while not self.call("GetFlushState", state, database).flushed:
+                time.sleep(PAUSE)
+
+    def make_indexes(self, wanted):
+        """As ((database, name), {field: parameters}). One at a time: a second one may be left until a tick of a minute."""
+        for (database, name), indexes in wanted:
+            for on, params in indexes.items():
+                request = m.CreateIndexRequest(
+                    db_name=database, collection_name=name, field_name=on, index_name=f"{on}_idx", extra_params=kv(**params)
+                )
+                self.call("CreateIndex", request, database)
+                self.indexed(database, name)
 
     def indexed(self, database, name):
         while any(i.state != c.Finished or i.indexed_rows < i.total_rows for i in self.indexes(database, name)):
@@ -120,13 +123,16 @@ class Server:
             while self.call("GetLoadState", state, database).state != c.LoadStateLoaded:
                 time.sleep(PAUSE)
 
-    def ensure_loaded(self, database, name):
-        if not self.indexes(database, name):
-            fields = self.describe(database, name).schema.fields
-            vector = next(f.name for f in fields if f.data_type in (D.FloatVector, D.BinaryVector))
-            index = {vector: dict(index_type="FLAT", metric_type="L2", params="{}")}
-            self.make_indexes(database, name, {"index": index})
-        self.load([(database, name)])
+    def ensure_loaded(self, collections):
+        """Those without an index get one first."""
+        wanted = []
+        for where in collections:
+            if not self.indexes(*where):
+                fields = self.describe(*where).schema.fields
+                vector = next(f.name for f in fields if f.data_type in (D.FloatVector, D.BinaryVector))
+                wanted.append((where, {vector: dict(index_type="FLAT", metric_type="L2", params="{}")}))
+        self.make_indexes(wanted)
+        self.load(collections)
 
     def query(self, database, name, expression, output, limit=None):
         request = m.QueryRequest(

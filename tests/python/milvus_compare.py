@@ -10,8 +10,25 @@ from pymilvus.grpc_gen import milvus_pb2 as m
 from pymilvus.grpc_gen import schema_pb2 as s
 
 
-def differences(first, second, one, other):
+def ensure_loaded(first, second, pairs):
+    """All at once: loading one takes as long as loading several."""
+    if first is second:
+        first.ensure_loaded([where for pair in pairs for where in pair])
+        return
+    first.ensure_loaded([one for one, _ in pairs])
+    second.ensure_loaded([other for _, other in pairs])
+
+
+def compare(first, second, pairs):
     """Sentences about what is different."""
+    # Loading gives collections indexes that have none.
+    said = [described_otherwise(first, second, *pair) for pair in pairs]
+    ensure_loaded(first, second, pairs)
+    said = [described + other_rows(first, second, *pair) for described, pair in zip(said, pairs)]
+    return None, [f"{'.'.join(one)}: {sentence}" for (one, _), sentences in zip(pairs, said) for sentence in sentences]
+
+
+def described_otherwise(first, second, one, other):
     (a, b), said = (first.describe(*one), second.describe(*other)), []
 
     def differ(what, left, right):
@@ -38,9 +55,13 @@ def differences(first, second, one, other):
         "partitions", sorted(partitions(first, one).partition_names), sorted(partitions(second, other).partition_names)
     )
     differ("indexes", indexes(first, one), indexes(second, other))
-    for server, where in ((first, one), (second, other)):
-        server.ensure_loaded(*where)
-    differ("count(*)", first.count(*one), second.count(*other))
+    return said
+
+
+def other_rows(first, second, one, other):
+    said, counts = [], (first.count(*one), second.count(*other))
+    if counts[0] != counts[1]:
+        said.append(f"count(*): {counts[0]} and {counts[1]}")
     left, right = first.rows(*one), second.rows(*other)
     lost, extra = left.keys() - right.keys(), right.keys() - left.keys()
     changed = [key for key in left.keys() & right.keys() if left[key] != right[key]]
@@ -101,12 +122,17 @@ def queries_for(server, where):
     return rng.standard_normal((20, DIM), dtype=np.float32)
 
 
-def searches(first, second, one, other):
-    """The same searches in both: how many of the rows that the first finds the second finds, how many searches there were,
-    and what is wrong, in sentences. An exact index must find the same rows in the same order at the same distances, any
-    other one nearly all of them."""
-    for server, where in ((first, one), (second, other)):
-        server.ensure_loaded(*where)
+def search(first, second, pairs):
+    """The same searches in both: how many there were, what part of the rows that the first finds the second finds, and what is
+    wrong, in sentences. An exact index must find the same rows in the same order at the same distances, any other one nearly
+    all of them."""
+    ensure_loaded(first, second, pairs)
+    found = [searched(first, second, *pair) for pair in pairs]
+    said = [f"{'.'.join(one)}: {sentence}" for (one, _), (_, sentences) in zip(pairs, found) for sentence in sentences]
+    return [answer for answer, _ in found], said
+
+
+def searched(first, second, one, other):
     kinds = [server.index_of(*where, "vec")["index_type"] for server, where in ((first, one), (second, other))]
     is_exact = all(kind in EXACT for kind in kinds)
     queries, said, hits, wanted_hits, made = queries_for(first, one), [], 0, 0, 0

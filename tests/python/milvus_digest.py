@@ -31,9 +31,9 @@ def array_as_bytes(array):
     return b"".join(len(one).to_bytes(4, "little") + one for one in elements)
 
 
-def row_digest(server, where, with_partitions=True, parsed_json=False):
-    """Rows and row digest as host/source/src/rows.rs defines it, from what Query answers."""
-    rows, total = 0, 0
+def row_digest(server, where, with_partitions=True, parsed_json=False, by_partition=False):
+    """Rows and row digest, of each partition too if that is asked for."""
+    rows, total, parts = 0, 0, {}
     # Where there is a partition key, nobody may name partitions.
     for partition in partitions(server, where).partition_names if with_partitions else [""]:
         request = m.QueryRequest(
@@ -46,7 +46,7 @@ def row_digest(server, where, with_partitions=True, parsed_json=False):
         request.expr = f'{key.name} >= ""' if key.data_type == D.VarChar else f"{key.name} >= {-(2**63) + 1}"
         if not schema.enable_dynamic_field:
             del request.output_fields[1]
-        columns = {}
+        columns, before = {}, (rows, total)
         for one in server.call("Query", request, where[0]).fields_data:
             if one.WhichOneof("field") == "vectors":
                 values = vectors_as_bytes(one.vectors)
@@ -65,6 +65,11 @@ def row_digest(server, where, with_partitions=True, parsed_json=False):
                 head = digest + len(name_bytes).to_bytes(4, "little") + name_bytes
                 digest = blake3(head + b"\x01" + columns[name][at]).digest()
             rows, total = rows + 1, total + int.from_bytes(digest, "little")
+        parts[partition] = summed(rows - before[0], total - before[1])
+    return {**summed(rows, total), "partitions": parts} if by_partition else summed(rows, total)
+
+
+def summed(rows, total):
     return {"rows": rows, "digest": (total % 2**256).to_bytes(32, "little").hex()}
 
 
@@ -106,7 +111,7 @@ def corpus(server, database, storage, folder):
                 ],
             },
         }
-        server.ensure_loaded(*where)
+        server.ensure_loaded([where])
         by_key = any(f.is_partition_key for f in described.schema.fields)
         # Query does not tell in which partition of a key a row is.
         kept["expected"] = {"rows": server.count(*where)} if by_key else row_digest(server, where)

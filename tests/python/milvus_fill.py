@@ -25,7 +25,7 @@ def fill(server, database, rows, seed):
     for part, some in zip(("p1", "p2"), half):
         server.insert(database, "docs", part, docs(some, vectors(len(some))), len(some))
     server.insert(database, "docs", "", docs([rows, rows + 1], vectors(2)), 2)
-    server.flush(database, "docs")
+    server.flush([(database, "docs")])
     more = list(range(2 * rows, 2 * rows + rows // 2))
     server.insert(database, "docs", "p1", docs(more, vectors(len(more))), len(more))
     count = rows // 2
@@ -38,11 +38,8 @@ def fill(server, database, rows, seed):
     server.insert(two, "plain", "", plain(numbers, vectors(count)), count)
     binary = rng.integers(0, 256, (count, 16), dtype=np.uint8)
     server.insert(two, "binv", "", [column("id", D.Int64, numbers), column("vec", D.BinaryVector, binary)], count)
-    for name in COLLECTIONS:
-        if name != "empty":
-            server.flush(*place(database, name))
-    for name, spec in COLLECTIONS.items():
-        server.make_indexes(*place(database, name), spec)
+    server.flush([place(database, name) for name in COLLECTIONS if name != "empty"])
+    server.make_indexes([(place(database, name), spec["index"]) for name, spec in COLLECTIONS.items()])
     # Deletes by key need a loaded collection in 2.3.
     server.load([(database, "docs"), (two, "plain")])
     server.delete(database, "docs", [f"doc-{k:06d}" for k in keys[::25]])
@@ -53,8 +50,7 @@ def fill(server, database, rows, seed):
             server.insert(database, "docs", part, docs(upserted, vectors(len(upserted)), "-upserted"), len(upserted), "Upsert")
     again = keys[::250]
     server.insert(database, "docs", "p2", docs(again, vectors(len(again)), "-again"), len(again))
-    server.flush(database, "docs")
-    server.flush(two, "plain")
+    server.flush([(database, "docs"), (two, "plain")])
 
 
 def fill_large(server, database, rows, seed):
@@ -72,20 +68,23 @@ def fill_large(server, database, rows, seed):
             server.insert(database, "large", partition, columns, len(keys))
         # Several segments in each partition and shard.
         if start // 2500 % 7 == 3:
-            server.flush(database, "large")
-    server.flush(database, "large")
-    server.make_indexes(database, "large", LARGE)
+            server.flush([(database, "large")])
+    server.flush([(database, "large")])
+    server.make_indexes([((database, "large"), LARGE["index"])])
     server.load([(database, "large")])
     server.delete(database, "large", list(range(0, rows, 25)))
-    server.flush(database, "large")
+    server.flush([(database, "large")])
 
 
 def grow(server, database, rows):
     """More rows in DATABASE.plain, which is made if it is not there, and every tenth of the newest ones before them deleted."""
     if database not in server.call("ListDatabases", m.ListDatabasesRequest()).db_names:
         server.call("CreateDatabase", m.CreateDatabaseRequest(db_name=database))
-        server.create(database, "plain", {**COLLECTIONS["two.plain"], "alias": f"{database}_alias"})
-    server.flush(database, "plain")
+        spec = {**COLLECTIONS["two.plain"], "alias": f"{database}_alias"}
+        server.create(database, "plain", spec)
+        # Made after the rows, it may be left until a tick of a minute.
+        server.make_indexes([((database, "plain"), spec["index"])])
+    server.flush([(database, "plain")])
     there = server.stored(database, "plain")
     keys = list(range(there, there + rows))
     vectors = np.random.default_rng(there).standard_normal((rows, DIM), dtype=np.float32)

@@ -3,8 +3,8 @@
     milvus_judge.py HOST:PORT fill DATABASE [--rows N] [--seed N]     databases DATABASE and DATABASE_two, five collections
     milvus_judge.py HOST:PORT large DATABASE [--rows N] [--seed N]    DATABASE.large: two partitions, several segments, 384 numbers
     milvus_judge.py HOST:PORT rows DATABASE.COLLECTION                every row as JSON: {"count": N, "rows": {key: digest}, ...}
-    milvus_judge.py HOST:PORT compare DATABASE.COLLECTION DATABASE.COLLECTION [--other HOST:PORT]
-    milvus_judge.py HOST:PORT search DATABASE.COLLECTION DATABASE.COLLECTION [--other HOST:PORT]   the same searches in both: a FLAT index
+    milvus_judge.py HOST:PORT compare DATABASE.COLLECTION DATABASE.COLLECTION... [--other HOST:PORT]    one or more pairs
+    milvus_judge.py HOST:PORT search DATABASE.COLLECTION DATABASE.COLLECTION... [--other HOST:PORT]   the same searches in both of a pair: a FLAT index
                       finds the same rows in the same order at the same distances, any other one nearly all of them
     milvus_judge.py HOST:PORT grow DATABASE [--rows N]    rows in DATABASE.plain, which is made first, nothing flushed after them; and
                       deletes of some that were there
@@ -13,7 +13,7 @@
     milvus_judge.py HOST:PORT take DATABASE OTHER --from FOLDER   a backup in the layout of milvus-backup, restored as that tool
                       does: its collections of DATABASE and DATABASE_two into OTHER and OTHER_two
     milvus_judge.py HOST:PORT stored DATABASE.COLLECTION              rows in its segments, deleted ones included
-    milvus_judge.py HOST:PORT digest DATABASE.COLLECTION [--no-partitions] [--parsed-json]
+    milvus_judge.py HOST:PORT digest DATABASE.COLLECTION [--no-partitions | --by-partition] [--parsed-json]
                       rows and row digest (host/source/src/rows.rs), from Query; JSON as it is stored, or as Python would write it
     milvus_judge.py HOST:PORT filter DATABASE.COLLECTION EXPRESSION   how many rows a filter finds
     milvus_judge.py HOST:PORT aliases DATABASE.COLLECTION             what ListAliases answers to a database in the request ("field"), in
@@ -30,7 +30,7 @@ import json
 import sys
 
 from milvus_calls import Server
-from milvus_compare import aliases_by, differences, searches
+from milvus_compare import aliases_by, compare, search
 from milvus_digest import corpus, row_digest
 from milvus_fill import fill, fill_large, grow, interfere
 from milvus_take import take
@@ -42,23 +42,19 @@ def drop(server, databases):
 
 
 def rows(server, where):
-    server.ensure_loaded(*where)
+    server.ensure_loaded([where])
     aliases = list(server.describe(*where).aliases)
     return {"count": server.count(*where), "aliases": aliases, "rows": server.rows(*where)}
 
 
 def digest(server, where, arguments):
-    server.ensure_loaded(*where)
-    return row_digest(server, where, not arguments.no_partitions, arguments.parsed_json)
+    server.ensure_loaded([where])
+    return row_digest(server, where, not arguments.no_partitions, arguments.parsed_json, arguments.by_partition)
 
 
 def filtered(server, where, expression):
-    server.ensure_loaded(*where)
+    server.ensure_loaded([where])
     return {"count": server.count(*where, expression)}
-
-
-def compare(first, second, one, other):
-    return None, differences(first, second, one, other)
 
 
 # Each gives what is printed as JSON, or nothing; those of the second list also sentences about what is different.
@@ -77,7 +73,7 @@ ACTIONS = {
     "filter": lambda server, a: filtered(server, split(a.names[0]), a.names[1]),
     "aliases": lambda server, a: aliases_by(server, *split(a.names[0])),
 }
-COMPARISONS = {"compare": compare, "search": searches}
+COMPARISONS = {"compare": compare, "search": search}
 
 
 def split(name):
@@ -93,6 +89,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--other")
     parser.add_argument("--no-partitions", action="store_true")
+    parser.add_argument("--by-partition", action="store_true")
     parser.add_argument("--parsed-json", action="store_true")
     parser.add_argument("--storage")
     parser.add_argument("--to")
@@ -104,8 +101,8 @@ def main():
         answer = ACTIONS[arguments.action](server, arguments)
     else:
         second = Server(arguments.other) if arguments.other else server
-        one, other = map(split, arguments.names)
-        answer, said = COMPARISONS[arguments.action](server, second, one, other)
+        names = [split(name) for name in arguments.names]
+        answer, said = COMPARISONS[arguments.action](server, second, list(zip(names[::2], names[1::2])))
     if answer is not None:
         print(json.dumps(answer))
     for sentence in said:

@@ -6,7 +6,7 @@ use longshore_tests::milvus::{Milvus, milvus_judge};
 use longshore_tests::{copy_tree, judge, longshore_in, python, sample_cluster};
 use serde_json::Value;
 
-use super::support::{configuration, found, names, server, staged};
+use super::support::{all_found, configuration, names, server, staged};
 
 /// What a client of Milvus Lite is answered.
 fn lite(python: &Path, directory: &Path, command: &str, more: &[&str]) -> Value {
@@ -81,9 +81,10 @@ async fn a_developer_takes_production_data_home_and_brings_it_back() {
         assert!(count("made.tenants") > 0);
         assert_eq!(count("made.tenants"), count("back.tenants"), "{filter}");
     }
-    for name in ["made.docs", "made.tenants", "made_two.plain"] {
-        found(milvus, name, &name.replacen("made", "back", 1));
-    }
+    all_found(
+        milvus,
+        &[("made.docs", "back.docs"), ("made.tenants", "back.tenants"), ("made_two.plain", "back_two.plain")],
+    );
     assert!(staged(milvus).is_empty());
     assert_eq!(names(milvus, "back").await, ["docs", "empty", "tenants"]);
     milvus_judge(milvus, ["drop", "back", "back_two"]).ok();

@@ -118,19 +118,26 @@ impl Held {
 
 /// Checks with the judge that a collection is the same as another one, of another server if there is one.
 pub(crate) fn same(milvus: &Milvus, one: &str, other: &str, second: Option<&Milvus>) {
-    let mut arguments = vec!["compare".to_owned(), one.to_owned(), other.to_owned()];
-    if let Some(second) = second {
-        arguments.extend(["--other".to_owned(), second.address()]);
-    }
-    let ran = milvus_judge(milvus, &arguments);
-    assert_eq!(ran.code, 0, "{one} and {other}: {ran:?}");
+    all_same(milvus, &[(one, other)], second);
 }
 
-/// Checks with the judge that searches find the same in a collection as in another one of the same server.
-pub(crate) fn found(milvus: &Milvus, one: &str, other: &str) {
-    let ran = milvus_judge(milvus, ["search", one, other]);
-    assert_eq!(ran.code, 0, "{one} and {other}: {ran:?}");
-    assert!(ran.json()["searches"].as_u64().unwrap() >= 20, "{one} and {other}: {ran:?}");
+/// The same for several pairs, which costs little more than for one.
+pub(crate) fn all_same(milvus: &Milvus, pairs: &[(&str, &str)], second: Option<&Milvus>) {
+    let mut arguments = vec!["compare"];
+    arguments.extend(pairs.iter().flat_map(|(one, other)| [*one, *other]));
+    let address = second.map(Milvus::address);
+    arguments.extend(address.iter().flat_map(|address| ["--other", address.as_str()]));
+    let ran = milvus_judge(milvus, &arguments);
+    assert_eq!(ran.code, 0, "{pairs:?}: {ran:?}");
+}
+
+/// Checks with the judge that searches find the same in the second of each pair as in the first, all of one server.
+pub(crate) fn all_found(milvus: &Milvus, pairs: &[(&str, &str)]) {
+    let names = pairs.iter().flat_map(|(one, other)| [*one, *other]);
+    let ran = milvus_judge(milvus, ["search"].into_iter().chain(names));
+    assert_eq!(ran.code, 0, "{pairs:?}: {ran:?}");
+    let searched = ran.json().as_array().unwrap().iter().filter(|one| one["searches"].as_u64() >= Some(20)).count();
+    assert_eq!(searched, pairs.len(), "{ran:?}");
 }
 
 /// Whether a collection is held in memory.

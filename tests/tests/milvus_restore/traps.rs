@@ -111,7 +111,7 @@ impl longshore_source::RestoreWatch for Interfere<'_> {
 /// What the server has in the end is compared with the backup row by row, and the error says by how much it differs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_too_few_or_another_one_is_found_and_told() {
-    let Some((milvus, _turn)) = server_in_both_forms() else { return };
+    let Some((milvus, _turn)) = server() else { return };
     let held = back_up(milvus, &[("made_two.plain", "differs.plain")]).await;
     for (action, said) in
         [("lose", "2 rows are missing and 0 are too many"), ("change", "2 rows are missing and 2 are too many")]

@@ -8,7 +8,7 @@ use longshore_source::{
 use longshore_tests::longshore_in;
 use longshore_tests::milvus::milvus_judge;
 
-use super::support::{back_up, configuration, names, same, server, staged, target};
+use super::support::{all_same, back_up, configuration, names, same, server, staged, target};
 
 /// Acts once, as soon as something was moved.
 struct Once<'a>(AtomicBool, &'a (dyn Fn() + Send + Sync));
@@ -168,9 +168,7 @@ async fn a_host_that_is_killed_in_the_middle_goes_on_where_it_was() {
     assert_eq!(staged(milvus).len(), 1);
     longshore_in(folder.path(), &restore).ok();
     assert_eq!(names(milvus, "power").await, ["docs", "plain", "tenants"]);
-    for (from, to) in pairs {
-        same(milvus, from, to, None);
-    }
+    all_same(milvus, &pairs, None);
     assert!(staged(milvus).is_empty());
     milvus_judge(milvus, ["drop", "power"]).ok();
 }
@@ -193,7 +191,8 @@ async fn a_name_that_is_taken_and_a_disk_that_is_full_are_found_before_anything_
     assert!(names(milvus, "full").await.is_empty());
 }
 
-/// A real full disk: a file system of a few hundred kilobytes as the place to stage files.
+/// A real full disk: a file system of a few hundred kilobytes as the place to stage files, which somebody else fills when
+/// the first of them are there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fills_up_in_the_middle_ends_in_a_sentence() {
     let Some((milvus, _turn)) = server() else { return };
@@ -205,11 +204,31 @@ async fn a_disk_that_fills_up_in_the_middle_ends_in_a_sentence() {
     let staging = StagingPlace { folder: small.0.path().to_owned(), server_folder: None };
     let options = MilvusTargetOptions { staging: Some(staging), ..MilvusTargetOptions::default() };
     let target = MilvusTarget::with_limits(milvus.server(), options, Limits { spare_bytes: 0, ..Limits::DEFAULT });
-    let fill = vec![0_u8; 1 << 20];
-    let _ = std::fs::write(small.0.path().join("fill"), fill);
-    let error = held.restore(&target).await.unwrap_err();
+    let run = target.begin(&held.plan, &()).await.unwrap();
+    let mut files = held.bytes[0].iter().enumerate();
+    for (file, bytes) in files.by_ref().take(2) {
+        run.write(0, file, 0, bytes.clone()).await.unwrap();
+    }
+    let others = small.0.path().join("fill");
+    assert!(std::fs::write(&others, vec![0_u8; 1 << 20]).is_err(), "it is not full");
+    let mut error = None;
+    for (file, bytes) in files {
+        error = run.write(0, file, 0, bytes.clone()).await.err();
+        if error.is_some() {
+            break;
+        }
+    }
+    let error = error.unwrap();
     assert!(matches!(error, SourceError::NoSpace { .. }), "{error}");
+    run.abort().await.unwrap();
     assert!(names(milvus, "full").await.is_empty());
+    let left: Vec<_> = std::fs::read_dir(small.0.path()).unwrap().map(|one| one.unwrap().path()).collect();
+    assert_eq!(left, [others.clone()]);
+    // The same is restored when there is space again.
+    std::fs::remove_file(&others).unwrap();
+    held.restore(&target).await.unwrap();
+    same(milvus, "made_two.plain", "full.plain", None);
+    milvus_judge(milvus, ["drop", "full"]).ok();
 }
 
 struct SmallDisk(tempfile::TempDir);

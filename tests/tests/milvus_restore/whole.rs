@@ -5,28 +5,38 @@ use longshore_source::{MilvusTarget, RestoreTarget};
 use longshore_tests::longshore_in;
 use longshore_tests::milvus::{Milvus, milvus_judge};
 
-use super::support::{back_up, configuration, found, names, same, server, staged, target};
+use super::support::{all_found, all_same, back_up, configuration, names, same, server, staged, target};
 
 pub(crate) const ALL: [&str; 5] = ["made.docs", "made.tenants", "made.empty", "made_two.plain", "made_two.binv"];
+
+/// Their names in another database.
+pub(crate) fn renamed(database: &str) -> Vec<String> {
+    ALL.iter().map(|name| name.replacen("made", database, 1)).collect()
+}
+
+/// Each with its new name.
+pub(crate) fn named(to: &[String]) -> Vec<(&'static str, &str)> {
+    ALL.into_iter().zip(to.iter().map(String::as_str)).collect()
+}
+
+pub(crate) fn without_the_empty<'a>(pairs: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    pairs.iter().copied().filter(|(from, _)| *from != "made.empty").collect()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn collections_come_back_under_new_names_with_every_row_and_no_deleted_one() {
     let Some((milvus, _turn)) = server() else { return };
-    let to: Vec<String> = ALL.iter().map(|name| name.replacen("made", "again", 1)).collect();
-    let pairs: Vec<(&str, &str)> = ALL.into_iter().zip(to.iter().map(String::as_str)).collect();
+    let to = renamed("again");
+    let pairs = named(&to);
     let held = back_up(milvus, &pairs).await;
     let done = held.restore(&target(milvus)).await.unwrap();
     assert_eq!(done.notes, Vec::<String>::new());
-    for (from, to) in &pairs {
-        same(milvus, from, to, None);
-    }
+    all_same(milvus, &pairs, None);
     assert!(staged(milvus).is_empty(), "staged files are gone: {:?}", staged(milvus));
     // No name of the making is left, and the alias stayed with the one that has it.
     assert_eq!(names(milvus, "again").await, ["docs", "empty", "tenants"]);
     assert_eq!(names(milvus, "again_two").await, ["binv", "plain"]);
-    for (from, to) in pairs.iter().filter(|(from, _)| *from != "made.empty") {
-        found(milvus, from, to);
-    }
+    all_found(milvus, &without_the_empty(&pairs));
     milvus_judge(milvus, ["drop", "again", "again_two"]).ok();
 }
 
@@ -46,7 +56,7 @@ fn fifty_thousand_rows_come_back_with_every_number_and_are_found_as_before() {
     let restored = longshore_in(folder.path(), restore).ok().json();
     assert_eq!(restored["collections"][0]["liveRows"], 48_000, "{restored}");
     same(milvus, "large.large", "large_again.large", None);
-    found(milvus, "large.large", "large_again.large");
+    all_found(milvus, &[("large.large", "large_again.large")]);
     milvus_judge(milvus, ["drop", "large", "large_again"]).ok();
 }
 
@@ -78,9 +88,8 @@ fn an_export_in_the_layout_of_milvus_backup_holds_every_row() {
     // With the calls that milvus-backup makes, from the metadata and the folders alone, every row is there.
     milvus_judge(milvus, ["take", "made", "taken", "--from", data.to_str().unwrap()]).ok();
     // Comparing gives a collection without an index one, so the empty one can be compared once only: below.
-    for name in ALL.iter().filter(|name| **name != "made.empty") {
-        same(milvus, name, &name.replacen("made", "taken", 1), None);
-    }
+    let taken = renamed("taken");
+    all_same(milvus, &without_the_empty(&named(&taken)), None);
     milvus_judge(milvus, ["drop", "taken", "taken_two"]).ok();
     // Both forms of the metadata say the same.
     longshore_in(folder.path(), ["backup", "plain/milvus_backup", "--to", "taken-back"]).ok();
@@ -88,14 +97,12 @@ fn an_export_in_the_layout_of_milvus_backup_holds_every_row() {
     let again =
         longshore_in(folder.path(), ["backup", "plain/milvus_backup", "--to", "taken-back", "--json"]).ok().json();
     assert_eq!(again["reusedBytes"], again["sizeBytes"], "{again}");
-    let named: Vec<String> =
-        ALL.iter().map(|name| format!("{name}={}", name.replacen("made", "exported", 1))).collect();
+    let exported = renamed("exported");
+    let pairs: Vec<String> = named(&exported).iter().map(|(from, to)| format!("{from}={to}")).collect();
     let mut restore = vec!["restore", "taken-back", "--config", "longshore.toml"];
-    restore.extend(named.iter().flat_map(|pair| ["--collection", pair.as_str()]));
+    restore.extend(pairs.iter().flat_map(|pair| ["--collection", pair.as_str()]));
     longshore_in(folder.path(), &restore).ok();
-    for name in ALL {
-        same(milvus, name, &name.replacen("made", "exported", 1), None);
-    }
+    all_same(milvus, &named(&exported), None);
     milvus_judge(milvus, ["drop", "exported", "exported_two"]).ok();
 }
 
@@ -110,9 +117,7 @@ fn a_whole_cluster_comes_back_in_an_empty_server_by_the_binary() {
     let restore = ["restore", "vault", "--config", "longshore.toml", "--cluster", "in01-milvus1", "--json"];
     let restored = longshore_in(folder.path(), restore).ok().json();
     assert_eq!(restored["notes"], serde_json::Value::Null, "{restored}");
-    for name in ALL {
-        same(milvus, name, name, Some(&second));
-    }
+    all_same(milvus, &ALL.map(|name| (name, name)), Some(&second));
     let aliases = milvus_judge(&second, ["rows", "made_two.plain"]).ok().json();
     assert_eq!(aliases["aliases"], serde_json::json!(["plain_alias"]));
     longshore_in(folder.path(), restore).refused(1, "already has a collection");
