@@ -1,13 +1,13 @@
 //! What is said when something is wrong, and that nothing half-done is left.
 
-use longshore_engine::{BackupRequest, plan_backup, run_backup};
-use longshore_model::SystemClock;
+use longshore_engine::{BackupRequest, RestoreScope, RunContext, plan_backup, plan_restore, run_backup, run_restore};
+use longshore_model::{CollectionMapping, RestoredLoadState, SystemClock};
 use longshore_source::milvus::{Credentials, Secret};
-use longshore_source::{Limits, MilvusSource, Source};
+use longshore_source::{Limits, MilvusSource, MilvusTarget, MilvusTargetOptions, PointOptions, Source};
 use longshore_tests::longshore_in;
-use longshore_tests::milvus::Milvus;
+use longshore_tests::milvus::{Milvus, milvus_judge};
 
-use super::support::{Place, Rows, configuration, server};
+use super::support::{Place, Rows, as_source, configuration, server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_root_path_is_found_and_the_right_one_named() {
@@ -37,18 +37,36 @@ async fn a_wrong_root_path_is_found_and_the_right_one_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_killed_during_a_backup_leaves_no_backup_and_the_next_one_goes_on() {
+async fn a_server_killed_in_the_middle_of_a_copy_leaves_no_backup_and_the_next_one_goes_on() {
     let Some((milvus, _turn)) = server() else { return };
     let rows = Rows::create(milvus, "killed.rows").await;
-    rows.insert(0..3000).await;
+    // Two points flush two segments, so that a copy has a middle.
+    for half in 0..2 {
+        rows.insert(half * 3000..half * 3000 + 3000).await;
+        as_source(milvus).open_point(&rows.name, PointOptions::default()).await.unwrap();
+    }
     let limits = Limits { unavailable_patience_ms: 500, ..Limits::DEFAULT };
     let source = MilvusSource::with(milvus.server(), limits, std::sync::Arc::new(SystemClock));
     let place = Place::new().await;
     let request = || BackupRequest::manual(place.cluster.clone(), vec![rows.name.clone()], &place.context).unwrap();
-    let plan = plan_backup(request(), &source, &place.policy, &place.vaults, &place.context).await.unwrap();
-    milvus.kill();
+    // Slow enough to be caught.
+    let slow = longshore_engine::Limits { bandwidth_bytes_per_second: Some(256 << 10), ..Default::default() };
+    let slow = RunContext::new(slow);
+    let plan = plan_backup(request(), &source, &place.policy, &place.vaults, &slow).await.unwrap();
+    let mut shown = slow.progress.subscribe();
+    let (ended, (done, total)) = tokio::join!(run_backup(plan, &source, &place.vaults, &slow), async {
+        loop {
+            let (done, total) = shown.borrow_and_update().bytes();
+            if done > 0 {
+                milvus.kill();
+                return (done, total);
+            }
+            shown.changed().await.unwrap();
+        }
+    });
+    assert!(done < total, "{done} of {total} bytes were copied when it was killed");
     // The files are all there and are copied; that nothing was altered meanwhile can no longer be found out.
-    let error = run_backup(plan, &source, &place.vaults, &place.context).await.unwrap_err().to_string();
+    let error = ended.unwrap_err().to_string();
     assert!(error.contains("cannot be reached"), "{error}");
     let vaults = place.vaults.all();
     let vault = vaults.first().unwrap();
@@ -64,9 +82,25 @@ async fn a_server_killed_during_a_backup_leaves_no_backup_and_the_next_one_goes_
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     };
     let outcome = run_backup(plan, &source, &place.vaults, &place.context).await.unwrap();
-    assert_eq!(outcome.collections[0].physical_rows, 3000);
-    assert_eq!(outcome.reused_bytes, outcome.size_bytes, "what the first attempt stored is not read again");
+    assert_eq!(outcome.collections[0].physical_rows, 6000);
+    assert!(
+        outcome.reused_bytes >= done,
+        "{} of {done} bytes that were stored are not read again",
+        outcome.reused_bytes
+    );
     assert_eq!(vault.list_backups().await.unwrap().backups.len(), 1);
+    // And it is a whole one.
+    let to = vec![CollectionMapping {
+        from: rows.name.clone(),
+        to: "killed_again.rows".parse().unwrap(),
+        load_state: RestoredLoadState::NotLoaded,
+    }];
+    let plan = plan_restore(&place.vaults, None, &outcome.backup_id, RestoreScope::Collections(to)).await.unwrap();
+    let target = MilvusTarget::new(milvus.server(), MilvusTargetOptions::default());
+    run_restore(plan, &target, &place.context).await.unwrap();
+    let same = milvus_judge(milvus, ["compare", "killed.rows", "killed_again.rows"]);
+    assert_eq!(same.code, 0, "{same:?}");
+    milvus_judge(milvus, ["drop", "killed", "killed_again"]).ok();
 }
 
 #[tokio::test(flavor = "multi_thread")]

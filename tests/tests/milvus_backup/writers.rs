@@ -5,12 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use longshore_engine::{RegionVaults, RestoreScope, all_under_their_own_names, plan_restore};
+use longshore_model::RestoredLoadState;
 use longshore_source::milvus::KeptPoint;
 use longshore_source::milvus::proto::milvus::MutationResult;
 use longshore_source::{PointOptions, Source};
+use longshore_tests::longshore_in;
+use longshore_tests::milvus::{Milvus, milvus_judge};
 
 use super::points::live;
-use super::support::{Rows, as_source, server, vector};
+use super::support::{Rows, as_source, configuration, server, vector};
 
 const WRITERS: usize = 8;
 const POINTS: usize = 6;
@@ -145,59 +149,138 @@ impl Sum {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_point_beside_writers_is_the_state_at_its_timestamp() {
-    let Some((milvus, _turn)) = server() else { return };
-    let partitions: Vec<String> = (0..WRITERS).map(|writer| format!("of_writer_{writer}")).collect();
-    let rows = Arc::new(Rows::create_with(milvus, "writers.rows", 2, &partitions).await);
-    let writer = |(number, partition): (usize, String)| {
-        let first_key = number as i64 * KEYS;
-        Arc::new(Writer { rows: Arc::clone(&rows), partition, first_key, written: Default::default() })
-    };
-    let writers: Vec<Arc<Writer>> = partitions.into_iter().enumerate().map(writer).collect();
-    let stop = Arc::new(AtomicBool::new(false));
-    let writing: Vec<_> = writers
-        .iter()
-        .map(|writer| {
+/// Writers at work.
+struct Writing {
+    rows: Arc<Rows>,
+    writers: Vec<Arc<Writer>>,
+    stop: Arc<AtomicBool>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Writing {
+    /// Makes the collection and lets them begin.
+    async fn begin(milvus: &Milvus, name: &str) -> Self {
+        let partitions: Vec<String> = (0..WRITERS).map(|writer| format!("of_writer_{writer}")).collect();
+        let rows = Arc::new(Rows::create_with(milvus, name, 2, &partitions).await);
+        let writer = |(number, partition): (usize, String)| {
+            let first_key = number as i64 * KEYS;
+            Arc::new(Writer { rows: Arc::clone(&rows), partition, first_key, written: Default::default() })
+        };
+        let writers: Vec<Arc<Writer>> = partitions.into_iter().enumerate().map(writer).collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let write = |writer: &Arc<Writer>| {
             let (writer, stop) = (Arc::clone(writer), Arc::clone(&stop));
             tokio::spawn(async move { writer.write(&stop).await })
-        })
-        .collect();
-    let source = as_source(milvus);
-    let mut points = Vec::new();
-    for _ in 0..POINTS {
-        let before: Vec<usize> = writers.iter().map(|writer| writer.answered()).collect();
-        let point = source.open_point(&rows.name, PointOptions::default()).await.unwrap();
-        let after: Vec<usize> = writers.iter().map(|writer| writer.begun()).collect();
-        points.push((point, before, after));
+        };
+        let tasks = writers.iter().map(write).collect();
+        Self { rows, writers, stop, tasks }
     }
-    stop.store(true, Ordering::Relaxed);
-    for one in writing {
-        one.await.unwrap();
+
+    fn answered(&self) -> Vec<usize> {
+        self.writers.iter().map(|writer| writer.answered()).collect()
     }
-    let states: Vec<Vec<(u64, String)>> = writers.iter().map(|writer| writer.states()).collect();
-    for (number, (point, before, after)) in points.iter().enumerate() {
-        let at = KeptPoint::read(point.description(), "the point").unwrap().flush_timestamp;
-        let found = live(point.as_ref()).await;
-        assert_eq!(point.live_rows(64 << 20).await.unwrap(), Some(found.values().map(|rows| rows.rows).sum()));
-        for (place, writer) in writers.iter().enumerate() {
-            let there = found.get(&writer.partition).copied().unwrap_or_default();
-            let there = (there.rows, there.digest().to_string());
-            let (least, most) = (before[place], after[place]);
-            let calls = (least..=most).find(|calls| states[place][*calls] == there);
-            let calls = calls.unwrap_or_else(|| {
-                let (counts, any): (Vec<u64>, _) = (
-                    states[place][least..=most].iter().map(|state| state.0).collect(),
-                    states[place].iter().position(|state| *state == there),
-                );
-                panic!("point {number}, writer {place}: {} rows are no state after {least} to {most} calls ({any:?}; {counts:?})", there.0)
+
+    fn begun(&self) -> Vec<usize> {
+        self.writers.iter().map(|writer| writer.begun()).collect()
+    }
+
+    /// Ends the work; all of it was answered.
+    async fn end(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for one in self.tasks.drain(..) {
+            one.await.unwrap();
+        }
+        assert!(self.writers.iter().all(|writer| writer.begun() > 20), "the writers hardly wrote");
+    }
+
+    /// Checks that rows are those of the point at a timestamp, which was asked for after the calls `before` were answered and
+    /// was there before those after the first `after` were begun: each writer's are a state that was, with all calls up to the
+    /// timestamp in it and none after it.
+    fn check(&self, found: &BTreeMap<String, (u64, String)>, at: u64, before: &[usize], after: &[usize], what: &str) {
+        let nothing = (0, Sum::default().shown());
+        for ((writer, least), most) in self.writers.iter().zip(before).zip(after) {
+            let (there, states) = (found.get(&writer.partition).unwrap_or(&nothing), writer.states());
+            let calls = (*least..=*most).find(|calls| states[*calls] == *there).unwrap_or_else(|| {
+                let counts: Vec<u64> = states[*least..=*most].iter().map(|state| state.0).collect();
+                let (any, partition) = (states.iter().position(|state| state == there), &writer.partition);
+                panic!(
+                    "{what}, {partition}: {} rows are no state after {least} to {most} calls ({any:?}; {counts:?})",
+                    there.0
+                )
             });
             // And the times of rows say the same.
             let times = writer.written.lock().unwrap().answered.clone();
             let (inside, outside) = times.split_at(calls);
-            assert!(inside.iter().all(|time| *time <= at), "point {number}, writer {place}");
-            assert!(outside.iter().all(|time| *time == 0 || *time > at), "point {number}, writer {place}");
+            assert!(inside.iter().all(|time| *time <= at), "{what}, {}", writer.partition);
+            assert!(outside.iter().all(|time| *time == 0 || *time > at), "{what}, {}", writer.partition);
         }
     }
-    assert!(writers.iter().all(|writer| writer.begun() > 20), "the writers hardly wrote");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_point_beside_writers_is_the_state_at_its_timestamp() {
+    let Some((milvus, _turn)) = server() else { return };
+    let mut writing = Writing::begin(milvus, "writers.rows").await;
+    let source = as_source(milvus);
+    let mut points = Vec::new();
+    for _ in 0..POINTS {
+        let before = writing.answered();
+        let point = source.open_point(&writing.rows.name, PointOptions::default()).await.unwrap();
+        points.push((point, before, writing.begun()));
+    }
+    writing.end().await;
+    for (number, (point, before, after)) in points.iter().enumerate() {
+        let at = KeptPoint::read(point.description(), "the point").unwrap().flush_timestamp;
+        let found = live(point.as_ref()).await;
+        assert_eq!(point.live_rows(64 << 20).await.unwrap(), Some(found.values().map(|rows| rows.rows).sum()));
+        let found = found.into_iter().map(|(name, rows)| (name, (rows.rows, rows.digest().to_string()))).collect();
+        writing.check(&found, at, before, after, &format!("point {number}"));
+    }
+}
+
+/// The whole way: what a client finds in the restored collection is what the writers had written at the backup's point.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_beside_writers_is_restored_as_a_state_that_was() {
+    let Some((milvus, _turn)) = server() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    configuration(folder.path(), &milvus.address(), &milvus.storage, "");
+    let mut writing = Writing::begin(milvus, "writers_whole.rows").await;
+    // Two: the second finds segments that it knows, with deletes in them that are new.
+    let mut backups = Vec::new();
+    for number in 0..2 {
+        let before = writing.answered();
+        let here = folder.path().to_owned();
+        let backup = tokio::task::spawn_blocking(move || {
+            let name = "writers_whole.rows";
+            let arguments = ["backup", "--config", "longshore.toml", "--to", "vault", "--collection", name, "--json"];
+            longshore_in(&here, arguments).ok().json()
+        });
+        let outcome = backup.await.unwrap();
+        let after = writing.begun();
+        assert!(after.iter().zip(&before).all(|(after, before)| after > before), "nobody wrote beside backup {number}");
+        backups.push((outcome["backupId"].as_str().unwrap().to_owned(), before, after));
+    }
+    writing.end().await;
+    let vault = RegionVaults::open_one(&folder.path().join("vault"), &longshore_vault::Keys::none()).await.unwrap();
+    let vaults = RegionVaults::of([vault]).unwrap();
+    for (number, (id, before, after)) in backups.iter().enumerate() {
+        let scope = RestoreScope::Collections(all_under_their_own_names(
+            std::slice::from_ref(&writing.rows.name),
+            RestoredLoadState::Keep,
+        ));
+        let plan = plan_restore(&vaults, None, &id.parse().unwrap(), scope).await.unwrap();
+        let at = KeptPoint::read(&plan.target.collections[0].description, "it").unwrap().flush_timestamp;
+        let to = format!("writers_again.rows_{number}");
+        let named = format!("writers_whole.rows={to}");
+        let restore = ["restore", "vault", id, "--config", "longshore.toml", "--collection", &named];
+        longshore_in(folder.path(), restore).ok();
+        let judged = milvus_judge(milvus, ["digest", &to, "--by-partition"]).ok().json();
+        let parts = judged["partitions"].as_object().unwrap().iter();
+        let found = parts.map(|(name, part)| {
+            let (rows, digest) = (part["rows"].as_u64().unwrap(), part["digest"].as_str().unwrap());
+            (name.clone(), (rows, digest.to_owned()))
+        });
+        writing.check(&found.collect(), at, before, after, &format!("backup {number}"));
+    }
+    milvus_judge(milvus, ["drop", "writers_whole", "writers_again"]).ok();
 }
