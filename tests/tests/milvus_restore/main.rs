@@ -4,6 +4,7 @@
 
 mod imports;
 mod lite;
+mod loaded;
 mod pool;
 mod short;
 mod support;

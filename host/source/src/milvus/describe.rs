@@ -79,7 +79,11 @@ pub(super) async fn describe(client: &MilvusClient, name: &CollectionName) -> Re
     let Some(primary_key) = schema.fields.iter().find(|field| field.is_primary_key).map(|field| field.field_id) else {
         return Err(SourceError::Damaged { path: shown(), reason: "it has no primary key".to_owned() });
     };
-    let request = ShowPartitionsRequest { db_name: db_name.clone(), collection_name: collection_name.clone() };
+    let request = ShowPartitionsRequest {
+        db_name: db_name.clone(),
+        collection_name: collection_name.clone(),
+        ..ShowPartitionsRequest::default()
+    };
     let Some(partitions) = found(client.call(request).await)? else { return Ok(None) };
     let partitions: Vec<KeptPartition> = partitions
         .partition_names

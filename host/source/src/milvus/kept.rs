@@ -89,6 +89,12 @@ pub struct KeptPoint {
     pub flush_timestamp: u64,
     /// Whether it was held in memory.
     pub loaded: bool,
+    /// In how many replicas; 0 where the server did not tell.
+    #[serde(skip_serializing_if = "is_none_at_all")]
+    pub replicas: i32,
+    /// Names of the partitions that were held in memory, where not all of them were.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub loaded_partitions: Vec<String>,
     /// The partitions by the numbers that stand in the paths of files.
     pub partitions: Vec<KeptPartition>,
     /// The segments that the files belong to.
@@ -171,6 +177,11 @@ pub struct KeptRows {
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
 fn is_zero(value: &i64) -> bool {
+    *value == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_none_at_all(value: &i32) -> bool {
     *value == 0
 }
 

@@ -15,6 +15,7 @@ mod features;
 mod flush;
 mod folder_storage;
 mod foreign;
+mod held;
 mod inventory;
 mod kept;
 mod layout;

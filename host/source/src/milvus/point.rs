@@ -21,6 +21,7 @@ use super::counted::{count_point, within_limits};
 use super::cut;
 use super::describe::{Described, describe};
 use super::flush::{Flushed, flush};
+use super::held::{HeldInMemory, held_in_memory};
 use super::kept::{KeptPoint, KeptSchema, KeptSegment};
 use super::live::{Counting, PointLog};
 use super::rest::{self, SegmentLogIds};
@@ -121,7 +122,8 @@ async fn attempt(shared: &Arc<Shared>, name: &CollectionName, flushed: &Flushed)
     }
     listed.check_complete(name, &described, storage.as_ref())?;
     let listed = cut::up_to(flushed, listed, &storage, shared).await?;
-    Ok(point(shared, storage, name, &described, flushed, client.version_text(), listed))
+    let held = held_in_memory(client, name, &described).await?;
+    Ok(point(shared, storage, name, (&described, held), flushed, client.version_text(), listed))
 }
 
 /// The logs that segments have, where the server tells.
@@ -142,7 +144,7 @@ fn point(
     shared: &Arc<Shared>,
     storage: Arc<dyn LogStorage>,
     name: &CollectionName,
-    described: &Described,
+    (described, held): (&Described, HeldInMemory),
     flushed: &Flushed,
     version: &str,
     listed: SegmentFiles,
@@ -154,6 +156,8 @@ fn point(
         collection_id: described.collection_id,
         flush_timestamp: flushed.timestamp,
         loaded: described.load_state == LoadState::Loaded,
+        replicas: held.replicas,
+        loaded_partitions: held.partitions,
         partitions: described.partitions.clone(),
         segments: listed.segments,
     };

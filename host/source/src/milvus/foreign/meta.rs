@@ -298,6 +298,7 @@ impl Collection {
                 .map(|one| KeptPartition { partition_id: one.partition_id, name: one.partition_name.clone() })
                 .collect(),
             segments: self.segments().map(Segment::kept).collect(),
+            ..KeptPoint::default()
         }
     }
 

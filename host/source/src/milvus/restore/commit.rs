@@ -120,13 +120,12 @@ impl Commit<'_> {
             }
         }
         for planned in self.inner.planned.iter() {
-            let wanted = match planned.load_state {
-                RestoredLoadState::Loaded => true,
-                RestoredLoadState::NotLoaded => false,
-                RestoredLoadState::Keep => planned.point.loaded,
-            };
-            if wanted && let Err(why) = server::load(client, &planned.name, &self.inner.target.shared.limits).await {
-                done.notes.push(format!("collection {} is restored, but was not loaded: {why}", planned.name));
+            let Some(holding) = holding(planned) else { continue };
+            match server::load(client, &planned.name, holding, &self.inner.target.shared.limits).await {
+                Ok(note) => done.notes.extend(note.map(|note| format!("collection {}: {note}", planned.name))),
+                Err(why) => {
+                    done.notes.push(format!("collection {} is restored, but was not loaded: {why}", planned.name));
+                }
             }
         }
         if let Some(access) = &plan.access {
@@ -178,6 +177,19 @@ impl Commit<'_> {
             return error;
         }
         SourceError::LeftBehind { error: Box::new(error), left: left.join(", ") }
+    }
+}
+
+/// How a collection is to be held in memory, if at all. Whoever asks for it to be loaded gets all of it.
+fn holding(planned: &Planned) -> Option<server::Holding<'_>> {
+    let replicas = planned.point.replicas.max(1);
+    match planned.load_state {
+        RestoredLoadState::NotLoaded => None,
+        RestoredLoadState::Loaded => Some(server::Holding { replicas, partitions: &[] }),
+        RestoredLoadState::Keep => {
+            let partitions = &planned.point.loaded_partitions;
+            planned.point.loaded.then_some(server::Holding { replicas, partitions })
+        }
     }
 }
 

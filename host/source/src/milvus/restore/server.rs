@@ -12,7 +12,7 @@ use crate::milvus::proto::common::{IndexState, KeyValuePair, LoadState};
 use crate::milvus::proto::milvus::{
     CreateAliasRequest, CreateDatabaseRequest, CreateIndexRequest, DescribeCollectionRequest, DescribeIndexRequest,
     DropCollectionRequest, DropDatabaseRequest, GetLoadStateRequest, GetVersionRequest, ListDatabasesRequest,
-    LoadCollectionRequest, RenameCollectionRequest, ShowCollectionsRequest,
+    LoadCollectionRequest, LoadPartitionsRequest, RenameCollectionRequest, ShowCollectionsRequest,
 };
 use crate::milvus::proto::schema::CollectionSchema;
 use crate::milvus::rpc::Refusal;
@@ -154,23 +154,60 @@ pub(super) async fn index(
     }
 }
 
-/// Loads a collection and waits until it is; what is wrong is a sentence.
-pub(super) async fn load(client: &MilvusClient, collection: &CollectionName, limits: &Limits) -> Result<(), String> {
-    let (db_name, collection_name) = (collection.database.clone(), collection.collection.clone());
-    let request =
-        LoadCollectionRequest { db_name: db_name.clone(), collection_name: collection_name.clone(), replica_number: 1 };
-    client.call(request).await.map_err(|error| error.to_string())?;
-    let request = GetLoadStateRequest { db_name, collection_name, partition_names: Vec::new() };
+/// How a collection is to be held in memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Holding<'a> {
+    /// At least one.
+    pub(super) replicas: i32,
+    /// Names of the partitions to load; all of them where it names none.
+    pub(super) partitions: &'a [String],
+}
+
+/// Loads a collection and waits until it is; what is wrong is a sentence. A server that has too few nodes for the replicas
+/// loads it once, and that is the sentence that comes back.
+pub(super) async fn load(
+    client: &MilvusClient,
+    collection: &CollectionName,
+    holding: Holding<'_>,
+    limits: &Limits,
+) -> Result<Option<String>, String> {
+    let mut note = None;
+    if let Err(error) = ask_to_load(client, collection, holding).await {
+        if holding.replicas <= 1 {
+            return Err(error.to_string());
+        }
+        ask_to_load(client, collection, Holding { replicas: 1, ..holding }).await.map_err(|error| error.to_string())?;
+        note = Some(format!("it is loaded once and not in {} replicas as it was: {error}", holding.replicas));
+    }
+    let request = GetLoadStateRequest {
+        db_name: collection.database.clone(),
+        collection_name: collection.collection.clone(),
+        partition_names: holding.partitions.to_vec(),
+    };
     let mut wait = Wait::new(limits, limits.load_patience_ms);
     loop {
         let state = client.call(request.clone()).await.map_err(|error| error.to_string())?.state();
         if state == LoadState::Loaded {
-            return Ok(());
+            return Ok(note);
         }
         if !wait.more().await {
             return Err(format!("it was not loaded after {} ms", limits.load_patience_ms));
         }
     }
+}
+
+async fn ask_to_load(
+    client: &MilvusClient,
+    collection: &CollectionName,
+    holding: Holding<'_>,
+) -> Result<(), SourceError> {
+    let (db_name, collection_name) = (collection.database.clone(), collection.collection.clone());
+    let replica_number = holding.replicas;
+    if holding.partitions.is_empty() {
+        return client.call(LoadCollectionRequest { db_name, collection_name, replica_number }).await.map(drop);
+    }
+    let partition_names = holding.partitions.to_vec();
+    client.call(LoadPartitionsRequest { db_name, collection_name, partition_names, replica_number }).await.map(drop)
 }
 
 /// Waits until the server answers again.
