@@ -10,4 +10,5 @@ mod short;
 mod support;
 mod traps;
 mod trouble;
+mod users;
 mod whole;

@@ -1,42 +1,24 @@
 //! A host restores a whole cluster into a server that waits, with an administrator, users and roles.
 
-use longshore_source::Limits;
-use longshore_source::milvus::proto::milvus::{
-    CreateCredentialRequest, CreateRoleRequest, ListCredUsersRequest, OperateUserRoleRequest, RoleEntity,
-};
-use longshore_source::milvus::{Credentials, MilvusClient, Secret, ServerAddress};
+use longshore_source::milvus::proto::milvus::ListCredUsersRequest;
 use longshore_source::{MilvusSource, Source as _};
 use longshore_tests::milvus::Milvus;
 use longshore_tests::{Client, Server, longshore_in};
 use serde_json::json;
 
 use crate::support::{configuration, server};
+use crate::users::{access, address, connect, make_reader, may, password_of_root};
 use crate::whole::ALL;
-
-async fn connect(milvus: &Milvus, user: &str, password: &str) -> Result<MilvusClient, longshore_source::SourceError> {
-    let credentials = Credentials::Password { user: user.to_owned(), password: Secret::new(password) };
-    let address = ServerAddress { credentials: Some(credentials), ..ServerAddress::open(milvus.address()) };
-    MilvusClient::connect(&address, Limits::DEFAULT).await
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_is_restored_into_a_server_that_waits_with_administrator_users_and_roles() {
     let Some((milvus, _turn)) = server() else { return };
     let Some(second) = Milvus::start(&["--authorization"]) else { return };
-    let old = milvus.client().await;
-    let role = RoleEntity { name: "looks".to_owned() };
-    old.call(CreateRoleRequest { entity: Some(role) }).await.unwrap();
-    // "Reader-1" in Base64, as this call wants it.
-    let (username, password) = ("reader".to_owned(), "UmVhZGVyLTE=".to_owned());
-    old.call(CreateCredentialRequest { username, password, ..CreateCredentialRequest::default() }).await.unwrap();
-    let (username, role_name) = ("reader".to_owned(), "looks".to_owned());
-    old.call(OperateUserRoleRequest { username, role_name, r#type: 0 }).await.unwrap();
+    make_reader(milvus).await;
 
     let folder = tempfile::tempdir().unwrap();
     configuration(folder.path(), &[milvus]);
-    let password = folder.path().join("password");
-    std::fs::write(&password, "Milvus\n").unwrap();
-    std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    password_of_root(folder.path());
     let config = folder.path().join("longshore.toml");
     let text = std::fs::read_to_string(&config).unwrap();
     let pool = format!(
@@ -69,18 +51,21 @@ async fn a_cluster_is_restored_into_a_server_that_waits_with_administrator_users
     assert!(connect(&second, user, "wrong-password").await.is_err());
     assert_eq!(answer["users"].as_array().unwrap().len(), 1, "{answer}");
     assert_eq!(answer["users"][0]["username"], "reader");
-    connect(&second, "reader", answer["users"][0]["password"].as_str().unwrap()).await.unwrap();
+    let reader = connect(&second, "reader", answer["users"][0]["password"].as_str().unwrap()).await.unwrap();
+    assert_eq!(may(&reader, "made.docs").await, (true, true));
+    assert_eq!(may(&reader, "made.tenants").await, (false, false));
+    assert_eq!(may(&reader, "made_two.binv").await, (true, false));
     let admin = connect(&second, user, password).await.unwrap();
     let mut users = admin.call(ListCredUsersRequest {}).await.unwrap().usernames;
     users.sort();
     assert_eq!(users, ["db_admin", "reader", "root"]);
+    let found = access(&second, user, password).await;
+    assert_eq!(found["users"][0], json!({ "name": "db_admin", "roles": ["admin"] }), "{found}");
+    assert_eq!(found["users"][1], json!({ "name": "reader", "roles": ["looks"] }), "{found}");
+    assert_eq!(found["grants"], access(milvus, "root", "Milvus").await["grants"]);
     let mut there = second.server();
-    let credentials = Credentials::Password { user: user.to_owned(), password: Secret::new(password) };
-    there.address.credentials = Some(credentials);
+    there.address = address(&second, user, password);
     let inventory = MilvusSource::new(there).inventory().await.unwrap();
-    let access = inventory.access.clone().unwrap();
-    assert_eq!(access["users"][0], json!({ "name": "db_admin", "roles": ["admin"] }), "{access}");
-    assert_eq!(access["users"][1], json!({ "name": "reader", "roles": ["looks"] }), "{access}");
     for name in ALL {
         assert!(inventory.collections.iter().any(|one| one.name.to_string() == name), "{name}: {inventory:?}");
     }

@@ -70,7 +70,8 @@ async fn grants(client: &MilvusClient, role: &str, database: &str) -> Result<Vec
 }
 
 impl KeptGrant {
-    fn key(&self) -> [&str; 5] {
+    /// By which grants are put in order.
+    pub(super) fn key(&self) -> [&str; 5] {
         [&self.role, &self.db_name, &self.object, &self.object_name, &self.privilege]
     }
 }

@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::grants::moved;
 use crate::milvus::kept::{KeptAccess, KeptGrant};
 use crate::milvus::proto::milvus::{
     CreateCredentialRequest, CreateRoleRequest, DeleteCredentialRequest, GrantEntity, GrantorEntity,
@@ -11,7 +12,7 @@ use crate::milvus::proto::milvus::{
     SelectRoleRequest, UserEntity,
 };
 use crate::milvus::{MilvusClient, Secret};
-use crate::{Administrator, Committed, SourceError, TargetAccess};
+use crate::{Administrator, Committed, SourceError, TargetAccess, TargetPlan};
 
 /// Whoever grants.
 const ROOT: &str = "root";
@@ -19,7 +20,7 @@ const ROOT: &str = "root";
 const ADMIN_ROLE: &str = "admin";
 
 /// Makes what is missing. What cannot be made becomes a note: rows are restored already.
-pub(super) async fn restore(client: &MilvusClient, access: &TargetAccess, done: &mut Committed) {
+pub(super) async fn restore(client: &MilvusClient, access: &TargetAccess, plan: &TargetPlan, done: &mut Committed) {
     let kept = match access.kept.clone().map(serde_json::from_value).transpose() {
         Ok(kept) => kept.unwrap_or_default(),
         Err(error) => {
@@ -43,7 +44,9 @@ pub(super) async fn restore(client: &MilvusClient, access: &TargetAccess, done: 
         let entity = Some(RoleEntity { name: role.clone() });
         note(client.call(CreateRoleRequest { entity }).await, &format!("role {role}"), done);
     }
-    for grant in &kept.grants {
+    let (grants, notes) = moved(&kept.grants, plan);
+    done.notes.extend(notes);
+    for grant in &grants {
         let what =
             format!("privilege {} on {} {} of role {}", grant.privilege, grant.object, grant.object_name, grant.role);
         note(client.call(granting(grant)).await, &what, done);

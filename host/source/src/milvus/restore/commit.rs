@@ -129,7 +129,7 @@ impl Commit<'_> {
             }
         }
         if let Some(access) = &plan.access {
-            access::restore(client, access, &mut done).await;
+            access::restore(client, access, &plan, &mut done).await;
         }
         Ok(done)
     }

@@ -14,6 +14,7 @@ mod begin;
 mod check;
 mod commit;
 mod earlier;
+mod grants;
 mod import;
 mod made;
 mod marker;
