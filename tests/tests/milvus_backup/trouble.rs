@@ -1,7 +1,7 @@
 //! What is said when something is wrong, and that nothing half-done is left.
 
 use longshore_engine::{BackupRequest, RestoreScope, RunContext, plan_backup, plan_restore, run_backup, run_restore};
-use longshore_model::{CollectionMapping, RestoredLoadState, SystemClock};
+use longshore_model::{CollectionMapping, Phase, RestoredLoadState, SystemClock};
 use longshore_source::milvus::{Credentials, Secret};
 use longshore_source::{Limits, MilvusSource, MilvusTarget, MilvusTargetOptions, PointOptions, Source};
 use longshore_tests::longshore_in;
@@ -49,22 +49,29 @@ async fn a_server_killed_in_the_middle_of_a_copy_leaves_no_backup_and_the_next_o
     let source = MilvusSource::with(milvus.server(), limits, std::sync::Arc::new(SystemClock));
     let place = Place::new().await;
     let request = || BackupRequest::manual(place.cluster.clone(), vec![rows.name.clone()], &place.context).unwrap();
-    // Slow enough to be caught.
-    let slow = longshore_engine::Limits { bandwidth_bytes_per_second: Some(256 << 10), ..Default::default() };
-    let slow = RunContext::new(slow);
+    // File by file, each made durable at once, and slow enough to be caught.
+    let slow = RunContext::new(longshore_engine::Limits {
+        bandwidth_bytes_per_second: Some(256 << 10),
+        checkpoint_ms: 1,
+        parallel_chunks: 1,
+        small_files_batch_bytes: 1,
+        ..Default::default()
+    });
     let plan = plan_backup(request(), &source, &place.policy, &place.vaults, &slow).await.unwrap();
     let mut shown = slow.progress.subscribe();
-    let (ended, (done, total)) = tokio::join!(run_backup(plan, &source, &place.vaults, &slow), async {
+    let killed = tokio::spawn(async move {
         loop {
             let (done, total) = shown.borrow_and_update().bytes();
             if done > 0 {
                 milvus.kill();
-                return (done, total);
+                return (done, total, shown.borrow().phase);
             }
             shown.changed().await.unwrap();
         }
     });
-    assert!(done < total, "{done} of {total} bytes were copied when it was killed");
+    let ended = run_backup(plan, &source, &place.vaults, &slow).await;
+    let (done, total, phase) = killed.await.unwrap();
+    assert!(done < total && phase == Phase::Transfer, "{done} of {total} bytes, {phase:?}: it was killed too late");
     // The files are all there and are copied; that nothing was altered meanwhile can no longer be found out.
     let error = ended.unwrap_err().to_string();
     assert!(error.contains("cannot be reached"), "{error}");
@@ -83,11 +90,7 @@ async fn a_server_killed_in_the_middle_of_a_copy_leaves_no_backup_and_the_next_o
     };
     let outcome = run_backup(plan, &source, &place.vaults, &place.context).await.unwrap();
     assert_eq!(outcome.collections[0].physical_rows, 6000);
-    assert!(
-        outcome.reused_bytes >= done,
-        "{} of {done} bytes that were stored are not read again",
-        outcome.reused_bytes
-    );
+    assert_eq!(outcome.reused_bytes, outcome.size_bytes, "what the first attempt stored is not read again");
     assert_eq!(vault.list_backups().await.unwrap().backups.len(), 1);
     // And it is a whole one.
     let to = vec![CollectionMapping {
