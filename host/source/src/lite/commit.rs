@@ -239,12 +239,14 @@ mod tests {
             not_forced(written(base.path(), is_new, &plan, broken), &plan);
             assert_eq!(visible(), [false, false]);
             for (count, whole) in [(3, broken), (3, none), (MANY, none)] {
-                let plan = collection(count);
-                let staging = written(base.path(), is_new, &plan, whole);
-                let last = &plan.collections[0].files[count - 1].path;
-                staging.root.dir.remove_file(format!("databases/new/collections/a/{last}")).unwrap();
-                let said = not_forced(staging, &plan);
-                assert!(said.contains(last) && visible() == [false, false], "{count}: {said}");
+                for missing in [0, count - 1] {
+                    let plan = collection(count);
+                    let staging = written(base.path(), is_new, &plan, whole);
+                    let missing = format!("databases/new/collections/a/{}", plan.collections[0].files[missing].path);
+                    staging.root.dir.remove_file(&missing).unwrap();
+                    let said = not_forced(staging, &plan);
+                    assert!(said.contains(&missing) && visible() == [false, false], "{count}: {said}");
+                }
             }
             run(written(base.path(), is_new, &plan, well), &plan, &LIMITS).unwrap();
             assert_eq!(visible(), [is_new, !is_new]);

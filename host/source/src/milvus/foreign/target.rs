@@ -367,11 +367,13 @@ mod tests {
         not_forced(&written(&to, 600, broken));
         assert!(!to.exists());
         for (files, whole) in [(3, broken), (3, none), (600, none)] {
-            let inner = written(&to, files, whole);
-            let last = inner.files.paths().last().unwrap();
-            inner.files.root.dir.remove_file(&last).unwrap();
-            let said = not_forced(&inner);
-            assert!(said.contains(&last) && !to.exists(), "{files}: {said}");
+            for missing in [0, files - 1] {
+                let inner = written(&to, files, whole);
+                let missing = inner.files.paths().nth(missing).unwrap();
+                inner.files.root.dir.remove_file(&missing).unwrap();
+                let said = not_forced(&inner);
+                assert!(said.contains(&missing) && !to.exists(), "{files}: {said}");
+            }
         }
         for whole in [well, none] {
             written(&to, 600, whole).commit().unwrap();
