@@ -195,9 +195,6 @@ pub struct KeptAccess {
     pub roles: Vec<String>,
     /// What roles may do.
     pub grants: Vec<KeptGrant>,
-    /// An `RBACMeta` of servers from 2.4.10 on, in Base64: the same with hashed passwords. Empty where there is none.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub message: String,
 }
 
 /// A user and the roles it has.
