@@ -27,7 +27,7 @@ pub use convert::{DoesNotFit, Misfit};
 pub use error::SourceError;
 pub use limits::Limits;
 pub use lite::{MilvusLiteSource, MilvusLiteTarget};
-pub use milvus::{MilvusServer, MilvusSource, MilvusTarget, MilvusTargetOptions, StagingPlace};
+pub use milvus::{MilvusServer, MilvusSource, MilvusTarget, MilvusTargetOptions, StagingPlace, cannot_be_restored};
 pub use rows::RowSum;
 pub use source::{
     CollectionEntry, CollectionPoint, CountedPoint, DatabaseEntry, FileIdentity, FindingState, Inventory, KnownFile,

@@ -13,6 +13,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::features;
 use super::proto::schema::CollectionSchema;
 use crate::{RowSum, SourceError};
 
@@ -112,6 +113,13 @@ impl KeptPoint {
         (self.flush_timestamp > 0).then(|| (self.flush_timestamp >> 18).saturating_add(next))
     }
 
+    /// Why none of its rows can be read here, so that it can be kept and exported and not restored; `None` where they can.
+    #[must_use]
+    pub fn unreadable(&self) -> Option<&'static str> {
+        let is_unreadable = |segment: &KeptSegment| !features::can_read(segment.storage_version);
+        self.segments.iter().any(is_unreadable).then_some(features::UNREADABLE)
+    }
+
     /// The same as a hybrid timestamp: what is later is not of the point.
     #[must_use]
     pub fn cut(&self) -> Option<u64> {
@@ -154,7 +162,7 @@ pub struct KeptSegment {
     /// True when it holds deletes and no rows (level zero, 2.4 and newer).
     #[serde(skip_serializing_if = "is_false")]
     pub is_level_zero: bool,
-    /// How its files are laid out; 0 before Milvus 2.6.
+    /// How its files are laid out: one field in each (0, and 1 in some metadata of milvus-backup), several from Milvus 2.6 on (2).
     #[serde(skip_serializing_if = "is_zero")]
     pub storage_version: i64,
     /// The rows in it that a client sees at the point, where they were counted.

@@ -41,6 +41,7 @@ pub use binlog::{Binlog, Descriptor, LogFile};
 pub(crate) use binlog::{WriteError, insert_log};
 pub use bucket_storage::{BucketLocation, BucketProvider, choose_tls};
 pub use client::MilvusClient;
+pub use features::cannot_be_restored;
 pub use foreign::{MilvusBackupSource, MilvusBackupTarget};
 pub use kept::{
     KeptAccess, KeptField, KeptGrant, KeptIndex, KeptPartition, KeptPoint, KeptRows, KeptSchema, KeptSegment, KeptUser,

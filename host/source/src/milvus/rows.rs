@@ -170,12 +170,33 @@ pub(crate) struct SegmentRows {
     pub(crate) counted: CountedRows,
     /// Whether nothing in its files, and of the deletes that hit it, is later than the cut.
     pub(crate) is_whole: bool,
+    pub(crate) own: OwnRows,
+}
+
+/// What follows from the files of one segment alone, without deletes of whole partitions: what `Import` takes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OwnRows {
+    /// Rows up to the cut that no delete of its own hits.
+    pub(crate) rows: u64,
+    /// Whether nothing in its files is later than the cut.
+    pub(crate) is_whole: bool,
+}
+
+/// What a collection holds.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CountedCollection {
+    pub(crate) partitions: BTreeMap<i64, CountedRows>,
+    /// By partition and number; of segments with rows.
+    pub(crate) segments: BTreeMap<(i64, i64), OwnRows>,
+    /// Partitions whose level-zero deletes are not all up to the cut.
+    pub(crate) later_deletes: BTreeSet<i64>,
 }
 
 /// Which rows of a segment a client sees.
 pub(super) struct Alive {
     pub(super) rows: Vec<bool>,
     is_whole: bool,
+    own: OwnRows,
 }
 
 impl CollectionLogs {
@@ -253,10 +274,10 @@ impl CollectionLogs {
         cut: Option<u64>,
         limits: &Limits,
     ) -> Result<BTreeMap<i64, CountedRows>, SourceError> {
-        self.count_each(schema, name_of, cut, limits, &mut |_| {})
+        Ok(self.count_each(schema, name_of, cut, limits, &mut |_| {})?.partitions)
     }
 
-    /// The same; `visit` is told of each live row.
+    /// The same, and what follows from each segment alone; `visit` is told of each live row.
     ///
     /// # Errors
     /// As [`CollectionLogs::count`].
@@ -267,15 +288,17 @@ impl CollectionLogs {
         cut: Option<u64>,
         limits: &Limits,
         visit: &mut dyn FnMut(&RowDigest),
-    ) -> Result<BTreeMap<i64, CountedRows>, SourceError> {
+    ) -> Result<CountedCollection, SourceError> {
         let level_zero = self.level_zero(schema, cut, limits)?;
-        let mut counted: BTreeMap<i64, CountedRows> = BTreeMap::new();
+        let mut counted = CountedCollection::default();
+        counted.later_deletes.extend(level_zero.iter().filter(|(_, deletes)| deletes.has_later).map(|(id, _)| *id));
         for segment in self.segments() {
             let partition = name_of(segment.partition_id);
             let nameless = || damaged(&segment.shown(), "no partition of the collection has its number");
             let rows = segment.count(&partition.ok_or_else(nameless)?, schema, &level_zero, cut, limits, visit)?;
-            let so_far = counted.entry(segment.partition_id).or_default();
+            let so_far = counted.partitions.entry(segment.partition_id).or_default();
             *so_far = so_far.plus(rows.counted);
+            counted.segments.insert((segment.partition_id, segment.segment_id), rows.own);
         }
         Ok(counted)
     }
@@ -309,7 +332,7 @@ impl SegmentLogs {
         limits: &Limits,
         visit: &mut dyn FnMut(&RowDigest),
     ) -> Result<SegmentRows, SourceError> {
-        let Alive { rows: alive, is_whole } = self.alive(schema, level_zero, cut, limits)?;
+        let Alive { rows: alive, is_whole, own } = self.alive(schema, level_zero, cut, limits)?;
         let mut rows = vec![RowDigest::new(partition); alive.len()];
         for (field, number) in schema.of_segment(&self.fields(), &self.shown())? {
             let name = FieldName::new(&field.name);
@@ -342,7 +365,7 @@ impl SegmentLogs {
             counted.live.add(row);
             visit(row);
         }
-        Ok(SegmentRows { counted, is_whole })
+        Ok(SegmentRows { counted, is_whole, own })
     }
 
     /// Counts the rows that a client sees, reading keys, timestamps and deletes only. Blocks.
@@ -380,25 +403,28 @@ impl SegmentLogs {
     ) -> Result<Alive, SourceError> {
         let own = read_deletes(&self.deletes, schema.key_is_text, cut, limits)?;
         let of_partitions = [self.partition_id, ALL_PARTITIONS].map(|partition| level_zero.get(&partition));
-        let mut all: Vec<&Deletes> = std::iter::once(&own).chain(of_partitions.into_iter().flatten()).collect();
-        let has_later_deletes = all.iter().any(|deletes| deletes.has_later);
-        all.retain(|deletes| !deletes.is_empty());
+        let shared: Vec<&Deletes> = of_partitions.into_iter().flatten().filter(|deletes| !deletes.is_empty()).collect();
+        let has_later_deletes = of_partitions.into_iter().flatten().any(|deletes| deletes.has_later);
         let logs = |field: i64| {
             let missing = || damaged(&self.shown(), format!("field {field}, which every segment has, has no logs"));
             self.fields.get(&field).ok_or_else(missing)
         };
         let timestamps = read_timestamps(logs(TIMESTAMP_FIELD)?, limits)?;
         let mut alive: Vec<bool> = timestamps.iter().map(|timestamp| cut.is_none_or(|cut| *timestamp <= cut)).collect();
-        let is_whole = !has_later_deletes && alive.iter().all(|alive| *alive);
-        let mut place = 0;
+        let own_is_whole = !own.has_later && alive.iter().all(|alive| *alive);
+        let (mut place, mut own_rows) = (0, 0);
         read_keys(logs(schema.key)?, limits, &mut |key| {
             if let (Some(alive), Some(timestamp)) = (alive.get_mut(place), timestamps.get(place)) {
-                *alive &= !all.iter().any(|deletes| deletes.hide(key, schema.key_is_text, *timestamp));
+                let hides = |deletes: &Deletes| deletes.hide(key, schema.key_is_text, *timestamp);
+                *alive &= own.is_empty() || !hides(&own);
+                own_rows += u64::from(*alive);
+                *alive &= !shared.iter().any(|deletes| hides(deletes));
             }
             place += 1;
         })?;
         self.same_rows(place, alive.len(), schema.key)?;
-        Ok(Alive { rows: alive, is_whole })
+        let own = OwnRows { rows: own_rows, is_whole: own_is_whole };
+        Ok(Alive { rows: alive, is_whole: own_is_whole && !has_later_deletes, own })
     }
 
     pub(super) fn same_rows(&self, rows: usize, expected: usize, field: i64) -> Result<(), SourceError> {
@@ -413,9 +439,14 @@ impl SegmentLogs {
 pub(crate) fn check_files(files: &[StoredFile], complete: bool, limits: &Limits) -> crate::CheckedFiles {
     let mut found = crate::CheckedFiles::default();
     let mut rows: BTreeMap<(i64, i64), BTreeMap<i64, u64>> = BTreeMap::new();
+    let mut is_counted = true;
     for file in files {
         match check_file(file, limits) {
-            Ok((path, count)) => {
+            Ok((_, None)) => {
+                found.parsed += 1;
+                is_counted = false;
+            }
+            Ok((path, Some(count))) => {
                 found.parsed += 1;
                 if let Some(field) = path.field_id {
                     *rows.entry((path.partition_id, path.segment_id)).or_default().entry(field).or_default() += count;
@@ -435,13 +466,14 @@ pub(crate) fn check_files(files: &[StoredFile], complete: bool, limits: &Limits)
             found.problems.push((String::new(), what));
         }
     }
-    if found.problems.is_empty() {
+    if found.problems.is_empty() && is_counted {
         found.physical_rows = Some(rows.values().filter_map(|fields| fields.values().next()).sum());
     }
     found
 }
 
-fn check_file(file: &StoredFile, limits: &Limits) -> Result<(LogPath, u64), SourceError> {
+/// Its place, and how many values or deletes it has; `None` for a file that is whole and cannot be read.
+fn check_file(file: &StoredFile, limits: &Limits) -> Result<(LogPath, Option<u64>), SourceError> {
     let path = LogPath::parse(&file.path).filter(|path| path.class() == file.class);
     let path = path.ok_or_else(|| damaged(&file.path, "it is no place of a log of Milvus"))?;
     let log =
@@ -449,7 +481,13 @@ fn check_file(file: &StoredFile, limits: &Limits) -> Result<(LogPath, u64), Sour
     if file.class == FileClass::Delta {
         // Keys of either kind are told apart by what they are.
         let read = |is_text| read_deletes([&log], is_text, None, limits).map(|deletes| deletes.count);
-        return Ok((path, read(false).or_else(|_| read(true))?));
+        return Ok((path, Some(read(false).or_else(|_| read(true))?)));
+    }
+    // Storage version 2: no fault of the file, and no reason to call a backup damaged.
+    match log.packed(limits)? {
+        Some(true) => return Ok((path, None)),
+        Some(false) => return Err(damaged(&file.path, "it begins as a Parquet file and does not end as one")),
+        None => {}
     }
     let values = Values::open(&log, limits)?;
     let descriptor = values.binlog().descriptor;
@@ -458,7 +496,7 @@ fn check_file(file: &StoredFile, limits: &Limits) -> Result<(LogPath, u64), Sour
             format!("it says that it is of field {} of segment {}", descriptor.field_id, descriptor.segment_id);
         return Err(damaged(&file.path, reason));
     }
-    Ok((path, values.each(&mut |_| Ok(()))?))
+    Ok((path, Some(values.each(&mut |_| Ok(()))?)))
 }
 
 /// What is wrong, without the path, which stands beside it.

@@ -3,6 +3,7 @@
 use longshore_model::Digest;
 
 use super::kept::KeptPoint;
+use super::rows::CountedCollection;
 use super::{CollectionLogs, CountedRows, RowSchema};
 use crate::rows::{PartitionSums, RowDigest};
 use crate::staged::{self, StagedFiles};
@@ -17,6 +18,8 @@ pub(super) struct ReadBack {
     pub(super) total: CountedRows,
     /// The files, to be read once more.
     pub(super) stored: Vec<StoredFile>,
+    /// What they follow from, segment by segment.
+    pub(super) counted: CountedCollection,
 }
 
 /// Reads every file back, and counts rows up to `cut`; `visit` is told of each live one. Blocks.
@@ -35,7 +38,7 @@ pub(super) fn read_back(
     let (digests, stored) = staged::stored_back(files, collection)?;
     let name_of = |id: i64| point.partitions.iter().find(|one| one.partition_id == id).map(|one| one.name.clone());
     let counted = CollectionLogs::of(&stored)?.count_each(schema, &name_of, cut, limits, visit)?;
-    let total = counted.values().copied().fold(CountedRows::default(), CountedRows::plus);
-    let live = counted.into_iter().filter_map(|(id, rows)| Some((name_of(id)?, rows.live))).collect();
-    Ok(ReadBack { digests, live, total, stored })
+    let total = counted.partitions.values().copied().fold(CountedRows::default(), CountedRows::plus);
+    let live = counted.partitions.iter().filter_map(|(id, rows)| Some((name_of(*id)?, rows.live))).collect();
+    Ok(ReadBack { digests, live, total, stored, counted })
 }

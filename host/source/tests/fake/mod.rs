@@ -1,6 +1,8 @@
 //! A server that speaks gRPC and answers as a test says: for faults, and for versions of Milvus that cannot be had here.
 #![allow(dead_code)]
 
+pub(crate) mod importing;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,14 +1,16 @@
 //! Deletes: which keys were deleted, and when (`internal/storage/{delta_data,data_codec}.go`).
 //!
-//! Three forms are read: a JSON text `{"pk":…,"ts":…,"pkType":…}` for each delete (2.3 and 2.4), `key,timestamp` (2.1
-//! and older), and a Parquet file with two columns `pk` and `ts` (2.5 and newer; written from its source, not run).
+//! Three forms are read, and told apart by what they are (`features.rs` says which server writes which): a JSON text
+//! `{"pk":…,"ts":…,"pkType":…}` for each delete, `key,timestamp`, and a Parquet file with two columns `pk` and `ts`.
 
 use arrow_array::Array;
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::latest::Latest;
 use super::values::{batches, each_value};
+use super::write::delete_log;
 use super::{Binlog, LogFile, damaged};
 use crate::{Limits, SourceError};
 
@@ -159,6 +161,57 @@ fn read_file(
     Ok(())
 }
 
+/// A log of deletes without those after `cut`; `None` where none is left.
+///
+/// # Errors
+/// As [`read_deletes`]; [`SourceError::Unsupported`] for a log with a column of timestamps.
+pub(crate) fn without_later(
+    bytes: &Bytes,
+    shown: &str,
+    cut: u64,
+    limits: &Limits,
+) -> Result<Option<Vec<u8>>, SourceError> {
+    let binlog = Binlog::parse(bytes, shown)?;
+    if !binlog.is_deletes {
+        return Err(damaged(shown, "it holds rows where deletes are expected"));
+    }
+    let mut kept: Vec<(u64, String)> = Vec::new();
+    for payload in &binlog.payloads {
+        batches(payload, shown, limits, &mut |columns, _| {
+            let [texts] = columns else {
+                let reason = "deletes later than the point stand in it, and this version cannot leave them out of a \
+                              Parquet file of keys and timestamps"
+                    .to_owned();
+                return Err(SourceError::Unsupported { path: shown.to_owned(), reason });
+            };
+            each_value(texts, shown, &mut |text| {
+                let text = text.and_then(|text| std::str::from_utf8(text).ok());
+                let timed = text.and_then(|text| Some((timestamp_of(text)?, text)));
+                let (timestamp, text) = timed.ok_or_else(|| damaged(shown, "a delete of it cannot be read"))?;
+                if timestamp <= cut {
+                    kept.push((timestamp, text.to_owned()));
+                }
+                Ok(())
+            })
+        })?;
+    }
+    let times = kept.iter().map(|(timestamp, _)| *timestamp);
+    let Some(span) = times.clone().min().zip(times.max()) else { return Ok(None) };
+    let written = delete_log(&binlog.descriptor, span.into(), kept.iter().map(|(_, text)| text));
+    match written {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) => Err(damaged(shown, format!("it cannot be written without its later deletes: {error:?}"))),
+    }
+}
+
+/// When the delete was that a text is.
+fn timestamp_of(text: &str) -> Option<u64> {
+    if text.starts_with('{') {
+        return serde_json::from_str::<Delete<'_>>(text).ok().map(|delete| delete.ts);
+    }
+    text.rsplit_once(',')?.1.parse().ok()
+}
+
 /// Adds one delete; `None` when it cannot be read.
 fn note(text: &str, is_text: bool, counts: &dyn Fn(u64) -> bool, into: &mut Deletes) -> Option<()> {
     if !text.starts_with('{') {
@@ -197,6 +250,44 @@ fn note(text: &str, is_text: bool, counts: &dyn Fn(u64) -> bool, into: &mut Dele
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    struct Held(Vec<u8>);
+
+    impl crate::StoredBytes for Held {
+        fn fill(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+            let start = usize::try_from(offset).unwrap();
+            buffer.copy_from_slice(&self.0[start..start + buffer.len()]);
+            Ok(())
+        }
+    }
+
+    fn file(bytes: Vec<u8>) -> LogFile {
+        let size_bytes = bytes.len() as u64;
+        LogFile { shown: "log".to_owned(), size_bytes, bytes: std::sync::Arc::new(Held(bytes)) }
+    }
+
+    #[test]
+    fn a_log_is_written_again_without_its_later_deletes() {
+        let (collection_id, partition_id, segment_id, field_id) = (1, -1, 3, 0);
+        let descriptor = super::super::Descriptor { collection_id, partition_id, segment_id, field_id, data_type: 21 };
+        let texts = [r#"{"pk":7,"ts":100,"pkType":5}"#, r#"{"pk":8,"ts":90,"pkType":5}"#, "9,110"];
+        let bytes = delete_log(&descriptor, [90, 110], texts.iter()).unwrap();
+        let cut_at = |cut| without_later(&bytes.clone().into(), "log", cut, &Limits::DEFAULT).unwrap();
+        let whole = file(bytes.clone());
+        let read = |log: &LogFile, cut| {
+            let mut deletes = Deletes::default();
+            read_deletes(log, false, cut, &Limits::DEFAULT, &mut deletes).unwrap();
+            (deletes.count, deletes.has_later)
+        };
+        assert_eq!((read(&whole, None), read(&whole, Some(100))), ((3, false), (2, true)));
+        let cut = cut_at(100).unwrap();
+        let span = [&90_u64.to_le_bytes(), &100_u64.to_le_bytes()].map(|time| time.to_vec()).concat();
+        assert_eq!(cut[4 + 17 + 32..][..16], span, "servers and backups look for times there");
+        let parsed = Binlog::parse(&cut.clone().into(), "log").unwrap();
+        assert_eq!((parsed.descriptor, parsed.is_deletes), (descriptor, true));
+        assert_eq!((read(&file(cut.clone()), None), read(&file(cut), Some(100))), ((2, false), (2, false)));
+        assert_eq!(cut_at(89), None);
+    }
 
     #[test]
     fn deletes_hide_what_is_older_and_an_upsert_stays() {

@@ -5,10 +5,11 @@ use bytes::Bytes;
 
 use super::damaged;
 use crate::SourceError;
+use crate::milvus::features::UNREADABLE;
 
 pub(super) const MAGIC: u32 = 0x00ff_fabc;
 /// A storage-v2 file (2.6) is Parquet from its first byte on.
-const PARQUET_MAGIC: &[u8] = b"PAR1";
+pub(super) const PARQUET_MAGIC: &[u8] = b"PAR1";
 /// Timestamp, type, length of the event, place of the next one.
 pub(super) const HEADER_BYTES: usize = 17;
 /// Four numbers, two timestamps, the type of the payload.
@@ -20,7 +21,7 @@ pub(super) const POST_HEADER_BYTES: usize = 8;
 
 pub(super) const DESCRIPTOR: u8 = 0;
 pub(super) const INSERT: u8 = 1;
-const DELETE: u8 = 2;
+pub(super) const DELETE: u8 = 2;
 
 /// What a binlog says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +58,7 @@ impl Binlog {
     /// [`SourceError::Damaged`], [`SourceError::Unsupported`].
     pub fn parse(bytes: &Bytes, shown: &str) -> Result<Self, SourceError> {
         if bytes.starts_with(PARQUET_MAGIC) {
-            let reason = "it is of storage version 2 (Milvus 2.6), which this Longshore cannot look into".to_owned();
-            return Err(SourceError::Unsupported { path: shown.to_owned(), reason });
+            return Err(SourceError::Unsupported { path: shown.to_owned(), reason: UNREADABLE.to_owned() });
         }
         let mut cursor = Cursor { bytes, at: 0, shown };
         if cursor.u32()? != MAGIC {
@@ -90,6 +90,17 @@ impl Binlog {
         }
         Ok(Self { descriptor, payloads, is_deletes, written_ms })
     }
+}
+
+/// Whether a file of storage version 2 is whole, as far as its two ends tell: it begins and ends as Parquet, and its footer lies
+/// within it. `None` for every other file.
+pub(super) fn packed_is_whole(bytes: &[u8]) -> Option<bool> {
+    if !bytes.starts_with(PARQUET_MAGIC) {
+        return None;
+    }
+    let inner = bytes.strip_prefix(PARQUET_MAGIC).and_then(|rest| rest.strip_suffix(PARQUET_MAGIC));
+    let footer = inner.and_then(|inner| inner.split_last_chunk::<4>());
+    Some(footer.is_some_and(|(before, length)| u32::from_le_bytes(*length) as usize <= before.len()))
 }
 
 /// A checked header: the event lies within the file.

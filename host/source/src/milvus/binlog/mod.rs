@@ -11,8 +11,9 @@ mod pull;
 mod values;
 mod write;
 
-pub(crate) use deletes::{Deletes, read_deletes};
+pub(crate) use deletes::{Deletes, read_deletes, without_later};
 pub use events::{Binlog, Descriptor};
+use events::{PARQUET_MAGIC, packed_is_whole};
 pub(crate) use pull::PullValues;
 pub(crate) use values::{Values, read_keys, read_timestamps, written_ms};
 pub(crate) use write::{WriteError, insert_log};
@@ -41,6 +42,20 @@ impl std::fmt::Debug for LogFile {
 }
 
 impl LogFile {
+    /// Whether it is of storage version 2; `None` if not, else whether it is whole. Blocks.
+    ///
+    /// # Errors
+    /// As [`LogFile::read`].
+    pub(crate) fn packed(&self, limits: &Limits) -> Result<Option<bool>, SourceError> {
+        let mut head = [0; PARQUET_MAGIC.len()];
+        if self.size_bytes < head.len() as u64 {
+            return Ok(None);
+        }
+        let read = self.bytes.fill(&mut head, 0);
+        read.map_err(|error| SourceError::Io { action: "read", path: self.shown.clone(), error })?;
+        if head != PARQUET_MAGIC { Ok(None) } else { Ok(packed_is_whole(&self.read(limits)?)) }
+    }
+
     /// Reads all of it. Blocks.
     ///
     /// # Errors

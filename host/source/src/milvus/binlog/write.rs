@@ -16,7 +16,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 use super::Descriptor;
-use super::events::{DESCRIPTOR, FIXED_BYTES, HEADER_BYTES, INSERT, MAGIC, POST_HEADER_BYTES, SPAN_BYTES};
+use super::events::{DELETE, DESCRIPTOR, FIXED_BYTES, HEADER_BYTES, INSERT, MAGIC, POST_HEADER_BYTES, SPAN_BYTES};
 use crate::milvus::proto::schema::DataType;
 
 /// Lengths of the fixed part of each of eight types of events, as they stand in every descriptor.
@@ -45,7 +45,22 @@ pub(crate) fn insert_log<'a>(
     values: impl Iterator<Item = &'a [u8]>,
 ) -> Result<Vec<u8>, WriteError> {
     let data_type = DataType::try_from(descriptor.data_type).unwrap_or_default();
-    let column = column(data_type, width, values)?;
+    log(descriptor, INSERT, [timestamp, timestamp], column(data_type, width, values)?)
+}
+
+/// One log of deletes, each a text with its key and its timestamp; `span` is the earliest and the latest of these.
+pub(super) fn delete_log(
+    descriptor: &Descriptor,
+    span: [u64; 2],
+    deletes: impl Iterator<Item = impl AsRef<str>>,
+) -> Result<Vec<u8>, WriteError> {
+    let mut builder = StringBuilder::new();
+    deletes.for_each(|delete| builder.append_value(delete.as_ref()));
+    log(descriptor, DELETE, span, Arc::new(builder.finish()))
+}
+
+fn log(descriptor: &Descriptor, kind: u8, times: [u64; 2], column: ArrayRef) -> Result<Vec<u8>, WriteError> {
+    let timestamp = times[0];
     let plain_bytes = column.get_array_memory_size();
     let payload = payload(column)?;
     let extra = format!("{{\"original_size\":\"{plain_bytes}\"}}");
@@ -56,13 +71,13 @@ pub(crate) fn insert_log<'a>(
     for number in [descriptor.collection_id, descriptor.partition_id, descriptor.segment_id, descriptor.field_id] {
         bytes.extend(number.to_le_bytes());
     }
-    span(&mut bytes, timestamp);
+    span(&mut bytes, times);
     bytes.extend(descriptor.data_type.to_le_bytes());
     bytes.extend(POST_HEADER);
     bytes.extend(u32::try_from(extra.len()).unwrap_or(u32::MAX).to_le_bytes());
     bytes.extend(extra.as_bytes());
-    header(&mut bytes, timestamp, INSERT, HEADER_BYTES + SPAN_BYTES + payload.len())?;
-    span(&mut bytes, timestamp);
+    header(&mut bytes, timestamp, kind, HEADER_BYTES + SPAN_BYTES + payload.len())?;
+    span(&mut bytes, times);
     bytes.extend(payload);
     Ok(bytes)
 }
@@ -79,9 +94,8 @@ fn header(bytes: &mut Vec<u8>, timestamp: u64, kind: u8, length: usize) -> Resul
 }
 
 /// First and last timestamp.
-fn span(bytes: &mut Vec<u8>, timestamp: u64) {
-    bytes.extend(timestamp.to_le_bytes());
-    bytes.extend(timestamp.to_le_bytes());
+fn span(bytes: &mut Vec<u8>, times: [u64; 2]) {
+    times.iter().for_each(|time| bytes.extend(time.to_le_bytes()));
 }
 
 fn payload(column: ArrayRef) -> Result<Vec<u8>, WriteError> {

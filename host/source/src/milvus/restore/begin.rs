@@ -44,13 +44,10 @@ pub(super) async fn begin(
         check_until(&plan, until_ms)?;
     }
     let planned = Arc::new(planned(target, &plan, &limits)?);
+    check_readable(&plan, &planned)?;
     let client = target.shared.client().await?.clone();
     let points: Vec<&KeptPoint> = planned.iter().filter(|one| one.lite.is_none()).map(|one| &one.point).collect();
     features::check_target(&client, &points, target.options.any_version)?;
-    if !client.can_be_backed_up() {
-        // With no backup of a server's to compare it with, it must still be one that deletes what it is told to.
-        return Err(SourceError::TooOldServer { version: client.version_text().to_owned() });
-    }
     let place = target.staging()?;
     let bucket = target.bucket()?;
     // As the server is told it: in a bucket relative to it, else the whole path.
@@ -72,6 +69,16 @@ pub(super) async fn begin(
             Err(error)
         }
     }
+}
+
+/// Refuses collections whose files are kept but cannot be read: they could not be proven.
+fn check_readable(plan: &TargetPlan, planned: &[Planned]) -> Result<(), SourceError> {
+    let unreadable: Vec<(String, &str)> = (plan.collections.iter().zip(planned))
+        .filter_map(|(of, planned)| Some((of.mapping.from.to_string(), planned.point.unreadable()?)))
+        .collect();
+    let Some((_, reason)) = unreadable.first() else { return Ok(()) };
+    let collections: Vec<&str> = unreadable.iter().map(|(name, _)| name.as_str()).collect();
+    Err(SourceError::CannotBeRestored { collections: collections.join(", "), reason: (*reason).to_owned() })
 }
 
 /// What is staged where, and what an earlier run of this plan made.

@@ -13,6 +13,7 @@ use super::marker::{MadeCollection, Marker};
 use super::run::{Inner, Planned};
 use super::unfinished::{AtStop, Dropping};
 use super::{access, server};
+use crate::milvus::features;
 use crate::milvus::proto::common::KeyValuePair;
 use crate::plan;
 use crate::{Committed, RestoreWatch, SourceError, TargetPlan};
@@ -107,6 +108,7 @@ impl Commit<'_> {
     async fn afterwards(&self) -> Result<Committed, SourceError> {
         let (plan, client) = (self.plan()?, &self.inner.client);
         let mut done = Committed::default();
+        done.notes.extend(features::not_run(client));
         for number in 0..self.inner.planned.len() {
             done.notes.extend(self.inner.made(number)?.notes.iter().cloned());
         }

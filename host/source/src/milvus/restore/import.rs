@@ -3,8 +3,6 @@
 //! `Import` of 2.3 says *Completed* to a path that is not there, to a wrong unit of time and to deletes that are missing.
 //! So nothing it says is believed before rows were counted.
 
-use std::collections::BTreeMap;
-
 use super::commit::Commit;
 use super::made::Made;
 use super::run::Planned;
@@ -13,6 +11,7 @@ use super::server::{self, Wait, pairs};
 use super::tasks::ImportTask;
 use crate::SourceError;
 use crate::milvus::describe::describe;
+use crate::milvus::features::{self, EndUnit};
 use crate::milvus::proto::common::{ImportState, KeyValuePair};
 use crate::milvus::proto::milvus::{
     CreateCollectionRequest, CreatePartitionRequest, GetImportStateRequest, GetImportStateResponse, ImportRequest,
@@ -28,20 +27,15 @@ impl Commit<'_> {
     pub(super) async fn attempt(&self, number: usize, planned: &Planned) -> Result<(), SourceError> {
         let made = self.inner.made(number)?;
         self.create(planned, &made).await?;
-        let mut taken: BTreeMap<&str, Option<u64>> = BTreeMap::new();
         for task in &made.tasks {
             self.inner.upload(&made, task).await?;
-            let rows = self.import(number, planned, task).await?;
+            let taken = self.import(number, planned, task).await?;
             self.inner.remove_upload(task).await;
-            let sum = taken.entry(task.partition.as_str()).or_insert(Some(0));
-            *sum = sum.zip(rows).map(|(sum, rows)| sum + rows);
-        }
-        for (partition, rows) in &made.expected {
-            let rows = rows.rows;
-            let there = taken.get(partition.as_str()).copied().unwrap_or(Some(0));
-            if let Some(there) = there.filter(|there| *there != rows) {
+            if let Some((expected, there)) = task.rows.zip(taken).filter(|(expected, there)| expected != there) {
+                let partition = &task.partition;
                 return Err(planned.differs(&format!(
-                    "the server took {there} rows of partition {partition}, and {rows} are in the backup"
+                    "the server took {there} rows in a call of Import into partition {partition}, and {expected} are in \
+                     the files that it was given"
                 )));
             }
         }
@@ -116,18 +110,40 @@ impl Commit<'_> {
     }
 
     /// Makes one call of Import and waits for its end. Returns the rows it says it took, where it says so.
+    ///
+    /// A server that wants the cut in the other unit says so before it has imported anything: it reads the options before the
+    /// files (Milvus `internal/util/importutilv2/reader.go`), so the call is made once more.
     async fn import(&self, number: usize, planned: &Planned, task: &ImportTask) -> Result<Option<u64>, SourceError> {
-        let job = self.start(planned, task).await?;
+        let mut moved = 0;
+        let unit = self.inner.end_unit();
+        match self.import_once(number, planned, task, unit, &mut moved).await {
+            Err(error) if task.is_cut && unit.is_refused_by(&error) => {
+                tracing::warn!(%error, collection = %planned.name, "telling the server the cut in the other unit");
+                self.inner.use_end_unit(EndUnit::HybridTimestamp);
+                self.import_once(number, planned, task, EndUnit::HybridTimestamp, &mut moved).await
+            }
+            other => other,
+        }
+    }
+
+    async fn import_once(
+        &self,
+        number: usize,
+        planned: &Planned,
+        task: &ImportTask,
+        unit: EndUnit,
+        moved: &mut u64,
+    ) -> Result<Option<u64>, SourceError> {
+        let job = self.start(planned, task, unit).await?;
         let lost =
             |reason: &str| SourceError::ImportLost { collection: planned.name.clone(), reason: reason.to_owned() };
         let limits = &self.inner.target.shared.limits;
         let mut wait = Wait::new(limits, limits.import_patience_ms);
-        let mut moved = 0;
         loop {
             let now = self.look(planned, &job).await?;
             let done = task.bytes.saturating_mul(now.percent) / 100;
-            self.watch.moved(number, done.saturating_sub(moved));
-            moved = moved.max(done);
+            self.watch.moved(number, done.saturating_sub(*moved));
+            *moved = done.max(*moved);
             match now.ended {
                 Some(Ok(rows)) => return Ok(rows),
                 // A server that was started again forgets what it was doing; nothing is wrong with the files.
@@ -151,11 +167,11 @@ impl Commit<'_> {
     }
 
     /// Starts an import, over REST where the server does not offer it over gRPC.
-    async fn start(&self, planned: &Planned, task: &ImportTask) -> Result<Job, SourceError> {
+    async fn start(&self, planned: &Planned, task: &ImportTask, unit: EndUnit) -> Result<Job, SourceError> {
         let staged = self.inner.staged()?;
         let files = task.paths(&staged.as_seen(&self.inner.server_root));
         drop(staged);
-        let (client, options) = (&self.inner.client, task.options(planned.end_ms));
+        let (client, options) = (&self.inner.client, task.options(planned.end_ms.map(|end_ms| unit.text(end_ms))));
         let pairs = options.iter().map(|(key, value)| KeyValuePair { key: (*key).to_owned(), value: value.clone() });
         let request = ImportRequest {
             db_name: planned.name.database.clone(),
@@ -173,7 +189,7 @@ impl Commit<'_> {
                 };
                 Ok(Job::Task(*answer.tasks.first().ok_or_else(lost)?))
             }
-            Err(SourceError::CallNotOffered { .. }) => {
+            Err(error) if features::imports_over_rest(&error) => {
                 let collection = (planned.name.database.as_str(), planned.temporary.as_str());
                 let id = self.rest()?.create(collection, &task.partition, &files, &options).await?;
                 Ok(Job::Rest(id))

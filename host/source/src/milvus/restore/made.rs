@@ -13,6 +13,8 @@ use super::tasks::{CollectionTasks, ImportTask, tasks};
 use crate::convert::{ForServer, IntoServer, LiteFiles, ServerPlan};
 use crate::disk::{Folder, io_error};
 use crate::milvus::CollectionLogs;
+use crate::milvus::binlog::without_later;
+use crate::milvus::features;
 use crate::milvus::kept::KeptSchema;
 use crate::milvus::staged_rows::ReadBack;
 use crate::rows::{PartitionSums, difference};
@@ -70,14 +72,19 @@ impl Inner {
             live_rows: planned.until_ms.is_none().then_some(found.total.live.rows),
             file_digests: found.digests.clone(),
         };
-        let made = Made {
-            schema: planned.schema.clone(),
-            tasks: planned.tasks.clone(),
-            places: planned.places.clone(),
-            digests: found.digests,
-            expected: found.live,
-            notes,
-        };
+        let mut tasks: Vec<ImportTask> =
+            planned.tasks.iter().map(|task| task.clone().counted(&found.counted)).collect();
+        let mut files: Vec<(String, Digest)> = planned.places.iter().cloned().zip(found.digests).collect();
+        if let Some(cut) = planned.cut().filter(|_| !features::cuts_level_zero(self.client.version())) {
+            for task in tasks.iter_mut().filter(|task| !task.has_rows && task.is_cut) {
+                self.leave_out_later(task, cut, &mut files)?;
+                task.is_cut = false;
+            }
+            // A call without a file is refused.
+            tasks.retain(|task| files.iter().any(|(place, _)| task.holds(place)));
+        }
+        let (places, digests) = files.into_iter().unzip();
+        let made = Made { schema: planned.schema.clone(), tasks, places, digests, expected: found.live, notes };
         Ok((made, restored))
     }
 
@@ -90,6 +97,40 @@ impl Inner {
         let rows = found.total.physical;
         let empty = (found.total.live.rows == 0 && rows > 0).then(|| nothing_then(&name, rows, until_ms));
         Ok(missing.into_iter().chain(empty).collect())
+    }
+
+    /// Takes deletes after the cut out of the staged files of a call for level-zero deletes, because the server would apply all of
+    /// them. Files with nothing left go; of the others the digest is that of what is left.
+    fn leave_out_later(
+        &self,
+        task: &ImportTask,
+        cut: u64,
+        files: &mut Vec<(String, Digest)>,
+    ) -> Result<(), SourceError> {
+        let (staged, limits) = (self.staged()?, &self.target.shared.limits);
+        let root = &staged.files.root;
+        let mut left = Vec::with_capacity(files.len());
+        for (place, digest) in std::mem::take(files) {
+            if !task.holds(&place) {
+                left.push((place, digest));
+                continue;
+            }
+            let shown = root.show(&place);
+            let gone = || SourceError::Damaged { path: shown.clone(), reason: "it is gone".to_owned() };
+            let bytes = root.file(&place)?.ok_or_else(gone)?.read_all(limits.binlog_bytes)?;
+            let written = match without_later(&bytes.into(), &shown, cut, limits)? {
+                Some(bytes) => {
+                    let digest = Digest::new(*blake3::hash(&bytes).as_bytes());
+                    let written = root.dir.write(&place, bytes);
+                    left.push((place, digest));
+                    written
+                }
+                None => root.dir.remove_file(&place),
+            };
+            written.map_err(|error| io_error("write", &shown, error))?;
+        }
+        *files = left;
+        Ok(())
     }
 
     /// Makes logs of a collection of Milvus Lite.
@@ -117,6 +158,7 @@ impl Inner {
         let ForServer { schema, point, files, physical_rows, live, notes } = job.run(fetched)?;
         let collection = TargetCollection { files, ..collection.clone() };
         let CollectionTasks { places, tasks } = tasks(number, &collection, &point, limits)?;
+        let tasks = tasks.into_iter().map(|task| task.whole(&point)).collect();
         let paths = collection.files.iter().map(|file| file.path.as_str());
         self.lay_out(&into, &staged.files.root, paths.zip(&places))?;
         let digests = self.digests(&staged.files.root, &places)?;

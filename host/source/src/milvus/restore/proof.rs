@@ -144,7 +144,7 @@ async fn count(
         let name_of = |id: i64| kept.partitions.iter().find(|one| one.partition_id == id).map(|one| one.name.clone());
         let logs = CollectionLogs::of(&files.collect::<Vec<_>>())?;
         let counted = logs.count_each(&rows, &name_of, None, &limits, &mut |row| tally.add(row))?;
-        let sums = counted.into_iter().filter_map(|(id, rows)| Some((name_of(id)?, rows.live)));
+        let sums = counted.partitions.into_iter().filter_map(|(id, rows)| Some((name_of(id)?, rows.live)));
         Ok((sums.collect(), tally))
     })
     .await

@@ -18,6 +18,7 @@ use super::{MilvusTarget, server, upload};
 use crate::blocking::blocking;
 use crate::convert::ServerPlan;
 use crate::milvus::bucket_storage::BucketStorage;
+use crate::milvus::features::EndUnit;
 use crate::milvus::kept::{KeptPoint, KeptSchema};
 use crate::milvus::proto::schema::CollectionSchema;
 use crate::milvus::staged_rows::{ReadBack, read_back};
@@ -61,7 +62,7 @@ impl Planned {
     }
 
     /// The cut as a hybrid timestamp, as the server computes it from milliseconds.
-    fn cut(&self) -> Option<u64> {
+    pub(super) fn cut(&self) -> Option<u64> {
         self.end_ms.map(|end_ms| end_ms.saturating_mul(1 << 18))
     }
 }
@@ -89,6 +90,8 @@ pub(super) struct Inner {
     pub(super) finished_before: Mutex<BTreeSet<usize>>,
     /// What is to become of each collection, once its files are finished.
     pub(super) made: Vec<Mutex<Option<Arc<Made>>>>,
+    /// How the server wants to be told where to cut.
+    end_unit: Mutex<EndUnit>,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -113,6 +116,15 @@ impl Inner {
         // A run that is dropped in the middle leaves what is in the server to the next one, which finds it by the marker.
         staged.folder.keep_when_dropped();
         blocking(&staged.files.root.shown.clone(), move || marker.write(&staged.folder.folder)).await
+    }
+
+    pub(super) fn end_unit(&self) -> EndUnit {
+        *lock(&self.end_unit)
+    }
+
+    /// What the server itself said.
+    pub(super) fn use_end_unit(&self, unit: EndUnit) {
+        *lock(&self.end_unit) = unit;
     }
 
     pub(super) fn marker(&self) -> Marker {
@@ -160,6 +172,7 @@ impl MilvusRun {
         let marker = Mutex::new(staged.marker.clone());
         let staged = Mutex::new(Some(Arc::new(staged)));
         let finished_before = Mutex::default();
+        let end_unit = Mutex::new(EndUnit::of(client.version()));
         Self {
             inner: Arc::new(Inner {
                 target,
@@ -172,6 +185,7 @@ impl MilvusRun {
                 writing: tokio::sync::Mutex::default(),
                 finished_before,
                 made,
+                end_unit,
             }),
         }
     }

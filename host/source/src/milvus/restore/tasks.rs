@@ -13,8 +13,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::milvus::features;
 use crate::milvus::kept::KeptPoint;
 use crate::milvus::layout::{ALL_PARTITIONS, DELTA_LOG, INSERT_LOG, LogPath};
+use crate::milvus::rows::CountedCollection;
 use crate::{Limits, SourceError, TargetCollection};
 
 /// One call of Import.
@@ -33,6 +35,13 @@ pub(super) struct ImportTask {
     pub(super) bytes: u64,
     /// How its files are laid out; 0 before Milvus 2.6.
     pub(super) storage_version: i64,
+    /// Numbers of its segments.
+    pub(super) segments: Vec<i64>,
+    /// The rows that the server says it took, if it took all: those up to the cut that no delete in its own folder hits.
+    /// Level-zero deletes come later and take rows away then. `None` for deletes, of which servers say what they like.
+    pub(super) rows: Option<u64>,
+    /// Whether something in its files is later than the cut, so that the server has to leave it out.
+    pub(super) is_cut: bool,
 }
 
 /// The calls for one collection.
@@ -87,15 +96,15 @@ pub(super) fn tasks(
         let storage_version = kept.map_or(0, |kept| kept.storage_version);
         let fits = |task: &ImportTask| {
             let same = task.partition_id == *partition_id && task.storage_version == storage_version;
-            // Several level-zero segments in one task need 2.6.5.
-            same && task.has_rows
-                && segment.has_rows
+            same && features::share_an_import(task.has_rows, segment.has_rows)
+                && task.segments.len() < features::SEGMENTS_PER_IMPORT
                 && task.bytes.saturating_add(segment.bytes) <= limits.import_task_bytes
         };
         let folder = match tasks.last_mut().filter(|task| fits(task)) {
             Some(task) => {
                 task.has_deletes |= segment.has_deletes;
                 task.bytes = task.bytes.saturating_add(segment.bytes);
+                task.segments.push(*segment_id);
                 task.folder.clone()
             }
             None => {
@@ -108,6 +117,9 @@ pub(super) fn tasks(
                     has_deletes: segment.has_deletes,
                     bytes: segment.bytes,
                     storage_version,
+                    segments: vec![*segment_id],
+                    rows: None,
+                    is_cut: true,
                 });
                 folder
             }
@@ -144,11 +156,37 @@ impl ImportTask {
         }
     }
 
-    /// The options of the call; with `end_ms` what happened after that millisecond is left out.
-    pub(super) fn options(&self, end_ms: Option<u64>) -> Vec<(&'static str, String)> {
+    /// Whether the file at this place is one of its own.
+    pub(super) fn holds(&self, place: &str) -> bool {
+        place.strip_prefix(&self.folder).is_some_and(|rest| rest.starts_with('/'))
+    }
+
+    /// The same with what was found in its files, which hold all that the call brings.
+    pub(super) fn counted(mut self, found: &CountedCollection) -> Self {
+        let of_it = |segment: &i64| found.segments.get(&(self.partition_id, *segment));
+        if self.has_rows {
+            self.rows = Some(self.segments.iter().filter_map(of_it).map(|own| own.rows).sum());
+            self.is_cut = self.segments.iter().filter_map(of_it).any(|own| !own.is_whole);
+        } else {
+            self.is_cut = found.later_deletes.contains(&self.partition_id);
+        }
+        self
+    }
+
+    /// The same where all rows of these segments are taken.
+    pub(super) fn whole(mut self, point: &KeptPoint) -> Self {
+        let of_it = point.segments.iter().filter(|one| self.segments.contains(&one.segment_id));
+        self.rows = self.has_rows.then(|| of_it.map(|one| one.rows).sum());
+        self.is_cut = false;
+        self
+    }
+
+    /// The options of the call; with `end` what happened after that is left out. Where nothing did, the server is not told:
+    /// versions want it in different units.
+    pub(super) fn options(&self, end: Option<String>) -> Vec<(&'static str, String)> {
         let mut options =
             vec![if self.has_rows { ("backup", "true".to_owned()) } else { ("l0_import", "true".to_owned()) }];
-        options.extend(end_ms.map(|end_ms| ("end_ts", end_ms.to_string())));
+        options.extend(end.filter(|_| self.is_cut).map(|end| ("end_ts", end)));
         options.extend((self.storage_version > 0).then(|| ("storage_version", self.storage_version.to_string())));
         options
     }
@@ -163,6 +201,7 @@ mod tests {
     use super::*;
     use crate::TargetFile;
     use crate::milvus::kept::KeptPartition;
+    use crate::milvus::rows::OwnRows;
 
     fn collection(paths: &[(&str, u64)]) -> TargetCollection {
         let file = |(path, size_bytes): &(&str, u64)| TargetFile {
@@ -217,8 +256,30 @@ mod tests {
             (vec!["/s/7/3/delta_log/".to_owned()], ""),
         ];
         assert_eq!(calls, expected);
-        assert_eq!(planned.tasks[0].options(Some(5)), [("backup", "true".to_owned()), ("end_ts", "5".to_owned())]);
+        let end = || Some("5".to_owned());
+        assert_eq!(planned.tasks[0].options(end()), [("backup", "true".to_owned()), ("end_ts", "5".to_owned())]);
         assert_eq!(planned.tasks[3].options(None), [("l0_import", "true".to_owned())]);
+
+        // Once it is known what is in them: the first has later rows in its second segment, the deletes are all earlier.
+        let own = |rows, is_whole| OwnRows { rows, is_whole };
+        let found = CountedCollection {
+            segments: [((1, 10), own(5, true)), ((1, 11), own(2, false)), ((1, 12), own(3, true))].into(),
+            ..CountedCollection::default()
+        };
+        let counted: Vec<_> = planned.tasks.iter().map(|task| task.clone().counted(&found)).collect();
+        assert_eq!(counted.iter().map(|task| task.rows).collect::<Vec<_>>(), [Some(7), Some(3), Some(0), None]);
+        let told: Vec<bool> = counted.iter().map(|task| task.options(end()).len() == 2).collect();
+        assert_eq!(told, [true, false, false, false]);
+        let later = CountedCollection { later_deletes: [-1].into(), ..found };
+        assert!(planned.tasks[3].clone().counted(&later).is_cut);
+    }
+
+    #[test]
+    fn a_call_has_no_more_segments_than_a_server_takes() {
+        let paths: Vec<String> = (0..=1024).map(|segment| format!("insert_log/1/{segment}/100/1")).collect();
+        let files: Vec<(&str, u64)> = paths.iter().map(|path| (path.as_str(), 1)).collect();
+        let planned = tasks(0, &collection(&files), &point(), &Limits::DEFAULT).unwrap();
+        assert_eq!(planned.tasks.iter().map(|task| task.segments.len()).collect::<Vec<_>>(), [1024, 1]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::import::info;
 use super::server::{Wait, drop_collection, find};
 use crate::milvus::MilvusClient;
 use crate::milvus::address::ServerAddress;
+use crate::milvus::features;
 use crate::milvus::proto::common::ImportState;
 use crate::milvus::proto::milvus::{GetImportStateResponse, ListImportTasksRequest};
 use crate::milvus::rest_import::{RestImport, RestImports, RestState};
@@ -120,8 +121,7 @@ impl<'a> Dropping<'a> {
             Err(SourceError::CallRefused {
                 refusal: Refusal::CollectionNotFound | Refusal::DatabaseNotFound, ..
             }) => Imports::Ended,
-            // Then imports are made over REST, too.
-            Err(SourceError::CallNotOffered { .. }) => self.rest_imports(collection).await,
+            Err(error) if features::imports_over_rest(&error) => self.rest_imports(collection).await,
             Err(error @ SourceError::NotPermitted { .. }) => Imports::NeverTold(error.to_string()),
             Err(error) => Imports::Untold(error.to_string()),
         }
