@@ -120,6 +120,41 @@ fn a_cut_leaves_out_later_rows_and_undoes_later_deletes() {
     assert_eq!(collection.count_until(Some(0)).unwrap().live.rows, 0);
 }
 
+/// Servers from 2.4 on keep deletes in segments of their own, `delta_log/<collection>/<partition or −1>/…`; the logs are the same.
+#[test]
+fn deletes_of_a_level_zero_segment_hit_the_rows_of_their_partition_and_of_all() {
+    for name in ["two.plain", "docs"] {
+        let whole = corpus(name);
+        let partitions: Vec<i64> = whole.point.partitions.iter().map(|one| one.partition_id).collect();
+        let moved = |to: &dyn Fn(&str) -> String| {
+            let mut collection = corpus(name);
+            let deletes = whole.files.iter().filter(|(path, _)| path.starts_with("delta_log"));
+            collection.files.retain(|path, _| !path.starts_with("delta_log"));
+            collection.files.extend(deletes.map(|(path, bytes)| (to(path), bytes.clone())));
+            collection
+        };
+        let part = |path: &str, number: usize| path.split('/').nth(number).unwrap().to_owned();
+        let expected = whole.count().unwrap();
+        assert!(expected.live.rows < expected.physical, "{name} has deletes");
+        let of_all = moved(&|path| format!("delta_log/-1/77/{}", part(path, 3)));
+        assert_eq!(of_all.count().unwrap(), expected, "{name}");
+        let of_its_partition = moved(&|path| format!("delta_log/{}/77/{}", part(path, 1), part(path, 3)));
+        assert_eq!(of_its_partition.count().unwrap(), expected, "{name}");
+        // Up to before the first of them they hit nothing, and those of a partition without rows never do.
+        let elsewhere = partitions.iter().max().unwrap() + 1;
+        let of_another = moved(&|path| format!("delta_log/{elsewhere}/77/{}", part(path, 3)));
+        assert_eq!(of_another.count().unwrap().live.rows, expected.physical, "{name}");
+    }
+    let mut collection = corpus("two.plain");
+    let (path, log) = collection.files.iter().find(|(path, _)| path.starts_with("delta_log")).unwrap();
+    let (path, log) = (path.clone(), log.clone());
+    let deleted = u64::from_le_bytes(log[4 + 17 + 32..][..8].try_into().unwrap());
+    collection.files.remove(&path);
+    collection.files.insert("delta_log/-1/77/1".to_owned(), log);
+    assert_eq!(collection.count_until(Some(deleted)).unwrap().live.rows, 27);
+    assert_eq!(collection.count_until(Some(deleted - 1)).unwrap().live.rows, 30);
+}
+
 #[test]
 fn a_missing_log_is_an_error_and_no_shorter_answer() {
     let whole = corpus("docs");
@@ -152,6 +187,23 @@ fn files_in_the_place_of_others_are_found() {
     swapped.files = collection.files.clone();
     swapped.files.insert(second.clone(), b"PAR1 of storage version 2".to_vec());
     assert!(matches!(swapped.count(), Err(SourceError::Unsupported { .. })));
+}
+
+#[test]
+fn files_of_storage_version_2_are_whole_or_not_and_never_counted() {
+    let check = |bytes: &[u8]| {
+        let mut collection = corpus("empty");
+        collection.files.insert("insert_log/1/2/0/3".to_owned(), bytes.to_vec());
+        check_files("milvus", &collection.stored(), true, &Limits::DEFAULT).unwrap()
+    };
+    let whole = [b"PAR1rows".as_slice(), b"footer", &6_u32.to_le_bytes(), b"PAR1"].concat();
+    let checked = check(&whole);
+    assert_eq!((checked.parsed, checked.physical_rows, checked.problems), (1, None, vec![]));
+    let mut short = whole.clone();
+    short[14] = 200;
+    for damaged in [&whole[..whole.len() - 1], &whole[..4], b"PAR1PAR1", &short] {
+        assert_eq!(check(damaged).problems.len(), 1, "{damaged:?}");
+    }
 }
 
 proptest! {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
-use longshore_model::{CollectionMapping, Digest, RestoredLoadState};
+use longshore_model::{CollectionMapping, Digest, FileClass, RestoredLoadState};
 use longshore_source::milvus::proto::schema::CollectionSchema;
 use longshore_source::milvus::{
     CollectionLogs, CountedRows, KeptPoint, KeptSchema, MilvusBackupSource, MilvusBackupTarget, RowSchema,
@@ -409,4 +409,41 @@ async fn what_is_missing_or_unknown_is_an_error_and_no_smaller_backup() {
     assert!(open().unwrap_err().to_string().contains("snapshot"));
     std::fs::write(&path, "{").unwrap();
     assert!(matches!(open().unwrap_err(), SourceError::Damaged { .. }));
+}
+
+/// What is kept and cannot be restored here has a way out: the layout from which milvus-backup restores.
+#[tokio::test]
+async fn files_of_storage_version_2_are_exported_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    write(&from, true);
+    let source = MilvusBackupSource::open(&from).unwrap();
+    let name = source.inventory().await.unwrap().collections[0].name.clone();
+    let point = source.open_point(&name, PointOptions::default()).await.unwrap();
+    let mut description = point.description().clone();
+    description["segments"][0]["storageVersion"] = json!(2);
+    let first = &description["segments"][0];
+    let path = format!("insert_log/{}/{}/0/1", first["partitionId"], first["segmentId"]);
+    let bytes = b"PAR1 of several fields".to_vec();
+    let file = TargetFile { path: path.clone(), class: FileClass::Segment, size_bytes: bytes.len() as u64 };
+    let mapping = CollectionMapping { from: name.clone(), to: name.clone(), load_state: RestoredLoadState::Keep };
+    let collection = TargetCollection { mapping, schema: point.schema().clone(), files: vec![file], description };
+    let plan = TargetPlan { databases: Vec::new(), whole_cluster: false, collections: vec![collection], access: None };
+    let run = MilvusBackupTarget::new(&to).begin(&plan, &()).await.unwrap();
+    run.write(0, 0, 0, bytes.clone().into()).await.unwrap();
+    let restored = run.finish_collection(0).await.unwrap();
+    assert_eq!(restored.file_digests, [Digest::new(*blake3::hash(&bytes).as_bytes())]);
+    assert_eq!(restored.live_rows, None);
+    let notes = run.commit(&()).await.unwrap().notes;
+    assert!(matches!(notes.as_slice(), [note] if note.contains("rows were not counted")), "{notes:?}");
+    let metadata = std::fs::read_to_string(to.join("meta/full_meta.json")).unwrap();
+    assert!(metadata.contains("\"storage_version\":2"), "{metadata}");
+    // Each segment is a group, as milvus-backup wants it for them, and it is read back as what it is.
+    let segment = plan.collections[0].description["segments"][0]["segmentId"].to_string();
+    assert!(metadata.contains(&format!("\"group_id\":{segment}")), "{metadata}");
+    let again = MilvusBackupSource::open(&to).unwrap();
+    let name = again.inventory().await.unwrap().collections[0].name.clone();
+    let point = again.open_point(&name, PointOptions::default()).await.unwrap();
+    assert_eq!(point.files().iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), [path.as_str()]);
+    assert!(longshore_source::cannot_be_restored(point.description()).is_some());
 }

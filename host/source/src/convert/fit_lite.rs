@@ -91,7 +91,7 @@ pub(crate) fn lite_plan(
             misfits.push(misfit);
         }
     }
-    if point.segments.iter().any(|segment| segment.storage_version >= 2) {
+    if point.unreadable().is_some() {
         misfits.push(Misfit::StorageVersion);
     }
     if !misfits.is_empty() {

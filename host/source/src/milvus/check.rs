@@ -11,20 +11,18 @@ use super::access::access;
 use super::client::MilvusClient;
 use super::cut::{HEAD_BYTES, begins_like_a_log};
 use super::describe::describe;
+use super::features;
 use super::inventory::{databases, names};
 use super::layout::INSERT_LOG;
 use super::segments::{LogFileEntry, SegmentFiles, flushed_segments, kept, list_files};
 use super::shared::Shared;
 use super::storage::LogStorage;
-use super::version::ServerVersion;
 use crate::{SourceError, SourceFinding};
 
 /// Collections that are looked at one by one.
 const COLLECTIONS: usize = 50;
 /// Folders in which a root path is looked for when the configured one is not it.
 const DEPTH: usize = 3;
-/// The newest version whose differences are known.
-const NEWEST: ServerVersion = ServerVersion::new(2, 6, u32::MAX);
 
 /// See the module. The first thing that is in the way of all others ends it.
 pub(super) async fn check(shared: &Shared) -> Vec<SourceFinding> {
@@ -74,10 +72,13 @@ fn version(client: &MilvusClient) -> SourceFinding {
     let text = format!("Milvus {} at {}", client.version_text(), client.endpoint());
     match client.version() {
         None => SourceFinding::warning("server", format!("{text}: not a release; what it can do is found by asking")),
-        Some(version) if version > NEWEST => SourceFinding::warning(
+        Some(version) if features::is_unknown(version) => SourceFinding::warning(
             "server",
             format!("{text}: newer than what is known here; try a restore before relying on it"),
         ),
+        Some(version) if features::writes_unreadable(version) => {
+            SourceFinding::warning("server", format!("{text}: it can be backed up, but {}", features::UNREADABLE))
+        }
         Some(_) => SourceFinding::good("server", text),
     }
 }

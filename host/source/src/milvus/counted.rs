@@ -39,9 +39,8 @@ impl Uncounted {
     /// [`SourceError::Damaged`] for logs that do not parse, or hold another number of rows than the server told;
     /// [`SourceError::Unsupported`], [`SourceError::LimitExceeded`], failures of reading.
     fn count(mut self, limits: &Limits) -> Result<CountedPoint, SourceError> {
-        if self.point.segments.iter().any(|segment| segment.storage_version >= 2) {
-            let reason = "its segments are of storage version 2 (Milvus 2.6)".to_owned();
-            return Err(SourceError::Unsupported { path: self.shown, reason });
+        if let Some(reason) = self.point.unreadable() {
+            return Err(SourceError::Unsupported { path: self.shown, reason: reason.to_owned() });
         }
         let schema = RowSchema::of(&self.schema.decode(&self.shown)?, &self.shown)?;
         let logs = CollectionLogs::of(&self.files)?;

@@ -54,9 +54,8 @@ impl Counting {
     /// [`SourceError::Damaged`], [`SourceError::Unsupported`], [`SourceError::Io`].
     pub(super) fn run(self) -> Result<u64, SourceError> {
         let shown = "the collection";
-        if self.point.segments.iter().any(|segment| segment.storage_version >= 2) {
-            let reason = "its segments are of storage version 2 (Milvus 2.6)".to_owned();
-            return Err(SourceError::Unsupported { path: shown.to_owned(), reason });
+        if let Some(reason) = self.point.unreadable() {
+            return Err(SourceError::Unsupported { path: shown.to_owned(), reason: reason.to_owned() });
         }
         let schema = RowSchema::of(&self.schema.decode(shown)?, shown)?;
         let files = self.files.iter().zip(&self.stored).map(|(file, stored)| {

@@ -11,6 +11,7 @@ use longshore_model::CollectionName;
 
 use super::client::MilvusClient;
 use super::describe::{Described, found};
+use super::features;
 use super::kept::KeptSegment;
 use super::layout::{DELTA_LOG, INSERT_LOG, LogPath, ROW_ID_FIELD, TIMESTAMP_FIELD};
 use super::proto::common::{SegmentLevel, SegmentState};
@@ -145,8 +146,8 @@ impl SegmentFiles {
                     folder: format!("{}/{folder}", storage.shown()),
                 });
             };
-            // From 2.6 on several fields lie in one file (storage version 2), and the numbers are those of groups.
-            if segment.storage_version >= 2 {
+            // Where several fields lie in one file, the numbers are those of groups.
+            if !features::can_read(segment.storage_version) {
                 continue;
             }
             let most = fields.values().max().copied().unwrap_or(0);

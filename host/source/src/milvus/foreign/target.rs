@@ -18,7 +18,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use longshore_model::{CollectionName, Digest};
 
-use super::write::{About, check, metadata};
+use super::write::{About, check, grouped, metadata};
 use crate::blocking::blocking;
 use crate::disk::{Folder, io_error};
 use crate::milvus::RowSchema;
@@ -29,7 +29,7 @@ use crate::milvus::staged_rows::read_back;
 use crate::plan::{self, check_names, is_of_server};
 use crate::rows::difference;
 use crate::staged::{
-    self, PlaceOf, StagedFiles, StagingFolder, WholeFileSystem, Written, aside, available_bytes, left_bytes,
+    PlaceOf, StagedFiles, StagingFolder, WholeFileSystem, Written, aside, available_bytes, left_bytes, stored_back,
 };
 use crate::{
     Committed, FilePiece, Limits, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection, SourceError, TargetPlan,
@@ -178,14 +178,24 @@ fn folders_of(files: impl Iterator<Item = String>) -> BTreeSet<String> {
     parents.chain(["meta".to_owned(), "binlogs".to_owned()]).collect()
 }
 
-/// `binlogs/<kind>/<collection>/<partition>/<segment>/…`; without groups, which stand for several folders in one call.
+/// `binlogs/<kind>/<collection>/<partition>/<segment>/…`; without groups, which stand for several folders in one call. Only where
+/// files are of a newer storage version each segment is a group of its own: without them milvus-backup does not say that
+/// version to the server (`notL0SegBatchesWithoutGroupID` of its `core/restore/coll_task.go`).
 fn place_of(plan: &Arc<TargetPlan>, planned: &[Planned]) -> Box<PlaceOf> {
     let plan = Arc::clone(plan);
     let numbers: Vec<i64> = planned.iter().map(|one| one.point.collection_id).collect();
+    let groups: Vec<BTreeSet<i64>> = planned.iter().map(|one| grouped(&one.point).collect()).collect();
     Box::new(move |collection, file| {
         let path = &plan.collections.get(collection)?.files.get(file)?.path;
         let (kind, rest) = path.split_once('/')?;
-        Some(format!("binlogs/{kind}/{}/{rest}", numbers.get(collection)?))
+        let number = numbers.get(collection)?;
+        match LogPath::parse(path).filter(|log| groups.get(collection).is_some_and(|of| of.contains(&log.segment_id))) {
+            Some(log) => {
+                let (partition, rest) = rest.split_once('/')?;
+                Some(format!("binlogs/{kind}/{number}/{partition}/{}/{rest}", log.segment_id))
+            }
+            None => Some(format!("binlogs/{kind}/{number}/{rest}")),
+        }
     })
 }
 
@@ -197,6 +207,17 @@ impl Inner {
 
     fn finish(&self, collection: usize) -> Result<RestoredCollection, SourceError> {
         let planned = self.planned(collection)?;
+        if let Some(reason) = planned.point.unreadable() {
+            // What is kept and cannot be restored here must have a way out.
+            let (file_digests, _) = stored_back(&self.files, collection)?;
+            let note = format!(
+                "the files of collection {} are as they were backed up, and their rows were not counted: {reason}",
+                planned.name
+            );
+            self.notes.lock().unwrap_or_else(PoisonError::into_inner).insert(collection, note);
+            let physical_rows = planned.point.segments.iter().map(|segment| segment.rows).sum();
+            return Ok(RestoredCollection { physical_rows, live_rows: None, file_digests });
+        }
         let read =
             |cut| read_back(&self.files, collection, &planned.rows, &planned.point, cut, &self.limits, &mut |_| {});
         let cut = planned.point.cut();

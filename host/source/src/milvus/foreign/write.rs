@@ -2,7 +2,7 @@
 //!
 //! Older versions read four files, one for each level, newer ones one with everything; all five are written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_model::{CollectionName, DEFAULT_DATABASE};
 use serde_json::{Value, json};
@@ -167,11 +167,15 @@ impl About<'_> {
             }
         }
         let of = |segment: &KeptSegment| files.get(&(segment.partition_id, segment.segment_id));
-        let segments = self.point.segments.iter();
-        segments.map(|segment| self.segment(segment, of(segment).map(Vec::as_slice).unwrap_or_default())).collect()
+        let groups: BTreeSet<i64> = grouped(self.point).collect();
+        let one = |segment: &KeptSegment| {
+            let group = if groups.contains(&segment.segment_id) { segment.segment_id } else { 0 };
+            self.segment(segment, group, of(segment).map(Vec::as_slice).unwrap_or_default())
+        };
+        self.point.segments.iter().map(one).collect()
     }
 
-    fn segment(&self, segment: &KeptSegment, files: &[(LogPath, &TargetFile)]) -> Value {
+    fn segment(&self, segment: &KeptSegment, group: i64, files: &[(LogPath, &TargetFile)]) -> Value {
         let mut fields: BTreeMap<Option<i64>, Vec<Value>> = BTreeMap::new();
         for (log, file) in files {
             fields.entry(log.field_id).or_default().push(json!({
@@ -187,8 +191,15 @@ impl About<'_> {
             "partition_id": segment.partition_id, "num_of_rows": segment.rows, "binlogs": rows, "deltalogs": deletes,
             "size": files.iter().map(|(_, file)| file.size_bytes).sum::<u64>(), "is_l0": segment.is_level_zero,
             "storage_version": segment.storage_version, "backuped": true,
+            "group_id": group,
         })
     }
+}
+
+/// Segments that are a group of their own.
+pub(super) fn grouped(point: &KeptPoint) -> impl Iterator<Item = i64> + '_ {
+    let has_groups = point.unreadable().is_some();
+    point.segments.iter().filter(move |one| has_groups && !one.is_level_zero).map(|one| one.segment_id)
 }
 
 #[cfg(test)]
