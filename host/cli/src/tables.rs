@@ -1,5 +1,7 @@
 //! Results as tables and plain lines for a person.
 
+use std::collections::BTreeSet;
+
 use longshore_engine::{
     BackedUpCollection, BackupOutcome, PlanRow, PlanView, RestoreOutcome, VerifiedCollection, VerifyLevel,
     VerifyOutcome,
@@ -28,18 +30,25 @@ pub(crate) fn collections(collections: &[BackedUpCollection]) -> String {
         .iter()
         .map(|one| {
             let live = one.live_rows.map_or_else(|| "-".to_owned(), number);
-            let note = if one.changed_during_backup { "changed by DDL during the backup" } else { "" };
+            let changed = one.changed_during_backup.then_some("changed by DDL during the backup");
+            let notes: Vec<&str> =
+                one.cannot_be_restored.as_ref().map(|_| "CANNOT BE RESTORED").into_iter().chain(changed).collect();
             vec![
                 one.name.to_string(),
                 live,
                 number(one.physical_rows),
                 bytes(one.size_bytes),
                 one.region.to_string(),
-                note.to_owned(),
+                notes.join("; "),
             ]
         })
         .collect();
-    table(&["COLLECTION", "ROWS", "PHYSICAL ROWS", "SIZE", "REGION", ""], &cells)
+    let mut text = table(&["COLLECTION", "ROWS", "PHYSICAL ROWS", "SIZE", "REGION", ""], &cells);
+    let reasons: BTreeSet<&String> = collections.iter().filter_map(|one| one.cannot_be_restored.as_ref()).collect();
+    for reason in reasons {
+        text.push_str(&format!("cannot be restored by this version: {reason}\n"));
+    }
+    text
 }
 
 /// A plan, before it is carried out.

@@ -12,7 +12,7 @@ use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{BackupId, BackupType, CollectionName, JobType, Phase, RegionId, Timestamp};
 use longshore_policy::Usage;
-use longshore_source::{PointState, Recheck, Source};
+use longshore_source::{PointState, Recheck, Source, cannot_be_restored};
 use longshore_vault::{
     CommittedRoot, DdlChange, Excluded, FinishedPart, JsonText, PartRef, Pin, PinRequest, ReliesOn, RootOpen,
     RootSealed, Session, SessionOptions, Sizes,
@@ -407,7 +407,11 @@ fn outcome(
             size_bytes: moved.files.iter().map(|file| file.size_bytes).sum(),
             region: planned.placed.value.region.clone(),
             changed_during_backup: *state != PointState::Unaltered,
+            cannot_be_restored: cannot_be_restored(&moved.description).map(str::to_owned),
         });
+    let collections: Vec<BackedUpCollection> = collections.collect();
+    let mut warnings = plan.inventory.warnings.clone();
+    warnings.extend(kept_only(&collections));
     let mut regions: Vec<RegionId> = root.parts.iter().map(|part| part.region_id.clone()).collect();
     regions.sort();
     BackupOutcome {
@@ -415,7 +419,7 @@ fn outcome(
         backup_name: plan.request.backup_name.clone(),
         home_region: plan.request.cluster.home_region.clone(),
         regions,
-        collections: collections.collect(),
+        collections,
         excluded: excluded_views(plan),
         files: moved.iter().map(|collection| collection.files.len() as u64).sum(),
         size_bytes: root.sizes.plain_bytes,
@@ -428,8 +432,21 @@ fn outcome(
         policy_usage: plan.usage.clone(),
         committed,
         duration_ms: committed.millis_since(plan.started),
-        warnings: plan.inventory.warnings.clone(),
+        warnings,
     }
+}
+
+/// What must be said of collections that are in a backup and cannot be restored from it: a backup that keeps their files is
+/// better than none, as long as nobody relies on it.
+fn kept_only(collections: &[BackedUpCollection]) -> Option<String> {
+    let kept_only = collections.iter().filter(|one| one.cannot_be_restored.is_some());
+    let names: Vec<String> = kept_only.map(|one| one.name.to_string()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "in the backup, but NOT RESTORABLE by this version of Longshore (`cannotBeRestored` of each says why): {}",
+            names.join(", ")
+        )
+    })
 }
 
 fn excluded_views(plan: &BackupPlan) -> Vec<ExcludedCollection> {
@@ -459,4 +476,28 @@ fn requested_copies(plan: &BackupPlan) -> Vec<RequestedCopy> {
             collections: names.into_iter().cloned().collect(),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_kept_and_cannot_be_restored_is_said_by_name() {
+        let collection = |name: &str, cannot_be_restored: Option<&str>| BackedUpCollection {
+            name: CollectionName { database: "default".to_owned(), collection: name.to_owned() },
+            description: String::new(),
+            loaded: false,
+            physical_rows: 1,
+            live_rows: None,
+            size_bytes: 1,
+            region: "eu".parse().unwrap(),
+            changed_during_backup: false,
+            cannot_be_restored: cannot_be_restored.map(str::to_owned),
+        };
+        assert_eq!(kept_only(&[collection("a", None)]), None);
+        let said = kept_only(&[collection("a", None), collection("b", Some("why")), collection("c", Some("why"))]);
+        assert!(said.is_some_and(|said| said.contains("NOT RESTORABLE") && said.ends_with(": b, c")));
+    }
 }

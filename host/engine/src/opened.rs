@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_model::{BackupId, CollectionName, Digest, LoadState, RegionId, VaultId};
+use longshore_source::cannot_be_restored;
 use longshore_vault::{
     CollectionFiles, CollectionFinding, CollectionSealed, CommittedRoot, JsonText, Part, PartRef, Root, RootSealed,
     Vault, VaultError,
@@ -364,5 +365,6 @@ fn view(sealed: &CollectionSealed, files: &CollectionFiles, vault: &Vault) -> Ba
         size_bytes: files.files.iter().map(|file| file.size_bytes).sum(),
         region: vault.region_id().clone(),
         changed_during_backup: sealed.finding != CollectionFinding::Unaltered,
+        cannot_be_restored: cannot_be_restored(&sealed.consistent_point).map(str::to_owned),
     }
 }

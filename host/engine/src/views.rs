@@ -103,6 +103,9 @@ pub struct BackedUpCollection {
     /// True when it was changed by DDL while the backup ran; what is in the backup is one consistent point all the same.
     #[serde(default)]
     pub changed_during_backup: bool,
+    /// Why this version keeps it and cannot restore it, where that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cannot_be_restored: Option<String>,
 }
 
 /// A collection that a CLUSTER backup leaves out, and why.

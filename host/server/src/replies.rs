@@ -125,6 +125,7 @@ fn one_collection(collection: &BackedUpCollection) -> Value {
         "sizeBytes": collection.size_bytes,
         "regionId": collection.region,
         "changedDuringBackup": collection.changed_during_backup,
+        "cannotBeRestored": collection.cannot_be_restored,
     })
 }
 

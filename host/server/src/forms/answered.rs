@@ -22,7 +22,7 @@ const BACKUP_ENTRY: [Field; 13] = [
     field("regionId", REGION_ID, "Home region."),
     optional("restoreNewInstancePolicies", List(&OneOf(&["LATEST", "ORIGINAL"])), "CLUSTER backups only."),
 ];
-const COLLECTION: [Field; 8] = [
+const COLLECTION: [Field; 9] = [
     field("collectionName", Text, ""),
     field("description", Text, ""),
     field("status", OneOf(&["LOADED", "UNLOADED"]), ""),
@@ -31,9 +31,10 @@ const COLLECTION: [Field; 8] = [
     field("sizeBytes", COUNT, ""),
     field("regionId", REGION_ID, "Where it is kept."),
     field("changedDuringBackup", Truth, "DDL while the backup ran; what is in it is one point all the same."),
+    field("cannotBeRestored", Or(&Text), "Why it is kept and cannot be restored by this version; `null` where it can."),
 ];
 const COLLECTIONS: &[Field] = &COLLECTION;
-const FLAT_COLLECTION: &[Field] = &joined::<1, 8, 9>([field("dbName", Text, "")], COLLECTION);
+const FLAT_COLLECTION: &[Field] = &joined::<1, 9, 10>([field("dbName", Text, "")], COLLECTION);
 
 const ENTRY: &[Field] = &BACKUP_ENTRY;
 const MORE: [Field; 6] = [
