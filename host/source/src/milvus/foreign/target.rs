@@ -29,7 +29,8 @@ use crate::milvus::staged_rows::read_back;
 use crate::plan::{self, check_names, is_of_server};
 use crate::rows::difference;
 use crate::staged::{
-    PlaceOf, StagedFiles, StagingFolder, WholeFileSystem, Written, aside, available_bytes, left_bytes, stored_back,
+    self, PlaceOf, StagedFiles, StagingFolder, WholeFileSystem, Written, aside, available_bytes, left_bytes,
+    stored_back,
 };
 use crate::{
     Committed, FilePiece, Limits, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection, SourceError, TargetPlan,
