@@ -2,7 +2,6 @@
 //! that cannot be run here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[allow(dead_code)]
 mod fake;
 
 use std::sync::Arc;

@@ -418,10 +418,11 @@ async fn a_file_that_changed_after_it_was_compared_never_reaches_the_server() {
         let said = error.to_string();
         assert!(matches!(error, SourceError::Damaged { .. }), "{said}");
         assert!(said.contains("staging/") && said.contains("restore again"), "{said}");
-        let state = state.lock().unwrap();
-        assert!(state.imports.is_empty() && state.collections.is_empty(), "{:?}", state.imports);
+        {
+            let state = state.lock().unwrap();
+            assert!(state.imports.is_empty() && state.collections.is_empty(), "{:?}", state.imports);
+        }
         assert!(store.with(|objects| objects.is_empty()), "nothing of it stays");
-        drop(state);
         // The same without the rot.
         let done = Held::new().restore(&into, || ()).await.unwrap();
         assert_eq!(done.notes, Vec::<String>::new());
@@ -512,11 +513,12 @@ async fn a_key_that_lists_and_does_not_read_is_found_by_a_check() {
     let (is, text) = found(&check().await, "storage");
     assert!(is == FindingState::Bad && text.contains("does not begin like a log"), "{text}");
     // Many collections: which ones were looked at.
-    let mut made = state.lock().unwrap();
-    let again = made.collections["again"].clone();
-    made.segments.clear();
-    made.collections.extend((0..60).map(|number| (format!("c{number:02}"), again.clone())));
-    drop(made);
+    {
+        let mut made = state.lock().unwrap();
+        let again = made.collections["again"].clone();
+        made.segments.clear();
+        made.collections.extend((0..60).map(|number| (format!("c{number:02}"), again.clone())));
+    }
     let (is, text) = found(&check().await, "storage");
     assert_eq!(is, FindingState::Good, "{text}");
     assert!(text.contains("the first 50 of 61 collections") && text.contains("default.again to default.c48"), "{text}");

@@ -223,7 +223,7 @@ async fn a_disk_that_fills_up_in_the_middle_ends_in_a_sentence() {
     run.abort().await.unwrap();
     assert!(names(milvus, "full").await.is_empty());
     let left: Vec<_> = std::fs::read_dir(small.0.path()).unwrap().map(|one| one.unwrap().path()).collect();
-    assert_eq!(left, [others.clone()]);
+    assert_eq!(left, std::slice::from_ref(&others));
     // The same is restored when there is space again.
     std::fs::remove_file(&others).unwrap();
     held.restore(&target).await.unwrap();

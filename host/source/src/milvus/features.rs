@@ -200,11 +200,10 @@ fn check_version(
             (Some(target), Some(_)) if target < OLDEST => {
                 return wrong(format!("restores need {OLDEST} or newer"));
             }
-            (Some(target), Some(of_backup)) => {
-                if (of_backup.major, of_backup.minor) > (target.major, target.minor) {
-                    return wrong("an older server may not understand the files of a newer one".to_owned());
-                }
+            (Some(target), Some(of_backup)) if (of_backup.major, of_backup.minor) > (target.major, target.minor) => {
+                return wrong("an older server may not understand the files of a newer one".to_owned());
             }
+            (Some(_), Some(_)) => {}
             (target, _) if text != backup => {
                 let which = if target.is_none() { "the server's" } else { "the backup's" };
                 return wrong(format!("{which} version cannot be compared"));

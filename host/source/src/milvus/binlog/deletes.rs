@@ -275,8 +275,7 @@ mod tests {
         let cut_at = |cut| without_later(&bytes.clone().into(), "log", cut, &Limits::DEFAULT).unwrap();
         let whole = file(bytes.clone());
         let read = |log: &LogFile, cut| {
-            let mut deletes = Deletes::default();
-            read_deletes(log, false, cut, &Limits::DEFAULT, &mut deletes).unwrap();
+            let deletes = read_deletes([log], false, cut, &Limits::DEFAULT).unwrap();
             (deletes.count, deletes.has_later)
         };
         assert_eq!((read(&whole, None), read(&whole, Some(100))), ((3, false), (2, true)));
