@@ -1,16 +1,19 @@
 //! Limits that change while a job runs.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_engine::{
-    CreateBackup, EngineError, EraseRequest, Host, HostConfig, HostOptions, Limits, Principal, RestoreScope, Role,
-    RunContext, VerifyLevel, VerifyRequest, export_backup, plan_erase, plan_restore, run_erase, run_prune, run_restore,
-    verify_backup,
+    BackupRequest, ClusterTarget, CopyRequest, CreateBackup, EngineError, EraseRequest, HealRequest, Host, HostConfig,
+    HostOptions, Limits, Principal, RegionVaults, RestoreScope, Role, RunContext, VerifyLevel, VerifyRequest,
+    copy_backup, export_backup, heal, plan_backup, plan_erase, plan_restore, run_backup, run_erase, run_prune,
+    run_restore, verify_backup,
 };
 use longshore_model::{BackupType, JobStatus, RestoredLoadState};
 use longshore_source::MilvusLiteTarget;
-use longshore_vault::{Priority, PruneOptions, ThrottleLimits};
+use longshore_vault::{Priority, PruneOptions, ThrottleLimits, Vault, VaultOptions};
+use object_store::memory::InMemory;
 
 use crate::support::{Counting, Place, root, sample};
 
@@ -146,4 +149,68 @@ async fn a_restore_waits_for_threads_before_everything_else_and_an_export_with_e
     let verify = VerifyRequest::new(VerifyLevel::Decoded);
     let verify = async move { verify_backup(&vaults, &backup, &verify, &again).await };
     assert_eq!(waits_for_a_thread("a verification", &context, verify).await, Priority::Backup);
+}
+
+/// Nobody waits for the database that a verification restores: all of it goes behind restores.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_restore_of_a_verification_waits_for_threads_with_everything_else() {
+    let directory = root().join("examples/sample-cluster");
+    let place = Place::new().await;
+    let id = place.back_up(&directory, &Counting::open(&directory), Limits::default()).await.unwrap().backup_id;
+    let scratch = tempfile::tempdir().unwrap();
+    let context = RunContext::new(Limits::default());
+    context.throttle.set(ThrottleLimits { cpu_threads: Some(1), ..ThrottleLimits::default() });
+    let request = VerifyRequest { scratch: Some(scratch.path().to_owned()), ..VerifyRequest::new(VerifyLevel::Opened) };
+    let (vaults, again) = (place.vaults.clone(), context.clone());
+    let work = tokio::spawn(async move { verify_backup(&vaults, &id, &request, &again).await });
+    let mut waited = false;
+    while !work.is_finished() {
+        waited |= context.throttle.waiting_for_cpu(Priority::Backup) > 0;
+        assert_eq!(context.throttle.waiting_for_cpu(Priority::Restore), 0);
+        tokio::task::yield_now().await;
+    }
+    assert!(work.await.unwrap().unwrap().restored && waited);
+}
+
+/// Two vaults of a project, one backup, and everything that moves bytes between them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_backs_up_verifies_copies_and_heals_keeps_to_a_bandwidth_that_can_change_while_it_runs() {
+    let directory = root().join("examples/sample-cluster");
+    let place = Arc::new(Place::new().await);
+    let options = VaultOptions::random(
+        place.vault.project_id().clone(),
+        "far".parse().unwrap(),
+        Some(place.vault.id_key().unwrap().clone()),
+    );
+    let store = Arc::new(InMemory::new());
+    let far = Vault::init(store, options.unwrap()).await.unwrap();
+    let both = RegionVaults::of([place.vault.clone(), far.clone()]).unwrap();
+    let context = RunContext::new(Limits::default());
+
+    let (inner, again) = (Arc::clone(&place), context.clone());
+    let backup = async move {
+        let source = Counting::open(&directory);
+        let cluster = ClusterTarget::for_directory(&directory, "local".parse()?)?;
+        let request = BackupRequest::manual(cluster, Vec::new(), &again)?;
+        let plan = plan_backup(request, &source, inner.policy(), &inner.vaults, &again).await?;
+        run_backup(plan, &source, &inner.vaults, &again).await
+    };
+    let id = waits_until_the_limit_goes("a backup", &context, backup).await.backup_id;
+
+    let (vaults, again, backup_id) = (both.clone(), context.clone(), id.clone());
+    let (home, to) = ("local".parse().unwrap(), "far".parse().unwrap());
+    let (job_id, collections) = ("job-copy".parse().unwrap(), Vec::new());
+    let request = CopyRequest { job_id, fencing_token: 1, backup_id, home, to, collections };
+    let copy = async move { copy_backup(&request, &vaults, &again).await };
+    waits_until_the_limit_goes("a copy", &context, copy).await;
+
+    let (vaults, again, backup) = (both.clone(), context.clone(), id.clone());
+    let request = VerifyRequest::new(VerifyLevel::Stored);
+    let verify = async move { verify_backup(&vaults, &backup, &request, &again).await };
+    assert!(waits_until_the_limit_goes("a verification", &context, verify).await.is_sound());
+
+    let again = context.clone();
+    let request = HealRequest { backup: Some(id), level: VerifyLevel::Stored, dry_run: true };
+    let healing = async move { heal(&far, &[], &request, &again).await };
+    assert!(waits_until_the_limit_goes("a heal", &context, healing).await.whole);
 }

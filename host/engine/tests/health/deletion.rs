@@ -215,7 +215,7 @@ async fn whatever_is_deleted_is_missed_by_whom_the_format_says_and_comes_back() 
         }
         let (vault, source) = (full.open(store).await.unwrap(), full.open(other).await.unwrap());
         let request = HealRequest { backup: None, level: VerifyLevel::Stored, dry_run: false };
-        let healed = heal(&vault, std::slice::from_ref(&source), &request, &context()).await;
+        let healed = heal_after_a_dry_run(&vault, store, std::slice::from_ref(&source), request).await;
         let healed = healed.unwrap_or_else(|error| panic!("{what}: {error}"));
         assert!(healed.whole, "{what}: {healed:?}");
         if both == Missing {

@@ -1,9 +1,10 @@
 //! Heals that have to be careful.
 
-use longshore_engine::{HealRequest, VerifyLevel, heal};
+use longshore_engine::{CopyRequest, HealRequest, VerifyLevel, copy_backup, heal};
 use longshore_vault::{Vault, VaultOptions};
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::support::*;
@@ -104,4 +105,70 @@ async fn vaults_of_other_projects_heal_nothing() {
     let request = HealRequest { backup: None, level: VerifyLevel::Stored, dry_run: false };
     let error = heal(&place.home, &[foreign], &request, &context()).await.unwrap_err().to_string();
     assert!(error.contains("proj-else"), "{error}");
+}
+
+/// A copy holds some collections. A part of which no copy is left gets back what they say, and stays damage for the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_comes_back_in_part_stays_damage_and_gives_back_what_there_is() {
+    let place = Place::of(&three()).await;
+    let backup = place.back_up(&three()).await;
+    let copied = three()[..1].to_vec();
+    let request = CopyRequest {
+        job_id: "job-copy".parse().unwrap(),
+        fencing_token: 1,
+        backup_id: backup.clone(),
+        home: "eu".parse().unwrap(),
+        to: "us".parse().unwrap(),
+        collections: copied.clone(),
+    };
+    copy_backup(&request, &place.both(), &context()).await.unwrap();
+    let place = Place { backup: backup.clone(), ..place };
+    let part = keys(&place.home_store, &format!("parts/{backup}")).await.remove(0);
+    let right = bytes_of(&place.home_store, &part).await;
+    flip(&place.home_store, &part, 500).await;
+    for run in 0..2 {
+        let request = HealRequest { backup: Some(backup.clone()), level: VerifyLevel::Stored, dry_run: false };
+        let sources = std::slice::from_ref(&place.other);
+        let healed = heal(&place.home, sources, &request, &context()).await.unwrap();
+        let told = healed.objects.iter().find(|one| one.object == part.as_ref());
+        assert!(!healed.whole && told.is_some_and(|one| !one.healed), "{run}: {healed:?}");
+        let verified = place.verify(VerifyLevel::Decoded).await.unwrap();
+        assert!(!verified.whole, "{run}: {verified:?}");
+        assert!(verified.damaged_objects.iter().any(|one| one.object == part.as_ref()), "{run}: {verified:?}");
+        let lost: BTreeSet<String> = three()[1..].iter().map(ToString::to_string).collect();
+        assert_eq!(verified.lost_collections.iter().cloned().collect::<BTreeSet<_>>(), lost, "{run}");
+        let names: Vec<_> = verified.collections.iter().map(|one| one.name.clone()).collect();
+        assert_eq!(names, copied, "{run}: what the copy says is here again");
+    }
+    // The right one comes back from elsewhere.
+    put(&place.home_store, &part, right).await;
+    assert!(place.verify(VerifyLevel::Decoded).await.unwrap().is_sound());
+    assert_eq!(place.restore(&[]).await.unwrap(), 3);
+}
+
+/// Which backups should be here is told by what is here, by the region that a root names, and by its parts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heal_of_everything_finds_backups_of_which_nothing_is_left_here() {
+    let place = Place::of(&three()[..1]).await;
+    let second = place.back_up(&three()[..2]).await;
+    place.copy(&second).await;
+    let request = HealRequest { backup: None, level: VerifyLevel::Stored, dry_run: false };
+    for root in keys(&place.home_store, "roots").await {
+        place.home_store.delete(&root).await.unwrap();
+    }
+    let sources = std::slice::from_ref(&place.other);
+    let healed = heal(&place.home, sources, &request, &context()).await.unwrap();
+    assert!(healed.whole && healed.backups == 2, "{healed:?}");
+    assert_eq!(place.home.list_backups().await.unwrap().backups.len(), 2);
+    assert!(place.verify(VerifyLevel::Decoded).await.unwrap().is_sound());
+    // Damaged here and unknown to others: told, and nothing is made of it.
+    let third = place.back_up(&three()[..1]).await;
+    let root = keys(&place.home_store, &format!("roots/{third}")).await.remove(0);
+    flip(&place.home_store, &root, 300).await;
+    let healed = heal(&place.home, sources, &request, &context()).await.unwrap();
+    let told = healed.objects.iter().find(|one| one.object == root.as_ref());
+    assert!(!healed.whole && told.is_some_and(|one| !one.healed), "{healed:?}");
+    // What was copied there only is not missed here.
+    let healed = heal(&place.other, std::slice::from_ref(&place.home), &request, &context()).await.unwrap();
+    assert!(healed.whole && healed.objects.is_empty(), "{healed:?}");
 }

@@ -72,7 +72,8 @@ fn names(outcome: &VerifyOutcome, object: &Key) -> bool {
 
 async fn healed(place: &Place, what: &str) {
     let request = HealRequest { backup: Some(place.backup.clone()), level: VerifyLevel::Stored, dry_run: false };
-    let healed = heal(&place.home, std::slice::from_ref(&place.other), &request, &context()).await;
+    let sources = std::slice::from_ref(&place.other);
+    let healed = heal_after_a_dry_run(&place.home, &place.home_store, sources, request).await;
     let healed = healed.unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(healed.whole, "{what}: {healed:?}");
 }

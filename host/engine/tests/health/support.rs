@@ -19,6 +19,8 @@ use object_store::memory::InMemory;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use crate::records::everything;
+
 pub(crate) type Store = Arc<dyn ObjectStore>;
 
 fn root() -> PathBuf {
@@ -182,6 +184,25 @@ impl Place {
         let target = MilvusLiteTarget::new(&folder.path().join("restored.db"));
         Ok(run_restore(plan, &target, &context()).await?.collections.len())
     }
+}
+
+/// Heals, and before that says what it would do: that writes nothing, and is what is done then.
+pub(crate) async fn heal_after_a_dry_run(
+    vault: &Vault,
+    store: &Store,
+    sources: &[Vault],
+    request: HealRequest,
+) -> Result<HealOutcome, EngineError> {
+    let before = everything(store).await;
+    let dry = HealRequest { dry_run: true, ..request.clone() };
+    let would = heal(vault, sources, &dry, &context()).await?;
+    assert!(everything(store).await == before, "a dry run wrote something: {would:?}");
+    let healed = heal(vault, sources, &request, &context()).await?;
+    let told = |outcome: &HealOutcome| -> BTreeSet<(String, bool)> {
+        outcome.objects.iter().map(|one| (one.object.clone(), one.healed)).collect()
+    };
+    assert_eq!((would.whole, told(&would)), (healed.whole, told(&healed)), "{would:?} {healed:?}");
+    Ok(healed)
 }
 
 /// Keys under a folder, in order.

@@ -306,6 +306,7 @@ async fn damaged_lost_and_outdated_index_objects_are_rebuilt_from_packs() {
     let indexes = keys(&store, "index").await;
     let before = vault.open_reader().await.unwrap().blob_count();
     flip(&store, &indexes[0]).await;
+    let damaged = bytes_of(&store, &indexes[0]).await;
     store.delete(&indexes[1]).await.unwrap();
     let plan = vault.plan_repair().await.unwrap();
     assert_eq!(plan.damaged.len(), 1);
@@ -313,6 +314,8 @@ async fn damaged_lost_and_outdated_index_objects_are_rebuilt_from_packs() {
     assert_eq!(keys(&store, "index").await.len(), 2, "a plan changes nothing");
     let outcome = vault.run_repair(&plan).await.unwrap();
     assert_eq!(outcome.set_aside, [format!("set-aside/{}", indexes[0])]);
+    assert_eq!(bytes_of(&store, &outcome.set_aside[0].as_str().into()).await, damaged, "what was damaged is kept");
+    assert!(!keys(&store, "index").await.contains(&indexes[0]));
     assert_eq!(outcome.left, Vec::<String>::new());
     assert!(vault.plan_repair().await.unwrap().is_empty());
     // Without reading the end of any pack: the new index objects cover them all.
@@ -432,4 +435,41 @@ async fn samples_with_seeds_one_after_the_other_find_any_damage() {
         found += report.damaged_packs.len();
     }
     assert_eq!((read, found), (packs.len() as u64, 1));
+}
+
+/// A header as another program might find it: of a vault whose manifests, project and key must agree.
+#[tokio::test]
+async fn a_header_is_made_again_only_from_a_vault_of_the_project_and_a_damaged_one_is_kept() {
+    let Pair { store, other_store, other, vault, .. } = pair().await;
+    let key = Path::from("longshore-vault.json");
+    let right = bytes_of(&store, &key).await;
+    assert!(Vault::rebuild_header(store.clone(), &other, true).await.is_err(), "it is there");
+    store.delete(&key).await.unwrap();
+    assert!(matches!(Vault::open(store.clone(), &Keys::none()).await, Err(VaultError::LostHeader { .. })));
+    // Another project with the same key, then another key in the same project.
+    let project = VaultOptions { project_id: "proj-other".parse().unwrap(), ..options("far", 3) };
+    let foreign = VaultOptions { id_key: IdKey::new([8; 32]), ..options("far", 3) };
+    for wrong in [project, foreign] {
+        let wrong = Vault::init(memory(), wrong).await.unwrap();
+        assert!(Vault::rebuild_header(store.clone(), &wrong, true).await.is_err());
+        assert!(!keys(&store, "").await.contains(&key), "something was written");
+    }
+    Vault::rebuild_header(store.clone(), &other, false).await.unwrap();
+    assert!(!keys(&store, "").await.contains(&key), "a dry run wrote something");
+    let found = Vault::rebuild_header(store.clone(), &other, true).await.unwrap();
+    assert_eq!((&found.vault_id, &found.region_id), (vault.id(), vault.region_id()));
+    assert_eq!(bytes_of(&store, &key).await, right);
+    flip(&store, &key).await;
+    let damaged = bytes_of(&store, &key).await;
+    Vault::rebuild_header(store.clone(), &other, true).await.unwrap();
+    assert_eq!(bytes_of(&store, &key).await, right);
+    assert_eq!(bytes_of(&store, &"set-aside/longshore-vault.json".into()).await, damaged);
+    // A part of another vault lies here, too: whose header it should be cannot be told.
+    let pin = other.pin(request(9), clock()).await.unwrap();
+    let strange = write_part(&other, &pin, &backup_id(9), 9, &sample(1), Codec::Store).await.unwrap();
+    let strange = Path::from(strange.reference.key);
+    store.put(&strange, bytes_of(&other_store, &strange).await.into()).await.unwrap();
+    store.delete(&key).await.unwrap();
+    assert!(Vault::rebuild_header(store.clone(), &other, true).await.is_err());
+    assert!(!keys(&store, "").await.contains(&key), "something was written");
 }
