@@ -159,7 +159,12 @@ async fn begin(
             job_type: JobType::Backup,
             token: plan.request.fencing_token,
             random: draw(context.random.as_ref())?,
-            relies_on: ReliesOn { everything: true, ..ReliesOn::default() },
+            // The name says to whoever looks between the root and its receipts that these are still to come.
+            relies_on: ReliesOn {
+                everything: true,
+                backups: vec![plan.request.backup_id.clone()],
+                ..ReliesOn::default()
+            },
             state: Value::Null,
         };
         let pin = vault.pin(request, Arc::clone(&context.clock)).await.map_err(EngineError::vault(region))?;

@@ -5,17 +5,21 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use futures::TryStreamExt;
 use longshore_engine::{
     BackupOutcome, BackupRequest, ClusterTarget, EngineError, HostFacts, Limits, PolicyConfig, RegionVaults,
-    RestoreScope, RunContext, RunCosts, RunPolicy, build_chains, plan_backup, plan_restore, run_backup, run_restore,
+    RestoreScope, RunContext, RunCosts, RunPolicy, VerifyLevel, VerifyRequest, build_chains, plan_backup, plan_restore,
+    run_backup, run_prune, run_restore, verify_backup,
 };
-use longshore_model::{BackupId, Region, RestoredLoadState};
+use longshore_model::{BackupId, Clock, FixedClock, Region, RestoredLoadState, SystemClock, Timestamp};
 use longshore_policy::{Guardrails, PolicySet};
 use longshore_sandbox::{Sandbox, SandboxConfig};
 use longshore_source::{MilvusLiteSource, MilvusLiteTarget};
 use longshore_vault::testing::{Effect, Fault, FaultStore, Operation};
-use longshore_vault::{Vault, VaultOptions};
+use longshore_vault::{PruneOptions, Vault, VaultOptions};
 use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
+use tokio::sync::Semaphore;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
@@ -99,6 +103,15 @@ impl Place {
         ids
     }
 
+    /// What a verification over both vaults calls damaged or lost, by this clock.
+    async fn damages(&self, id: &BackupId, now: Timestamp) -> Vec<String> {
+        let context = RunContext { clock: Arc::new(FixedClock(now)), ..RunContext::new(Limits::default()) };
+        let request = VerifyRequest::new(VerifyLevel::Exists);
+        let outcome = verify_backup(&self.vaults, id, &request, &context).await.unwrap();
+        assert!(outcome.whole, "{outcome:?}");
+        outcome.damaged_objects.into_iter().map(|damage| damage.object).collect()
+    }
+
     /// Restores a backup, which proves every file of it.
     async fn restores(&self, id: &BackupId) {
         let folder = tempfile::tempdir().unwrap();
@@ -121,6 +134,43 @@ async fn a_receipt_that_cannot_be_written_is_a_warning_about_a_whole_backup() {
     place.heal();
     assert_eq!(place.visible().await.len(), 1);
     place.restores(&outcome.backup_id).await;
+}
+
+/// Between root and receipts nothing is lost yet: whoever looks then must not call somebody who keeps watch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_is_not_called_lost_while_its_job_is_at_it_nor_right_after_it_was_killed() {
+    let place = Arc::new(Place::new().await);
+    let held = Effect::Wait(Arc::new(Semaphore::new(0)));
+    place.other.plan(vec![Fault::on(Operation::Put, "receipts/", held)]);
+    let job = tokio::spawn({
+        let place = Arc::clone(&place);
+        async move { place.back_up().await }
+    });
+    while place.visible().await.is_empty() {
+        assert!(!job.is_finished(), "it did not wait");
+        tokio::task::yield_now().await;
+    }
+    let id = place.visible().await.pop_first().unwrap();
+    let now = SystemClock.now();
+    assert_eq!(place.damages(&id, now).await, Vec::<String>::new(), "its job is at work");
+    job.abort();
+    assert!(job.await.is_err());
+    place.heal();
+    assert_eq!(place.damages(&id, now).await, Vec::<String>::new(), "it was killed a moment ago");
+    let later = now.plus_millis(longshore_vault::Limits::DEFAULT.pin_lapse_ms + 60_000);
+    assert_eq!(place.damages(&id, later).await, [format!("receipts/{id}")], "its pin has lapsed");
+    // A prune need not wait for that.
+    run_prune(&place.vaults, &PruneOptions::default(), &RunContext::new(Limits::default())).await.unwrap();
+    assert_eq!(place.damages(&id, later).await, Vec::<String>::new());
+    place.restores(&id).await;
+    // Its pin, which is still there, says nothing about the backup of another job.
+    let second = place.back_up().await.unwrap().backup_id;
+    let store = place.other.store();
+    let receipts = store.list(Some(&format!("receipts/{second}").as_str().into())).map_ok(|meta| meta.location);
+    for receipt in receipts.try_collect::<Vec<_>>().await.unwrap() {
+        store.delete(&receipt).await.unwrap();
+    }
+    assert_eq!(place.damages(&second, now).await, [format!("receipts/{second}")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,10 @@
 //! What is missing although nothing that is there is damaged: roots and receipts that another vault says should be there, and
 //! records that other vaults or the backup itself name.
 //!
-//! Contract: only of vaults that are open here, and nothing that a deletion, or an erasure under way, leaves missing.
+//! Contract: only of vaults that are open here, and nothing that a deletion, or a backup or an erasure under way, leaves
+//! missing.
 
-use longshore_vault::Vault;
+use longshore_vault::{PinRecord, RootOpen, Vault};
 
 use super::{DamagedObject, Run};
 use crate::EngineError;
@@ -27,10 +28,10 @@ impl Run<'_> {
             if !is_home && open.parts.iter().all(|part| part.vault_id != *vault.id()) {
                 continue;
             }
-            let fail = || EngineError::vault(region);
-            // One of another token is no loss: an erasure that stopped leaves them so.
-            if vault.exists(&open.backup_id).await.map_err(fail())?
-                || vault.is_withdrawn(&open.backup_id, open.token).await.map_err(fail())?
+            // Twice, around the pins: a job that gave its pin up in between has written its receipts.
+            if self.accounts_for(&vault, open).await?
+                || !is_home && self.is_being_written(&vault, open).await?
+                || self.accounts_for(&vault, open).await?
             {
                 continue;
             }
@@ -42,6 +43,28 @@ impl Run<'_> {
             missing.push(DamagedObject { region, object, expected, found });
         }
         Ok(missing)
+    }
+
+    /// True for a vault that knows the backup, or knows that it was deleted. One of another token is no loss: an erasure that
+    /// stopped leaves them so.
+    async fn accounts_for(&self, vault: &Vault, open: &RootOpen) -> Result<bool, EngineError> {
+        let fail = || EngineError::vault(vault.region_id());
+        Ok(vault.exists(&open.backup_id).await.map_err(fail())?
+            || vault.is_withdrawn(&open.backup_id, open.token).await.map_err(fail())?)
+    }
+
+    /// True while the job that wrote the root holds its pin in this vault: it is at its receipts, or it was killed before
+    /// them. Then a prune or a heal writes them; once the pin has lapsed they count as lost.
+    async fn is_being_written(&self, vault: &Vault, open: &RootOpen) -> Result<bool, EngineError> {
+        let pins = vault.list_pins().await.map_err(EngineError::vault(vault.region_id()))?;
+        let (now, lapse_ms) = (self.context.clock.now(), vault.limits().pin_lapse_ms);
+        let writes = |pin: &PinRecord| {
+            pin.relies_on.everything
+                && pin.token == open.token
+                && pin.relies_on.backups.contains(&open.backup_id)
+                && now.millis_since(pin.refreshed) <= lapse_ms
+        };
+        Ok(pins.iter().any(writes))
     }
 
     /// Records of erasures that this backup names and that a vault has not.

@@ -117,7 +117,7 @@ pub(super) async fn needs_of(views: &[View], here: &View, options: &PruneOptions
     for seen in &here.parts {
         let key = seen.path.to_string();
         there.insert(key.clone());
-        let named_here = named.contains(&key) || pinned.contains(&seen.key.backup_id);
+        let named_here = named.contains(&key);
         let whole_backup = views.iter().any(|view| view.has_unreadable(&seen.key.backup_id));
         let root = elsewhere.get(&key);
         let part = match here.vault.load_part_by(&seen.key).await {
@@ -129,7 +129,7 @@ pub(super) async fn needs_of(views: &[View], here: &View, options: &PruneOptions
                 None
             }
         };
-        let verdict = if named_here || whole_backup || root.is_some() {
+        let verdict = if named_here || whole_backup || root.is_some() || pinned.contains(&seen.key.backup_id) {
             Verdict::Needed
         } else {
             judge_unnamed(views, here, seen, part.as_ref(), options)
