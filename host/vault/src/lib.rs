@@ -121,6 +121,6 @@ pub use stored::StoredByDay;
 pub use throttle::{CpuPermit, Priority, Throttle, ThrottleLimits};
 pub use vault::{Vault, VaultOptions};
 pub use verify::{
-    BlobDamage, CollectionReport, LOST_INDEX, ObjectDamage, Sample, VerifyLevel, VerifyOptions, VerifyReport,
+    BlobDamage, CollectionReport, LOST_INDEX, LOST_LIST, ObjectDamage, Sample, VerifyLevel, VerifyOptions, VerifyReport,
 };
 pub use withdrawal::{Tombstone, Withdrawal};

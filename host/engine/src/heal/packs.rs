@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use longshore_vault::{BlobId, LOST_INDEX, PackId, SessionOptions, VerifyOptions, VerifyReport};
+use longshore_vault::{BlobId, LOST_INDEX, LOST_LIST, PackId, SessionOptions, VerifyOptions, VerifyReport};
 
 use super::{Heal, HealedCollection, HealedObject, PartHere};
 use crate::{EngineError, VerifyLevel};
@@ -21,6 +21,7 @@ impl Heal<'_> {
             damaged.extend(report.damaged_packs.iter().copied());
             let index = report.objects.iter().find(|damage| damage.object == LOST_INDEX);
             lost_index = lost_index.or_else(|| index.map(|damage| damage.found.clone()));
+            self.lost_list(&report);
             for (pack, found) in self.bad_packs(&part, &report).await? {
                 bad_packs.entry(pack).or_insert(found);
             }
@@ -51,6 +52,21 @@ impl Heal<'_> {
             self.report_unhealed(&unhealed, any_left);
         }
         self.index_again(lost_index).await
+    }
+
+    /// A list of recipients that a part misses, and that no copy of the vault had: those were asked before.
+    fn lost_list(&mut self, report: &VerifyReport) {
+        let Some(damage) = report.objects.iter().find(|damage| damage.object == LOST_LIST) else { return };
+        if self.outcome.objects.iter().any(|told| told.object == LOST_LIST && !told.healed) {
+            return;
+        }
+        let how = format!(
+            "{} is lost and an older one counts: make the last change again with `longshore key recipient`, or name a \
+             copy of this vault",
+            damage.expected
+        );
+        let (object, found) = (damage.object.clone(), damage.found.clone());
+        self.outcome.objects.push(HealedObject { object, found, healed: false, how });
     }
 
     async fn verify(&self, part: &PartHere, good: &HashSet<PackId>) -> Result<VerifyReport, EngineError> {

@@ -6,7 +6,7 @@ use longshore_engine::{
     verify_backup,
 };
 use longshore_model::{BackupId, Timestamp};
-use longshore_vault::{Keys, NamedRecipient, ReaderKey, Vault, VaultError, WriterKey};
+use longshore_vault::{Keys, LOST_LIST, NamedRecipient, ReaderKey, Vault, VaultError, WriterKey};
 use object_store::ObjectStoreExt;
 use object_store::path::Path as Key;
 
@@ -62,7 +62,7 @@ const ROWS: [Row; 22] = [
     ("withdrawn/<backup id>.json", "home/withdrawn/{gone}.json", One, Nothing, Nothing, None),
     ("withdrawn/<backup id>.<token>.json", "other/withdrawn/{old}.", One, Nothing, Missing, None),
     ("erasures/erasure-<16 hexadecimal characters>.json", "home/erasures/", One, Nothing, Missing, None),
-    // The one before counts: only who was added, or a copy of the vault, knows that there was another.
+    // The one before counts: no backup was made since, so only a copy of the vault knows that there was another.
     ("keys/recipients/<generation>-<digest>.json", "home/keys/recipients/", Newest, Nothing, Nothing, None),
     (
         "keys/recipients/<generation>-<digest>.json",
@@ -261,6 +261,33 @@ async fn a_lost_list_of_recipients_comes_back_from_a_copy_of_the_vault() {
     let request = HealRequest { dry_run: false, ..request };
     heal(&vault, std::slice::from_ref(&copy), &request, &context()).await.unwrap();
     assert_eq!(vault.recipients().await.unwrap().recipients.len(), 2);
+}
+
+/// What was encrypted since knows of it without a copy, and heal says what is to be done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_list_of_recipients_is_missed_by_a_backup_that_was_made_since() {
+    let full = Full::new().await;
+    let store = &full.place.home_store;
+    let backup = full.place.back_up(&three()[..1]).await;
+    let copy: Store = std::sync::Arc::new(object_store::memory::InMemory::new());
+    put_back(&copy, &everything(store).await).await;
+    store.delete(&keys(store, "keys/recipients").await.pop().unwrap()).await.unwrap();
+    let objects = async || {
+        let vaults = RegionVaults::of([full.open(store).await.unwrap()]).unwrap();
+        let request = VerifyRequest::new(VerifyLevel::Stored);
+        let outcome = verify_backup(&vaults, &backup, &request, &context()).await.unwrap();
+        assert!(outcome.whole, "{outcome:?}");
+        outcome.damaged_objects.into_iter().map(|one| one.object).collect::<Vec<_>>()
+    };
+    assert_eq!(objects().await, [LOST_LIST]);
+    let request = HealRequest { backup: None, level: VerifyLevel::Stored, dry_run: false };
+    let (vault, other) = (full.open(store).await.unwrap(), full.open(&full.place.other_store).await.unwrap());
+    let healed = heal(&vault, &[other], &request, &context()).await.unwrap();
+    let told: Vec<_> = healed.objects.iter().filter(|one| one.object == LOST_LIST).collect();
+    assert!(!healed.whole && told.len() == 1 && told[0].how.contains("key recipient"), "{healed:?}");
+    let healed = heal(&vault, &[full.open(&copy).await.unwrap()], &request, &context()).await.unwrap();
+    assert!(healed.whole, "{healed:?}");
+    assert_eq!(objects().await, Vec::<String>::new());
 }
 
 /// Whoever has no reader key misses a key of a session, too, and the next backup does not rely on what nobody can decrypt.

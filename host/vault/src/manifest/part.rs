@@ -40,6 +40,10 @@ pub struct PartOpen {
     pub home_vault_id: Option<VaultId>,
     /// When it was written.
     pub created: Timestamp,
+    /// Generation of the list of recipients that counted when it was written: whoever finds none as new as that knows that
+    /// one is lost. Only in encrypted vaults; parts written by early versions lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipients: Option<u64>,
     /// Sizes of this part.
     pub sizes: Sizes,
     /// Collections by number, in order of number.

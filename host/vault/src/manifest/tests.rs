@@ -25,6 +25,7 @@ fn part() -> Part {
             token: 7,
             vault_id: "vault-01".parse().unwrap(),
             home_vault_id: None,
+            recipients: None,
             created: Timestamp::from_millis(1_722_358_190_000),
             sizes: Sizes { plain_bytes: 5, stored_bytes: 5, new_bytes: 293 },
             collections: vec![CollectionFiles { number: 0, name_id: None, files: vec![file] }],

@@ -253,9 +253,10 @@ impl Session {
         if let Sealed::Locked(locked) = &draft.sealed {
             vault.require_session(&locked.session).await?;
         }
+        let recipients = if vault.is_encrypted() { Some(vault.recipients().await?.generation) } else { None };
         let shared = Arc::clone(&self.shared);
         let written = tokio::task::spawn_blocking(move || {
-            let part = shared.assemble(draft)?;
+            let part = shared.assemble(draft, recipients)?;
             let seal = shared.vault.manifest_seal(shared.sealing.session.as_ref())?;
             let bytes = part.to_bytes(&seal, shared.vault.limits())?;
             Ok((part, bytes))
@@ -280,7 +281,7 @@ impl Session {
 
 impl Shared {
     /// Completes the draft, proving that every blob it names is durable and indexed.
-    fn assemble(&self, draft: PartDraft) -> Result<Part, VaultError> {
+    fn assemble(&self, draft: PartDraft, recipients: Option<u64>) -> Result<Part, VaultError> {
         let state = self.lock();
         let (mut packs, mut seen) = (BTreeSet::new(), HashSet::new());
         let (mut plain_bytes, mut stored_bytes) = (0_u64, 0_u64);
@@ -313,6 +314,7 @@ impl Shared {
             vault_id: self.vault.id().clone(),
             home_vault_id: draft.home_vault_id,
             created: draft.created,
+            recipients,
             sizes: Sizes { plain_bytes, stored_bytes, new_bytes: state.new_bytes },
             collections: draft.collections,
             packs,

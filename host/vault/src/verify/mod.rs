@@ -21,6 +21,9 @@ use crate::{BlobEntry, BlobId, PackId, Part, Reader, Sealed, Vault, VaultError, 
 /// What stands for index objects of which nobody knows the names.
 pub const LOST_INDEX: &str = layout::INDEX;
 
+/// What stands for a list of recipients of which nobody knows the name.
+pub const LOST_LIST: &str = layout::RECIPIENTS;
+
 /// How deep to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum VerifyLevel {
@@ -159,6 +162,7 @@ impl Vault {
             bad.insert(*id, (String::new(), "it is in no pack that is there".to_owned()));
         }
         report.objects.extend(lost_index(&reader, part));
+        report.objects.extend(self.lost_list(part).await?);
         let locked = self.look_for_keys(part, &reader, &wanted, &mut report, &mut bad).await?;
         let checked = self.read_packs(&reader, &wanted, &options, &mut report, &mut bad).await?;
         // Their bytes are as they were, and no backup must rely on them.
@@ -206,6 +210,19 @@ impl Vault {
             }
         }
         Ok(sessions.into_values().flatten().collect())
+    }
+
+    /// A list of recipients that counted when the part was written, where neither it nor a newer one is here. Told by names:
+    /// one that is damaged is found by [`Vault::record_damages`].
+    async fn lost_list(&self, part: &Part) -> Result<Option<ObjectDamage>, VaultError> {
+        let Some(wanted) = part.open.recipients else { return Ok(None) };
+        let listed = self.objects().list(Some(layout::RECIPIENTS)).await?;
+        let there = listed.iter().filter_map(|meta| layout::parse_recipients_path(meta.location.as_ref()));
+        if there.map(|(generation, _)| generation).max() >= Some(wanted) {
+            return Ok(None);
+        }
+        let expected = format!("the list of recipients of generation {wanted}, or a newer one");
+        Ok(Some(ObjectDamage { object: LOST_LIST.to_owned(), expected, found: NOTHING.to_owned() }))
     }
 
     /// Reads the packs that hold wanted blobs, several at a time, and answers which packs are known by now.

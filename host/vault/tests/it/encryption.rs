@@ -235,6 +235,28 @@ async fn an_added_recipient_reads_old_and_new_and_a_removed_one_only_old() {
 }
 
 #[tokio::test]
+async fn a_list_of_recipients_that_is_gone_is_missed_by_what_was_written_since() {
+    let (store, reader, part) = prepared(Codec::Store).await;
+    assert_eq!(part.part.open.recipients, Some(1));
+    let (reader, other) = (Keys::none().with_reader(reader), ReaderKey::generate());
+    open(&store, &reader).await.add_recipient(named("other", &other)).await.unwrap();
+    let vault = open(&store, &Keys::none().with_writer(writer())).await;
+    back_up(&vault, &backup_id(2), 2, &sample(2), Codec::Store).await.unwrap();
+    let missed = async |number| -> Vec<String> {
+        let report = verify(&vault, &backup_id(number), VerifyLevel::Exists).await;
+        assert!(report.is_whole(), "{report:?}");
+        report.objects.into_iter().map(|damage| damage.object).collect()
+    };
+    let nothing = Vec::<String>::new();
+    assert_eq!((missed(1).await, missed(2).await), (nothing.clone(), nothing.clone()));
+    store.delete(&keys(&store, "keys/recipients").await[1]).await.unwrap();
+    assert_eq!((missed(1).await, missed(2).await), (nothing.clone(), vec![LOST_LIST.to_owned()]));
+    // The change is made again.
+    open(&store, &reader).await.add_recipient(named("other", &other)).await.unwrap();
+    assert_eq!(missed(2).await, nothing);
+}
+
+#[tokio::test]
 async fn whoever_adds_himself_without_the_id_key_is_ignored() {
     let (store, recovery, _) = prepared(Codec::Store).await;
     // He makes a vault of his own, which gives him a list with his key, and puts that list in as the newest.
