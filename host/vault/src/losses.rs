@@ -153,6 +153,16 @@ impl Vault {
         Ok(self.without_key(sessions.into_iter()).await?.iter().map(lost_key).collect())
     }
 
+    /// The key that a root of this vault, or one that a receipt here repeats, is sealed with, where it is gone. Needs no key;
+    /// whoever opened the root has had it.
+    ///
+    /// # Errors
+    /// Failures of the store.
+    pub async fn lost_key_of(&self, root: &Root) -> Result<Option<ObjectDamage>, VaultError> {
+        let Sealed::Locked(locked) = &root.sealed else { return Ok(None) };
+        Ok(self.without_key(std::iter::once(locked.session)).await?.first().map(lost_key))
+    }
+
     /// The session that a manifest is sealed in; `None` for one that cannot be read.
     async fn session_of(&self, kind: ManifestKind, key: &ManifestKey) -> Result<Option<SessionId>, VaultError> {
         fn of<T>(sealed: Sealed<T>) -> Option<SessionId> {

@@ -67,6 +67,21 @@ impl Run<'_> {
         Ok(pins.iter().any(writes))
     }
 
+    /// Keys that the root is sealed with and that vaults which know it have lost; and whether all of them have.
+    pub(super) async fn missing_keys(&self, opened: &OpenedBackup) -> Result<(Vec<DamagedObject>, bool), EngineError> {
+        let (mut missing, mut everywhere) = (Vec::new(), true);
+        for vault in self.vaults.all() {
+            let region = vault.region_id();
+            let fail = || EngineError::vault(region);
+            if vault.exists(&opened.root.open.backup_id).await.map_err(fail())? {
+                let lost = vault.lost_key_of(&opened.root).await.map_err(fail())?;
+                everywhere &= lost.is_some();
+                missing.extend(lost.map(|loss| DamagedObject::of(region, &loss)));
+            }
+        }
+        Ok((missing, everywhere))
+    }
+
     /// Records of erasures that this backup names and that a vault has not.
     pub(super) async fn missing_erasures(&self, opened: &OpenedBackup) -> Result<Vec<DamagedObject>, EngineError> {
         let named = erasures_of(opened.root.sealed.open().ok());

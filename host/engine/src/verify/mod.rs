@@ -253,6 +253,11 @@ impl<'a> Run<'a> {
         outcome.add_objects(opened.damages.iter().cloned());
         outcome.add_objects(self.missing_commits(opened).await?);
         outcome.add_objects(self.missing_erasures(opened).await?);
+        let (lost_keys, everywhere) = self.missing_keys(opened).await?;
+        if everywhere && !lost_keys.is_empty() {
+            outcome.problem("the key that its root is sealed with is in no vault that is open here".to_owned());
+        }
+        outcome.add_objects(lost_keys);
         if let Err(error) = opened.require_complete() {
             // Without a reader key it cannot be told which collections should be there.
             outcome.lost_collections = if opened.is_locked() { Vec::new() } else { opened.lost_collections()? };

@@ -320,3 +320,30 @@ async fn a_lost_key_is_missed_without_a_reader_key_and_its_packs_are_not_relied_
     let outcome = verify_backup(&reading, &new, &VerifyRequest::new(VerifyLevel::Decoded), &context()).await.unwrap();
     assert!(outcome.whole, "what only the lost key opens was relied on: {outcome:?}");
 }
+
+/// In a vault that is not its home a root is sealed with the key of another vault's session, and no pack names that.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_a_root_is_missed_in_other_vaults_without_a_reader_key() {
+    let full = Full::new().await;
+    let (home_store, store) = (&full.place.home_store, &full.place.other_store);
+    let lost = format!("keys/sessions/{}", full.session);
+    let wrapped = keys(store, &lost).await;
+    assert!(!wrapped.is_empty(), "the receipt brought no key");
+    for key in wrapped {
+        store.delete(&key).await.unwrap();
+    }
+    let open = async |store: &Store| {
+        let keys = Keys::none().with_writer(full.writer.clone());
+        Vault::open(store.clone(), &keys).await.unwrap()
+    };
+    let verify = async |vaults: Vec<Vault>| {
+        let request = VerifyRequest::new(VerifyLevel::Exists);
+        let vaults = RegionVaults::of(vaults).unwrap();
+        verify_backup(&vaults, &full.place.backup, &request, &context()).await.unwrap()
+    };
+    let alone = verify(vec![open(store).await]).await;
+    assert!(!alone.whole && alone.damaged_objects.iter().any(|one| one.object == lost), "{alone:?}");
+    let both = verify(vec![open(store).await, open(home_store).await]).await;
+    assert!(both.damaged_objects.iter().any(|one| one.object == lost && one.region.as_str() == "us"), "{both:?}");
+    assert!(verify(vec![open(home_store).await]).await.is_sound());
+}

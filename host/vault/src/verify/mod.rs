@@ -209,6 +209,16 @@ impl Vault {
                 bad.insert(*id, (layout::pack_path(&place.pack).to_string(), found));
             }
         }
+        if let Sealed::Locked(locked) = &part.sealed
+            && lost.contains(&locked.session)
+        {
+            // It is sealed whose bytes these are: that they can be read is of no use to anybody.
+            let (key, found) =
+                (keys::lost_key(&locked.session).object, format!("the key of its part, {}, is gone", locked.session));
+            for id in wanted {
+                bad.entry(*id).or_insert_with(|| (key.clone(), found.clone()));
+            }
+        }
         Ok(sessions.into_values().flatten().collect())
     }
 

@@ -75,6 +75,7 @@ async fn the_key_of_a_part_that_stored_nothing_new_is_missed_by_the_part_alone()
     for level in [VerifyLevel::Exists, VerifyLevel::Stored] {
         let report = verify(&vault, &backup_id(2), level).await;
         assert_eq!(objects(&report.objects), [lost]);
+        assert!(!report.is_whole(), "nobody can say any more whose bytes these are: {report:?}");
         assert!(report.damaged_packs.is_empty(), "the packs are of another session: {report:?}");
         let report = verify(&vault, &backup_id(1), level).await;
         assert!(report.is_whole() && report.objects.is_empty(), "{report:?}");
