@@ -300,18 +300,6 @@ pub enum SourceError {
         /// Why.
         reason: String,
     },
-    /// What the server makes of an import cannot be read, so a restore into it cannot be proven.
-    #[error(
-        "nothing is restored into Milvus {version} at `{endpoint}`, because it could not be proven: {reason}; nothing was made; restore into a server older than 2.6, or, where one older than 2.6.9 has `common.storage.enablev2: false`, say that any version will do"
-    )]
-    UnreadableTarget {
-        /// The server's address.
-        endpoint: String,
-        /// Its version.
-        version: String,
-        /// Why.
-        reason: String,
-    },
     /// The server could not import files that are known to be right.
     #[error("Milvus could not import partition `{partition}` of collection {collection}: {reason}")]
     ImportFailed {

@@ -189,23 +189,6 @@ fn files_in_the_place_of_others_are_found() {
     assert!(matches!(swapped.count(), Err(SourceError::Unsupported { .. })));
 }
 
-#[test]
-fn files_of_storage_version_2_are_whole_or_not_and_never_counted() {
-    let check = |bytes: &[u8]| {
-        let mut collection = corpus("empty");
-        collection.files.insert("insert_log/1/2/0/3".to_owned(), bytes.to_vec());
-        check_files("milvus", &collection.stored(), true, &Limits::DEFAULT).unwrap()
-    };
-    let whole = [b"PAR1rows".as_slice(), b"footer", &6_u32.to_le_bytes(), b"PAR1"].concat();
-    let checked = check(&whole);
-    assert_eq!((checked.parsed, checked.physical_rows, checked.problems), (1, None, vec![]));
-    let mut short = whole.clone();
-    short[14] = 200;
-    for damaged in [&whole[..whole.len() - 1], &whole[..4], b"PAR1PAR1", &short] {
-        assert_eq!(check(damaged).problems.len(), 1, "{damaged:?}");
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 

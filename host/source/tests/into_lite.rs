@@ -268,7 +268,7 @@ async fn what_does_not_fit_is_refused_with_the_names_of_the_fields() {
     held.schema.partitions.push("_all".to_owned());
     said.push(held.refused().await);
     let mut held = Held::corpus("docs");
-    held.point.segments[0].storage_version = 2;
+    held.point.segments[0].storage_version = 3;
     said.push(held.refused().await);
     insta::assert_snapshot!(said.join("\n"));
 }

@@ -413,7 +413,7 @@ async fn what_is_missing_or_unknown_is_an_error_and_no_smaller_backup() {
 
 /// What is kept and cannot be restored here has a way out: the layout from which milvus-backup restores.
 #[tokio::test]
-async fn files_of_storage_version_2_are_exported_as_they_are() {
+async fn files_that_cannot_be_read_are_exported_as_they_are() {
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (folder.path().join("from"), folder.path().join("to"));
     write(&from, true);
@@ -421,7 +421,7 @@ async fn files_of_storage_version_2_are_exported_as_they_are() {
     let name = source.inventory().await.unwrap().collections[0].name.clone();
     let point = source.open_point(&name, PointOptions::default()).await.unwrap();
     let mut description = point.description().clone();
-    description["segments"][0]["storageVersion"] = json!(2);
+    description["segments"][0]["storageVersion"] = json!(3);
     let first = &description["segments"][0];
     let path = format!("insert_log/{}/{}/0/1", first["partitionId"], first["segmentId"]);
     let bytes = b"PAR1 of several fields".to_vec();
@@ -437,7 +437,7 @@ async fn files_of_storage_version_2_are_exported_as_they_are() {
     let notes = run.commit(&()).await.unwrap().notes;
     assert!(matches!(notes.as_slice(), [note] if note.contains("rows were not counted")), "{notes:?}");
     let metadata = std::fs::read_to_string(to.join("meta/full_meta.json")).unwrap();
-    assert!(metadata.contains("\"storage_version\":2"), "{metadata}");
+    assert!(metadata.contains("\"storage_version\":3"), "{metadata}");
     // Each segment is a group, as milvus-backup wants it for them, and it is read back as what it is.
     let segment = plan.collections[0].description["segments"][0]["segmentId"].to_string();
     assert!(metadata.contains(&format!("\"group_id\":{segment}")), "{metadata}");

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use fake::importing::{Behaviour, Imported, Importing};
+use fake::packed::{Layout, pack};
 use longshore_model::{CollectionMapping, FileClass};
 use longshore_source::milvus::{ServerAddress, StorageLocation};
 use longshore_source::{
@@ -79,14 +80,16 @@ impl Backup {
 
     /// The same with files of storage version 2: several fields in one Parquet file.
     fn storage_version_2(mut self) -> Self {
-        self.files = BTreeMap::new();
-        let (partition, segment) = {
-            let segment = &mut self.point["segments"][0];
-            segment["storageVersion"] = json!(2);
-            (segment["partitionId"].clone(), segment["segmentId"].clone())
-        };
-        self.files.insert(format!("insert_log/{partition}/{segment}/0/1"), packed());
+        self.files = pack(&self.files, &Layout { files: 2, row_group: 7, ..Layout::PLAIN });
+        self.point["segments"][0]["storageVersion"] = json!(2);
         self.point["serverVersion"] = json!("v2.6.3");
+        self
+    }
+
+    /// The same as of a server whose files cannot be read.
+    fn storage_version_3(mut self) -> Self {
+        self.point["segments"][0]["storageVersion"] = json!(3);
+        self.point["serverVersion"] = json!("v2.6.7");
         self
     }
 
@@ -120,11 +123,6 @@ fn read(root: &Path, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
             files.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), std::fs::read(&path).unwrap());
         }
     }
-}
-
-/// A file that begins and ends as Parquet does.
-fn packed() -> Vec<u8> {
-    [b"PAR1columns".as_slice(), b"footer", &6_u32.to_le_bytes(), b"PAR1"].concat()
 }
 
 /// What became of a restore, and the server that it was into.
@@ -256,10 +254,10 @@ async fn lost_rows_and_lost_level_zero_deletes_are_found() {
 }
 
 #[tokio::test]
-async fn a_backup_with_files_of_storage_version_2_is_refused_before_anything_is_made() {
-    let backup = Backup::new().storage_version_2();
+async fn a_backup_whose_files_cannot_be_read_is_refused_before_anything_is_made() {
+    let backup = Backup::new().storage_version_3();
     for any_version in [false, true] {
-        let restored = restore(&backup, Behaviour::of("v2.6.3"), any_version).await;
+        let restored = restore(&backup, Behaviour::of("v2.6.7"), any_version).await;
         for call in ["CreateCollection", "CreateDatabase", "Import"] {
             assert!(restored.server.fake.calls(call).is_empty(), "{call}");
         }
@@ -271,32 +269,57 @@ async fn a_backup_with_files_of_storage_version_2_is_refused_before_anything_is_
             "{error}"
         );
         assert!(
-            error.to_string().contains("storage version 2") && error.to_string().contains("longshore export"),
+            error.to_string().contains("storage version 3") && error.to_string().contains("longshore export"),
             "{error}"
         );
     }
 }
 
-#[tokio::test]
-async fn a_server_whose_files_cannot_be_read_is_no_target_unless_somebody_knows_better() {
-    let backup = Backup::new().after_everything();
-    let restored = restore(&backup, Behaviour { wants_hybrid: true, ..Behaviour::of("v2.6.3") }, false).await;
-    assert!(restored.server.fake.calls("CreateCollection").is_empty());
-    let error = restored.error();
-    assert!(matches!(error, SourceError::UnreadableTarget { .. }), "{error}");
-    assert!(error.to_string().contains("common.storage.enablev2: false"), "{error}");
+/// A server that packs several fields into one file, as all from 2.6.9 on do.
+const PACKS: Behaviour = Behaviour { wants_hybrid: true, storage_version: 2, ..Behaviour::of("v2.6.3") };
 
-    // One that is set to write the old files is proven like every other.
-    let restored = restore(&backup, Behaviour { wants_hybrid: true, ..Behaviour::of("v2.6.3") }, true).await;
+#[tokio::test]
+async fn rows_in_files_of_several_fields_are_imported_as_such_and_proven() {
+    let backup = Backup::new().storage_version_2().after_everything();
+    let restored = restore(&backup, PACKS, false).await;
     let notes = restored.done.unwrap().notes;
     assert!(matches!(notes.as_slice(), [note] if note.contains("v2.6.3 were not run")), "{notes:?}");
+    assert_eq!(restored.server.imports(), [imported(&[("backup", "true"), ("storage_version", "2")])]);
     assert_eq!(restored.server.there(), ("back".to_owned(), 1, 0));
-    // And one that was not set so is found out, and nothing stays.
-    let packs = Behaviour { wants_hybrid: true, storage_version: 2, ..Behaviour::of("v2.6.3") };
-    let restored = restore(&backup, packs, true).await;
+
+    let (backup, end_ms) = Backup::new().storage_version_2().before_the_deletes();
+    let restored = restore(&backup, PACKS, false).await;
+    restored.done.unwrap();
+    let end = (end_ms << 18).to_string();
+    let expected = imported(&[("backup", "true"), ("end_ts", &end), ("storage_version", "2")]);
+    assert_eq!(restored.server.imports(), [expected]);
+}
+
+/// No server before 2.6 is given such a file, whatever somebody says: one that it does not expect may end it.
+#[tokio::test]
+async fn files_of_several_fields_are_not_given_to_an_older_server() {
+    let backup = Backup::new().storage_version_2().after_everything();
+    for any_version in [false, true] {
+        let restored = restore(&backup, Behaviour::of("v2.5.20"), any_version).await;
+        assert!(restored.server.imports().is_empty());
+        let error = restored.error();
+        assert!(matches!(error, SourceError::WrongVersion { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn older_rows_are_proven_in_a_server_that_packs_them() {
+    let backup = Backup::new().after_everything();
+    let restored = restore(&backup, PACKS, false).await;
+    restored.done.unwrap();
+    assert_eq!(restored.server.imports(), [imported(&[("backup", "true")])]);
+    assert_eq!(restored.server.there(), ("back".to_owned(), 1, 0));
+    // And what it made of them is compared.
+    let loses = Behaviour { loses_a_value: true, ..PACKS };
+    let restored = restore(&backup, loses, false).await;
     assert_eq!(restored.server.there(), (String::new(), 0, 0));
     let error = restored.error();
-    assert!(matches!(error, SourceError::Unsupported { .. }), "{error}");
+    assert!(matches!(error, SourceError::RowsDiffer { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ pub enum Misfit {
         target: &'static str,
     },
     /// Files that cannot be looked into.
-    #[error("its segments are of storage version 2 (Milvus 2.6), whose rows this Longshore cannot read")]
+    #[error("its segments are of a storage version whose rows this Longshore cannot read")]
     StorageVersion,
     /// Rows that the target would hide.
     #[error("{rows} of its rows share their key `{field}` with another row, and {target} shows one row of each key")]

@@ -76,9 +76,12 @@ fn version(client: &MilvusClient) -> SourceFinding {
             "server",
             format!("{text}: newer than what is known here; try a restore before relying on it"),
         ),
-        Some(version) if features::writes_unreadable(version) => {
-            SourceFinding::warning("server", format!("{text}: it can be backed up, but {}", features::UNREADABLE))
-        }
+        Some(version) if features::has_storage_2(version) => SourceFinding::warning(
+            "server",
+            format!(
+                "{text}: its files are read as its sources say, and no such server was run; try a restore before relying on it"
+            ),
+        ),
         Some(_) => SourceFinding::good("server", text),
     }
 }

@@ -19,10 +19,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::binlog::{LogFile, read_timestamps};
+use super::binlog::{FieldLog, LogFile, PackedFile, read_timestamps};
+use super::features;
 use super::flush::Flushed;
 use super::kept::KeptSegment;
-use super::layout::TIMESTAMP_FIELD;
+use super::layout::{FIRST_GROUP, TIMESTAMP_FIELD};
+use super::live::PointLog;
 use super::segments::{LogFileEntry, SegmentFiles};
 use super::shared::Shared;
 use super::storage::LogStorage;
@@ -34,7 +36,7 @@ use crate::{SourceError, StoredBytes};
 const BEFORE_TIMESTAMPS: usize = 4 + 17 + 4 * 8;
 pub(super) const HEAD_BYTES: usize = BEFORE_TIMESTAMPS + 2 * 8;
 const MAGIC: u32 = 0x00ff_fabc;
-/// How a log of storage version 2 (2.6) begins; it does not tell its timestamps.
+/// How a log of storage version 2 (2.6) begins; its head does not tell its timestamps.
 const PARQUET_MAGIC: &[u8] = b"PAR1";
 /// A log that is younger than this and not whole is one that is being written; and the clocks of a server and of its storage
 /// are nearer to each other than this.
@@ -114,7 +116,8 @@ impl Heads<'_> {
             return Ok(false);
         }
         let mut looked = false;
-        for file in files.iter().filter(|file| file.log.field_id == Some(TIMESTAMP_FIELD)) {
+        let timestamps = if features::is_packed(segment.storage_version) { FIRST_GROUP } else { TIMESTAMP_FIELD };
+        for file in files.iter().filter(|file| file.log.field_id == Some(timestamps)) {
             match self.earliest_row(file).await? {
                 Some(earliest) if earliest > self.flushed.timestamp => looked = true,
                 _ => return Ok(false),
@@ -156,6 +159,9 @@ impl Heads<'_> {
     /// The earliest timestamp of the rows of a log of timestamps, or an early one that is of the point; 0 where a log does not
     /// tell, `None` for what is no log, or not yet.
     async fn earliest_row(&self, file: &LogFileEntry) -> Result<Option<u64>, SourceError> {
+        if file.log.field_id.is_some() && self.is_packed(file).await? {
+            return self.earliest_packed_row(file).await;
+        }
         let first = self.first_timestamp(file).await?;
         if file.log.field_id != Some(TIMESTAMP_FIELD) || first.is_none_or(|first| first <= self.flushed.timestamp) {
             return Ok(first);
@@ -168,8 +174,44 @@ impl Heads<'_> {
         }
         let bytes = self.storage.read(&file.stored, 0, usize::try_from(used).unwrap_or(usize::MAX)).await?;
         let log = LogFile { shown: shown.clone(), size_bytes: used, bytes: Arc::new(Held(bytes)) };
-        blocking(&shown, move || Ok(read_timestamps(&[log], &limits)?.into_iter().min())).await
+        blocking(&shown, move || Ok(read_timestamps(&[FieldLog::Own(log)], &limits)?.into_iter().min())).await
     }
+}
+
+impl Heads<'_> {
+    async fn is_packed(&self, file: &LogFileEntry) -> Result<bool, SourceError> {
+        if file.listed.size_bytes < PARQUET_MAGIC.len() as u64 {
+            return Ok(false);
+        }
+        Ok(self.storage.read(&file.stored, 0, PARQUET_MAGIC.len()).await?.starts_with(PARQUET_MAGIC))
+    }
+
+    /// The same of a file of several fields; `None` where timestamps are in another one.
+    async fn earliest_packed_row(&self, file: &LogFileEntry) -> Result<Option<u64>, SourceError> {
+        let limits = self.shared.limits;
+        let shown = format!("{}/{}", self.storage.shown(), file.stored);
+        let runtime = tokio::runtime::Handle::current();
+        let bytes = PointLog { storage: Arc::clone(self.storage), stored: file.stored.clone(), runtime };
+        let log = LogFile { shown: shown.clone(), size_bytes: file.listed.size_bytes, bytes: Arc::new(bytes) };
+        let read = blocking(&shown, move || {
+            let file = Arc::new(PackedFile::open(&log, &limits)?);
+            let Some(column) = file.column(TIMESTAMP_FIELD) else { return Ok(None) };
+            Ok(read_timestamps(&[FieldLog::Packed { file, column }], &limits)?.into_iter().min())
+        });
+        // A file that has vanished comes out of the reader as bytes that could not be read.
+        read.await.map_err(|error| match error {
+            SourceError::Io { path, error, .. }
+                if error.get_ref().and_then(|inner| inner.downcast_ref()).is_some_and(is_file_changed) =>
+            {
+                SourceError::FileChanged { path, reason: error.to_string() }
+            }
+            error => error,
+        })
+    }
+}
+
+fn is_file_changed(error: &SourceError) -> bool {
+    matches!(error, SourceError::FileChanged { .. })
 }
 
 /// Bytes in memory.

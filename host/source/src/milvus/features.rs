@@ -1,7 +1,7 @@
 //! What differs between versions of Milvus: every rule about a version stands here, with its source. What of it was run stands
 //! in `host/source/MILVUS.md`.
 //!
-//! What is told by content is not decided by number: in which of three forms a delete log is (`binlog/deletes.rs`; 2.3 to 2.6
+//! What is told by content is not decided by number: in which of four forms a delete log is (`binlog/deletes.rs`; 2.3 to 2.6
 //! write JSON unless `dataNode.storage.deltalog` says `parquet`, which 2.5 brought: milvus-io/milvus #35522 and
 //! `pkg/util/paramtable/component_param.go`), and whether a file is a binlog at all (`binlog/events.rs`). What a server says
 //! itself is not decided by number either: a call that it does not know, and the unit of [`EndUnit`].
@@ -31,8 +31,9 @@ const DESCRIBED_SEGMENTS: ServerVersion = ServerVersion::new(2, 5, 8);
 /// bump to 2.5.6 and that release, so of 2.5.6 it is not sure.
 const HYBRID_END_2_5: ServerVersion = ServerVersion::new(2, 5, 7);
 /// Segments are written in storage version 2, imported ones too: by default from 2.6.0 on (`common.storage.enablev2`;
-/// milvus-io/milvus #43652, #43713), and without a choice from 2.6.9 on (#46889).
-const WRITES_STORAGE_2: ServerVersion = ServerVersion::new(2, 6, 0);
+/// milvus-io/milvus #43652, #43713), and without a choice from 2.6.9 on (#46889). From then on `Import` takes such files where
+/// `storage_version` says so (`internal/util/importutilv2/{option.go,binlog/reader.go}`).
+const STORAGE_2: ServerVersion = ServerVersion::new(2, 6, 0);
 /// Deletes of level-zero segments are cut at `end_ts` (milvus-io/milvus #43747, a day after the bump to 2.6.0, not on the
 /// branch of 2.5); before that all of them are taken, whatever it says (`internal/util/importutilv2/binlog/l0_reader.go`).
 const LEVEL_ZERO_CUT: ServerVersion = ServerVersion::new(2, 6, 1);
@@ -42,15 +43,22 @@ const LEVEL_ZERO_CUT: ServerVersion = ServerVersion::new(2, 6, 1);
 /// `internal/datacoord/import_util.go`).
 pub(super) const SEGMENTS_PER_IMPORT: usize = 1_024;
 
-/// Why files of storage version 2 are no use here.
-pub(super) const UNREADABLE: &str = "files of storage version 2 (Milvus 2.6 and newer: several fields in one Parquet file) are \
-                                     kept as they are, but this version of Longshore cannot read them, so their rows are not \
-                                     counted and no restore can be proven";
+/// Why files of a newer storage version are no use here. Version 3 has a manifest that says which files a segment has; servers from
+/// 2.6.7 on write it where `common.storage.useLoonFFI` is set, which it is not by default, not in 3.0 either
+/// (`pkg/util/paramtable/component_param.go`).
+pub(super) const UNREADABLE: &str = "files of storage version 3 and newer (Milvus 2.6.7 and newer where `common.storage.useLoonFFI` \
+                                     is set) are kept as they are, but this version of Longshore cannot read them, so their \
+                                     rows are not counted and no restore can be proven";
 
-/// Whether rows are read out of files of this storage version. 0 and 1 are one field in each file (milvus-backup
+/// Whether rows are read out of files of this storage version. 0 and 1 are one field in each file, 2 is several (milvus-backup
 /// `internal/l0compact/version.go`).
 pub(super) const fn can_read(storage_version: i64) -> bool {
-    storage_version < 2
+    storage_version <= 2
+}
+
+/// Whether several fields lie in one file.
+pub(super) const fn is_packed(storage_version: i64) -> bool {
+    storage_version >= 2
 }
 
 /// Why a collection that is in a backup cannot be restored by this version, by what its source described the point with; `None`
@@ -65,9 +73,9 @@ pub(super) fn is_unknown(version: ServerVersion) -> bool {
     version > NEWEST_KNOWN
 }
 
-/// Whether a server of this version writes files that cannot be read.
-pub(super) fn writes_unreadable(version: ServerVersion) -> bool {
-    version >= WRITES_STORAGE_2
+/// Whether a server of this version writes files of storage version 2, and takes them.
+pub(super) fn has_storage_2(version: ServerVersion) -> bool {
+    version >= STORAGE_2
 }
 
 /// Whether level-zero deletes after the cut are left out by a server of this version. One that does not tell its version does
@@ -159,11 +167,11 @@ impl EndUnit {
     }
 }
 
-/// Refuses a server that is older than the one a backup is of, lacks what is in it, or writes what cannot be read. `accept_any`
-/// is for people who know better than the numbers: versions that cannot be read are refused without it.
+/// Refuses a server that is older than the one a backup is of, or lacks what is in it. `accept_any` is for people who know better
+/// than the numbers: versions that cannot be read are refused without it.
 ///
 /// # Errors
-/// [`SourceError::TooOldServer`], [`SourceError::WrongVersion`], [`SourceError::UnreadableTarget`].
+/// [`SourceError::TooOldServer`], [`SourceError::WrongVersion`].
 pub(super) fn check_target(client: &MilvusClient, points: &[&KeptPoint], accept_any: bool) -> Result<(), SourceError> {
     let (endpoint, version) = (client.endpoint().to_owned(), client.version_text().to_owned());
     check_version(client.version(), &version, points, accept_any).map_err(|refused| match refused {
@@ -171,7 +179,6 @@ pub(super) fn check_target(client: &MilvusClient, points: &[&KeptPoint], accept_
         Refused::Wrong { backup_version, reason } => {
             SourceError::WrongVersion { endpoint, version, backup_version, reason }
         }
-        Refused::Unreadable => SourceError::UnreadableTarget { endpoint, version, reason: UNREADABLE.to_owned() },
     })
 }
 
@@ -182,8 +189,6 @@ enum Refused {
     TooOld,
     /// It does not fit a backup of that version.
     Wrong { backup_version: String, reason: String },
-    /// What it writes cannot be read.
-    Unreadable,
 }
 
 fn check_version(
@@ -214,13 +219,14 @@ fn check_version(
         if has_level_zero && target.is_some_and(|target| target < LEVEL_ZERO_IMPORT) {
             return wrong(format!("it has level-zero segments, which need {LEVEL_ZERO_IMPORT} or newer"));
         }
+        // One wrong byte may end a whole server, so this is not for people to know better.
+        if point.is_packed() && target.is_some_and(|target| !has_storage_2(target)) {
+            return wrong(format!("it has files of storage version 2, which need {STORAGE_2} or newer"));
+        }
     }
     // With no backup of a server's to compare it with, it must still be one that deletes what it is told to.
     if target.is_some_and(|target| target < OLDEST) {
         return Err(Refused::TooOld);
-    }
-    if !accept_any && target.is_some_and(writes_unreadable) {
-        return Err(Refused::Unreadable);
     }
     Ok(())
 }
@@ -239,7 +245,7 @@ mod tests {
     #[test]
     fn what_is_known_of_each_version() {
         use EndUnit::{HybridTimestamp as Hybrid, Milliseconds as Ms};
-        // Unit of the cut; whether it cuts level-zero deletes, writes what cannot be read, is newer than what is known.
+        // Unit of the cut; whether it cuts level-zero deletes, has storage version 2, is newer than what is known.
         let table = [
             ("v2.3.5-lite", Ms, false, false, false),
             ("2.4.23", Ms, false, false, false),
@@ -255,14 +261,15 @@ mod tests {
             ("2.6.19", Hybrid, true, true, false),
             ("v3.0-beta", Hybrid, true, true, true),
         ];
-        for (text, unit, cuts, unreadable, unknown) in table {
+        for (text, unit, cuts, packs, unknown) in table {
             let of = version(text).unwrap();
-            let found = (EndUnit::of(Some(of)), cuts_level_zero(Some(of)), writes_unreadable(of), is_unknown(of));
-            assert_eq!(found, (unit, cuts, unreadable, unknown), "{text}");
+            let found = (EndUnit::of(Some(of)), cuts_level_zero(Some(of)), has_storage_2(of), is_unknown(of));
+            assert_eq!(found, (unit, cuts, packs, unknown), "{text}");
         }
         assert_eq!((EndUnit::of(None), cuts_level_zero(None)), (Ms, false));
         assert_eq!((Ms.text(7), Hybrid.text(7)), ("7".to_owned(), (7 << 18).to_string()));
-        assert_eq!([-1, 0, 1, 2, 3].map(can_read), [true, true, true, false, false]);
+        assert_eq!([-1, 0, 1, 2, 3].map(can_read), [true, true, true, true, false]);
+        assert_eq!([-1, 0, 1, 2, 3].map(is_packed), [false, false, false, true, true]);
         assert_eq!([(true, true), (false, false)].map(|(one, other)| share_an_import(one, other)), [true, false]);
     }
 
@@ -298,12 +305,14 @@ mod tests {
             Err(other) => format!("{other:?}"),
         };
         let of_2_3 = point("v2.3.5-lite", false);
+        let mut packed = point("v2.6.3", false);
+        packed.segments[0].storage_version = 2;
         // Backup, server: what is wrong with it, and that with any version.
         let table = [
             (&of_2_3, "v2.3.5-lite", "", ""),
             (&of_2_3, "v2.5.20", "", ""),
             (&of_2_3, "v2.2.16", "restores need 2.3.0 or newer", "TooOld"),
-            (&of_2_3, "v2.6.0", "Unreadable", ""),
+            (&of_2_3, "v2.6.0", "", ""),
             (&of_2_3, "master-20250101", "the server's version cannot be compared", ""),
             (&point("master-1", false), "v2.5.20", "the backup's version cannot be compared", ""),
             (&point("master-1", false), "master-1", "", ""),
@@ -315,6 +324,13 @@ mod tests {
                 "it has level-zero segments, which need 2.4.5 or newer",
             ),
             (&point("v2.4.1", true), "v2.4.5", "", ""),
+            (&packed, "v2.6.0", "", ""),
+            (
+                &packed,
+                "v2.5.27",
+                "an older server may not understand the files of a newer one",
+                "it has files of storage version 2, which need 2.6.0 or newer",
+            ),
         ];
         for (backup, target, refused, with_any) in table {
             assert_eq!(check(backup, target, false), refused, "{} into {target}", backup.server_version);
@@ -322,15 +338,15 @@ mod tests {
         }
         // Of Milvus Lite there is no version to compare.
         assert_eq!(check_version(version("2.2.0"), "2.2.0", &[], true), Err(Refused::TooOld));
-        assert_eq!(check_version(version("2.6.9"), "2.6.9", &[], false), Err(Refused::Unreadable));
+        assert_eq!(check_version(version("2.6.9"), "2.6.9", &[], false), Ok(()));
     }
 
     #[test]
-    fn a_point_with_files_of_storage_version_2_cannot_be_restored() {
+    fn a_point_with_files_of_an_unknown_storage_version_cannot_be_restored() {
         let described = |storage_version| serde_json::json!({"segments": [{}, {"storageVersion": storage_version}]});
         assert_eq!(
             [0, 1, 2, 3].map(|version| cannot_be_restored(&described(version)).is_some()),
-            [false, false, true, true]
+            [false, false, false, true]
         );
         for other in [serde_json::json!({}), serde_json::json!({"segments": {}}), serde_json::json!(7)] {
             assert_eq!(cannot_be_restored(&other), None, "what another kind of source says");

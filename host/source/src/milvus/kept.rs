@@ -120,6 +120,12 @@ impl KeptPoint {
         self.segments.iter().any(is_unreadable).then_some(features::UNREADABLE)
     }
 
+    /// Whether several fields lie in one file, in some of its segments.
+    #[must_use]
+    pub fn is_packed(&self) -> bool {
+        self.segments.iter().any(|segment| features::is_packed(segment.storage_version))
+    }
+
     /// The same as a hybrid timestamp: what is later is not of the point.
     #[must_use]
     pub fn cut(&self) -> Option<u64> {

@@ -8,6 +8,8 @@
 //! delta_log/<partition>/<segment>/<log>             class delta
 //! ```
 //!
+//! Where several fields lie in one file (storage version 2, Milvus 2.6), the number of their group stands in the place of the field's.
+//!
 //! In a server's storage the same stands below `<root>/insert_log/<collection>` and `<root>/delta_log/<collection>`.
 
 use longshore_model::FileClass;
@@ -20,6 +22,8 @@ pub(crate) const DELTA_LOG: &str = "delta_log";
 pub(crate) const ROW_ID_FIELD: i64 = 0;
 /// The number of the field that holds the hybrid timestamp of each row.
 pub(crate) const TIMESTAMP_FIELD: i64 = 1;
+/// The group of fields that holds both (`DefaultShortColumnGroupID` of Milvus `internal/storagecommon/column_group_splitter.go`).
+pub(crate) const FIRST_GROUP: i64 = 0;
 /// The partition that level-zero segments of all partitions are in.
 pub(crate) const ALL_PARTITIONS: i64 = -1;
 
@@ -30,7 +34,7 @@ pub struct LogPath {
     pub partition_id: i64,
     /// The segment's number.
     pub segment_id: i64,
-    /// The field's number; `None` for deletes.
+    /// The field's number, or that of a group of fields; `None` for deletes.
     pub field_id: Option<i64>,
     /// The log's number; logs of one field are in order of it.
     pub log_id: i64,

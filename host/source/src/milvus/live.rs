@@ -10,10 +10,9 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::binlog::read_timestamps;
 use super::cut::BEING_WRITTEN_MS;
 use super::kept::{KeptPoint, KeptSchema};
-use super::layout::{LogPath, TIMESTAMP_FIELD};
+use super::layout::LogPath;
 use super::rows::{CollectionLogs, RowSchema, SegmentLogs};
 use super::storage::LogStorage;
 use crate::{Limits, PointFile, SourceError, StoredBytes};
@@ -69,7 +68,7 @@ impl Counting {
             if !recent.contains(&segment.segment_id) {
                 return Ok(true);
             }
-            let timestamps = read_timestamps(segment.logs_of(TIMESTAMP_FIELD), &self.limits)?;
+            let timestamps = segment.timestamps(&schema, &self.limits)?;
             Ok(timestamps.into_iter().all(|timestamp| cut.is_none_or(|cut| timestamp <= cut)))
         };
         let level_zero = logs.level_zero(&schema, cut, &self.limits)?;

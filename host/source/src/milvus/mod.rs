@@ -8,6 +8,7 @@ mod binlog;
 mod bucket_storage;
 mod check;
 mod client;
+mod columns;
 mod counted;
 mod cut;
 mod describe;

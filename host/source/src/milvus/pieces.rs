@@ -1,6 +1,6 @@
 //! The live rows of a segment, piece by piece, with all their fields.
 //!
-//! Memory: of each field one log file as it is stored and one decoded batch, and 9 bytes for each row of the segment.
+//! Memory: of each field one log file as it is stored, or one column chunk of a file of several fields, and one decoded batch, and 9 bytes for each row of the segment.
 
 use std::collections::BTreeMap;
 
@@ -31,10 +31,10 @@ impl<'a> SegmentPieces<'a> {
         cut: Option<u64>,
         limits: &Limits,
     ) -> Result<Self, SourceError> {
-        let alive = segment.alive(schema, level_zero, cut, limits)?.rows;
-        let with_logs = segment.fields();
-        let fields = schema.of_segment(&with_logs, &segment.shown())?.into_iter().map(|(field, number)| {
-            let logs = with_logs.contains(&number).then(|| PullValues::new(segment.logs_of(number), limits));
+        let columns = segment.columns(schema, limits)?;
+        let alive = segment.alive(&columns, schema, level_zero, cut, limits)?.rows;
+        let fields = schema.of_segment(&columns.fields(), &segment.shown())?.into_iter().map(|(field, number)| {
+            let logs = columns.of(number).map(|logs| PullValues::new(logs, limits));
             (field, number, logs)
         });
         Ok(Self { segment, alive, at: 0, fields: fields.collect() })

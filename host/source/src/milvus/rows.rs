@@ -4,14 +4,18 @@
 //! (2.3), or in level-zero segments that hit their whole partition or, with partition −1, all of them (2.4 and newer).
 //! Row numbers and timestamps (fields 0 and 1) are the server's own and no part of a row.
 //!
-//! Memory: one log file at a time, unpacked, and 41 bytes for each row of a segment.
+//! Memory: one log file at a time, unpacked, or one column chunk of a file of several fields, and 41 bytes for each row of a
+//! segment.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_model::FileClass;
 use prost::Message;
 
-use super::binlog::{Deletes, LogFile, Values, damaged, read_deletes, read_keys, read_timestamps};
+use super::binlog::{
+    Deletes, FieldLog, LogFile, PackedFile, Values, damaged, read_deletes, read_keys, read_timestamps,
+};
+use super::columns::Columns;
 use super::layout::{ALL_PARTITIONS, LogPath, ROW_ID_FIELD, TIMESTAMP_FIELD};
 use super::proto::schema::scalar_field::Data;
 use super::proto::schema::{CollectionSchema, DataType, FieldSchema, ScalarField};
@@ -68,6 +72,12 @@ impl RowSchema {
         bytes.extend(self.key.to_le_bytes());
         bytes.extend([u8::from(self.key_is_text), u8::from(self.has_dynamic)]);
         bytes
+    }
+
+    /// Whether rows may be without this field, because they are older. A field that no schema names is the dynamic one, which is
+    /// never missing.
+    pub(super) fn may_be_missing(&self, field: i64) -> bool {
+        self.fields.get(&field).is_some_and(|known| known.may_be_missing)
     }
 
     /// The fields of a segment that has logs of these, in order of name. A field that no schema names is the dynamic one,
@@ -136,8 +146,8 @@ pub struct SegmentLogs {
     pub partition_id: i64,
     /// Its number.
     pub segment_id: i64,
-    /// Logs by field, in order of number.
-    fields: BTreeMap<i64, Vec<LogFile>>,
+    /// Logs by field, or by group of fields (storage version 2), in order of number.
+    pub(super) files: BTreeMap<i64, Vec<LogFile>>,
     deletes: Vec<LogFile>,
 }
 
@@ -221,7 +231,7 @@ impl CollectionLogs {
                 bytes: std::sync::Arc::clone(&file.bytes),
             };
             match path.field_id {
-                Some(field) => segment.fields.entry(field).or_default().push(log),
+                Some(field) => segment.files.entry(field).or_default().push(log),
                 None => segment.deletes.push(log),
             }
         }
@@ -306,7 +316,7 @@ impl CollectionLogs {
 
 impl SegmentLogs {
     fn has_rows(&self) -> bool {
-        !self.fields.is_empty()
+        !self.files.is_empty()
     }
 
     /// Whether deletes of its own came with it.
@@ -332,24 +342,25 @@ impl SegmentLogs {
         limits: &Limits,
         visit: &mut dyn FnMut(&RowDigest),
     ) -> Result<SegmentRows, SourceError> {
-        let Alive { rows: alive, is_whole, own } = self.alive(schema, level_zero, cut, limits)?;
+        let columns = self.columns(schema, limits)?;
+        let Alive { rows: alive, is_whole, own } = self.alive(&columns, schema, level_zero, cut, limits)?;
         let mut rows = vec![RowDigest::new(partition); alive.len()];
-        for (field, number) in schema.of_segment(&self.fields(), &self.shown())? {
+        for (field, number) in schema.of_segment(&columns.fields(), &self.shown())? {
             let name = FieldName::new(&field.name);
-            let Some(files) = self.fields.get(&number) else {
+            let Some(logs) = columns.of(number) else {
                 rows.iter_mut().for_each(|row| row.add(&name, None));
                 continue;
             };
             let mut place = 0_usize;
-            for file in files {
-                Values::open(file, limits)?.each(&mut |value| {
+            for log in logs {
+                log.each(limits, &mut |value| {
                     // More values than rows are found below.
                     if let (Some(row), Some(true)) = (rows.get_mut(place), alive.get(place)) {
                         match value.filter(|_| field.is_array) {
                             None => row.add(&name, value),
                             Some(array) => {
                                 let array = elements(array);
-                                let array = array.ok_or_else(|| damaged(&file.shown, "a value of it is no array"))?;
+                                let array = array.ok_or_else(|| damaged(log.shown(), "a value of it is no array"))?;
                                 row.add(&name, Some(&array));
                             }
                         }
@@ -379,23 +390,32 @@ impl SegmentLogs {
         cut: Option<u64>,
         limits: &Limits,
     ) -> Result<u64, SourceError> {
-        let alive = self.alive(schema, level_zero, cut, limits)?;
+        let alive = self.alive(&self.columns(schema, limits)?, schema, level_zero, cut, limits)?;
         Ok(alive.rows.into_iter().filter(|alive| *alive).count() as u64)
     }
 
-    /// Numbers of the fields that it has logs of.
-    pub(super) fn fields(&self) -> Vec<i64> {
-        self.fields.keys().copied().collect()
+    /// When each of its rows was written. Blocks.
+    ///
+    /// # Errors
+    /// As [`CollectionLogs::count`].
+    pub(super) fn timestamps(&self, schema: &RowSchema, limits: &Limits) -> Result<Vec<u64>, SourceError> {
+        self.timestamps_of(&self.columns(schema, limits)?, limits)
     }
 
-    /// Its logs of one field.
-    pub(crate) fn logs_of(&self, field: i64) -> &[LogFile] {
-        self.fields.get(&field).map(Vec::as_slice).unwrap_or_default()
+    fn timestamps_of(&self, columns: &Columns, limits: &Limits) -> Result<Vec<u64>, SourceError> {
+        read_timestamps(self.logs(columns, TIMESTAMP_FIELD)?, limits)
+    }
+
+    /// The logs of a field that every segment has.
+    fn logs<'a>(&self, columns: &'a Columns, field: i64) -> Result<&'a [FieldLog], SourceError> {
+        let missing = || damaged(&self.shown(), format!("field {field}, which every segment has, has no logs"));
+        columns.of(field).ok_or_else(missing)
     }
 
     /// Which of its rows a client sees.
     pub(super) fn alive(
         &self,
+        columns: &Columns,
         schema: &RowSchema,
         level_zero: &BTreeMap<i64, Deletes>,
         cut: Option<u64>,
@@ -405,15 +425,11 @@ impl SegmentLogs {
         let of_partitions = [self.partition_id, ALL_PARTITIONS].map(|partition| level_zero.get(&partition));
         let shared: Vec<&Deletes> = of_partitions.into_iter().flatten().filter(|deletes| !deletes.is_empty()).collect();
         let has_later_deletes = of_partitions.into_iter().flatten().any(|deletes| deletes.has_later);
-        let logs = |field: i64| {
-            let missing = || damaged(&self.shown(), format!("field {field}, which every segment has, has no logs"));
-            self.fields.get(&field).ok_or_else(missing)
-        };
-        let timestamps = read_timestamps(logs(TIMESTAMP_FIELD)?, limits)?;
+        let timestamps = self.timestamps_of(columns, limits)?;
         let mut alive: Vec<bool> = timestamps.iter().map(|timestamp| cut.is_none_or(|cut| *timestamp <= cut)).collect();
         let own_is_whole = !own.has_later && alive.iter().all(|alive| *alive);
         let (mut place, mut own_rows) = (0, 0);
-        read_keys(logs(schema.key)?, limits, &mut |key| {
+        read_keys(self.logs(columns, schema.key)?, limits, &mut |key| {
             if let (Some(alive), Some(timestamp)) = (alive.get_mut(place), timestamps.get(place)) {
                 let hides = |deletes: &Deletes| deletes.hide(key, schema.key_is_text, *timestamp);
                 *alive &= own.is_empty() || !hides(&own);
@@ -483,11 +499,13 @@ fn check_file(file: &StoredFile, limits: &Limits) -> Result<(LogPath, Option<u64
         let read = |is_text| read_deletes([&log], is_text, None, limits).map(|deletes| deletes.count);
         return Ok((path, Some(read(false).or_else(|_| read(true))?)));
     }
-    // Storage version 2: no fault of the file, and no reason to call a backup damaged.
-    match log.packed(limits)? {
-        Some(true) => return Ok((path, None)),
-        Some(false) => return Err(damaged(&file.path, "it begins as a Parquet file and does not end as one")),
-        None => {}
+    if log.is_packed()? {
+        return match check_packed(log, limits) {
+            Ok(rows) => Ok((path, Some(rows))),
+            // No fault of the file, and no reason to call a backup damaged.
+            Err(SourceError::Unsupported { .. }) => Ok((path, None)),
+            Err(error) => Err(error),
+        };
     }
     let values = Values::open(&log, limits)?;
     let descriptor = values.binlog().descriptor;
@@ -497,6 +515,15 @@ fn check_file(file: &StoredFile, limits: &Limits) -> Result<(LogPath, Option<u64
         return Err(damaged(&file.path, reason));
     }
     Ok((path, Some(values.each(&mut |_| Ok(()))?)))
+}
+
+/// How many rows a file of several fields has, each field.
+fn check_packed(log: LogFile, limits: &Limits) -> Result<u64, SourceError> {
+    let file = std::sync::Arc::new(PackedFile::open(&log, limits)?);
+    for column in 0..file.fields().len() {
+        FieldLog::Packed { file: std::sync::Arc::clone(&file), column }.each(limits, &mut |_| Ok(()))?;
+    }
+    Ok(file.rows())
 }
 
 /// What is wrong, without the path, which stands beside it.

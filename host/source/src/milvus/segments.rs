@@ -13,7 +13,7 @@ use super::client::MilvusClient;
 use super::describe::{Described, found};
 use super::features;
 use super::kept::KeptSegment;
-use super::layout::{DELTA_LOG, INSERT_LOG, LogPath, ROW_ID_FIELD, TIMESTAMP_FIELD};
+use super::layout::{DELTA_LOG, FIRST_GROUP, INSERT_LOG, LogPath, ROW_ID_FIELD, TIMESTAMP_FIELD};
 use super::proto::common::{SegmentLevel, SegmentState};
 use super::proto::milvus::{GetPersistentSegmentInfoRequest, PersistentSegmentInfo};
 use super::storage::{ListedFile, LogStorage};
@@ -146,11 +146,18 @@ impl SegmentFiles {
                     folder: format!("{}/{folder}", storage.shown()),
                 });
             };
-            // Where several fields lie in one file, the numbers are those of groups.
-            if !features::can_read(segment.storage_version) {
+            let most = fields.values().max().copied().unwrap_or(0);
+            // Where several fields lie in one file, the numbers are those of groups: the first has the server's own fields, and all
+            // have as many files (`verify` of Milvus `internal/util/importutilv2/binlog/util.go`).
+            if features::is_packed(segment.storage_version) {
+                let groups = fields.keys().copied().chain([FIRST_GROUP]);
+                let mut missing = groups.filter(|group| fields.get(group).copied().unwrap_or(0) < most);
+                if let Some(group) = missing.next().filter(|_| features::can_read(segment.storage_version)) {
+                    let path = format!("{folder}/{group}");
+                    return Err(SourceError::MissingFile { collection: name.clone(), path });
+                }
                 continue;
             }
-            let most = fields.values().max().copied().unwrap_or(0);
             for field in [ROW_ID_FIELD, TIMESTAMP_FIELD, described.primary_key] {
                 if fields.get(&field).copied().unwrap_or(0) < most {
                     let path = format!("{folder}/{field}");

@@ -1,6 +1,7 @@
 //! A server that imports: it takes the files that it is given into its storage, as segments, so that a restore into it can be
 //! proven. It stands for versions that cannot be run here, as far as their sources say what they do.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -20,6 +21,7 @@ use longshore_source::milvus::{CollectionLogs, RowSchema};
 use longshore_source::{Limits, StoredBytes, StoredFile};
 use prost::Message;
 
+use super::packed::{Layout, pack};
 use super::{Answer, Call, Fake};
 
 /// The collection's number, and that of its only partition.
@@ -44,6 +46,8 @@ pub(crate) struct Behaviour {
     pub(crate) loses_level_zero: bool,
     /// How its segments are laid out.
     pub(crate) storage_version: i64,
+    /// Whether a value of a file of several fields becomes another.
+    pub(crate) loses_a_value: bool,
 }
 
 impl Behaviour {
@@ -55,6 +59,7 @@ impl Behaviour {
             more_rows: 0,
             loses_level_zero: false,
             storage_version: 0,
+            loses_a_value: false,
         }
     }
 }
@@ -218,23 +223,36 @@ impl Inner {
             99
         } else {
             assert_eq!((request.partition_name.as_str(), request.files.len()), ("_default", 2));
-            self.take_rows(state, &request.files, end) + self.behaviour.more_rows
+            let is_packed = option("storage_version") == Some("2");
+            self.take_rows(state, &request.files, is_packed, end) + self.behaviour.more_rows
         };
         state.tasks.push(Ok(taken));
         task_of(state)
     }
 
     /// Takes segments in; how many rows that are not deleted they have.
-    fn take_rows(&self, state: &mut State, files: &[String], end: u64) -> i64 {
+    fn take_rows(&self, state: &mut State, files: &[String], is_packed: bool, end: u64) -> i64 {
         let mut taken = Vec::new();
         for from in entries(Path::new(&files[0])) {
             let segment = self.segment(state, PARTITION, SegmentLevel::L1, 30);
+            let mut logs = BTreeMap::new();
             for field in entries(&from) {
                 for log in entries(&field) {
-                    let place = format!("{PARTITION}/{segment}/{}/{}", name(&field), name(&log));
-                    taken.push(self.take(&log, "insert_log", &place));
+                    let place = format!("insert_log/{PARTITION}/{segment}/{}/{}", name(&field), name(&log));
+                    logs.insert(place, std::fs::read(&log).unwrap());
                 }
             }
+            let are_packed = logs.values().all(|bytes| bytes.starts_with(b"PAR1"));
+            assert_eq!(are_packed, is_packed, "it is told how files are laid out");
+            if self.behaviour.storage_version == 2 && !is_packed {
+                logs = pack(&logs, &Layout::PLAIN);
+            }
+            if self.behaviour.loses_a_value {
+                // Vectors are not compressed, and this is in the middle of them: the first rows are deleted.
+                let vectors = logs.iter_mut().find(|(path, _)| path.contains("/101/")).unwrap().1;
+                vectors[2_000] ^= 1;
+            }
+            taken.extend(logs.into_iter().map(|(place, bytes)| self.keep(&place, bytes)));
             let deletes = Path::new(&files[1]).join(name(&from));
             if !files[1].is_empty() && deletes.is_dir() {
                 taken.extend(self.take_logs(&deletes, PARTITION, segment, end));
@@ -265,23 +283,20 @@ impl Inner {
             let bytes = std::fs::read(&log).unwrap();
             let first = u64::from_le_bytes(bytes[4 + 17 + 32..][..8].try_into().unwrap());
             if first <= end {
-                taken.push(self.take(&log, "delta_log", &format!("{partition}/{segment}/{}", name(&log))));
+                taken.push(self.keep(&format!("delta_log/{partition}/{segment}/{}", name(&log)), bytes));
             }
         }
         taken
     }
 
-    fn take(&self, log: &Path, kind: &str, place: &str) -> StoredFile {
-        let to = self.root.join(kind).join(COLLECTION.to_string()).join(place);
+    fn keep(&self, place: &str, bytes: Vec<u8>) -> StoredFile {
+        let (kind, rest) = place.split_once('/').unwrap();
+        let to = self.root.join(kind).join(COLLECTION.to_string()).join(rest);
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-        let bytes = std::fs::read(log).unwrap();
-        // Of what several fields in one file are, only the beginning matters to who cannot read it.
-        let written = if self.behaviour.storage_version == 2 { b"PAR1".as_slice() } else { &bytes };
-        std::fs::write(&to, written).unwrap();
-        let class = if kind == "delta_log" { FileClass::Delta } else { FileClass::Segment };
+        std::fs::write(&to, &bytes).unwrap();
         StoredFile {
-            path: format!("{kind}/{place}"),
-            class,
+            path: place.to_owned(),
+            class: if kind == "delta_log" { FileClass::Delta } else { FileClass::Segment },
             size_bytes: bytes.len() as u64,
             bytes: Arc::new(Held(bytes)),
         }

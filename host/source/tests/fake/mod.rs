@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod importing;
+pub(crate) mod packed;
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -1,9 +1,12 @@
 //! Deletes: which keys were deleted, and when (`internal/storage/{delta_data,data_codec}.go`).
 //!
-//! Three forms are read, and told apart by what they are (`features.rs` says which server writes which): a JSON text
-//! `{"pk":…,"ts":…,"pkType":…}` for each delete, `key,timestamp`, and a Parquet file with two columns `pk` and `ts`.
+//! Four forms are read, and told apart by what they are (`features.rs` says which server writes which): a JSON text
+//! `{"pk":…,"ts":…,"pkType":…}` for each delete, `key,timestamp`, a Parquet file with two columns `pk` and `ts`, and a file of
+//! storage version 2 with the fields 0 and 1 (`NewDeltalogWriter` of Milvus `internal/storage/rw.go`; it is rare: beside rows of
+//! storage version 2 servers write the first form, because their own imports read no other, milvus-backup
+//! `core/l0compact/task.go`).
 
-use arrow_array::Array;
+use arrow_array::{Array, ArrayRef};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -11,7 +14,8 @@ use serde_json::value::RawValue;
 use super::latest::Latest;
 use super::values::{batches, each_value};
 use super::write::delete_log;
-use super::{Binlog, LogFile, damaged};
+use super::{Binlog, LogFile, PackedFile, damaged};
+use crate::milvus::layout::{ROW_ID_FIELD, TIMESTAMP_FIELD};
 use crate::{Limits, SourceError};
 
 /// The last time each key was deleted.
@@ -118,11 +122,21 @@ fn read_file(
     into: &mut Deletes,
 ) -> Result<(), SourceError> {
     let shown = &file.shown;
+    let counts = |timestamp: u64| cut.is_none_or(|cut| timestamp <= cut);
+    if file.is_packed()? {
+        if PackedFile::open(file, limits)?.fields() != [ROW_ID_FIELD, TIMESTAMP_FIELD] {
+            return Err(damaged(shown, "it has other columns than keys and timestamps"));
+        }
+        batches(&file.read(limits)?, shown, limits, &mut |columns, _| {
+            let [keys, timestamps] = columns else { return Err(damaged(shown, "it has not two columns")) };
+            note_columns(keys, timestamps, shown, is_text, &counts, limits, into)
+        })?;
+        return Ok(());
+    }
     let binlog = Binlog::parse(&file.read(limits)?, shown)?;
     if !binlog.is_deletes {
         return Err(damaged(shown, "it holds rows where deletes are expected"));
     }
-    let counts = |timestamp: u64| cut.is_none_or(|cut| timestamp <= cut);
     for payload in &binlog.payloads {
         batches(payload, shown, limits, &mut |columns, names| match columns {
             [texts] => each_value(texts, shown, &mut |text| {
@@ -135,30 +149,46 @@ fn read_file(
             columns => {
                 let column = |wanted: &str| {
                     let place = names.iter().position(|name| name == wanted);
-                    let found = place.and_then(|place| columns.get(place)).filter(|column| column.null_count() == 0);
-                    found.ok_or_else(|| damaged(shown, format!("it has no column `{wanted}` without gaps")))
+                    let found = place.and_then(|place| columns.get(place));
+                    found.ok_or_else(|| damaged(shown, format!("it has no column `{wanted}`")))
                 };
-                let mut timestamps = Vec::new();
-                each_value(column("ts")?, shown, &mut |value| {
-                    let value = value.and_then(|value| value.try_into().ok()).map(u64::from_le_bytes);
-                    timestamps.push(value.ok_or_else(|| damaged(shown, "its timestamps are no 64-bit numbers"))?);
-                    Ok(())
-                })?;
-                let mut timestamps = timestamps.into_iter();
-                each_value(column("pk")?, shown, &mut |key| {
-                    let (Some(key), Some(timestamp)) = (key, timestamps.next()) else { return Ok(()) };
-                    match (counts(timestamp), is_text, <[u8; 8]>::try_from(key)) {
-                        (false, ..) => into.has_later = true,
-                        (true, true, _) => into.note_text(key, timestamp),
-                        (true, false, Ok(key)) => into.note_integer(i64::from_le_bytes(key), timestamp),
-                        (true, false, Err(_)) => return Err(damaged(shown, "its keys are no 64-bit numbers")),
-                    }
-                    into.check(shown, limits)
-                })
+                note_columns(column("pk")?, column("ts")?, shown, is_text, &counts, limits, into)
             }
         })?;
     }
     Ok(())
+}
+
+/// Adds the deletes of a column of keys and one of timestamps.
+fn note_columns(
+    keys: &ArrayRef,
+    timestamps: &ArrayRef,
+    shown: &str,
+    is_text: bool,
+    counts: &dyn Fn(u64) -> bool,
+    limits: &Limits,
+    into: &mut Deletes,
+) -> Result<(), SourceError> {
+    if keys.null_count() + timestamps.null_count() > 0 {
+        return Err(damaged(shown, "keys or timestamps of it are missing"));
+    }
+    let mut times = Vec::new();
+    each_value(timestamps, shown, &mut |value| {
+        let value = value.and_then(|value| value.try_into().ok()).map(u64::from_le_bytes);
+        times.push(value.ok_or_else(|| damaged(shown, "its timestamps are no 64-bit numbers"))?);
+        Ok(())
+    })?;
+    let mut times = times.into_iter();
+    each_value(keys, shown, &mut |key| {
+        let (Some(key), Some(timestamp)) = (key, times.next()) else { return Ok(()) };
+        match (counts(timestamp), is_text, <[u8; 8]>::try_from(key)) {
+            (false, ..) => into.has_later = true,
+            (true, true, _) => into.note_text(key, timestamp),
+            (true, false, Ok(key)) => into.note_integer(i64::from_le_bytes(key), timestamp),
+            (true, false, Err(_)) => return Err(damaged(shown, "its keys are no 64-bit numbers")),
+        }
+        into.check(shown, limits)
+    })
 }
 
 /// A log of deletes without those after `cut`; `None` where none is left.

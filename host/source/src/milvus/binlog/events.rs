@@ -3,13 +3,10 @@
 
 use bytes::Bytes;
 
-use super::damaged;
+use super::{damaged, packed};
 use crate::SourceError;
-use crate::milvus::features::UNREADABLE;
 
 pub(super) const MAGIC: u32 = 0x00ff_fabc;
-/// A storage-v2 file (2.6) is Parquet from its first byte on.
-pub(super) const PARQUET_MAGIC: &[u8] = b"PAR1";
 /// Timestamp, type, length of the event, place of the next one.
 pub(super) const HEADER_BYTES: usize = 17;
 /// Four numbers, two timestamps, the type of the payload.
@@ -57,8 +54,10 @@ impl Binlog {
     /// # Errors
     /// [`SourceError::Damaged`], [`SourceError::Unsupported`].
     pub fn parse(bytes: &Bytes, shown: &str) -> Result<Self, SourceError> {
-        if bytes.starts_with(PARQUET_MAGIC) {
-            return Err(SourceError::Unsupported { path: shown.to_owned(), reason: UNREADABLE.to_owned() });
+        if bytes.starts_with(packed::MAGIC) || bytes.starts_with(packed::ENCRYPTED_MAGIC) {
+            let reason =
+                "it is a file of several fields (storage version 2) where one of a single field is expected".to_owned();
+            return Err(SourceError::Unsupported { path: shown.to_owned(), reason });
         }
         let mut cursor = Cursor { bytes, at: 0, shown };
         if cursor.u32()? != MAGIC {
@@ -90,17 +89,6 @@ impl Binlog {
         }
         Ok(Self { descriptor, payloads, is_deletes, written_ms })
     }
-}
-
-/// Whether a file of storage version 2 is whole, as far as its two ends tell: it begins and ends as Parquet, and its footer lies
-/// within it. `None` for every other file.
-pub(super) fn packed_is_whole(bytes: &[u8]) -> Option<bool> {
-    if !bytes.starts_with(PARQUET_MAGIC) {
-        return None;
-    }
-    let inner = bytes.strip_prefix(PARQUET_MAGIC).and_then(|rest| rest.strip_suffix(PARQUET_MAGIC));
-    let footer = inner.and_then(|inner| inner.split_last_chunk::<4>());
-    Some(footer.is_some_and(|(before, length)| u32::from_le_bytes(*length) as usize <= before.len()))
 }
 
 /// A checked header: the event lies within the file.

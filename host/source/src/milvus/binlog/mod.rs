@@ -6,16 +6,19 @@
 
 mod deletes;
 mod events;
+mod field_log;
 mod latest;
+mod packed;
 mod pull;
 mod values;
 mod write;
 
 pub(crate) use deletes::{Deletes, read_deletes, without_later};
 pub use events::{Binlog, Descriptor};
-use events::{PARQUET_MAGIC, packed_is_whole};
+pub(crate) use field_log::{FieldLog, read_keys, read_timestamps};
+pub(crate) use packed::PackedFile;
 pub(crate) use pull::PullValues;
-pub(crate) use values::{Values, read_keys, read_timestamps, written_ms};
+pub(crate) use values::Values;
 pub(crate) use write::{WriteError, insert_log};
 
 use std::sync::Arc;
@@ -42,18 +45,16 @@ impl std::fmt::Debug for LogFile {
 }
 
 impl LogFile {
-    /// Whether it is of storage version 2; `None` if not, else whether it is whole. Blocks.
+    /// Whether it is of storage version 2, by how it begins. Blocks.
     ///
     /// # Errors
-    /// As [`LogFile::read`].
-    pub(crate) fn packed(&self, limits: &Limits) -> Result<Option<bool>, SourceError> {
-        let mut head = [0; PARQUET_MAGIC.len()];
-        if self.size_bytes < head.len() as u64 {
-            return Ok(None);
+    /// Failures of reading.
+    pub(crate) fn is_packed(&self) -> Result<bool, SourceError> {
+        if self.size_bytes < packed::MAGIC.len() as u64 {
+            return Ok(false);
         }
-        let read = self.bytes.fill(&mut head, 0);
-        read.map_err(|error| SourceError::Io { action: "read", path: self.shown.clone(), error })?;
-        if head != PARQUET_MAGIC { Ok(None) } else { Ok(packed_is_whole(&self.read(limits)?)) }
+        let head = self.read_at(0, packed::MAGIC.len())?;
+        Ok([packed::MAGIC, packed::ENCRYPTED_MAGIC].iter().any(|magic| head == magic.as_slice()))
     }
 
     /// Reads all of it. Blocks.

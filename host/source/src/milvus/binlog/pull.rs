@@ -1,42 +1,47 @@
 //! The values of a field of a segment, some at a time: so that all fields of the same rows can be in memory together, and all
 //! rows of a segment need not be.
 //!
-//! Memory: one log file as it is stored, and one decoded batch of it.
+//! Memory: one log file as it is stored, or one column chunk of a file of several fields, and one decoded batch of it.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow_array::{Array, ArrayRef};
 use bytes::Bytes;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
-use super::values::{EachValue, Payload, each_value, open_payload};
-use super::{LogFile, Values, damaged};
+use super::values::{EachValue, Payload, each_value, only_column, open_payload};
+use super::{FieldLog, Values};
 use crate::{Limits, SourceError};
 
 /// See the module.
 pub(crate) struct PullValues {
-    files: VecDeque<LogFile>,
+    logs: VecDeque<FieldLog>,
     shown: String,
     payloads: VecDeque<Bytes>,
     open: Option<Open>,
+    /// Rows without a value that come next.
+    missing: u64,
     limits: Limits,
 }
 
 /// A payload that is being read.
 struct Open {
-    reader: ParquetRecordBatchReader,
-    promised: u64,
+    payload: Payload,
     read: u64,
     batch: Option<ArrayRef>,
 }
 
+impl From<Payload> for Open {
+    fn from(payload: Payload) -> Self {
+        Self { payload, read: 0, batch: None }
+    }
+}
+
 impl PullValues {
     /// The values of these logs, one log after the other.
-    pub(crate) fn new(files: &[LogFile], limits: &Limits) -> Self {
-        let files: VecDeque<LogFile> = files.iter().cloned().collect();
-        let shown = files.front().map(|file| file.shown.clone()).unwrap_or_default();
-        Self { files, shown, payloads: VecDeque::new(), open: None, limits: *limits }
+    pub(crate) fn new(logs: &[FieldLog], limits: &Limits) -> Self {
+        let shown = logs.first().map(|log| log.shown().to_owned()).unwrap_or_default();
+        let logs = logs.iter().cloned().collect();
+        Self { logs, shown, payloads: VecDeque::new(), open: None, missing: 0, limits: *limits }
     }
 
     /// Calls `visit` with the next `rows` values; returns how many there were: fewer at the end. Blocks.
@@ -46,7 +51,17 @@ impl PullValues {
     pub(crate) fn next(&mut self, rows: usize, visit: &mut EachValue<'_>) -> Result<usize, SourceError> {
         let mut taken = 0;
         while taken < rows {
-            let Some(batch) = self.batch()? else { break };
+            if self.missing > 0 {
+                visit(None)?;
+                (self.missing, taken) = (self.missing - 1, taken + 1);
+                continue;
+            }
+            let Some(batch) = self.batch()? else {
+                if self.missing > 0 {
+                    continue;
+                }
+                break;
+            };
             let wanted = batch.len().min(rows - taken);
             each_value(&batch.slice(0, wanted), &self.shown, visit)?;
             taken += wanted;
@@ -58,46 +73,44 @@ impl PullValues {
         Ok(taken)
     }
 
-    /// What is decoded and not taken yet; `None` when there is nothing more.
+    /// What is decoded and not taken yet; `None` when there is nothing more, or rows without a value come next.
     fn batch(&mut self) -> Result<Option<ArrayRef>, SourceError> {
         loop {
             if let Some(open) = &mut self.open {
                 if let Some(batch) = open.batch.take().filter(|batch| !batch.is_empty()) {
                     return Ok(Some(batch));
                 }
-                match decode(&mut open.reader, &self.shown)? {
+                match open.payload.next(&self.shown)? {
                     Some(batch) => {
-                        open.read += batch.len() as u64;
-                        open.batch = Some(batch);
+                        let column = only_column(&batch, &self.shown)?;
+                        open.read += column.len() as u64;
+                        open.batch = Some(column.clone());
                         continue;
                     }
-                    None if open.read != open.promised => {
-                        let (read, promised) = (open.read, open.promised);
-                        return Err(damaged(&self.shown, format!("it has {read} rows and promises {promised}")));
+                    None => {
+                        open.payload.same_rows(open.read, &self.shown)?;
+                        self.open = None;
                     }
-                    None => self.open = None,
                 }
             }
             if let Some(payload) = self.payloads.pop_front() {
-                let Payload { reader, promised, .. } = open_payload(&payload, &self.shown, &self.limits)?;
-                self.open = Some(Open { reader, promised, read: 0, batch: None });
+                self.open = Some(open_payload(&payload, &self.shown, &self.limits)?.into());
                 continue;
             }
-            let Some(file) = self.files.pop_front() else { return Ok(None) };
-            self.payloads = Values::open(&file, &self.limits)?.binlog().payloads.clone().into();
-            self.shown = file.shown;
+            let Some(log) = self.logs.pop_front() else { return Ok(None) };
+            log.shown().clone_into(&mut self.shown);
+            match log {
+                FieldLog::Own(file) => {
+                    self.payloads = Values::open(&file, &self.limits)?.binlog().payloads.clone().into();
+                }
+                FieldLog::Packed { file, column } => self.open = Some(file.payload(column)?.into()),
+                FieldLog::Missing { file } => {
+                    self.missing = file.rows();
+                    if self.missing > 0 {
+                        return Ok(None);
+                    }
+                }
+            }
         }
-    }
-}
-
-/// The next batch of the one column. The decoder has no other way to say some things about damaged files than to panic.
-fn decode(reader: &mut ParquetRecordBatchReader, shown: &str) -> Result<Option<ArrayRef>, SourceError> {
-    let next = catch_unwind(AssertUnwindSafe(|| reader.next()));
-    let next = next.map_err(|_| damaged(shown, "its Parquet part cannot be decoded"))?;
-    let Some(batch) = next else { return Ok(None) };
-    let batch = batch.map_err(|error| damaged(shown, format!("its Parquet part: {error}")))?;
-    match batch.columns() {
-        [column] => Ok(Some(column.clone())),
-        columns => Err(damaged(shown, format!("it has {} columns, a binlog has one", columns.len()))),
     }
 }

@@ -4,13 +4,15 @@
 //! little-endian, truth as one byte, fractions little-endian in their own width, everything else as it is (text, JSON,
 //! arrays as Milvus' protobuf, vectors).
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
 };
-use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray};
+use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray, RecordBatch};
 use arrow_schema::DataType;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -24,9 +26,9 @@ pub(super) type EachValue<'a> = dyn FnMut(Option<&[u8]>) -> Result<(), SourceErr
 type EachBatch<'a> = dyn FnMut(&[ArrayRef], &[String]) -> Result<(), SourceError> + 'a;
 
 /// Rows that are decoded at once.
-const BATCH_ROWS: usize = 1024;
+pub(super) const BATCH_ROWS: usize = 1024;
 /// The last eight bytes of a Parquet file: length of the footer, magic.
-const TRAILER_BYTES: usize = 8;
+pub(super) const TRAILER_BYTES: usize = 8;
 
 /// The values of one log file.
 #[derive(Debug)]
@@ -61,42 +63,26 @@ impl Values {
     pub(crate) fn each(&self, visit: &mut EachValue<'_>) -> Result<u64, SourceError> {
         let mut rows = 0;
         for payload in &self.binlog.payloads {
-            rows += batches(payload, &self.shown, &self.limits, &mut |columns, _| {
-                let [column] = columns else {
-                    let reason = format!("it has {} columns, a binlog has one", columns.len());
-                    return Err(damaged(&self.shown, reason));
-                };
-                each_value(column, &self.shown, visit)
-            })?;
+            rows += open_payload(payload, &self.shown, &self.limits)?.each(&self.shown, visit)?;
         }
         Ok(rows)
     }
 }
 
 /// Decodes a payload piece by piece and calls `visit` with the columns of each piece and their names. Returns the rows.
-///
-/// The decoder has no other way to say some things about damaged files than to panic; that ends here.
 pub(crate) fn batches(
     payload: &Bytes,
     shown: &str,
     limits: &Limits,
     visit: &mut EachBatch<'_>,
 ) -> Result<u64, SourceError> {
-    let Payload { reader, promised, names } = open_payload(payload, shown, limits)?;
-    let decode = AssertUnwindSafe(|| {
-        let mut rows = 0;
-        for batch in reader {
-            let batch = batch.map_err(|error| damaged(shown, format!("its Parquet part: {error}")))?;
-            rows += batch.num_rows() as u64;
-            visit(batch.columns(), &names)?;
-        }
-        if rows == promised {
-            Ok(rows)
-        } else {
-            Err(damaged(shown, format!("it has {rows} rows and promises {promised}")))
-        }
-    });
-    catch_unwind(decode).unwrap_or_else(|_| Err(damaged(shown, "its Parquet part cannot be decoded")))
+    let mut payload = open_payload(payload, shown, limits)?;
+    let mut rows = 0;
+    while let Some(batch) = payload.next(shown)? {
+        rows += batch.num_rows() as u64;
+        visit(batch.columns(), &payload.names)?;
+    }
+    payload.same_rows(rows, shown)
 }
 
 /// A payload that is ready to be decoded.
@@ -104,8 +90,61 @@ pub(super) struct Payload {
     pub(super) reader: ParquetRecordBatchReader,
     /// Rows that it says it has.
     pub(super) promised: u64,
-    /// Names of its columns.
+    /// Names of its columns, where they are wanted.
     pub(super) names: Vec<String>,
+    pub(super) failure: Failure,
+}
+
+impl Payload {
+    /// The next rows. The decoder has no other way to say some things about damaged files than to panic; that ends here.
+    pub(super) fn next(&mut self, shown: &str) -> Result<Option<RecordBatch>, SourceError> {
+        let next = catch_unwind(AssertUnwindSafe(|| self.reader.next()));
+        let next = next.map_err(|_| damaged(shown, "its Parquet part cannot be decoded"))?;
+        next.transpose().map_err(|error| self.failure.or_damaged(shown, &error))
+    }
+
+    /// The rows, if they are as many as it promises.
+    pub(super) fn same_rows(&self, rows: u64, shown: &str) -> Result<u64, SourceError> {
+        if rows == self.promised {
+            return Ok(rows);
+        }
+        Err(damaged(shown, format!("it has {rows} rows and promises {}", self.promised)))
+    }
+
+    /// Calls `visit` with each value of its only column; returns how many there are.
+    pub(super) fn each(mut self, shown: &str, visit: &mut EachValue<'_>) -> Result<u64, SourceError> {
+        let mut rows = 0;
+        while let Some(batch) = self.next(shown)? {
+            each_value(only_column(&batch, shown)?, shown, visit)?;
+            rows += batch.num_rows() as u64;
+        }
+        self.same_rows(rows, shown)
+    }
+}
+
+pub(super) fn only_column<'a>(batch: &'a RecordBatch, shown: &str) -> Result<&'a ArrayRef, SourceError> {
+    match batch.columns() {
+        [column] => Ok(column),
+        columns => Err(damaged(shown, format!("it has {} columns, a binlog has one", columns.len()))),
+    }
+}
+
+/// Why the bytes that the decoder wanted could not be read: it only tells that they could not.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Failure(Arc<Mutex<Option<io::Error>>>);
+
+impl Failure {
+    pub(super) fn note(&self, error: io::Error) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    /// That, or what the decoder says.
+    pub(super) fn or_damaged(&self, shown: &str, error: &dyn std::error::Error) -> SourceError {
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => SourceError::Io { action: "read", path: shown.to_owned(), error },
+            None => damaged(shown, format!("its Parquet part: {error}")),
+        }
+    }
 }
 
 /// Looks into the footer of a payload, and whether what it promises is within the limits.
@@ -128,7 +167,7 @@ pub(super) fn open_payload(payload: &Bytes, shown: &str, limits: &Limits) -> Res
         }
         let names = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
         let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(|error| fail(&error))?;
-        Ok(Payload { reader, promised, names })
+        Ok(Payload { reader, promised, names, failure: Failure::default() })
     });
     catch_unwind(open).unwrap_or_else(|_| Err(damaged(shown, "its Parquet part cannot be decoded")))
 }
@@ -188,50 +227,4 @@ pub(crate) fn each_value(column: &ArrayRef, shown: &str, visit: &mut EachValue<'
         DataType::FixedSizeBinary(_) => column.as_fixed_size_binary().iter().try_for_each(visit),
         other => Err(damaged(shown, format!("its values are of type {other}, which no field of Milvus has"))),
     }
-}
-
-/// The hybrid timestamps of the rows of a field's logs, in order.
-pub(crate) fn read_timestamps(files: &[LogFile], limits: &Limits) -> Result<Vec<u64>, SourceError> {
-    let mut timestamps = Vec::new();
-    for file in files {
-        Values::open(file, limits)?.each(&mut |value| {
-            let value = value.and_then(|value| value.try_into().ok());
-            let value = value
-                .ok_or_else(|| damaged(&file.shown, "its timestamps are no 64-bit numbers, or some are missing"))?;
-            timestamps.push(u64::from_le_bytes(value));
-            within_rows(timestamps.len(), &file.shown, limits)
-        })?;
-    }
-    Ok(timestamps)
-}
-
-/// When a log of inserted values was written, in milliseconds since 1970; `None` where it does not tell. Blocks.
-///
-/// # Errors
-/// As [`Values::open`], but for files of a kind that does not tell.
-pub(crate) fn written_ms(file: &LogFile, limits: &Limits) -> Result<Option<u64>, SourceError> {
-    match Values::open(file, limits) {
-        Ok(values) => Ok(Some(values.binlog.written_ms).filter(|written| *written > 0)),
-        Err(SourceError::Unsupported { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Calls `visit` with each primary key of a field's logs, in order.
-pub(crate) fn read_keys(files: &[LogFile], limits: &Limits, visit: &mut dyn FnMut(&[u8])) -> Result<(), SourceError> {
-    for file in files {
-        Values::open(file, limits)?.each(&mut |value| {
-            visit(value.ok_or_else(|| damaged(&file.shown, "a row of it has no primary key"))?);
-            Ok(())
-        })?;
-    }
-    Ok(())
-}
-
-fn within_rows(rows: usize, shown: &str, limits: &Limits) -> Result<(), SourceError> {
-    if rows as u64 > limits.segment_rows {
-        let (path, what, limit) = (shown.to_owned(), "the rows of its segment", limits.segment_rows);
-        return Err(SourceError::LimitExceeded { path, what, used: rows as u64, limit });
-    }
-    Ok(())
 }

@@ -198,7 +198,7 @@ impl About<'_> {
 
 /// Segments that are a group of their own.
 pub(super) fn grouped(point: &KeptPoint) -> impl Iterator<Item = i64> + '_ {
-    let has_groups = point.unreadable().is_some();
+    let has_groups = point.is_packed();
     point.segments.iter().filter(move |one| has_groups && !one.is_level_zero).map(|one| one.segment_id)
 }
 

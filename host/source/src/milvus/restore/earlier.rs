@@ -11,7 +11,7 @@
 
 use longshore_model::Timestamp;
 
-use crate::milvus::binlog::{read_timestamps, written_ms};
+use crate::milvus::binlog::read_timestamps;
 use crate::milvus::kept::KeptPoint;
 use crate::milvus::layout::TIMESTAMP_FIELD;
 use crate::milvus::rows::{CollectionLogs, SegmentLogs};
@@ -138,7 +138,7 @@ impl Gap {
 fn first_written(segment: &SegmentLogs, limits: &Limits) -> Result<Option<u64>, SourceError> {
     let mut first: Option<u64> = None;
     for log in segment.logs_of(TIMESTAMP_FIELD) {
-        match written_ms(log, limits)? {
+        match log.written_ms(limits)? {
             Some(written) => first = Some(first.map_or(written, |first| first.min(written))),
             None => return Ok(None),
         }
