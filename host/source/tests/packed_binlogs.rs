@@ -237,7 +237,8 @@ fn a_file_that_is_cut_off_encrypted_or_too_large_is_refused() {
     let with = |change: &dyn Fn(&mut Vec<u8>)| {
         changed(&corpus, &Layout::PLAIN, "0", |files, path| change(files.get_mut(path).unwrap()))
     };
-    let table: [(&dyn Fn(&mut Vec<u8>), &str); 5] = [
+    type Damage<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let table: [(Damage<'_>, &str); 5] = [
         (&|bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 1), "does not end as one"),
         (&|bytes: &mut Vec<u8>| bytes.truncate(5), "too short"),
         (

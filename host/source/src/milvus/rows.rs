@@ -402,6 +402,20 @@ impl SegmentLogs {
         self.timestamps_of(&self.columns(schema, limits)?, limits)
     }
 
+    /// When the first of its logs was written, in milliseconds since 1970; `None` where they do not tell. Blocks.
+    ///
+    /// # Errors
+    /// As [`CollectionLogs::count`].
+    pub(super) fn first_written(&self, schema: &RowSchema, limits: &Limits) -> Result<Option<u64>, SourceError> {
+        let columns = self.columns(schema, limits)?;
+        let mut first: Option<u64> = None;
+        for log in self.logs(&columns, TIMESTAMP_FIELD)? {
+            let Some(written) = log.written_ms(limits)? else { return Ok(None) };
+            first = Some(first.map_or(written, |first| first.min(written)));
+        }
+        Ok(first)
+    }
+
     fn timestamps_of(&self, columns: &Columns, limits: &Limits) -> Result<Vec<u64>, SourceError> {
         read_timestamps(self.logs(columns, TIMESTAMP_FIELD)?, limits)
     }

@@ -11,10 +11,8 @@
 
 use longshore_model::Timestamp;
 
-use crate::milvus::binlog::read_timestamps;
 use crate::milvus::kept::KeptPoint;
-use crate::milvus::layout::TIMESTAMP_FIELD;
-use crate::milvus::rows::{CollectionLogs, SegmentLogs};
+use crate::milvus::rows::{CollectionLogs, RowSchema};
 use crate::{Limits, SourceError, TargetPlan};
 
 /// 2019-01-01: no collection of Milvus is older.
@@ -92,13 +90,18 @@ impl Gap {
     ///
     /// # Errors
     /// [`SourceError::Damaged`] and failures of reading.
-    pub(super) fn look(logs: &CollectionLogs, until_ms: u64, limits: &Limits) -> Result<Self, SourceError> {
+    pub(super) fn look(
+        logs: &CollectionLogs,
+        schema: &RowSchema,
+        until_ms: u64,
+        limits: &Limits,
+    ) -> Result<Self, SourceError> {
         let mut gap = Self::default();
         for segment in logs.segments() {
-            match first_written(segment, limits)? {
+            match segment.first_written(schema, limits)? {
                 None => gap.untold += 1,
                 Some(made_ms) if made_ms > until_ms => {
-                    let timestamps = read_timestamps(segment.logs_of(TIMESTAMP_FIELD), limits)?;
+                    let timestamps = segment.timestamps(schema, limits)?;
                     if timestamps.into_iter().any(|timestamp| timestamp <= until_ms.saturating_mul(1 << 18)) {
                         gap.segments += 1;
                         gap.last_ms = gap.last_ms.max(made_ms);
@@ -134,18 +137,6 @@ impl Gap {
     }
 }
 
-/// When the first log of a segment was written; `None` where its logs do not tell.
-fn first_written(segment: &SegmentLogs, limits: &Limits) -> Result<Option<u64>, SourceError> {
-    let mut first: Option<u64> = None;
-    for log in segment.logs_of(TIMESTAMP_FIELD) {
-        match log.written_ms(limits)? {
-            Some(written) => first = Some(first.map_or(written, |first| first.min(written))),
-            None => return Ok(None),
-        }
-    }
-    Ok(first)
-}
-
 /// The note for a collection of which nothing was there at that time.
 pub(super) fn nothing_then(name: &str, rows: u64, until_ms: u64) -> String {
     format!(
@@ -167,6 +158,7 @@ pub(super) fn always(until_ms: u64) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::milvus::proto::schema::{CollectionSchema, FieldSchema};
 
     #[test]
     fn only_milliseconds_are_taken_and_other_units_are_named() {
@@ -223,10 +215,13 @@ mod tests {
     fn a_segment_that_was_written_after_a_time_and_has_rows_from_before_it_may_lack_some() {
         let (logs, limits) = (corpus(), Limits::DEFAULT);
         let segment = logs.segments().next().unwrap();
-        let written = first_written(segment, &limits).unwrap().unwrap();
-        let row = read_timestamps(segment.logs_of(TIMESTAMP_FIELD), &limits).unwrap()[0] >> 18;
+        let key = FieldSchema { is_primary_key: true, ..FieldSchema::default() };
+        let schema = CollectionSchema { fields: vec![key], ..CollectionSchema::default() };
+        let schema = RowSchema::of(&schema, "a test").unwrap();
+        let written = segment.first_written(&schema, &limits).unwrap().unwrap();
+        let row = segment.timestamps(&schema, &limits).unwrap()[0] >> 18;
         assert!(row < written && written - row < 10_000, "{row} {written}");
-        let look = |until_ms: u64| Gap::look(&logs, until_ms, &limits).unwrap();
+        let look = |until_ms: u64| Gap::look(&logs, &schema, until_ms, &limits).unwrap();
         assert_eq!(look(row - 1_000).segments, 0, "none of its rows was there");
         let gap = look(row + 1);
         assert!(gap.segments > 0 && gap.last_ms >= written && gap.untold == 0, "{gap:?}");

@@ -92,7 +92,7 @@ impl Inner {
     fn notes_of_earlier(&self, planned: &Planned, found: &ReadBack) -> Result<Vec<String>, SourceError> {
         let Some(until_ms) = planned.until_ms else { return Ok(Vec::new()) };
         let name = planned.name.to_string();
-        let gap = Gap::look(&CollectionLogs::of(&found.stored)?, until_ms, &self.target.shared.limits)?;
+        let gap = Gap::look(&CollectionLogs::of(&found.stored)?, &planned.rows, until_ms, &self.target.shared.limits)?;
         let missing = gap.note(&name, until_ms).inspect(|note| tracing::warn!("{note}"));
         let rows = found.total.physical;
         let empty = (found.total.live.rows == 0 && rows > 0).then(|| nothing_then(&name, rows, until_ms));
