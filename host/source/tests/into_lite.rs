@@ -4,6 +4,8 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "fake/packed.rs"]
+mod packed;
 
 use std::path::{Path, PathBuf};
 
@@ -107,6 +109,28 @@ impl Held {
 
 fn place(folder: &tempfile::TempDir) -> PathBuf {
     folder.path().join("lite.db")
+}
+
+/// Rows in files of several fields (storage version 2) are read field by field as well, and proven by the same digest.
+#[tokio::test]
+async fn rows_in_files_of_several_fields_come_into_milvus_lite_as_those_of_older_files_do() {
+    for name in ["docs", "two.plain"] {
+        let mut held = Held::corpus(name);
+        let expected = held.expected["rows"].as_u64();
+        for segment in &mut held.point.segments {
+            segment.storage_version = 2;
+        }
+        let layout = packed::Layout { files: 3, row_group: 4, ..packed::Layout::PLAIN };
+        held.files = packed::pack(&held.files.into_iter().collect(), &layout).into_iter().collect();
+        let folder = tempfile::tempdir().unwrap();
+        let (restored, _) = held.restore_as("shop.docs", &MilvusLiteTarget::new(&place(&folder))).await.unwrap();
+        assert_eq!(restored.live_rows, expected, "{name}");
+        let swapped = held.files.iter().position(|(path, _)| path.contains("/101/")).unwrap();
+        held.files[swapped].1.truncate(100);
+        let elsewhere = tempfile::tempdir().unwrap();
+        let error = held.restore_as("shop.docs", &MilvusLiteTarget::new(&place(&elsewhere))).await.unwrap_err();
+        assert!(matches!(error, SourceError::Damaged { .. }), "{error}");
+    }
 }
 
 /// What a client of Milvus Lite sees has the digest of what a client of the server saw.

@@ -43,6 +43,8 @@ impl StoredBytes for Failing {
 }
 
 type Files = BTreeMap<String, Vec<u8>>;
+/// What happens to a file.
+type Damage = dyn Fn(&mut Vec<u8>);
 
 fn collect(root: &Path, folder: &Path, files: &mut Files) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
@@ -234,11 +236,9 @@ fn what_the_footer_says_is_checked() {
 #[test]
 fn a_file_that_is_cut_off_encrypted_or_too_large_is_refused() {
     let corpus = corpus("two.plain");
-    let with = |change: &dyn Fn(&mut Vec<u8>)| {
-        changed(&corpus, &Layout::PLAIN, "0", |files, path| change(files.get_mut(path).unwrap()))
-    };
-    type Damage<'a> = &'a dyn Fn(&mut Vec<u8>);
-    let table: [(Damage<'_>, &str); 5] = [
+    let with =
+        |change: &Damage| changed(&corpus, &Layout::PLAIN, "0", |files, path| change(files.get_mut(path).unwrap()));
+    let table: [(&Damage, &str); 5] = [
         (&|bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 1), "does not end as one"),
         (&|bytes: &mut Vec<u8>| bytes.truncate(5), "too short"),
         (
