@@ -2,93 +2,19 @@
 //! happens to them when they are damaged.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+mod corpus;
 
-use longshore_model::FileClass;
-use longshore_source::milvus::{CollectionLogs, CountedRows, KeptPoint, KeptSchema, RowSchema};
-use longshore_source::{Limits, SourceError, StoredBytes, StoredFile, check_files};
+use longshore_source::{Limits, SourceError, check_files};
 use proptest::prelude::*;
-use serde_json::Value;
 
-struct Held(Vec<u8>);
-
-impl StoredBytes for Held {
-    fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let start = usize::try_from(offset).unwrap();
-        let piece = self.0.get(start..start + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        buffer.copy_from_slice(piece);
-        Ok(())
-    }
-}
-
-struct Collection {
-    schema: KeptSchema,
-    point: KeptPoint,
-    expected: Value,
-    files: BTreeMap<String, Vec<u8>>,
-}
-
-fn corpus(name: &str) -> Collection {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/binlogs").join(name);
-    let kept: Value = serde_json::from_slice(&std::fs::read(folder.join("kept.json")).unwrap()).unwrap();
-    let mut files = BTreeMap::new();
-    for kind in ["insert_log", "delta_log"] {
-        collect(&folder, &folder.join(kind), &mut files);
-    }
-    Collection {
-        schema: KeptSchema::read(&kept["schema"], name).unwrap(),
-        point: KeptPoint::read(&kept["point"], name).unwrap(),
-        expected: kept["expected"].clone(),
-        files,
-    }
-}
-
-fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for path in entries.map(|entry| entry.unwrap().path()).collect::<Vec<PathBuf>>() {
-        if path.is_dir() {
-            collect(root, &path, files);
-        } else {
-            let inside = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-            files.insert(inside, std::fs::read(&path).unwrap());
-        }
-    }
-}
-
-impl Collection {
-    fn stored(&self) -> Vec<StoredFile> {
-        let file = |(path, bytes): (&String, &Vec<u8>)| StoredFile {
-            path: path.clone(),
-            class: if path.starts_with("delta_log") { FileClass::Delta } else { FileClass::Segment },
-            size_bytes: bytes.len() as u64,
-            bytes: Arc::new(Held(bytes.clone())),
-        };
-        self.files.iter().map(file).collect()
-    }
-
-    fn count_until(&self, cut: Option<u64>) -> Result<CountedRows, SourceError> {
-        let schema = RowSchema::of(&self.schema.decode("it").unwrap(), "it").unwrap();
-        let name_of = |id: i64| {
-            self.point.partitions.iter().find(|partition| partition.partition_id == id).map(|found| found.name.clone())
-        };
-        let counted = CollectionLogs::of(&self.stored())?.count(&schema, &name_of, cut, &Limits::DEFAULT)?;
-        Ok(counted.into_values().fold(CountedRows::default(), CountedRows::plus))
-    }
-
-    fn count(&self) -> Result<CountedRows, SourceError> {
-        self.count_until(None)
-    }
-}
+use corpus::Corpus;
 
 const ALL: [&str; 5] = ["docs", "tenants", "empty", "two.plain", "two.binv"];
 
 #[test]
 fn rows_and_their_digest_are_what_a_client_of_the_server_saw() {
     for name in ALL {
-        let collection = corpus(name);
+        let collection = Corpus::read(name);
         let counted = collection.count().unwrap();
         assert_eq!(counted.live.rows, collection.expected["rows"].as_u64().unwrap(), "{name}");
         if let Some(digest) = collection.expected["digest"].as_str() {
@@ -103,14 +29,14 @@ fn rows_and_their_digest_are_what_a_client_of_the_server_saw() {
 
 #[test]
 fn without_its_deletes_a_collection_has_more_rows() {
-    let mut collection = corpus("two.plain");
+    let mut collection = Corpus::read("two.plain");
     collection.files.retain(|path, _| !path.starts_with("delta_log"));
     assert_eq!((collection.count().unwrap().live.rows, collection.expected["rows"].as_u64()), (30, Some(27)));
 }
 
 #[test]
 fn a_cut_leaves_out_later_rows_and_undoes_later_deletes() {
-    let collection = corpus("two.plain");
+    let collection = Corpus::read("two.plain");
     // Deletes are later than inserts; their time stands in the log of deletes as text.
     let deletes = collection.files.iter().find(|(path, _)| path.starts_with("delta_log")).unwrap().1;
     let text = String::from_utf8_lossy(deletes);
@@ -124,10 +50,10 @@ fn a_cut_leaves_out_later_rows_and_undoes_later_deletes() {
 #[test]
 fn deletes_of_a_level_zero_segment_hit_the_rows_of_their_partition_and_of_all() {
     for name in ["two.plain", "docs"] {
-        let whole = corpus(name);
+        let whole = Corpus::read(name);
         let partitions: Vec<i64> = whole.point.partitions.iter().map(|one| one.partition_id).collect();
         let moved = |to: &dyn Fn(&str) -> String| {
-            let mut collection = corpus(name);
+            let mut collection = Corpus::read(name);
             let deletes = whole.files.iter().filter(|(path, _)| path.starts_with("delta_log"));
             collection.files.retain(|path, _| !path.starts_with("delta_log"));
             collection.files.extend(deletes.map(|(path, bytes)| (to(path), bytes.clone())));
@@ -145,7 +71,7 @@ fn deletes_of_a_level_zero_segment_hit_the_rows_of_their_partition_and_of_all() 
         let of_another = moved(&|path| format!("delta_log/{elsewhere}/77/{}", part(path, 3)));
         assert_eq!(of_another.count().unwrap().live.rows, expected.physical, "{name}");
     }
-    let mut collection = corpus("two.plain");
+    let mut collection = Corpus::read("two.plain");
     let (path, log) = collection.files.iter().find(|(path, _)| path.starts_with("delta_log")).unwrap();
     let (path, log) = (path.clone(), log.clone());
     let deleted = u64::from_le_bytes(log[4 + 17 + 32..][..8].try_into().unwrap());
@@ -157,13 +83,13 @@ fn deletes_of_a_level_zero_segment_hit_the_rows_of_their_partition_and_of_all() 
 
 #[test]
 fn a_missing_log_is_an_error_and_no_shorter_answer() {
-    let whole = corpus("docs");
+    let whole = Corpus::read("docs");
     for field in [0, 1, 100, 105, 111] {
         let folder = format!("/{field}/");
         let Some(path) = whole.files.keys().find(|path| path.contains(&folder)).cloned() else {
             panic!("no logs of field {field}")
         };
-        let mut collection = corpus("docs");
+        let mut collection = Corpus::read("docs");
         collection.files.remove(&path);
         // Numbers of rows (0) are the server's own and no part of a row.
         assert_eq!(collection.count().is_err(), field != 0, "without {path}");
@@ -172,10 +98,10 @@ fn a_missing_log_is_an_error_and_no_shorter_answer() {
 
 #[test]
 fn files_in_the_place_of_others_are_found() {
-    let collection = corpus("two.plain");
+    let collection = Corpus::read("two.plain");
     let first = collection.files.keys().find(|path| path.contains("/100/")).unwrap();
     let (first, second) = (first, collection.files.keys().find(|path| path.contains("/1/")).unwrap());
-    let mut swapped = corpus("two.plain");
+    let mut swapped = Corpus::read("two.plain");
     swapped.files.insert(first.clone(), collection.files[second].clone());
     let checked = check_files("milvus", &swapped.stored(), true, &Limits::DEFAULT).unwrap();
     assert_eq!(checked.problems.len(), 1, "{checked:?}");
@@ -201,7 +127,7 @@ proptest! {
         more in proptest::collection::vec(any::<u8>(), 0..20),
         name in prop::sample::select(vec!["docs", "two.plain"]),
     ) {
-        let mut collection = corpus(name);
+        let mut collection = Corpus::read(name);
         let path = collection.files.keys().nth(which.index(collection.files.len())).unwrap().clone();
         let bytes = collection.files.get_mut(&path).unwrap();
         for (place, byte) in changes {

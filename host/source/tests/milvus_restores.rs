@@ -2,6 +2,7 @@
 //! is wrong with times, with staged files and with the store that files are put into.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod corpus;
 mod fake;
 mod s3;
 
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use corpus::{files_below, folder_of};
 use fake::{Answer, Call, Fake};
 use hyper::Method;
 use longshore_model::{CollectionMapping, RestoredLoadState};
@@ -44,22 +46,6 @@ const LIMITS: Limits = Limits {
     ..Limits::DEFAULT
 };
 
-fn corpus() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/binlogs/two.plain")
-}
-
-fn files_below(root: &Path, folder: &Path, into: &mut BTreeMap<String, Vec<u8>>) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for path in entries.map(|entry| entry.unwrap().path()) {
-        if path.is_dir() {
-            files_below(root, &path, into);
-        } else {
-            let inside = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-            into.insert(inside, std::fs::read(&path).unwrap());
-        }
-    }
-}
-
 /// A backup of 30 rows, 3 of them deleted, that a real 2.3.5 wrote.
 struct Held {
     plan: TargetPlan,
@@ -76,11 +62,10 @@ struct Times {
 
 impl Held {
     fn new() -> Self {
-        let kept: Value = serde_json::from_slice(&std::fs::read(corpus().join("kept.json")).unwrap()).unwrap();
-        let mut files = BTreeMap::new();
-        for kind in ["insert_log", "delta_log"] {
-            files_below(&corpus(), &corpus().join(kind), &mut files);
-        }
+        let folder = folder_of("two.plain");
+        let kept: Value = serde_json::from_slice(&std::fs::read(folder.join("kept.json")).unwrap()).unwrap();
+        let mut files = files_below(&folder);
+        files.retain(|path, _| path.contains("_log/"));
         let mut schema = kept["schema"].clone();
         schema["indexes"] = json!([]);
         let mut point = kept["point"].clone();
@@ -147,11 +132,7 @@ impl Place {
     /// Everything below a folder, as it was named to the server.
     fn below(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
         match self {
-            Self::Folder(_) => {
-                let mut found = BTreeMap::new();
-                files_below(Path::new(folder), Path::new(folder), &mut found);
-                found
-            }
+            Self::Folder(_) => files_below(Path::new(folder)),
             Self::Bucket(store) => store.with(|objects| {
                 let found = objects.iter().filter_map(|(key, bytes)| Some((key.strip_prefix(folder)?, bytes)));
                 found.map(|(key, bytes)| (key.to_owned(), bytes.to_vec())).collect()
@@ -320,9 +301,7 @@ fn target(fake: &Fake, storage: StorageLocation, folder: &Path, until_ms: Option
 
 /// Flips a byte in the middle of the largest file below a folder.
 fn rot(folder: &Path) {
-    let mut files = BTreeMap::new();
-    files_below(folder, folder, &mut files);
-    let (path, mut bytes) = files.into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    let (path, mut bytes) = files_below(folder).into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(folder.join(path), bytes).unwrap();

@@ -2,33 +2,21 @@
 //! understood is said. No file of a server 2.6 was at hand; one of milvus-storage's own tests was read, and is not kept here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod corpus;
 #[path = "fake/packed.rs"]
 mod packed;
 
-use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BinaryArray, Int64Array, StringArray};
+use corpus::{Corpus, Files, InMemory, count_files, stored};
 use longshore_model::FileClass;
 use longshore_source::milvus::proto::schema::{CollectionSchema, DataType, FieldSchema};
-use longshore_source::milvus::{CollectionLogs, CountedRows, KeptPoint, KeptSchema, RowSchema};
+use longshore_source::milvus::{CountedRows, KeptPoint, RowSchema};
 use longshore_source::{CheckedFiles, Limits, SourceError, StoredBytes, StoredFile, check_files};
 use packed::{Layout, pack, write};
 use proptest::prelude::*;
-use serde_json::Value;
-
-struct Held(Vec<u8>);
-
-impl StoredBytes for Held {
-    fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let start = usize::try_from(offset).unwrap();
-        let piece = self.0.get(start..start + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        buffer.copy_from_slice(piece);
-        Ok(())
-    }
-}
 
 /// A file of which nothing but its ends can be read.
 struct Failing(Vec<u8>);
@@ -38,70 +26,36 @@ impl StoredBytes for Failing {
         let end = self.0.len() - 8;
         let footer = u32::from_le_bytes(self.0[end..][..4].try_into().unwrap());
         let is_column = (4..end as u64 - u64::from(footer)).contains(&offset);
-        if is_column { Err(io::Error::other("the cable is out")) } else { Held(self.0.clone()).fill(buffer, offset) }
-    }
-}
-
-type Files = BTreeMap<String, Vec<u8>>;
-/// What happens to a file.
-type Damage = dyn Fn(&mut Vec<u8>);
-
-fn collect(root: &Path, folder: &Path, files: &mut Files) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for path in entries.map(|entry| entry.unwrap().path()).collect::<Vec<PathBuf>>() {
-        if path.is_dir() {
-            collect(root, &path, files);
+        if is_column {
+            Err(io::Error::other("the cable is out"))
         } else {
-            let inside = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-            files.insert(inside, std::fs::read(&path).unwrap());
+            InMemory(self.0.clone()).fill(buffer, offset)
         }
     }
 }
 
-/// A collection as a server wrote it.
-struct Corpus {
+/// What happens to a file.
+type Damage = dyn Fn(&mut Vec<u8>);
+
+/// A collection as a server wrote it, or one that is made up.
+struct Collection {
     schema: RowSchema,
     point: KeptPoint,
     files: Files,
 }
 
-fn corpus(name: &str) -> Corpus {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/binlogs").join(name);
-    let kept: Value = serde_json::from_slice(&std::fs::read(folder.join("kept.json")).unwrap()).unwrap();
-    let mut files = Files::new();
-    for kind in ["insert_log", "delta_log"] {
-        collect(&folder, &folder.join(kind), &mut files);
-    }
-    let schema = KeptSchema::read(&kept["schema"], name).unwrap().decode(name).unwrap();
-    Corpus {
-        schema: RowSchema::of(&schema, name).unwrap(),
-        point: KeptPoint::read(&kept["point"], name).unwrap(),
-        files,
-    }
-}
-
-fn stored(files: &Files) -> Vec<StoredFile> {
-    let file = |(path, bytes): (&String, &Vec<u8>)| StoredFile {
-        path: path.clone(),
-        class: if path.starts_with("delta_log") { FileClass::Delta } else { FileClass::Segment },
-        size_bytes: bytes.len() as u64,
-        bytes: Arc::new(Held(bytes.clone())),
-    };
-    files.iter().map(file).collect()
+fn corpus(name: &str) -> Collection {
+    let read = Corpus::read(name);
+    Collection { schema: read.rows(), point: read.point, files: read.files }
 }
 
 fn check(files: &Files) -> CheckedFiles {
     check_files("milvus", &stored(files), true, &Limits::DEFAULT).unwrap()
 }
 
-impl Corpus {
+impl Collection {
     fn count_within(&self, files: &[StoredFile], limits: &Limits) -> Result<CountedRows, SourceError> {
-        let names = |id: i64| {
-            let found = self.point.partitions.iter().find(|one| one.partition_id == id);
-            found.map(|one| one.name.clone())
-        };
-        let counted = CollectionLogs::of(files)?.count(&self.schema, &names, None, limits)?;
-        Ok(counted.into_values().fold(CountedRows::default(), CountedRows::plus))
+        count_files(&self.point, files, &self.schema, None, limits)
     }
 
     fn count(&self, files: &Files) -> Result<CountedRows, SourceError> {
@@ -137,7 +91,7 @@ fn the_same_rows_have_the_same_digest_however_fields_files_and_row_groups_are_cu
 }
 
 /// Changes one file of a packed collection: the first of a group.
-fn changed(corpus: &Corpus, layout: &Layout, group: &str, change: impl Fn(&mut Files, &str)) -> Files {
+fn changed(corpus: &Collection, layout: &Layout, group: &str, change: impl Fn(&mut Files, &str)) -> Files {
     let mut files = pack(&corpus.files, layout);
     let path = files.keys().find(|path| path.split('/').nth(3) == Some(group)).expect("the group").clone();
     change(&mut files, &path);
@@ -304,7 +258,7 @@ fn bytes_that_cannot_be_read_are_no_damage() {
 }
 
 /// Three rows and then two, the latter with a field that was added meanwhile.
-fn grown(is_nullable: bool, of_the_first: Option<ArrayRef>) -> (Corpus, Files) {
+fn grown(is_nullable: bool, of_the_first: Option<ArrayRef>) -> (Collection, Files) {
     let field = |field_id: i64, name: &str, data_type: DataType| FieldSchema {
         field_id,
         name: name.to_owned(),
@@ -331,7 +285,7 @@ fn grown(is_nullable: bool, of_the_first: Option<ArrayRef>) -> (Corpus, Files) {
     }
     let point = serde_json::json!({"partitions": [{"partitionId": 8, "name": "p"}]});
     let (schema, point) = (RowSchema::of(&schema, "it").unwrap(), KeptPoint::read(&point, "it").unwrap());
-    (Corpus { schema, point, files: files.clone() }, files)
+    (Collection { schema, point, files: files.clone() }, files)
 }
 
 #[test]
