@@ -503,6 +503,6 @@ mod tests {
         };
         assert_eq!(kept_only(&[collection("a", None)]), None);
         let said = kept_only(&[collection("a", None), collection("b", Some("why")), collection("c", Some("why"))]);
-        assert!(said.is_some_and(|said| said.contains("NOT RESTORABLE") && said.ends_with(": b, c")));
+        assert!(said.is_some_and(|said| said.contains("NOT RESTORABLE") && said.ends_with(": default.b, default.c")));
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct SourceCheck {
     /// Without it that is looked at if the configuration names a staging folder.
     #[arg(long, requires = "config")]
     pub(crate) restore: bool,
-    /// Look at the servers of [[server_pool]] in place of a cluster, and whether they can be restored into.
+    /// Look at the servers of `[[server_pool]]` in place of a cluster, and whether they can be restored into.
     #[arg(long, requires = "config", conflicts_with = "cluster")]
     pub(crate) server_pool: bool,
 }

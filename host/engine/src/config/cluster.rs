@@ -446,7 +446,7 @@ mod tests {
             (server("client_key_file = \"k\""), "belong together"),
             (server("").replace("folder = \"data\"", ""), "neither a `folder`"),
             (format!("{}bucket = \"b\"\n", server("")), "both a `folder` and a `bucket`"),
-            (format!("{}root_path = \"b\"\n", server("")), "has no key, endpoint or root_path"),
+            (format!("{}root_path = \"b\"\n", server("")), "has no key, certificate, endpoint or root_path"),
             (server("").replace("folder = \"data\"", "bucket = \"b\"\naccess_key_id = \"i\""), "belong together"),
             (
                 server("").replace("folder = \"data\"", "bucket = \"b\"\nprovider = \"gcs\"\naccess_key_id = \"i\""),

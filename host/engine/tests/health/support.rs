@@ -186,7 +186,8 @@ impl Place {
     }
 }
 
-/// Heals, and before that says what it would do: that writes nothing, and is what is done then.
+/// Heals, and before that says what it would do: that writes nothing, and all that is done then was said. Where a key comes back
+/// first, less is done: what it opens need not be made again.
 pub(crate) async fn heal_after_a_dry_run(
     vault: &Vault,
     store: &Store,
@@ -201,7 +202,8 @@ pub(crate) async fn heal_after_a_dry_run(
     let told = |outcome: &HealOutcome| -> BTreeSet<(String, bool)> {
         outcome.objects.iter().map(|one| (one.object.clone(), one.healed)).collect()
     };
-    assert_eq!((would.whole, told(&would)), (healed.whole, told(&healed)), "{would:?} {healed:?}");
+    assert_eq!(would.whole, healed.whole, "{would:?} {healed:?}");
+    assert!(told(&healed).is_subset(&told(&would)), "{would:?} {healed:?}");
     Ok(healed)
 }
 
