@@ -244,7 +244,7 @@ pub(crate) struct Restore {
     /// backup. Rows that were deleted after it come back unless a compaction took them away first; notes say where.
     #[arg(long, value_name = "MILLISECONDS", requires = "config", value_parser = parse_until_ms)]
     pub(crate) until_ms: Option<u64>,
-    /// Also into a server whose version is older than the backup's, cannot be compared, or writes files that cannot be read.
+    /// Also into a server whose version is older than the backup's, or cannot be compared.
     #[arg(long, requires = "config")]
     pub(crate) any_version: bool,
     /// Only this collection, `from` or `from=to`, each `name` or `database.name`; may be repeated.

@@ -61,7 +61,7 @@ pub struct MilvusTargetOptions {
     /// Restore each collection as it was when this millisecond since 1970 began: a time up to the point of every collection
     /// ([`check_until`]).
     pub until_ms: Option<u64>,
-    /// Restore into a server whose version is older than the backup's, cannot be read, or writes files that cannot be read.
+    /// Restore into a server whose version is older than the backup's, or cannot be compared.
     pub any_version: bool,
 }
 
