@@ -7,8 +7,10 @@
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use longshore_model::FileClass;
 
+use crate::disk::ReadAt;
 use crate::{Limits, SourceError, SourceKind};
 
 /// Bytes of one stored file, read by position.
@@ -18,6 +20,13 @@ pub trait StoredBytes: Send + Sync {
     /// # Errors
     /// When fewer bytes are there, or they cannot be read.
     fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+}
+
+/// Bytes in memory.
+impl StoredBytes for Bytes {
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        ReadAt::fill(self.as_ref(), buffer, offset)
+    }
 }
 
 /// A stored file of a collection.

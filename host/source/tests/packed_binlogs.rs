@@ -10,7 +10,8 @@ use std::io;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BinaryArray, Int64Array, StringArray};
-use corpus::{Corpus, Files, InMemory, count_files, stored};
+use bytes::Bytes;
+use corpus::{Corpus, Files, count_files, stored};
 use longshore_model::FileClass;
 use longshore_source::milvus::proto::schema::{CollectionSchema, DataType, FieldSchema};
 use longshore_source::milvus::{CountedRows, KeptPoint, RowSchema};
@@ -29,7 +30,7 @@ impl StoredBytes for Failing {
         if is_column {
             Err(io::Error::other("the cable is out"))
         } else {
-            InMemory(self.0.clone()).fill(buffer, offset)
+            Bytes::from(self.0.clone()).fill(buffer, offset)
         }
     }
 }

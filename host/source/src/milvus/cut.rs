@@ -17,8 +17,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::binlog::{FieldLog, LogFile, PackedFile, read_timestamps};
 use super::features;
 use super::flush::Flushed;
@@ -28,8 +26,8 @@ use super::live::PointLog;
 use super::segments::{LogFileEntry, SegmentFiles};
 use super::shared::Shared;
 use super::storage::LogStorage;
+use crate::SourceError;
 use crate::blocking::blocking;
-use crate::{SourceError, StoredBytes};
 
 /// Bytes of a log up to the first timestamp in it (`internal/storage/event_data.go` of Milvus 2.3): a magic number of 4, an
 /// event header of 17, four numbers of 8; then two timestamps of 8.
@@ -173,7 +171,7 @@ impl Heads<'_> {
             return Err(SourceError::LimitExceeded { path: shown, what: "its size in bytes", used, limit });
         }
         let bytes = self.storage.read(&file.stored, 0, usize::try_from(used).unwrap_or(usize::MAX)).await?;
-        let log = LogFile { shown: shown.clone(), size_bytes: used, bytes: Arc::new(Held(bytes)) };
+        let log = LogFile { shown: shown.clone(), size_bytes: used, bytes: Arc::new(bytes) };
         blocking(&shown, move || Ok(read_timestamps(&[FieldLog::Own(log)], &limits)?.into_iter().min())).await
     }
 }
@@ -212,18 +210,6 @@ impl Heads<'_> {
 
 fn is_file_changed(error: &SourceError) -> bool {
     matches!(error, SourceError::FileChanged { .. })
-}
-
-/// Bytes in memory.
-struct Held(Bytes);
-
-impl StoredBytes for Held {
-    fn fill(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        let piece = self.0.get(start..start.saturating_add(buffer.len())).ok_or(std::io::ErrorKind::UnexpectedEof)?;
-        buffer.copy_from_slice(piece);
-        Ok(())
-    }
 }
 
 /// Whether these are the first bytes of a log, of any storage version.

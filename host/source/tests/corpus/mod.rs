@@ -2,29 +2,17 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use longshore_model::FileClass;
 use longshore_source::milvus::{CollectionLogs, CountedRows, KeptPoint, KeptSchema, RowSchema};
-use longshore_source::{Limits, SourceError, StoredBytes, StoredFile};
+use longshore_source::{Limits, SourceError, StoredFile};
 use serde_json::Value;
 
 /// Files by their paths in the server's storage.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
-
-/// A file in memory.
-pub(crate) struct InMemory(pub(crate) Vec<u8>);
-
-impl StoredBytes for InMemory {
-    fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let start = usize::try_from(offset).unwrap();
-        let piece = self.0.get(start..start + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        buffer.copy_from_slice(piece);
-        Ok(())
-    }
-}
 
 /// Where a collection lies.
 pub(crate) fn folder_of(name: &str) -> PathBuf {
@@ -55,7 +43,7 @@ pub(crate) fn stored(files: &Files) -> Vec<StoredFile> {
         path: path.clone(),
         class: if path.starts_with("delta_log") { FileClass::Delta } else { FileClass::Segment },
         size_bytes: bytes.len() as u64,
-        bytes: Arc::new(InMemory(bytes.clone())),
+        bytes: Arc::new(Bytes::from(bytes.clone())),
     };
     files.iter().map(file).collect()
 }

@@ -281,19 +281,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    struct Held(Vec<u8>);
-
-    impl crate::StoredBytes for Held {
-        fn fill(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
-            let start = usize::try_from(offset).unwrap();
-            buffer.copy_from_slice(&self.0[start..start + buffer.len()]);
-            Ok(())
-        }
-    }
-
     fn file(bytes: Vec<u8>) -> LogFile {
         let size_bytes = bytes.len() as u64;
-        LogFile { shown: "log".to_owned(), size_bytes, bytes: std::sync::Arc::new(Held(bytes)) }
+        LogFile { shown: "log".to_owned(), size_bytes, bytes: std::sync::Arc::new(Bytes::from(bytes)) }
     }
 
     #[test]

@@ -178,17 +178,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::{Binlog, LogFile, Values};
     use super::*;
-    use crate::{Limits, StoredBytes};
-
-    struct Held(Vec<u8>);
-
-    impl StoredBytes for Held {
-        fn fill(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
-            let start = usize::try_from(offset).unwrap();
-            buffer.copy_from_slice(&self.0[start..start + buffer.len()]);
-            Ok(())
-        }
-    }
+    use crate::Limits;
 
     fn descriptor(data_type: DataType) -> Descriptor {
         let (collection_id, partition_id, segment_id, field_id) = (1, 2, 3, 104);
@@ -217,7 +207,7 @@ mod tests {
             let parsed = Binlog::parse(&bytes.clone().into(), "log").unwrap();
             assert_eq!((parsed.descriptor, parsed.is_deletes, parsed.payloads.len()), (wanted, false, 1), "{kind:?}");
             let size_bytes = bytes.len() as u64;
-            let file = LogFile { shown: "log".to_owned(), size_bytes, bytes: Arc::new(Held(bytes)) };
+            let file = LogFile { shown: "log".to_owned(), size_bytes, bytes: Arc::new(bytes::Bytes::from(bytes)) };
             let mut found = Vec::new();
             let each = &mut |value: Option<&[u8]>| {
                 found.push(value.unwrap().to_vec());

@@ -194,21 +194,11 @@ mod tests {
                     path: format!("insert_log/{}", path.strip_prefix(&root).unwrap().display()),
                     class: longshore_model::FileClass::Segment,
                     size_bytes: bytes.len() as u64,
-                    bytes: std::sync::Arc::new(Held(bytes)),
+                    bytes: std::sync::Arc::new(bytes::Bytes::from(bytes)),
                 });
             }
         }
         CollectionLogs::of(&files).unwrap()
-    }
-
-    struct Held(Vec<u8>);
-
-    impl crate::StoredBytes for Held {
-        fn fill(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
-            let start = usize::try_from(offset).unwrap();
-            buffer.copy_from_slice(&self.0[start..start + buffer.len()]);
-            Ok(())
-        }
     }
 
     #[test]
