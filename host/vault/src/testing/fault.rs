@@ -6,7 +6,7 @@
 //! Which faults a real store can have: an error before or after the work is done, any delay, and no space left, all of
 //! them. A *torn* object (a prefix of the bytes under the name) cannot come from S3, GCS or Azure, where a put is atomic,
 //! nor from the local store, which writes under another name, syncs and links; it can come from gateways that write
-//! through to a file server. *Stale listings* cannot come from today's S3, GCS, Azure or a local folder, which list what
+//! through to a file server. An *unreadable* object is what a local disk has that lost a sector. *Stale listings* cannot come from today's S3, GCS, Azure or a local folder, which list what
 //! was acknowledged; they can come from stores that answer from a replica (Swift, some S3 gateways, caches in between).
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -40,6 +40,8 @@ pub enum Effect {
     Torn(usize),
     /// No space is left.
     StorageFull,
+    /// The disk cannot read it (`EIO`), until the object of exactly this key is written again or deleted.
+    Unreadable,
     /// It is done this many milliseconds later.
     Delay(u64),
     /// A listing lacks what was created by the last so many operations and shows what they deleted. Other operations
@@ -145,6 +147,7 @@ impl fmt::Display for Effect {
             Self::SucceedThenCrash => f.write_str("done-then-crash"),
             Self::Torn(bytes) => write!(f, "torn({bytes})"),
             Self::StorageFull => f.write_str("full"),
+            Self::Unreadable => f.write_str("unreadable"),
             Self::Delay(milliseconds) => write!(f, "delay({milliseconds})"),
             Self::Stale(operations) => write!(f, "stale({operations})"),
             Self::Wait(_) => f.write_str("wait"),
@@ -168,6 +171,7 @@ impl FromStr for Effect {
             "done-then-crash" => Ok(Self::SucceedThenCrash),
             "torn" => Ok(Self::Torn(usize::try_from(number).unwrap_or(usize::MAX))),
             "full" => Ok(Self::StorageFull),
+            "unreadable" => Ok(Self::Unreadable),
             "delay" => Ok(Self::Delay(number)),
             "stale" => Ok(Self::Stale(number)),
             _ => Err(format!(
@@ -185,6 +189,7 @@ impl fmt::Display for Fault {
             Some(Operation::Get) => "get",
             Some(Operation::Delete) => "delete",
             Some(Operation::List) => "list",
+            Some(Operation::Copy) => "copy",
         };
         f.write_str(operation)?;
         if !self.key_prefix.is_empty() {
@@ -203,7 +208,7 @@ impl fmt::Display for Fault {
 impl FromStr for Fault {
     type Err = String;
 
-    /// `<any|put|get|delete|list>[:<key prefix>]@<how many go well>[*<how many go wrong, all if left out>]=<effect>`.
+    /// `<any|put|get|delete|list|copy>[:<key prefix>]@<how many go well>[*<how many go wrong, all if left out>]=<effect>`.
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is no fault: it looks like `put:roots/@0*2=error`");
         let (what, effect) = text.trim().split_once('=').ok_or_else(wrong)?;
@@ -215,6 +220,7 @@ impl FromStr for Fault {
             "get" => Some(Operation::Get),
             "delete" => Some(Operation::Delete),
             "list" => Some(Operation::List),
+            "copy" => Some(Operation::Copy),
             _ => return Err(wrong()),
         };
         let number = |text: &str| text.parse::<u64>().map_err(|_| wrong());
@@ -368,6 +374,11 @@ impl State {
         due
     }
 
+    /// The object of this key lies in other sectors now, or nowhere.
+    fn renew(&mut self, key: &str) {
+        self.faults.retain(|fault| !(matches!(fault.effect, Effect::Unreadable) && fault.key_prefix == key));
+    }
+
     /// What a listing of the store with this label looked like `operations` operations ago.
     fn past(&self, label: &str, operations: u64) -> Past {
         let since = self.now.saturating_sub(operations);
@@ -389,6 +400,12 @@ struct Planned {
     plan: Arc<Mutex<State>>,
     /// What was there when an operation under way began.
     before: Mutex<HashMap<String, Option<ObjectMeta>>>,
+}
+
+/// As a disk says it that has lost a sector.
+fn unreadable() -> object_store::Error {
+    const EIO: i32 = 5;
+    object_store::Error::Generic { store: "test", source: Box::new(std::io::Error::from_raw_os_error(EIO)) }
 }
 
 fn planned(kind: std::io::ErrorKind) -> object_store::Error {
@@ -415,6 +432,7 @@ impl Hook for Planned {
             }
             Some(Effect::Torn(bytes)) => Verdict::Tear(bytes, planned(std::io::ErrorKind::ConnectionReset)),
             Some(Effect::StorageFull) => Verdict::Refuse(planned(std::io::ErrorKind::StorageFull)),
+            Some(Effect::Unreadable) => Verdict::Refuse(unreadable()),
             Some(Effect::Delay(milliseconds)) => {
                 tokio::time::sleep(Duration::from_millis(milliseconds)).await;
                 Verdict::Go
@@ -430,6 +448,9 @@ impl Hook for Planned {
     }
 
     fn after(&self, operation: Operation, key: &str, ok: bool) {
+        if ok && matches!(operation, Operation::Put | Operation::Delete) {
+            lock(&self.plan).renew(&format!("{}{key}", self.label));
+        }
         let Some(before) = lock(&self.before).remove(key) else { return };
         // An object that was replaced is listed before and after.
         let changed = ok && before.is_some() == (operation == Operation::Delete);

@@ -24,6 +24,8 @@ pub enum Operation {
     Delete,
     /// Lists objects.
     List,
+    /// Copies an object; the key is that of the object it copies.
+    Copy,
 }
 
 /// What a hook wants to happen.
@@ -206,6 +208,19 @@ impl<H: Hook> ObjectStore for Intercept<H> {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
+        let key = from.as_ref();
+        match self.hook.before(Operation::Copy, key).await {
+            Verdict::Go | Verdict::Stale(_) => {
+                let result = self.inner.copy_opts(from, to, options).await;
+                self.hook.after(Operation::Copy, key, result.is_ok());
+                result
+            }
+            Verdict::Refuse(error) | Verdict::Tear(_, error) => Err(error),
+            Verdict::DoThenFail(error) => {
+                let result = self.inner.copy_opts(from, to, options).await;
+                self.hook.after(Operation::Copy, key, result.is_ok());
+                Err(error)
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::*;
 #[test]
 fn a_plan_is_read_as_it_was_written() {
     let text = "put:roots/@0=crash, put@2=done-then-crash, any@7=error, put:away/roots/@0*=done-then-error, list@2*3=stale(5), put@1=torn(10), get@0=delay(3), \
-                delete@0=full";
+                delete@0=full, get:keys/@0*=unreadable, copy@0=error";
     assert_eq!(text.parse::<FaultPlan>().unwrap().to_string(), text);
     for seed in 0..200 {
         let plan = FaultPlan::random(&mut SeededRandom::new(seed), 50, 4).to_string();
