@@ -73,6 +73,7 @@ mod prune;
 mod reader;
 mod reading;
 mod records;
+mod rehearsal;
 mod repair;
 mod session;
 mod stored;

@@ -61,6 +61,11 @@ impl Objects {
         Self { limits, ..self.clone() }
     }
 
+    /// The same limits and throttle with another store.
+    pub(crate) fn with_store(&self, store: Arc<dyn ObjectStore>) -> Self {
+        Self { store, ..self.clone() }
+    }
+
     pub(crate) fn throttle(&self) -> &Throttle {
         &self.throttle
     }

@@ -13,6 +13,7 @@ use crate::crypto::{Encryption, Keyring, Keys, random_bytes};
 use crate::header::{Header, HeaderKey};
 use crate::layout::{self, HEADER_KEY};
 use crate::objects::Objects;
+use crate::rehearsal::Rehearsal;
 use crate::{IdKey, Limits, StoredByDay, Throttle, VaultError, create_local_store, local_store};
 
 /// What a new vault is made with.
@@ -152,6 +153,20 @@ impl Vault {
     pub fn with_throttle(mut self, throttle: Throttle) -> Self {
         self.objects = self.objects.with_throttle(throttle);
         self
+    }
+
+    /// The vault as it would be: what is written through this handle and its clones stays in memory and shows nowhere else.
+    /// To say what a job would do; for small objects.
+    #[must_use]
+    pub fn rehearsal(&self) -> Self {
+        let store = Rehearsal::over(Arc::clone(self.objects.store()));
+        Self {
+            objects: self.objects.with_store(Arc::new(store)),
+            header: Arc::clone(&self.header),
+            // What is unwrapped with a key that is here in memory only must not open anything elsewhere.
+            keyring: Arc::new(self.keyring.without_sessions()),
+            folder: None,
+        }
     }
 
     /// What its traffic and CPU work are counted against.

@@ -8,7 +8,8 @@
 //! with a note that keeps writers from relying on it.
 //!
 //! Contract: what cannot be healed is a result, told by collection with the reason. A heal that is stopped leaves a
-//! vault that is at least as good as before; running it again goes on.
+//! vault that is at least as good as before; running it again goes on. A dry run writes records, keys among them, into memory
+//! alone, so that what only missed its key is not called damaged; what comes after is looked at and not written at all.
 
 mod manifests;
 mod packs;
@@ -136,7 +137,8 @@ pub async fn heal(
         }
     }
     let started = context.clock.now();
-    let vault = vault.clone().with_throttle(context.throttle.clone());
+    let vault = if request.dry_run { vault.rehearsal() } else { vault.clone() };
+    let vault = vault.with_throttle(context.throttle.clone());
     let sources: Vec<Vault> =
         sources.iter().map(|source| source.clone().with_throttle(context.throttle.clone())).collect();
     let pins = if request.dry_run { Vec::new() } else { take_pins(&vault, &sources, context).await? };
@@ -226,12 +228,10 @@ impl Heal<'_> {
     async fn run(&mut self) -> Result<(), EngineError> {
         self.context.progress.enter(Phase::Proof);
         self.lost_records().await?;
-        if !self.request.dry_run {
-            // Before packs and manifests, which are worth nothing without. Nothing is done in a vault that is not encrypted.
-            for source in &self.sources {
-                let copied = self.vault.copy_session_objects(source).await;
-                copied.map_err(EngineError::vault(self.vault.region_id()))?;
-            }
+        // Before packs and manifests, which are worth nothing without. Nothing is done in a vault that is not encrypted.
+        for source in &self.sources {
+            let copied = self.vault.copy_session_objects(source).await;
+            copied.map_err(EngineError::vault(self.vault.region_id()))?;
         }
         self.records().await?;
         self.index().await?;
@@ -264,9 +264,11 @@ impl Heal<'_> {
 
     async fn mend(&mut self, damages: Vec<ObjectDamage>) -> Result<(), EngineError> {
         let region = self.vault.region_id().clone();
-        let (now, write) = (self.context.clock.now(), !self.request.dry_run);
+        let now = self.context.clock.now();
         for damage in damages {
             self.context.stop.check()?;
+            // Snapshots of catalogs can be large, and nothing that is looked at later depends on them.
+            let write = !self.request.dry_run || !damage.is_catalog();
             let healed = self.vault.heal_record(&damage, &self.sources, now, write).await;
             let healed = healed.map_err(EngineError::vault(&region))?;
             let found = DamagedObject::of(&region, &damage);

@@ -57,8 +57,7 @@ impl Heal<'_> {
     /// A list of recipients that a part misses, and that no copy of the vault had: those were asked before.
     fn lost_list(&mut self, report: &VerifyReport) {
         let Some(damage) = report.objects.iter().find(|damage| damage.object == LOST_LIST) else { return };
-        // What a dry run would bring back is not there yet.
-        let is_known = |told: &HealedObject| told.object == LOST_LIST && (!told.healed || self.request.dry_run);
+        let is_known = |told: &HealedObject| told.object == LOST_LIST && !told.healed;
         if self.outcome.objects.iter().any(is_known) {
             return;
         }

@@ -88,8 +88,8 @@ const ROWS: [Row; 22] = [
 ];
 
 /// Two vaults with everything in them that a vault can hold.
-struct Full {
-    place: Place,
+pub(crate) struct Full {
+    pub(crate) place: Place,
     reader: ReaderKey,
     writer: WriterKey,
     session: String,
@@ -99,7 +99,7 @@ struct Full {
 }
 
 impl Full {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let reader = ReaderKey::generate();
         let place = Place::encrypted(&three()[..2], Some(&reader)).await;
         let writer = WriterKey::new(place.home.id_key().unwrap().clone());
@@ -133,7 +133,7 @@ impl Full {
         Self { place, reader, writer, session, pack, gone, old }
     }
 
-    fn fill(&self, text: &str) -> String {
+    pub(crate) fn fill(&self, text: &str) -> String {
         text.replace("{backup}", self.place.backup.as_str())
             .replace("{gone}", self.gone.as_str())
             .replace("{old}", self.old.as_str())
@@ -142,7 +142,7 @@ impl Full {
     }
 
     /// A vault as somebody opens it who knows nothing yet: with the writer key alone where there is no list of recipients.
-    async fn open(&self, store: &Store) -> Result<Vault, VaultError> {
+    pub(crate) async fn open(&self, store: &Store) -> Result<Vault, VaultError> {
         let keys = Keys::none().with_writer(self.writer.clone());
         match Vault::open(store.clone(), &keys.clone().with_reader(self.reader.clone())).await {
             Err(VaultError::NoRecipients { .. }) => Vault::open(store.clone(), &keys).await,
@@ -150,7 +150,11 @@ impl Full {
         }
     }
 
-    async fn verify(&self, vaults: Vec<Vault>) -> Result<VerifyOutcome, EngineError> {
+    pub(crate) async fn open_without_keys(&self, store: &Store) -> Vault {
+        Vault::open(store.clone(), &Keys::none()).await.unwrap()
+    }
+
+    pub(crate) async fn verify(&self, vaults: Vec<Vault>) -> Result<VerifyOutcome, EngineError> {
         let readable = vaults.iter().all(Vault::is_readable);
         let request = VerifyRequest::new(if readable { VerifyLevel::Decoded } else { VerifyLevel::Stored });
         verify_backup(&RegionVaults::of(vaults).unwrap(), &self.place.backup, &request, &context()).await

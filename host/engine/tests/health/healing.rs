@@ -7,6 +7,8 @@ use object_store::memory::InMemory;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::deletion::Full;
+use crate::records::everything;
 use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,4 +173,38 @@ async fn a_heal_of_everything_finds_backups_of_which_nothing_is_left_here() {
     // What was copied there only is not missed here.
     let healed = heal(&place.other, std::slice::from_ref(&place.home), &request, &context()).await.unwrap();
     assert!(healed.whole && healed.objects.is_empty(), "{healed:?}");
+}
+
+/// A dry run tells of a lost key that it would come back, and nothing of what was hidden without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_names_nothing_that_a_key_which_comes_back_opens() {
+    let full = Full::new().await;
+    let store = &full.place.home_store;
+    let lost = format!("keys/sessions/{}", full.fill("{session}"));
+    let source = full.open(&full.place.other_store).await.unwrap();
+    for key in keys(store, &lost).await {
+        store.delete(&key).await.unwrap();
+    }
+    let before = everything(store).await;
+    // With a reader key and without any.
+    for vault in [full.open(store).await.unwrap(), full.open_without_keys(store).await] {
+        for level in [VerifyLevel::Stored, VerifyLevel::Decoded] {
+            if level == VerifyLevel::Decoded && !vault.is_readable() {
+                continue;
+            }
+            let request = HealRequest { backup: None, level, dry_run: true };
+            let would = heal(&vault, std::slice::from_ref(&source), &request, &context()).await.unwrap();
+            let told: Vec<&str> = would.objects.iter().map(|one| one.object.as_str()).collect();
+            assert_eq!(told, [lost.as_str()], "{would:?}");
+            assert!(would.whole && would.collections.is_empty(), "{would:?}");
+            assert!(everything(store).await == before, "a dry run wrote something");
+            // Where no key would come back, everything that it opens is told as before.
+            let would = heal(&vault, &[], &request, &context()).await.unwrap();
+            let told = would.objects.len() + would.collections.len();
+            assert!(!would.whole && told > 1, "{would:?}");
+        }
+    }
+    let request = HealRequest { backup: None, level: VerifyLevel::Stored, dry_run: false };
+    let healed = heal(&full.open(store).await.unwrap(), &[source], &request, &context()).await.unwrap();
+    assert!(healed.whole && healed.objects.len() == 1, "{healed:?}");
 }

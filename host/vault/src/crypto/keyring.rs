@@ -67,6 +67,11 @@ impl Keyring {
         Ok(Self { id_key, reader: keys.reader().cloned(), sessions: Mutex::default() })
     }
 
+    /// The same keys without the data keys that were unwrapped so far.
+    pub(crate) fn without_sessions(&self) -> Self {
+        Self { id_key: self.id_key.clone(), reader: self.reader.clone(), sessions: Mutex::default() }
+    }
+
     pub(crate) const fn id_key(&self) -> Option<&IdKey> {
         self.id_key.as_ref()
     }

@@ -46,6 +46,14 @@ pub struct ObjectDamage {
     pub found: String,
 }
 
+impl ObjectDamage {
+    /// True for a snapshot of a catalog.
+    #[must_use]
+    pub fn is_catalog(&self) -> bool {
+        layout::CatalogKey::parse(&self.object).is_some()
+    }
+}
+
 /// A blob of a file that cannot be read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobDamage {

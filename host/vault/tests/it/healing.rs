@@ -8,6 +8,7 @@ use longshore_vault::*;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
+use crate::encryption::{encrypted, open};
 use crate::support::*;
 
 /// Two vaults of one project with the same backup.
@@ -472,4 +473,31 @@ async fn a_header_is_made_again_only_from_a_vault_of_the_project_and_a_damaged_o
     store.delete(&key).await.unwrap();
     assert!(Vault::rebuild_header(store.clone(), &other, true).await.is_err());
     assert!(!keys(&store, "").await.contains(&key), "something was written");
+}
+
+/// What a rehearsal writes, and what it unwraps with that, is known to nobody else.
+#[tokio::test]
+async fn a_rehearsal_leaves_the_vault_and_its_keys_as_they_are() {
+    let (store, reader) = (memory(), ReaderKey::generate());
+    Vault::init(store.clone(), encrypted("local", 1, &reader)).await.unwrap();
+    let keys_of_reader = Keys::none().with_reader(reader);
+    let writing = open(&store, &keys_of_reader).await;
+    back_up(&writing, &backup_id(1), 1, &sample(1), Codec::Store).await.unwrap();
+    let copy = memory();
+    for key in keys(&store, "").await {
+        copy.put(&key, bytes_of(&store, &key).await.into()).await.unwrap();
+    }
+    let copy = open(&copy, &keys_of_reader).await;
+    for key in keys(&store, "keys/sessions").await {
+        store.delete(&key).await.unwrap();
+    }
+    let before = keys(&store, "").await;
+    let vault = open(&store, &keys_of_reader).await;
+    let rehearsal = vault.rehearsal();
+    rehearsal.copy_session_objects(&copy).await.unwrap();
+    assert_eq!(read_back(&rehearsal, &backup_id(1)).await.unwrap(), sample(1));
+    assert!(read_back(&vault, &backup_id(1)).await.is_err());
+    let pin = rehearsal.pin(request(1), clock()).await.unwrap();
+    pin.release().await.unwrap();
+    assert_eq!(keys(&store, "").await, before);
 }
