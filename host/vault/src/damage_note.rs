@@ -95,7 +95,10 @@ pub(crate) async fn counting(objects: &Objects, packs: Vec<PackId>) -> Result<Ha
             let counts = match objects.get(&path, limits.header_bytes).await {
                 Ok(Some(bytes)) => !parse(&bytes, &pack).is_some_and(|note| note.healed),
                 Ok(None) => false,
-                Err(VaultError::TooLarge { .. }) => true,
+                Err(error) if error.is_unreadable_object() => {
+                    tracing::warn!(note = %path, %error, "it counts, because it cannot be read");
+                    true
+                }
                 Err(error) => return Err(error),
             };
             Ok(counts.then_some(pack))

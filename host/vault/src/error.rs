@@ -369,6 +369,20 @@ pub enum VaultError {
         /// Where.
         place: String,
     },
+    /// A mark is there and cannot be read.
+    #[error(
+        "the mark `{object}` in {place} cannot be read ({reason}): it may say what a prune is deleting just now, so nothing is \
+         written or pruned here. `longshore heal` moves it out of the way, or delete it yourself while no prune runs: nothing \
+         is lost with it. Then run this again"
+    )]
+    UnreadableMark {
+        /// Its key.
+        object: String,
+        /// Where.
+        place: String,
+        /// What came of reading it.
+        reason: String,
+    },
     /// Marks of prunes come and go faster than they can be read.
     #[error(
         "the marks of running prunes changed in each of {tries} attempts to read them: run it again when a prune has ended"
@@ -401,6 +415,25 @@ impl VaultError {
     pub(crate) fn is_unreadable_medium(&self) -> bool {
         const EIO: i32 = 5;
         matches!(self, Self::Store { source, .. } if has_below(source, |io| io.raw_os_error() == Some(EIO)))
+    }
+
+    /// True when an object is there and reading it again will give nothing else: the disk fails, or it is larger than any of
+    /// its kind.
+    pub(crate) fn is_unreadable_object(&self) -> bool {
+        matches!(self, Self::TooLarge { .. }) || self.is_unreadable_medium()
+    }
+
+    /// True when a manifest is there and not what its name says, or the disk cannot read it.
+    pub(crate) fn is_bad_manifest(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::BadManifest { .. } | Self::Unauthentic { .. })
+            || self.is_unreadable_medium()
+    }
+
+    /// True when a manifest or a blob is lost or damaged, or the last key to it is: a finding about the vault, where others
+    /// say that nobody knows.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        self.is_bad_manifest() || matches!(self, Self::MissingObject { .. } | Self::SessionKey { lost: true, .. })
     }
 
     /// True when the store did not answer: what is in the vault is not known, and nothing is said about damage.

@@ -93,8 +93,7 @@ impl Vault {
         let mut named = Vec::new();
         for meta in other.objects().list(Some(layout::ERASURES)).await? {
             let bytes = match other.objects().get(&meta.location, other.limits().mark_bytes).await {
-                Err(VaultError::TooLarge { .. }) => None,
-                Err(error) if error.is_unreadable_medium() => None,
+                Err(error) if error.is_unreadable_object() => None,
                 bytes => bytes?,
             };
             let record = bytes.and_then(|bytes| parsed::<Erasure>(&bytes));

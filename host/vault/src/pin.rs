@@ -183,13 +183,16 @@ pub(crate) async fn list(objects: &Objects) -> Result<Vec<ListedPin>, VaultError
     listed.sort_by(|one, other| one.location.cmp(&other.location));
     let read: Vec<Option<ListedPin>> = stream::iter(listed)
         .map(|meta| async move {
-            // Gone since it was listed: released, or taken away by another prune.
-            let Some(bytes) = objects.get(&meta.location, objects.limits().pin_bytes).await? else { return Ok(None) };
-            let record = serde_json::from_slice::<PinRecord>(&bytes).ok();
-            let record = record.filter(|pin| pin.kind == "pin" && pin.format == FORMAT_VERSION);
-            if record.is_none() {
-                tracing::warn!(object = %meta.location, "it is not a pin this version can read");
-            }
+            let record = match objects.get(&meta.location, objects.limits().pin_bytes).await {
+                Ok(Some(bytes)) => parse(&meta.location, &bytes),
+                // Gone since it was listed: released, or taken away by another prune.
+                Ok(None) => return Ok(None),
+                Err(error) if error.is_unreadable_object() => {
+                    tracing::warn!(object = %meta.location, %error, "a pin that cannot be read relies on everything");
+                    None
+                }
+                Err(error) => return Err(error),
+            };
             let written = Timestamp::from_millis(meta.last_modified.timestamp_millis());
             Ok::<_, VaultError>(Some(ListedPin { path: meta.location, record, written }))
         })
@@ -197,6 +200,15 @@ pub(crate) async fn list(objects: &Objects) -> Result<Vec<ListedPin>, VaultError
         .try_collect()
         .await?;
     Ok(read.into_iter().flatten().collect())
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Option<PinRecord> {
+    let record = serde_json::from_slice::<PinRecord>(bytes).ok();
+    let record = record.filter(|pin| pin.kind == "pin" && pin.format == FORMAT_VERSION);
+    if record.is_none() {
+        tracing::warn!(object = %path, "it is not a pin this version can read");
+    }
+    record
 }
 
 impl Pin {
@@ -292,14 +304,20 @@ impl Pin {
     /// Fails when the pin is gone or was not refreshed in time.
     pub(crate) async fn check(&self) -> Result<(), VaultError> {
         self.check_age(self.record().refreshed)?;
-        let (objects, path) = (&self.inner.objects, &self.inner.path);
-        let limits = objects.limits();
-        if objects.get(&layout::lapsed_path(path), limits.pin_bytes).await?.is_some() {
+        let path = &self.inner.path;
+        if self.is_there(&layout::lapsed_path(path)).await? {
             return Err(self.lapsed("a prune took it away"));
         }
-        match objects.get(path, limits.pin_bytes).await? {
-            Some(_) => Ok(()),
-            None => Err(self.lapsed("it was removed")),
+        if self.is_there(path).await? { Ok(()) } else { Err(self.lapsed("it was removed")) }
+    }
+
+    /// What cannot be read is there: a prune sees it, too, and the next refresh writes it again.
+    async fn is_there(&self, path: &Path) -> Result<bool, VaultError> {
+        let objects = &self.inner.objects;
+        match objects.get(path, objects.limits().pin_bytes).await {
+            Ok(found) => Ok(found.is_some()),
+            Err(error) if error.is_unreadable_object() => Ok(true),
+            Err(error) => Err(error),
         }
     }
 

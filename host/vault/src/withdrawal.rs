@@ -124,7 +124,10 @@ impl Vault {
         listed.sort_by(|one, other| one.location.cmp(&other.location));
         let mut tombstones = Vec::new();
         for meta in listed {
-            let bytes = self.objects().get(&meta.location, self.limits().header_bytes).await?;
+            let bytes = match self.objects().get(&meta.location, self.limits().header_bytes).await {
+                Err(error) if error.is_unreadable_object() => None,
+                bytes => bytes?,
+            };
             let read = bytes.and_then(|bytes| serde_json::from_slice::<Tombstone>(&bytes).ok());
             tombstones.extend(read);
         }

@@ -218,7 +218,13 @@ pub(super) async fn read_lists(objects: &Objects) -> Result<Vec<Found>, VaultErr
     keys.sort_by_key(|(key, _)| std::cmp::Reverse(*key));
     let found: Vec<Option<Found>> = stream::iter(keys)
         .map(|((generation, digest), location)| async move {
-            let bytes = objects.get(&location, limits.key_object_bytes).await?;
+            let bytes = match objects.get(&location, limits.key_object_bytes).await {
+                Err(error) if error.is_unreadable_object() => {
+                    tracing::warn!(object = %location, %error, "left out: it cannot be read");
+                    return Ok(None);
+                }
+                bytes => bytes?,
+            };
             let found = bytes.filter(|bytes| digest_of(bytes) == digest).and_then(|bytes| parse(bytes, generation));
             if found.is_none() {
                 tracing::warn!(object = %location, "left out: it is not a list of recipients");

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+use longshore_model::Digest;
 use object_store::path::Path;
 
 use super::keys::SessionKey;
@@ -77,13 +78,24 @@ impl Vault {
         let mut files = Vec::new();
         for meta in listed {
             let Some((_, digest)) = layout::parse_session_path(meta.location.as_ref()) else { continue };
-            let bytes = self.objects().get(&meta.location, self.limits().key_object_bytes).await?;
-            match bytes.filter(|bytes| digest_of(bytes) == digest) {
-                Some(bytes) => files.push(bytes),
-                None => tracing::warn!(object = %meta.location, "left out: it is damaged"),
-            }
+            files.extend(self.wrapped_file(&meta.location, &digest).await?);
         }
         Ok(WrappedSession { id: *id, files })
+    }
+
+    /// One wrapped data key; `None` when it is gone or damaged.
+    async fn wrapped_file(&self, path: &Path, digest: &Digest) -> Result<Option<Bytes>, VaultError> {
+        let bytes = match self.objects().get(path, self.limits().key_object_bytes).await {
+            Err(error) if error.is_unreadable_object() => {
+                tracing::warn!(object = %path, %error, "left out: it cannot be read");
+                return Ok(None);
+            }
+            bytes => bytes?.filter(|bytes| digest_of(bytes) == *digest),
+        };
+        if bytes.is_none() {
+            tracing::warn!(object = %path, "left out: it is damaged");
+        }
+        Ok(bytes)
     }
 
     /// Fails when a session's wrapped key is not here: what is encrypted in it must not be written without.
@@ -121,11 +133,7 @@ impl Vault {
         let copied = stream::iter(missing)
             .map(|path| async move {
                 let Some((_, digest)) = layout::parse_session_path(path.as_ref()) else { return Ok(0) };
-                let bytes = from.objects().get(&path, from.limits().key_object_bytes).await?;
-                let Some(bytes) = bytes.filter(|bytes| digest_of(bytes) == digest) else {
-                    tracing::warn!(object = %path, "not copied: it is damaged");
-                    return Ok(0);
-                };
+                let Some(bytes) = from.wrapped_file(&path, &digest).await? else { return Ok(0) };
                 self.objects().put_content(&path, vec![bytes]).await?;
                 Ok::<u64, VaultError>(1)
             })

@@ -98,7 +98,7 @@ pub(super) struct View {
 pub(super) async fn look(vaults: &[Vault]) -> Result<Vec<View>, VaultError> {
     let mut marks = Vec::new();
     for vault in vaults {
-        marks.push(Marks::load(vault.objects()).await?);
+        marks.push(Marks::load_all(vault.objects()).await?);
     }
     let mut pins = Vec::new();
     for vault in vaults {
@@ -293,6 +293,11 @@ impl View {
     pub(super) fn pinned_backups(&self) -> BTreeSet<BackupId> {
         let pins = self.pins.iter().filter_map(|pin| pin.record.as_ref()).filter(|pin| !pin.released);
         pins.flat_map(|pin| &pin.relies_on.backups).cloned().collect()
+    }
+
+    /// A pin that cannot be read: it may be that of a reader of any backup.
+    pub(super) fn unreadable_pin(&self) -> Option<&Path> {
+        self.pins.iter().find(|pin| pin.record.is_none()).map(|pin| &pin.path)
     }
 
     /// Packs that a pin that counts names, and the pin.

@@ -1,16 +1,18 @@
 //! Marks: lists of packs and orphan parts that are to go (FORMAT.md, "Marks").
 //!
 //! Contract: a mark is written once and never changed, so that whoever honoured it under its id knows what it listed.
-//! What any mark lists counts as absent for deduplication. Failure: a mark that cannot be read is honoured by nobody,
-//! and so blocks every deletion that a writer's pin would have to honour it for.
+//! What any mark lists counts as absent for deduplication. Failure: a mark that is not one is honoured by nobody,
+//! and so blocks every deletion that a writer's pin would have to honour it for. One that the disk cannot read may be that
+//! of a prune at work: readers do without it, writers and prunes do not begin until it is out of the way.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::Timestamp;
+use object_store::ObjectMeta;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::layout::{self, FORMAT_VERSION};
@@ -111,13 +113,23 @@ pub(crate) struct ListedMark {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Marks {
     pub(crate) list: Vec<ListedMark>,
+    /// Marks that are there and of which nobody knows what they list, each with the reason.
+    unreadable: BTreeMap<MarkId, String>,
+}
+
+/// What became of reading one mark.
+enum Read {
+    Gone,
+    Foreign,
+    Mark(ListedMark),
+    Unreadable(String),
 }
 
 /// How often marks are listed again when one vanishes between listing and reading.
 const LIST_TRIES: u32 = 5;
 
 impl Marks {
-    /// Lists and reads all marks.
+    /// Lists and reads all marks; those that cannot be read are left out. For readers, which lose nothing by that.
     ///
     /// A mark that vanishes between listing and reading may have been replaced, by one that the listing does not show: it
     /// is listed again. Some stores list for a while what was deleted long ago. What vanishes in the last listing is let
@@ -142,27 +154,40 @@ impl Marks {
         }
     }
 
+    /// As [`Marks::load`], for whoever writes or deletes: of what it does not know it must not do more.
+    ///
+    /// # Errors
+    /// [`VaultError::UnreadableMark`] as well.
+    pub(crate) async fn load_all(objects: &Objects) -> Result<Self, VaultError> {
+        let marks = Self::load(objects).await?;
+        match marks.unreadable.first_key_value() {
+            None => Ok(marks),
+            Some((id, reason)) => Err(VaultError::UnreadableMark {
+                object: layout::mark_path(id).to_string(),
+                place: objects.place(),
+                reason: reason.clone(),
+            }),
+        }
+    }
+
     /// The marks that could be read, and those that vanished.
     async fn try_load(objects: &Objects) -> Result<(Self, BTreeSet<MarkId>), VaultError> {
-        let limits = objects.limits();
         let listed = objects.list(Some(layout::MARKS)).await?;
         let listed =
             listed.into_iter().filter_map(|meta| layout::parse_mark_path(meta.location.as_ref()).map(|id| (id, meta)));
-        let read: Vec<(MarkId, Option<Option<ListedMark>>)> = stream::iter(listed)
-            .map(|(id, meta)| async move {
-                let Some(bytes) = objects.get(&meta.location, limits.mark_bytes).await? else { return Ok((id, None)) };
-                let written = Timestamp::from_millis(meta.last_modified.timestamp_millis());
-                Ok::<_, VaultError>((id, Some(parse(id, &bytes).map(|mark| ListedMark { mark, written }))))
-            })
-            .buffered(limits.requests_in_flight.max(1))
+        let read: Vec<(MarkId, Read)> = stream::iter(listed)
+            .map(|(id, meta)| async move { Ok::<_, VaultError>((id, read(objects, id, &meta).await?)) })
+            .buffered(objects.limits().requests_in_flight.max(1))
             .try_collect()
             .await?;
         let mut vanished = BTreeSet::new();
         let mut marks = Self::default();
         for (id, found) in read {
             match found {
-                Some(readable) => marks.list.extend(readable),
-                None => _ = vanished.insert(id),
+                Read::Mark(mark) => marks.list.push(mark),
+                Read::Foreign => {}
+                Read::Gone => _ = vanished.insert(id),
+                Read::Unreadable(reason) => _ = marks.unreadable.insert(id, reason),
             }
         }
         Ok((marks, vanished))
@@ -182,6 +207,19 @@ impl Marks {
     pub(crate) fn going(&self) -> HashSet<PackId> {
         let going = self.list.iter().filter(|listed| listed.mark.state != MarkState::Marked);
         going.flat_map(|listed| &listed.mark.packs).copied().collect()
+    }
+}
+
+async fn read(objects: &Objects, id: MarkId, meta: &ObjectMeta) -> Result<Read, VaultError> {
+    let written = Timestamp::from_millis(meta.last_modified.timestamp_millis());
+    match objects.get(&meta.location, objects.limits().mark_bytes).await {
+        Ok(Some(bytes)) => Ok(parse(id, &bytes).map_or(Read::Foreign, |mark| Read::Mark(ListedMark { mark, written }))),
+        Ok(None) => Ok(Read::Gone),
+        Err(error) if error.is_unreadable_object() => {
+            tracing::warn!(mark = %id, %error, "left out: it cannot be read");
+            Ok(Read::Unreadable(error.to_string()))
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -110,7 +110,7 @@ pub(super) async fn needs_of(views: &[View], here: &View, options: &PruneOptions
             stored.entry(entry.id).or_insert(entry.stored_bytes);
         }
     }
-    let (named, pinned) = (here.named_here(), here.pinned_backups());
+    let (named, pinned, unreadable_pin) = (here.named_here(), here.pinned_backups(), here.unreadable_pin());
     let elsewhere = named_elsewhere(views, here);
     let mut totals = BTreeMap::new();
     let (mut there, mut readable): (HashSet<String>, HashSet<String>) = (HashSet::new(), HashSet::new());
@@ -132,7 +132,10 @@ pub(super) async fn needs_of(views: &[View], here: &View, options: &PruneOptions
         let verdict = if named_here || whole_backup || root.is_some() || pinned.contains(&seen.key.backup_id) {
             Verdict::Needed
         } else {
-            judge_unnamed(views, here, seen, part.as_ref(), options)
+            match (judge_unnamed(views, here, seen, part.as_ref(), options), unreadable_pin) {
+                (Verdict::Gone(_), Some(pin)) => Verdict::Kept(PruneReason::Pinned { pin: pin.to_string() }),
+                (verdict, _) => verdict,
+            }
         };
         match (verdict, part) {
             (Verdict::Gone(reason), _) => needs.unneeded.push((seen.clone(), reason)),

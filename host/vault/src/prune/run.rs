@@ -127,7 +127,7 @@ pub(super) async fn run(
         works.push(Work { vault: vault.clone(), now, due: Vec::new(), own: Vec::new() });
     }
     for work in &mut works {
-        let marks = Marks::load(work.vault.objects()).await?;
+        let marks = Marks::load_all(work.vault.objects()).await?;
         let due = marks.list.into_iter().filter(|listed| is_due(listed, work.now, options, work.vault.limits()));
         work.due = due.map(|listed| listed.mark).collect();
         let packs: BTreeSet<PackId> = work.due.iter().flat_map(|mark| &mark.packs).copied().collect();

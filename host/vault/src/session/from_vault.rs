@@ -135,7 +135,8 @@ impl Session {
         for vault in [reader.vault(), &self.shared.vault] {
             match vault.list_erasures().await {
                 Ok(listed) => records.push(listed),
-                Err(VaultError::BadManifest { .. } | VaultError::TooLarge { .. }) => return Ok(KeptApart::All),
+                Err(VaultError::BadManifest { .. }) => return Ok(KeptApart::All),
+                Err(error) if error.is_unreadable_object() => return Ok(KeptApart::All),
                 Err(error) => return Err(error),
             }
         }
@@ -173,6 +174,7 @@ impl Session {
                         | VaultError::Locked
                         | VaultError::UnknownBlob { .. }),
                     ) => Ok((blob, Err(error))),
+                    Err(error) if error.is_unreadable_medium() => Ok((blob, Err(error))),
                     Err(error) => Err(error),
                 }
             })
@@ -214,8 +216,8 @@ pub(crate) async fn fetch_pack(
     let limits = Arc::new(*vault.limits());
     let bytes = match vault.objects().get(&path, limits.pack_bytes).await {
         Ok(Some(bytes)) => bytes,
-        Ok(None) | Err(VaultError::TooLarge { .. }) => return Ok(None),
-        Err(error) if error.is_unreadable_medium() => return Ok(None),
+        Ok(None) => return Ok(None),
+        Err(error) if error.is_unreadable_object() => return Ok(None),
         Err(error) => return Err(error),
     };
     let thread = vault.throttle().cpu().await;

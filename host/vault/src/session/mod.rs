@@ -155,14 +155,15 @@ impl Vault {
     /// called within a tokio runtime.
     ///
     /// # Errors
-    /// [`VaultError::PinLapsed`], [`VaultError::TooMany`] for a vault beyond the limits, failures of the store.
+    /// [`VaultError::PinLapsed`], [`VaultError::UnreadableMark`], [`VaultError::TooMany`] for a vault beyond the limits,
+    /// failures of the store.
     pub async fn begin(&self, pin: &Pin, options: SessionOptions) -> Result<Session, VaultError> {
         pin.check().await?;
         // In an encrypted vault: the job's data key is durable, wrapped, before the first pack is encrypted with it.
         let key = self.job_session(pin).await?.cloned();
         // The handshake with a prune. The pin is durable; then marks are read, then the index without what they list.
         // A mark that was written too late to be seen here finds the pin, which does not honour it, and waits.
-        let marks = Marks::load(self.objects()).await?;
+        let marks = Marks::load_all(self.objects()).await?;
         let known = index::load(self.objects(), Purpose::Writing, &marks).await?;
         pin.honour(&marks.ids()).await?;
         let limits = self.limits();
