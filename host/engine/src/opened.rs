@@ -328,13 +328,7 @@ async fn read_parts(
         let Some(vault) = vaults.by_id(&reference.vault_id) else { continue };
         match vault.load_part(reference).await {
             Ok(part) => parts.push(OpenedPart { vault, part, reference: reference.clone() }),
-            Err(
-                error @ (VaultError::Damaged { .. }
-                | VaultError::MissingObject { .. }
-                | VaultError::Unauthentic { .. }
-                | VaultError::SessionKey { lost: true, .. }
-                | VaultError::BadManifest { .. }),
-            ) => {
+            Err(error) if error.is_damage() => {
                 damages.extend(DamagedObject::lost_key(vault.region_id(), &error));
                 damages.push(DamagedObject::manifest(vault.region_id(), reference.key.clone(), &error));
             }

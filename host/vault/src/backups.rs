@@ -107,7 +107,7 @@ impl Vault {
             match loaded {
                 Ok(summary) => listing.backups.push(summary),
                 // A vault that does not answer is not a vault with damaged backups.
-                Err(error @ (VaultError::Store { .. } | VaultError::StorageFull { .. })) => return Err(error),
+                Err(error) if error.is_unanswered() => return Err(error),
                 // Deleted between listing and reading.
                 Err(VaultError::MissingObject { .. }) => {}
                 Err(error) => listing.damaged.push((backup_id, error)),
@@ -214,7 +214,7 @@ impl Vault {
         for ListedManifest { kind, key, .. } in self.visible_manifests(Some(backup_id)).await? {
             let (token, object) = (key.token, key.path(kind).to_string());
             match self.load_unlocked(kind, &key).await {
-                Err(error @ VaultError::Store { .. }) if !error.is_unreadable_medium() => return Err(error),
+                Err(error @ VaultError::Store { .. }) if error.is_unanswered() => return Err(error),
                 // Deleted between listing and reading.
                 Err(VaultError::MissingObject { .. }) => {}
                 loaded => commits.push(KnownCommit { token, object, loaded }),
@@ -245,6 +245,7 @@ impl Vault {
                     }
                     parts.extend(part.filter(|part| !parts.contains(part)));
                 }
+                // One that the disk cannot read is not left out: an erasure goes by this list.
                 Err(
                     error @ (VaultError::Damaged { .. }
                     | VaultError::BadManifest { .. }

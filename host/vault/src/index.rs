@@ -292,8 +292,7 @@ async fn read_index_object(
     let bytes = match objects.get(location, limits.index_object_bytes).await {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Ok(Err(damage("an index", NOTHING.to_owned()))),
-        Err(error @ VaultError::TooLarge { .. }) => return Ok(Err(damage("an index", error.to_string()))),
-        Err(error) if error.is_unreadable_medium() => return Ok(Err(damage("an index", error.to_string()))),
+        Err(error) if error.is_unreadable_object() => return Ok(Err(damage("an index", error.to_string()))),
         Err(error) => return Err(error),
     };
     if digest_of(&bytes) != digest {
@@ -309,11 +308,20 @@ pub(crate) async fn read_pack_end(
     location: &Path,
     size: u64,
 ) -> Result<Outcome<PackIndex>, VaultError> {
+    match read_end(objects, id, location, size).await {
+        Err(error) if error.is_unreadable_medium() => Ok(Err(bad_end(location, error.to_string()))),
+        end => end,
+    }
+}
+
+fn bad_end(location: &Path, found: String) -> ObjectDamage {
+    let expected = "a pack with its index at the end".to_owned();
+    ObjectDamage { object: location.to_string(), expected, found }
+}
+
+async fn read_end(objects: &Objects, id: PackId, location: &Path, size: u64) -> Result<Outcome<PackIndex>, VaultError> {
     let limits = objects.limits();
-    let damage = |found: String| {
-        let expected = "a pack with its index at the end".to_owned();
-        Ok(Err(ObjectDamage { object: location.to_string(), expected, found }))
-    };
+    let damage = |found: String| Ok(Err(bad_end(location, found)));
     let start = size.saturating_sub(TRAILER_BYTES as u64);
     if size < (pack::HEADER_BYTES + TRAILER_BYTES) as u64 || size > limits.pack_bytes {
         return damage(format!("{size} bytes"));

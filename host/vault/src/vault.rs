@@ -276,6 +276,9 @@ async fn read_header(objects: &Objects) -> Result<Header, VaultError> {
         Err(VaultError::TooLarge { size_bytes, .. }) => {
             Err(VaultError::DamagedHeader { place, reason: format!("it has {size_bytes} bytes") })
         }
+        Err(error) if error.is_unreadable_medium() => {
+            Err(VaultError::DamagedHeader { place, reason: error.to_string() })
+        }
         Err(error) => Err(error),
     }
 }

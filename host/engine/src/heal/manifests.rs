@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use longshore_model::{BackupId, Digest};
-use longshore_vault::{CommittedRoot, KnownCommit, LoadedBackup, Part, PartRef, Vault, VaultError};
+use longshore_vault::{CommittedRoot, KnownCommit, LoadedBackup, Part, PartRef, Vault};
 
 use super::{Heal, PartHere};
 use crate::EngineError;
@@ -197,13 +197,7 @@ impl Heal<'_> {
         let region = self.vault.region_id().clone();
         let error = match self.vault.load_part(reference).await {
             Ok(part) => return Ok(Ok(part)),
-            Err(
-                error @ (VaultError::Damaged { .. }
-                | VaultError::MissingObject { .. }
-                | VaultError::Unauthentic { .. }
-                | VaultError::SessionKey { lost: true, .. }
-                | VaultError::BadManifest { .. }),
-            ) => error,
+            Err(error) if error.is_damage() => error,
             Err(error) => return Err(EngineError::vault(&region)(error)),
         };
         let damage = DamagedObject::manifest(&region, reference.key.clone(), &error);

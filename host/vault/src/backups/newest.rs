@@ -44,9 +44,7 @@ impl LeftOut {
         loaded: Result<T, VaultError>,
     ) -> Option<Result<T, VaultError>> {
         match loaded {
-            Err(
-                error @ (VaultError::Damaged { .. } | VaultError::BadManifest { .. } | VaultError::Unauthentic { .. }),
-            ) => {
+            Err(error) if error.is_bad_manifest() => {
                 tracing::warn!(backup = %key.backup_id, %error, "a manifest was left out");
                 self.0.get_or_insert(error);
                 None

@@ -48,13 +48,8 @@ pub(super) async fn look_at(
         damage: Some(ObjectDamage { object: path.to_string(), expected: format!("{size_bytes} bytes"), found }),
         read_bytes: 0,
     };
-    let end = match index::read_pack_end(objects, pack, &path, size_bytes).await {
-        Ok(end) => end,
-        Err(error) if error.is_unreadable_medium() => return Ok(unreadable(error.to_string())),
-        Err(error) => return Err(error),
-    };
     // Where the pack's own index is damaged, the index object may still know what lies where.
-    let (entries, mut damage) = match end {
+    let (entries, mut damage) = match index::read_pack_end(objects, pack, &path, size_bytes).await? {
         Ok(found) => (found.entries, None),
         Err(damage) if damage.found == "nothing" => return Ok(unreadable(damage.found)),
         Err(damage) => (by_offset(wanted), Some(damage)),
