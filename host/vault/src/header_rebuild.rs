@@ -76,6 +76,7 @@ impl Vault {
         if write {
             let path = Path::from(HEADER_KEY);
             if damaged {
+                // What the disk cannot copy is replaced where it is.
                 vault.set_aside(&path).await?;
             }
             vault.objects().replace(&path, Bytes::from(header.to_bytes()?)).await?;

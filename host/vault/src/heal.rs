@@ -111,8 +111,8 @@ impl Vault {
         let path = key.path(kind);
         match self.objects().get(&path, self.limits().manifest_bytes).await {
             Ok(Some(found)) if found == bytes => return Ok(false),
-            Ok(_) | Err(VaultError::TooLarge { .. }) => {}
-            Err(error) if error.is_unreadable_medium() => {}
+            Ok(_) => {}
+            Err(error) if error.is_unreadable_object() => {}
             Err(error) => return Err(error),
         }
         self.objects().put_content(&path, vec![bytes]).await?;
@@ -157,7 +157,8 @@ impl Vault {
         Ok(damages)
     }
 
-    /// Moves the damaged roots and receipts of one commit of a backup under `set-aside/`. Good ones stay.
+    /// Moves the damaged roots and receipts of one commit of a backup under `set-aside/`. Good ones stay. Answers where they
+    /// are kept.
     ///
     /// # Errors
     /// [`VaultError::BadManifest`] when no root or receipt of this commit here is good: it would vanish from this vault.
@@ -170,23 +171,24 @@ impl Vault {
         let mut aside = Vec::new();
         for damage in self.manifest_damages(Some(backup_id)).await? {
             if damage.kind != ManifestKind::Part && damage.token == token {
-                aside.push(self.set_manifest_aside(&damage).await?);
+                aside.extend(self.set_manifest_aside(&damage).await?);
             }
         }
         Ok(aside)
     }
 
-    /// Moves a damaged root, receipt or part under `set-aside/`, after what it said is here again under another name.
+    /// Moves a damaged root, receipt or part under `set-aside/`, after what it said is here again under another name. `None`
+    /// when the disk cannot even copy it: then it is removed.
     ///
     /// # Errors
     /// [`VaultError::BadManifest`] when the object is good; failures of the store.
-    pub async fn set_manifest_aside(&self, damage: &ManifestDamage) -> Result<String, VaultError> {
+    pub async fn set_manifest_aside(&self, damage: &ManifestDamage) -> Result<Option<String>, VaultError> {
         let object = &damage.damage.object;
         let key = ManifestKey::parse(damage.kind, object).ok_or_else(|| bad(object, "it is not a manifest's name"))?;
         if self.look_at_manifest(damage.kind, &key).await.is_ok() {
             return Err(bad(object, "it is good"));
         }
-        self.set_aside(&key.path(damage.kind)).await
+        self.set_aside_or_remove(&key.path(damage.kind)).await
     }
 
     async fn look_at_manifest(&self, kind: ManifestKind, key: &ManifestKey) -> Result<(), VaultError> {
@@ -217,7 +219,7 @@ impl Vault {
                     };
                     parts.push((reference, part));
                 }
-                Err(error @ (VaultError::Store { .. } | VaultError::StorageFull { .. })) => return Err(error),
+                Err(error) if error.is_unanswered() => return Err(error),
                 Err(error) => tracing::warn!(%error, "a part is left out"),
             }
         }

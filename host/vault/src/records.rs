@@ -2,8 +2,8 @@
 //! cannot be trusted, and how they come right again.
 //!
 //! Contract: looking changes nothing, and needs no key (with one, codes are checked too). Mending writes only what is
-//! proven by a name, what a key says by itself, or what can do no harm; what is damaged is kept under `set-aside/`. Which
-//! records should be there and are not is found in `losses.rs`; they are mended here as well.
+//! proven by a name, what a key says by itself, or what can do no harm; what is damaged is kept under `set-aside/`, as far as
+//! the disk can copy it. Which records should be there and are not is found in `losses.rs`; they are mended here as well.
 //!
 //! Pins and notes of damage are left out: one that cannot be read counts for the worst it could say, until its job writes it
 //! again, it lapses, or its pack is read.
@@ -90,8 +90,16 @@ impl Vault {
         match self.objects().get(path, self.record_bytes(kind)).await {
             Ok(Some(bytes)) => Ok(self.judge_record(kind, path.as_ref(), &bytes).err().map(str::to_owned)),
             Ok(None) => Ok(None),
-            Err(error @ VaultError::TooLarge { .. }) => Ok(Some(error.to_string())),
-            Err(error) if error.is_unreadable_medium() => Ok(Some(error.to_string())),
+            Err(error) if error.is_unreadable_object() => Ok(Some(error.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a record is here and good.
+    async fn is_here(&self, kind: Kind, path: &Path) -> Result<bool, VaultError> {
+        match self.objects().get(path, self.record_bytes(kind)).await {
+            Ok(bytes) => Ok(bytes.is_some_and(|bytes| self.judge_record(kind, path.as_ref(), &bytes).is_ok())),
+            Err(error) if error.is_unreadable_object() => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -148,10 +156,7 @@ impl Vault {
         }
         let path = Path::from(damage.object.as_str());
         let Some(kind) = Kind::of(path.as_ref()) else { return Ok(Err("it is no record".to_owned())) };
-        if damage.found == NOTHING
-            && let Some(bytes) = self.objects().get(&path, self.record_bytes(kind)).await?
-            && self.judge_record(kind, path.as_ref(), &bytes).is_ok()
-        {
+        if damage.found == NOTHING && self.is_here(kind, &path).await? {
             return Ok(Ok("it is here: the store had not listed it yet".to_owned()));
         }
         if let Some((bytes, place)) = self.same_record(kind, &path, sources).await {
@@ -164,7 +169,9 @@ impl Vault {
             Kind::Tombstone => self.renew_tombstone(&path, now, write).await,
             // A mark that nobody can read binds nobody: a writer that does not honour it keeps the prune from deleting.
             Kind::Mark => self.give_up(&path, write, "the next prune marks again what is to go").await,
-            Kind::Catalog => self.give_up(&path, write, "others are there or the host writes the next").await,
+            Kind::Catalog => {
+                self.give_up_content(kind, &path, write, "others are there or the host writes the next").await
+            }
             Kind::Erasure => self.renew_erasure(&path, sources, damage.found == NOTHING, write).await,
             Kind::Recipients if damage.found == NOTHING => Ok(Err("the copy of it is damaged, too".to_owned())),
             Kind::Recipients => self.give_up_list(&path, write).await,
@@ -189,11 +196,53 @@ impl Vault {
         None
     }
 
+    /// Sets aside what nobody needs any more: it is worth nothing, or what it says is here under another name.
     async fn give_up(&self, path: &Path, write: bool, why: &str) -> Result<Result<String, String>, VaultError> {
-        if write {
-            self.set_aside(path).await?;
+        if write && self.set_aside_or_remove(path).await?.is_none() {
+            return Ok(Ok(removed(why)));
         }
         Ok(Ok(format!("set aside: {why}")))
+    }
+
+    /// Sets aside what stands nowhere else. What the disk cannot even copy stays until something newer of its kind is here:
+    /// a disk may come to itself again, a deletion does not.
+    async fn give_up_content(
+        &self,
+        kind: Kind,
+        path: &Path,
+        write: bool,
+        why: &str,
+    ) -> Result<Result<String, String>, VaultError> {
+        if !write || self.set_aside(path).await?.is_some() {
+            return Ok(Ok(format!("set aside: {why}")));
+        }
+        if !self.has_newer(kind, path).await? {
+            let left = "the disk cannot even copy it, so it was left where it is; heal again when something newer of its \
+                        kind is here";
+            return Ok(Err(format!("{left}. Until then: {why}")));
+        }
+        self.objects().delete(path).await?;
+        tracing::warn!(object = %path, "removed: the disk cannot read it, and something newer is here");
+        Ok(Ok(removed(why)))
+    }
+
+    /// Whether a good record of this kind is here that was written after this one, or, of lists of recipients, takes its
+    /// place.
+    async fn has_newer(&self, kind: Kind, path: &Path) -> Result<bool, VaultError> {
+        let age = |path: &Path| match kind {
+            Kind::Recipients => {
+                layout::parse_recipients_path(path.as_ref()).and_then(|(number, _)| number.try_into().ok())
+            }
+            _ => CatalogKey::parse(path.as_ref()).map(|key| key.created.as_millis()),
+        };
+        let folder = if kind == Kind::Recipients { layout::RECIPIENTS } else { layout::CATALOGS };
+        for meta in self.objects().list(Some(folder)).await? {
+            let newer = age(&meta.location).is_some_and(|there| Some(there) >= age(path));
+            if meta.location != *path && newer && self.is_here(kind, &meta.location).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Its key says all that counts.
@@ -249,7 +298,7 @@ impl Vault {
             return Ok(Err(why.to_owned()));
         }
         let why = "an older list counts now; look with `longshore key recipient list` whether somebody is missing";
-        self.give_up(path, write, why).await
+        self.give_up_content(Kind::Recipients, path, write, why).await
     }
 
     async fn has_other_lists(&self, path: &Path) -> Result<bool, VaultError> {
@@ -257,7 +306,7 @@ impl Vault {
             let kind = Kind::of(meta.location.as_ref());
             if meta.location != *path
                 && kind == Some(Kind::Recipients)
-                && self.look_at_record(Kind::Recipients, &meta.location).await?.is_none()
+                && self.is_here(Kind::Recipients, &meta.location).await?
             {
                 return Ok(true);
             }
@@ -282,6 +331,10 @@ impl Vault {
         }
         self.give_up(path, write, "the same key is here in another object").await
     }
+}
+
+fn removed(why: &str) -> String {
+    format!("removed, because the disk cannot even copy it: {why}")
 }
 
 pub(crate) fn parsed<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {

@@ -1,8 +1,8 @@
 //! Repairing what only repeats something else: index objects, rebuilt from the packs they describe.
 //!
 //! Contract: after a repair every pack that is there and has a readable end stands in exactly one kind of place, a good
-//! index object; what cannot be read was set aside, never thrown away. Needs no key. New index objects are durable
-//! before an old one goes, so a repair that is killed leaves the vault as readable as it was.
+//! index object; what cannot be read was set aside, never thrown away, unless the disk cannot even copy it. Needs no key.
+//! New index objects are durable before an old one goes, so a repair that is killed leaves the vault as readable as it was.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -38,6 +38,8 @@ pub struct RepairOutcome {
     pub written: Vec<String>,
     /// Objects that were moved under `set-aside/`.
     pub set_aside: Vec<String>,
+    /// Objects that the disk could not read, not even to keep them: they were removed, because others say the same now.
+    pub removed: Vec<String>,
     /// Objects that should be gone and could not be removed, for example for want of permission. They do no harm.
     pub left: Vec<String>,
 }
@@ -125,8 +127,9 @@ impl Vault {
                 continue;
             }
             let path = Path::from(damage.object.as_str());
-            match self.set_aside(&path).await {
-                Ok(aside) => outcome.set_aside.push(aside),
+            match self.set_aside_or_remove(&path).await {
+                Ok(Some(aside)) => outcome.set_aside.push(aside),
+                Ok(None) => outcome.removed.push(damage.object.clone()),
                 Err(error) => {
                     tracing::warn!(object = %path, %error, "could not be set aside");
                     outcome.left.push(damage.object.clone());
@@ -146,12 +149,30 @@ impl Vault {
         Ok(outcome)
     }
 
-    /// Moves a damaged object out of the way: it is kept for whoever wants to look at it, and counts no more.
-    pub(crate) async fn set_aside(&self, path: &Path) -> Result<String, VaultError> {
+    /// Moves a damaged object out of the way: it is kept for whoever wants to look at it, and counts no more. `None` when
+    /// the disk cannot even copy it: then it is still where it was.
+    pub(crate) async fn set_aside(&self, path: &Path) -> Result<Option<String>, VaultError> {
         let aside = layout::set_aside_path(path);
         let copied = self.objects().store().copy(path, &aside).await;
-        copied.map_err(|error| VaultError::store("set aside", path, error))?;
+        match copied.map_err(|error| VaultError::store("set aside", path, error)) {
+            Err(error) if error.is_unreadable_medium() => {
+                tracing::warn!(object = %path, %error, "nothing of it can be kept");
+                return Ok(None);
+            }
+            copied => copied?,
+        }
         self.objects().delete(path).await?;
-        Ok(aside.to_string())
+        Ok(Some(aside.to_string()))
+    }
+
+    /// As [`Vault::set_aside`], of an object that nobody needs any more: what it said is durable under another name, or
+    /// worth nothing. What cannot be copied is removed.
+    pub(crate) async fn set_aside_or_remove(&self, path: &Path) -> Result<Option<String>, VaultError> {
+        let aside = self.set_aside(path).await?;
+        if aside.is_none() {
+            self.objects().delete(path).await?;
+            tracing::warn!(object = %path, "removed: the disk cannot read it, and nobody needs it any more");
+        }
+        Ok(aside)
     }
 }

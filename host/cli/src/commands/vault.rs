@@ -83,6 +83,7 @@ async fn repair(
         "blobs": plan.blobs(),
         "written": outcome.written,
         "setAside": outcome.set_aside,
+        "removed": outcome.removed,
         "left": outcome.left,
     });
     output.result(&value, || {
@@ -106,6 +107,9 @@ async fn repair(
         }
         for object in &outcome.left {
             text.push_str(&format!("left where it is, which does no harm: {object}\n"));
+        }
+        for object in &outcome.removed {
+            text.push_str(&format!("removed, because the disk cannot even copy it: {object}\n"));
         }
         let done = match (plan.is_empty(), dry_run) {
             (true, _) => "The index is whole; nothing to do.".to_owned(),

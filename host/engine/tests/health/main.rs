@@ -7,4 +7,5 @@ mod healing;
 mod locked;
 mod records;
 mod support;
+mod unreadable;
 mod verifying;

@@ -23,4 +23,5 @@ mod pruning_beside;
 mod pruning_damage;
 mod pruning_orders;
 mod support;
+mod unreadable;
 mod writing;
