@@ -3,7 +3,7 @@
 //! Contract: each key is made once. Making one hashes a few lines of JSON, and planning, looking up and storing all need
 //! it, for every file of thousands of collections.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use longshore_model::Digest;
 use longshore_source::{CollectionPoint, PointFile};
@@ -32,5 +32,21 @@ impl KeyedPoint {
     /// The identity of the file at this place of [`CollectionPoint::files`].
     pub(crate) fn key(&self, file: usize) -> Option<Digest> {
         self.keys.get(file).copied().flatten()
+    }
+}
+
+/// A point that a plan keeps for its transfer. Whoever takes it lets go of it, and of the files that it came to hold open,
+/// when the collection is stored: thousands of collections have more files than a process may open.
+#[derive(Clone, Default)]
+pub(crate) struct KeptPoint(Arc<Mutex<Option<KeyedPoint>>>);
+
+impl KeptPoint {
+    pub(crate) fn new(point: Option<KeyedPoint>) -> Self {
+        Self(Arc::new(Mutex::new(point)))
+    }
+
+    /// The point, once.
+    pub(crate) fn take(&self) -> Option<KeyedPoint> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

@@ -58,6 +58,7 @@ mod keys;
 mod known;
 mod limits;
 mod manifests;
+mod mover;
 mod notify;
 mod opened;
 mod passwords;

@@ -25,7 +25,7 @@ use crate::blocking::blocking;
 use crate::costs::RegionStorage;
 use crate::facts::{HostKnowledge, collection_facts, missing_names, totals};
 use crate::history::{History, loading};
-use crate::keyed_point::KeyedPoint;
+use crate::keyed_point::KeptPoint;
 use crate::policies;
 use crate::request::{BackupRequest, ClusterTarget};
 use crate::run_policy::RunPolicy;
@@ -56,7 +56,7 @@ pub struct PlannedCollection {
     /// Where it is kept.
     pub placed: Decision<Placed>,
     /// The point opened for sampling, if it was kept.
-    pub(crate) point: Option<KeyedPoint>,
+    pub(crate) point: KeptPoint,
 }
 
 /// A backup, planned: everything that [`run_backup`](crate::run_backup) needs.
@@ -449,7 +449,8 @@ fn assemble(
             what: format!("collection {} got lost while it was planned", facts.name),
         })?;
         let entry = (*entry).clone();
-        planned.push(PlannedCollection { entry, facts, selected, streams, placed, point: sampled.point });
+        let point = KeptPoint::new(sampled.point);
+        planned.push(PlannedCollection { entry, facts, selected, streams, placed, point });
     }
     Ok(planned)
 }

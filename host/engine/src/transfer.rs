@@ -8,26 +8,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
-use longshore_model::{Codec, Digest, FileClass, RegionId};
+use longshore_model::{Codec, Digest, FileClass};
 use longshore_source::{
-    CollectionPoint, CountedPoint, PointFile, PointOptions, PointState, Recheck, Source, SourceError,
+    CollectionPoint, CountedPoint, PointOptions, PointState, Recheck, RowCounting, Source, SourceError,
 };
-use longshore_vault::{
-    FileEntry, FileSealed, InputError, JsonText, PieceSource, Reading, Session, SmallFile, StoredFile, VaultError,
-    content_digest,
-};
+use longshore_vault::{FileEntry, FileSealed, JsonText, Session, content_digest};
 use serde_json::Value;
 
+use crate::blocking::blocking;
 use crate::history::History;
 use crate::keyed_point::KeyedPoint;
 use crate::manifests::no_json;
+use crate::mover::{Moved, Mover};
 use crate::plan::PlannedCollection;
 use crate::resume::Checkpoints;
 use crate::streams::open_point;
-use crate::{EngineError, Limits, ProgressBoard, RunContext};
+use crate::{EngineError, RunContext};
 
 /// Times a collection is opened at most when files of it vanish while they are read.
 const POINT_ATTEMPTS: u32 = 4;
@@ -64,14 +61,6 @@ impl Recheck for Held {
     }
 }
 
-/// One file of a collection, stored or referenced.
-struct Moved {
-    entry: FileEntry,
-    name: FileSealed,
-    reused: bool,
-    new_plain_bytes: u64,
-}
-
 /// Stores one collection. `place` is its place on the progress board.
 pub(crate) async fn transfer(
     planned: &PlannedCollection,
@@ -85,8 +74,8 @@ pub(crate) async fn transfer(
     context.stop.check()?;
     let options =
         PointOptions { include_index_files: planned.selected.value.include_index_files, hold_all_files: false };
-    let mut point = match &planned.point {
-        Some(point) => point.clone(),
+    let mut point = match planned.point.take() {
+        Some(point) => point,
         None => KeyedPoint::new(open_point(source, &planned.facts.name, options, context).await?, history),
     };
     for _ in 1..POINT_ATTEMPTS {
@@ -120,8 +109,17 @@ async fn transfer_point(
     let codecs: BTreeMap<FileClass, Codec> =
         planned.streams.iter().map(|stream| (stream.facts.class, stream.choice.value.codec)).collect();
     let region = &planned.placed.value.region;
-    let mover = &Mover { point: &keyed, session, history, checkpoints, region, progress: &context.progress, place };
-    let codecs = &codecs;
+    let mover = Mover {
+        point: &keyed,
+        session,
+        history,
+        checkpoints,
+        region,
+        progress: &context.progress,
+        place,
+        codecs: &codecs,
+        counting: None,
+    };
     // First what costs no waiting: of an unchanged cluster that is everything.
     let reused: Vec<Option<Moved>> =
         point.files().iter().enumerate().map(|(number, file)| mover.reuse(number, file)).collect();
@@ -134,31 +132,23 @@ async fn transfer_point(
             None => left.push(number),
         }
     }
-    let storing = stream::iter(mover.batches(&left, &context.limits))
-        .map(|numbers| async move {
-            context.stop.check()?;
-            match numbers[..] {
-                [number] => Ok(vec![mover.file(number, codecs).await?]),
-                _ => mover.small_files(&numbers, codecs).await,
-            }
-        })
-        .buffer_unordered(context.limits.parallel_chunks.max(1))
-        .try_collect::<Vec<Vec<Moved>>>();
     // Of a collection that no earlier backup holds anything of, nobody has counted the rows: that is done while its files
     // are stored. Of others the content may be known; only once its digest is can that be told.
     let is_new = moved.is_empty() && !point.digests_rows();
-    let counting = async { if is_new { count(point, context).await.map(Some) } else { Ok(None) } };
-    let (stored, counted) = tokio::try_join!(storing, counting)?;
-    moved.extend(stored.into_iter().flatten());
+    let (stored, counted) = store(mover, &left, is_new, context).await?;
+    moved.extend(stored);
     moved.sort_by_key(|moved| moved.entry.number);
     let files = moved.iter().map(|file| (file.name.path.as_str(), file.entry.size_bytes, file.name.digest));
     let content = content_digest(files);
     let digests: Vec<Digest> = moved.iter().map(|file| file.name.digest).collect();
-    let digested = digest_rows(point, &digests, mover, context).await?;
+    let digested = digest_rows(point, &digests, history, context).await?;
     let live_rows = match &digested {
         Some(rows) => Some(rows.live_rows),
-        None => live_rows(point, &content, counted, mover, context).await?,
+        None => live_rows(point, &content, counted, history, context).await?,
     };
+    if let (None, Some(live_rows)) = (&digested, live_rows) {
+        checkpoints.counted(region, &content, live_rows);
+    }
     let sum = |keep: &dyn Fn(&Moved) -> u64| moved.iter().map(keep).sum();
     let used = moved.iter().filter(|file| !file.reused).filter_map(|file| codecs.get(&file.entry.class));
     Ok(TransferredCollection {
@@ -175,18 +165,71 @@ async fn transfer_point(
     })
 }
 
+/// Files as they were stored, and the live rows if they were counted on the way.
+type Stored = (Vec<Moved>, Option<Option<u64>>);
+
+/// Stores the files with these numbers, and counts the rows meanwhile if they are to be counted.
+async fn store(
+    mut mover: Mover<'_>,
+    left: &[usize],
+    count_rows: bool,
+    context: &RunContext,
+) -> Result<Stored, EngineError> {
+    let point = mover.point.point();
+    let batches = mover.batches(left, &context.limits);
+    // All of a small collection passes through the memory of one thread: its rows are counted there, out of the same bytes.
+    let counting = match &batches[..] {
+        [files] if count_rows && files.len() > 1 => point.counting(context.limits.live_rows_memory_bytes),
+        _ => None,
+    };
+    mover.counting = counting.as_ref();
+    let mover = &mover;
+    let storing = stream::iter(batches)
+        .map(|numbers| async move {
+            context.stop.check()?;
+            mover.store(&numbers).await
+        })
+        .buffer_unordered(context.limits.parallel_chunks.max(1))
+        .try_collect::<Vec<Vec<Moved>>>();
+    let (stored, counted) = match &counting {
+        Some(counting) => {
+            let stored = storing.await?;
+            (stored, Some(finish(counting, point, context).await?))
+        }
+        None => {
+            let count = async { if count_rows { count(point, context).await.map(Some) } else { Ok(None) } };
+            tokio::try_join!(storing, count)?
+        }
+    };
+    Ok((stored.into_iter().flatten().collect(), counted))
+}
+
+/// Ends a count. What was not stored with the others, such as the log, is read for it.
+async fn finish(
+    counting: &Arc<dyn RowCounting>,
+    point: &Arc<dyn CollectionPoint>,
+    context: &RunContext,
+) -> Result<Option<u64>, EngineError> {
+    if counting.needs_no_reading() {
+        return Ok(counting.finish()?);
+    }
+    let _thread = context.throttle.cpu().await;
+    let counting = Arc::clone(counting);
+    blocking(&format!("counting the rows of {}", point.name()), move || Ok(counting.finish()?)).await
+}
+
 /// Counts and digests the rows of a point whose source does that; what the newest backup knows is not read again.
 async fn digest_rows(
     point: &Arc<dyn CollectionPoint>,
     digests: &[Digest],
-    mover: &Mover<'_>,
+    history: &History,
     context: &RunContext,
 ) -> Result<Option<CountedPoint>, EngineError> {
     if !point.digests_rows() {
         return Ok(None);
     }
     let _thread = context.throttle.cpu().await;
-    Ok(point.count_rows(digests, mover.history.point(point.name())).await?)
+    Ok(point.count_rows(digests, history.point(point.name())).await?)
 }
 
 /// Live rows of a point, `counted` if they were just counted. Where the same content was counted before, nothing is read.
@@ -194,198 +237,18 @@ async fn live_rows(
     point: &Arc<dyn CollectionPoint>,
     content: &Digest,
     counted: Option<Option<u64>>,
-    mover: &Mover<'_>,
+    history: &History,
     context: &RunContext,
 ) -> Result<Option<u64>, EngineError> {
-    let live_rows = match (counted, mover.history.live_rows(content)) {
-        (Some(counted), _) => counted,
-        (None, Some(known)) => Some(known),
-        (None, None) => count(point, context).await?,
-    };
-    if let Some(live_rows) = live_rows {
-        mover.checkpoints.counted(mover.region, content, live_rows);
+    match (counted, history.live_rows(content)) {
+        (Some(counted), _) => Ok(counted),
+        (None, Some(known)) => Ok(Some(known)),
+        (None, None) => count(point, context).await,
     }
-    Ok(live_rows)
 }
 
 /// Counts live rows, which reads every file; `None` where there are too many.
 async fn count(point: &Arc<dyn CollectionPoint>, context: &RunContext) -> Result<Option<u64>, EngineError> {
     let _thread = context.throttle.cpu().await;
     Ok(point.live_rows(context.limits.live_rows_memory_bytes).await?)
-}
-
-struct Mover<'a> {
-    point: &'a KeyedPoint,
-    session: &'a Session,
-    history: &'a History,
-    checkpoints: &'a Checkpoints,
-    region: &'a RegionId,
-    progress: &'a ProgressBoard,
-    place: usize,
-}
-
-impl Mover<'_> {
-    /// Files by number: small ones several together, so that one thread does them all, the others by themselves.
-    fn batches(&self, numbers: &[usize], limits: &Limits) -> Vec<Vec<usize>> {
-        let most = limits.small_files_batch_bytes.min(self.session.piece_bytes() as u64);
-        let (mut batches, mut open, mut open_bytes) = (Vec::new(), Vec::new(), 0);
-        for number in numbers {
-            let size_bytes = self.point.point().files().get(*number).map_or(u64::MAX, |file| file.size_bytes);
-            if size_bytes > limits.small_file_bytes.min(most) {
-                batches.push(vec![*number]);
-                continue;
-            }
-            if open_bytes + size_bytes > most {
-                batches.push(std::mem::take(&mut open));
-                open_bytes = 0;
-            }
-            open.push(*number);
-            open_bytes += size_bytes;
-        }
-        batches.push(open);
-        batches.retain(|batch| !batch.is_empty());
-        batches
-    }
-
-    async fn file(&self, number: usize, codecs: &BTreeMap<FileClass, Codec>) -> Result<Moved, EngineError> {
-        let (file, codec) = self.look_up(number, codecs)?;
-        let pieces = FilePieces { point: Arc::clone(self.point.point()), number };
-        let on_bytes = |bytes| {
-            self.progress.add(self.place, bytes);
-            self.checkpoints.moved(bytes);
-        };
-        let stored = self.session.put_file(&pieces, file.size_bytes, codec, &on_bytes).await;
-        self.moved(number, file, stored.map_err(|error| self.explain(error))?)
-    }
-
-    /// Small files, on one thread.
-    async fn small_files(
-        &self,
-        numbers: &[usize],
-        codecs: &BTreeMap<FileClass, Codec>,
-    ) -> Result<Vec<Moved>, EngineError> {
-        let small = numbers.iter().map(|number| self.small_file(*number, codecs));
-        let small: Vec<SmallFile> = try_join_all(small).await?;
-        let mut moved = Vec::with_capacity(numbers.len());
-        let stored = self.session.put_small_files(small).await.map_err(|error| self.explain(error))?;
-        for (number, stored) in numbers.iter().zip(stored) {
-            self.progress.add(self.place, stored.size_bytes);
-            self.checkpoints.moved(stored.size_bytes);
-            let (file, _) = self.look_up(*number, codecs)?;
-            moved.push(self.moved(*number, file, stored)?);
-        }
-        Ok(moved)
-    }
-
-    /// Its bytes come where the others of its batch are read, or at once where they are in memory or come over a network.
-    async fn small_file(&self, number: usize, codecs: &BTreeMap<FileClass, Codec>) -> Result<SmallFile, EngineError> {
-        let (file, codec) = self.look_up(number, codecs)?;
-        let size_bytes = usize::try_from(file.size_bytes).unwrap_or(usize::MAX);
-        let pieces = FilePieces { point: Arc::clone(self.point.point()), number };
-        let reading = match pieces.reading(0, size_bytes) {
-            Some(reading) => reading,
-            None => {
-                let bytes = self.point.point().read(number, 0, size_bytes).await?;
-                Box::new(move || Ok(bytes))
-            }
-        };
-        Ok(SmallFile { reading, size_bytes, codec })
-    }
-
-    fn look_up(&self, number: usize, codecs: &BTreeMap<FileClass, Codec>) -> Result<(&PointFile, Codec), EngineError> {
-        let lost = || EngineError::Internal { what: "a file of a point got lost".to_owned() };
-        let file = self.point.point().files().get(number).ok_or_else(lost)?;
-        // A class without a stream appeared after planning (a first flush, say): it is small, and raw is always right.
-        Ok((file, codecs.get(&file.class).copied().unwrap_or(Codec::Store)))
-    }
-
-    fn moved(&self, number: usize, file: &PointFile, stored: StoredFile) -> Result<Moved, EngineError> {
-        let identity = self.point.key(number);
-        if let Some(identity) = identity {
-            self.checkpoints.finished(self.region, identity, file.size_bytes, &stored.blobs, &stored.digest);
-        }
-        let lost = |_| EngineError::Internal { what: "a point has too many files".to_owned() };
-        let number = u32::try_from(number).map_err(lost)?;
-        Ok(Moved {
-            entry: FileEntry {
-                number,
-                class: file.class,
-                size_bytes: file.size_bytes,
-                blobs: stored.blobs,
-                identity,
-                masked_digest: None,
-            },
-            name: FileSealed {
-                number,
-                path: file.path.clone(),
-                partition: file.partition.clone(),
-                digest: stored.digest,
-                rows: file.rows,
-            },
-            reused: false,
-            new_plain_bytes: stored.new_plain_bytes,
-        })
-    }
-
-    /// The file as an earlier backup stored it here. Every blob is looked up again: an identity in a manifest is a hint,
-    /// the index is what counts.
-    fn reuse(&self, number: usize, file: &PointFile) -> Option<Moved> {
-        let identity = self.point.key(number)?;
-        let known = self.history.find_keyed(self.region, &identity, file.size_bytes)?;
-        let plain = known.blobs.iter().map(|blob| self.session.lookup(blob).map(|info| info.plain_bytes));
-        let plain: u64 = plain.sum::<Option<u64>>()?;
-        let number = u32::try_from(number).ok()?;
-        if known.unfinished && plain == file.size_bytes {
-            // The pin of the attempt that stored it may lapse before this one ends.
-            self.checkpoints.finished(self.region, identity, file.size_bytes, &known.blobs, &known.digest);
-        }
-        (plain == file.size_bytes).then(|| Moved {
-            entry: FileEntry {
-                number,
-                class: file.class,
-                size_bytes: file.size_bytes,
-                blobs: known.blobs.clone(),
-                identity: Some(identity),
-                masked_digest: None,
-            },
-            name: FileSealed {
-                number,
-                path: file.path.clone(),
-                partition: file.partition.clone(),
-                digest: known.digest,
-                rows: file.rows,
-            },
-            reused: true,
-            new_plain_bytes: 0,
-        })
-    }
-
-    /// A failure to read comes through the vault; it is the source's all the same.
-    fn explain(&self, error: VaultError) -> EngineError {
-        match error {
-            VaultError::Input { source } => match source.downcast::<SourceError>() {
-                Ok(source) => EngineError::Source(*source),
-                Err(source) => EngineError::vault(self.region)(VaultError::Input { source }),
-            },
-            error => EngineError::vault(self.region)(error),
-        }
-    }
-}
-
-/// One file of a point, as a session reads it.
-struct FilePieces {
-    point: Arc<dyn CollectionPoint>,
-    number: usize,
-}
-
-#[async_trait]
-impl PieceSource for FilePieces {
-    async fn read(&self, offset: u64, length: usize) -> Result<Bytes, InputError> {
-        Ok(self.point.read(self.number, offset, length).await?)
-    }
-
-    fn reading(&self, offset: u64, length: usize) -> Option<Reading> {
-        let reading = self.point.reading(self.number, offset, length)?;
-        Some(Box::new(move || Ok(reading()?)))
-    }
 }

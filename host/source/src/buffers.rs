@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use bytes::Bytes;
 
 /// Smaller buffers come from the heap without page faults.
-const LEAST_BYTES: usize = 128 * 1024;
+pub(crate) const LEAST_BYTES: usize = 128 * 1024;
 /// Sizes are rounded up to a multiple of this, so that files of about the same length share buffers.
 const STEP_BYTES: usize = 128 * 1024;
 /// Most bytes that are kept while nobody uses them.

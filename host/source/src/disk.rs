@@ -124,6 +124,24 @@ impl OpenFile {
         Ok(Stat::of_file(&metadata))
     }
 
+    /// Reads so many bytes into memory of their own, which is not cleared before.
+    pub(crate) fn read_new(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            let at = offset.saturating_add(bytes.len() as u64);
+            // What the heap gave beyond the length that was asked for would be filled, too.
+            let read = match rustix::io::pread(&self.file, rustix::buffer::spare_capacity(&mut bytes), at) {
+                Err(rustix::io::Errno::INTR) => continue,
+                read => read?,
+            };
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        bytes.truncate(length);
+        Ok(bytes)
+    }
+
     /// Reads the whole file, which must not be longer than `limit_bytes`.
     pub(crate) fn read_all(&self, limit_bytes: u64) -> Result<Vec<u8>, SourceError> {
         let size_bytes = self.stat_now()?.size_bytes;
@@ -131,9 +149,8 @@ impl OpenFile {
             let (path, what) = (self.shown.clone(), "its size in bytes");
             return Err(SourceError::LimitExceeded { path, what, used: size_bytes, limit: limit_bytes });
         }
-        let mut bytes = vec![0; usize::try_from(size_bytes).unwrap_or(usize::MAX)];
-        self.file.fill(&mut bytes, 0).map_err(|error| io_error("read", &self.shown, error))?;
-        Ok(bytes)
+        let length = usize::try_from(size_bytes).unwrap_or(usize::MAX);
+        self.read_new(0, length).map_err(|error| io_error("read", &self.shown, error))
     }
 }
 

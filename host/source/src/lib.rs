@@ -31,7 +31,8 @@ pub use milvus::{MilvusServer, MilvusSource, MilvusTarget, MilvusTargetOptions, 
 pub use rows::RowSum;
 pub use source::{
     CollectionEntry, CollectionPoint, CountedPoint, DatabaseEntry, FileIdentity, FindingState, Inventory, KnownFile,
-    KnownFiles, Opener, PointFile, PointOptions, PointState, Reading, Recheck, Source, SourceFinding, SourceKind,
+    KnownFiles, Opener, PointFile, PointOptions, PointState, Reading, Recheck, RowCounting, Source, SourceFinding,
+    SourceKind,
 };
 pub use target::{
     Administrator, Committed, FilePiece, NewPassword, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection,

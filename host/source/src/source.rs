@@ -144,7 +144,7 @@ impl SourceFinding {
 pub struct PointOptions {
     /// Take index files too, where they are whole and stable. They can be rebuilt and are left out otherwise.
     pub include_index_files: bool,
-    /// Hold every file open, also those that an earlier run stored ([`KnownFile::is_stored`]).
+    /// Hold every file open, also those that an inventory saw a moment ago.
     pub hold_all_files: bool,
 }
 
@@ -231,6 +231,12 @@ pub trait CollectionPoint: Send + Sync {
     /// When a file of the point cannot be read or decoded.
     async fn live_rows(&self, memory_bytes: u64) -> Result<Option<u64>, SourceError>;
 
+    /// Begins the same count for somebody who reads the files anyway. `None` where a source does not count like that.
+    fn counting(&self, memory_bytes: u64) -> Option<Arc<dyn RowCounting>> {
+        let _ = memory_bytes;
+        None
+    }
+
     /// Whether [`CollectionPoint::count_rows`] does what it says: where a restore cannot be proven by the files alone.
     fn digests_rows(&self) -> bool {
         false
@@ -263,9 +269,9 @@ pub trait CollectionPoint: Send + Sync {
         None
     }
 
-    /// False when not all files are held open: those that an earlier run stored are not, because they need not be read, and
-    /// a server's are not at all. Whoever must read one all the same, and finds it changed or gone, opens the collection
-    /// again with [`PointOptions::hold_all_files`], as often as it takes but not for ever.
+    /// False when not all files are held open: those that an inventory saw a moment ago are opened when they are read, and
+    /// a server's are not held at all. Whoever reads one, and finds it changed or gone, opens the collection again with
+    /// [`PointOptions::hold_all_files`], as often as it takes but not for ever.
     fn holds_all_files(&self) -> bool {
         true
     }
@@ -286,6 +292,25 @@ pub trait CollectionPoint: Send + Sync {
     fn recheck_later(&self) -> Option<Arc<dyn Recheck>> {
         None
     }
+}
+
+/// Counts the live rows of a point while its files are read for something else.
+pub trait RowCounting: Send + Sync {
+    /// Counts the file at this place of [`CollectionPoint::files`], of which these are all bytes. Work for a thread that
+    /// computes.
+    ///
+    /// # Errors
+    /// When it cannot be decoded, or has another length than at the point.
+    fn add(&self, file: usize, bytes: &Bytes) -> Result<(), SourceError>;
+
+    /// Whether [`RowCounting::finish`] has nothing more to read.
+    fn needs_no_reading(&self) -> bool;
+
+    /// Reads and counts what was not added. Work for a thread that may wait for a disk. As [`CollectionPoint::live_rows`].
+    ///
+    /// # Errors
+    /// As [`CollectionPoint::live_rows`].
+    fn finish(&self) -> Result<Option<u64>, SourceError>;
 }
 
 /// A point whose rows were counted.

@@ -115,7 +115,7 @@ pub use prune::{
 pub use reader::{FilePiece, Reader};
 pub use repair::{RepairOutcome, RepairPlan};
 pub use session::{
-    BlobInfo, CopiedBlobs, FinishedPart, InputError, PartDraft, PieceSource, Reading, Session, SessionOptions,
+    BlobInfo, CopiedBlobs, FinishedPart, InputError, Look, PartDraft, PieceSource, Reading, Session, SessionOptions,
     SmallFile, StoredBlob, StoredFile,
 };
 pub use stored::StoredByDay;

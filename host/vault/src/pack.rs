@@ -293,8 +293,8 @@ pub(crate) struct PackBuilder {
     size_bytes: u64,
 }
 
-/// Blobs below this many bytes are copied together: one write per piece would cost more than the copy.
-const COPIED_BYTES: usize = 64 * 1024;
+/// Blobs below this many bytes are copied together: what comes with a piece of its own would cost more than the copy.
+const COPIED_BYTES: usize = 16 * 1024;
 /// As many bytes are copied together before the next piece begins. One piece for a whole pack would be copied again each
 /// time it grows, into memory that was never touched before.
 const TAIL_BYTES: usize = 1024 * 1024;

@@ -1,15 +1,15 @@
-//! Files that an earlier backup stored are not opened. What if one must be read all the same, and is gone?
+//! Files that an inventory saw are opened when they are read, and let go when their collection is stored. What if one is gone?
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures::TryStreamExt;
-use longshore_engine::{BackupRequest, ClusterTarget, Limits, RunContext, plan_backup, run_backup};
+use longshore_engine::{BackupOutcome, BackupRequest, ClusterTarget, Limits, RunContext, plan_backup, run_backup};
 use longshore_model::{FixedClock, Timestamp};
 use longshore_source::MilvusLiteSource;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use crate::support::{Place, sample, tree};
+use crate::support::{Counting, Place, sample, tree};
 
 const ARTICLES: &str = "collections/medium_articles";
 
@@ -60,12 +60,59 @@ async fn a_collection_is_opened_again_when_a_file_that_was_not_held_must_be_read
     let outcome = run_backup(plan, &source, &place.vaults, &context).await.unwrap();
     assert_eq!(outcome.reused_bytes, 0);
 
-    let restored = folder.path().join("restored.db");
+    holds_the_compacted(&place, &outcome, &database, folder.path()).await;
+}
+
+/// Whether a backup restores to the files that are there after [`compact`].
+async fn holds_the_compacted(place: &Place, outcome: &BackupOutcome, database: &Path, folder: &Path) {
+    let restored = folder.join("restored.db");
     place.restore(&outcome.backup_id, &restored).await;
     let data = |database: &Path| {
         let files = tree(&database.join(ARTICLES).join("partitions")).into_iter();
         files.filter(|(path, _)| path.ends_with(".parquet")).collect::<Vec<_>>()
     };
-    assert!(data(&database).iter().all(|(path, _)| path.ends_with("_new.parquet")));
-    assert!(data(&restored) == data(&database), "what is there after the compaction was stored");
+    assert!(data(database).iter().all(|(path, _)| path.ends_with("_new.parquet")));
+    assert!(data(&restored) == data(database), "what is there after the compaction was stored");
+}
+
+#[tokio::test]
+async fn a_collection_that_was_compacted_between_planning_and_its_first_transfer_is_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = sample(folder.path());
+    let place = Place::new().await;
+    let clock = Arc::new(FixedClock(Timestamp::from_millis(i64::MAX)));
+    let source = MilvusLiteSource::open_with(&database, longshore_source::Limits::DEFAULT, clock).unwrap();
+    let context = RunContext::new(Limits::default());
+    let cluster = ClusterTarget::for_directory(&database, "local".parse().unwrap()).unwrap();
+    let request = BackupRequest::manual(cluster, Vec::new(), &context).unwrap();
+    let plan = plan_backup(request, &source, place.policy(), &place.vaults, &context).await.unwrap();
+    compact(&database);
+    let outcome = run_backup(plan, &source, &place.vaults, &context).await.unwrap();
+    let counted: Vec<_> = outcome.collections.iter().map(|one| one.live_rows).collect();
+    assert_eq!(counted, [1_476, 794, 100, 294, 894].map(Some), "what pymilvus counts");
+    holds_the_compacted(&place, &outcome, &database, folder.path()).await;
+}
+
+#[tokio::test]
+async fn a_point_is_let_go_when_its_collection_is_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = sample(folder.path());
+    let place = Place::new().await;
+    let alive = Arc::new(());
+    let (watched, seen) = (Arc::downgrade(&alive), Arc::new(Mutex::new(Vec::new())));
+    let noted = Arc::clone(&seen);
+    let source = Counting::open(&database).watched_by(alive).before_read(Arc::new(move |name, _| {
+        let mut noted = noted.lock().unwrap();
+        // The source holds one, the points the others.
+        let points = watched.strong_count() - 1;
+        match noted.last_mut() {
+            Some((last, count)) if *last == *name => *count = points,
+            _ => noted.push((name.clone(), points)),
+        }
+        Box::pin(async { Ok(()) })
+    }));
+    let limits = Limits { parallel_collections: 1, sample_bytes_per_run: 0, ..Limits::default() };
+    let outcome = place.back_up(&database, &source, limits).await.unwrap();
+    let points: Vec<usize> = seen.lock().unwrap().iter().map(|(_, points)| *points).collect();
+    assert_eq!(points, (1..=outcome.collections.len()).rev().collect::<Vec<_>>());
 }

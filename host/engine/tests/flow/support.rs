@@ -15,7 +15,7 @@ use longshore_engine::{
 use longshore_model::{BackupId, CollectionName, FixedClock, RestoredLoadState, Timestamp};
 use longshore_source::{
     CollectionPoint, Inventory, KnownFiles, MilvusLiteSource, MilvusLiteTarget, PointFile, PointOptions, PointState,
-    Source, SourceError, SourceKind,
+    Recheck, Source, SourceError, SourceKind,
 };
 use longshore_vault::testing::FaultStore;
 use longshore_vault::{Vault, VaultOptions};
@@ -67,6 +67,8 @@ pub(crate) struct Counting {
     inner: MilvusLiteSource,
     pub(crate) read: ReadBytes,
     before_read: Option<BeforeRead>,
+    /// Every point holds it, too.
+    alive: Arc<()>,
 }
 
 impl Counting {
@@ -78,11 +80,17 @@ impl Counting {
     pub(crate) fn at(path: &Path, now_ms: i64) -> Self {
         let clock = Arc::new(FixedClock(Timestamp::from_millis(now_ms)));
         let inner = MilvusLiteSource::open_with(path, longshore_source::Limits::DEFAULT, clock).unwrap();
-        Self { inner, read: ReadBytes::default(), before_read: None }
+        Self { inner, read: ReadBytes::default(), before_read: None, alive: Arc::default() }
     }
 
     pub(crate) fn before_read(mut self, hook: BeforeRead) -> Self {
         self.before_read = Some(hook);
+        self
+    }
+
+    /// Every point of it holds `alive` as long as it lives.
+    pub(crate) fn watched_by(mut self, alive: Arc<()>) -> Self {
+        self.alive = alive;
         self
     }
 
@@ -112,7 +120,8 @@ impl Source for Counting {
         options: PointOptions,
     ) -> Result<Arc<dyn CollectionPoint>, SourceError> {
         let inner = self.inner.open_point(name, options).await?;
-        Ok(Arc::new(CountingPoint { inner, read: Arc::clone(&self.read), before_read: self.before_read.clone() }))
+        let (read, before_read, alive) = (Arc::clone(&self.read), self.before_read.clone(), Arc::clone(&self.alive));
+        Ok(Arc::new(CountingPoint { inner, read, before_read, _alive: alive }))
     }
 }
 
@@ -120,6 +129,7 @@ struct CountingPoint {
     inner: Arc<dyn CollectionPoint>,
     read: ReadBytes,
     before_read: Option<BeforeRead>,
+    _alive: Arc<()>,
 }
 
 #[async_trait]
@@ -167,6 +177,10 @@ impl CollectionPoint for CountingPoint {
 
     async fn recheck(&self) -> Result<PointState, SourceError> {
         self.inner.recheck().await
+    }
+
+    fn recheck_later(&self) -> Option<Arc<dyn Recheck>> {
+        self.inner.recheck_later()
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct NamedFile {
     pub(crate) kind: NamedKind,
     /// As it was when it was opened, or when the inventory saw it.
     pub(crate) stat: Stat,
-    /// Empty as long as a file that an earlier run stored has not been needed.
+    /// Empty as long as a file that the inventory saw has not been needed.
     file: OnceLock<Arc<OpenFile>>,
 }
 
@@ -209,7 +209,7 @@ fn must_be_settled(shared: &Shared, folder: &Folder) -> Result<(), Miss> {
     Ok(())
 }
 
-/// Opens the files that the manifest names, except those that `looked` saw and that are stored already.
+/// Opens the files that the manifest names, except those that `looked` saw and that can be told from any other later.
 fn open_named(
     shared: &Shared,
     folder: &Folder,
@@ -218,7 +218,7 @@ fn open_named(
 ) -> Result<Vec<NamedFile>, Miss> {
     let mut named = Vec::new();
     for (place, (partition, path, is_data)) in manifest.files().enumerate() {
-        let seen = looked.and_then(|looked| looked.files.get(place)).filter(|file| file.is_stored);
+        let seen = looked.and_then(|looked| looked.files.get(place)).filter(|file| file.is_settled);
         if let Some(LookedFile { stat, rows, .. }) = seen {
             let kind = if is_data { NamedKind::Data(*rows) } else { NamedKind::Delta };
             let (partition, file) = (partition.to_owned(), OnceLock::new());

@@ -259,12 +259,18 @@ impl Opened<'_> {
     fn file(&mut self, path: &str) -> Result<Option<OpenFile>, Miss> {
         let folder = match self.folder.take() {
             Some(folder) => folder,
-            None => self.shared.collection(self.name)?.ok_or_else(|| Miss::Changed("it was dropped".to_owned()))?,
+            None => self.open()?,
         };
-        if !folder.stat_self()?.same_inode(&self.seen) {
-            return Err(Miss::Changed("it was dropped and created again".to_owned()));
-        }
         Ok(self.folder.insert(folder).file(path)?)
+    }
+
+    fn open(&self) -> Result<Folder, Miss> {
+        let changed = |what: &str| Miss::Changed(what.to_owned());
+        let folder = self.shared.collection(self.name)?.ok_or_else(|| changed("it was dropped"))?;
+        if folder.stat_self()?.same_inode(&self.seen) {
+            return Ok(folder);
+        }
+        Err(changed("it was dropped and created again"))
     }
 }
 
@@ -277,18 +283,22 @@ fn data_file(
     known: &dyn KnownFiles,
 ) -> Result<Option<LookedFile>, Miss> {
     let (shared, name) = (opened.shared, opened.name);
-    let known = shared.identity(name, path, &stat).map(|identity| known.look_up(name, &identity)).unwrap_or_default();
-    let is_stored = known.is_stored && stat.is_file;
+    let identity = shared.identity(name, path, &stat).filter(|_| stat.is_file);
+    let is_settled = identity.is_some();
+    let known = identity.map(|identity| known.look_up(name, &identity)).unwrap_or_default();
+    let is_stored = known.is_stored;
     if !is_data && stat.is_file {
-        return Ok(Some(LookedFile { stat, rows: 0, is_stored }));
+        return Ok(Some(LookedFile { stat, rows: 0, is_stored, is_settled }));
     }
     if let Some(rows) = known.rows {
         shared.remember_rows(&stat, rows);
-        return Ok(Some(LookedFile { stat, rows, is_stored }));
+        return Ok(Some(LookedFile { stat, rows, is_stored, is_settled }));
     }
     let Some(file) = opened.file(path)? else { return Ok(None) };
     let rows = shared.rows(&file)?;
-    Ok(Some(LookedFile { stat: file.stat, rows, is_stored: is_stored && file.stat == stat }))
+    let is_same = file.stat == stat;
+    let (is_stored, is_settled) = (is_stored && is_same, is_settled && is_same);
+    Ok(Some(LookedFile { stat: file.stat, rows, is_stored, is_settled }))
 }
 
 /// Paths of the index files, and what was seen of them.

@@ -2,8 +2,9 @@
 //!
 //! Contract: what is remembered is used only while folder, `schema.json` and `manifest.json` are the very same files with
 //! the same times, all of them older than the time after which identities are trusted (DESIGN §7): then their bytes are the
-//! same, and so are the immutable files that this manifest names. A file that an earlier run stored need not even be
-//! opened: the run refers to what is stored. Everything else is read anew.
+//! same, and so are the immutable files that this manifest names. A file as old as that need not be opened with its
+//! collection: whoever reads it opens it, and it must then be the very file that the inventory saw, with its times. Of an
+//! unchanged cluster none is opened, and of thousands of new collections none is opened twice. Everything else is read anew.
 //!
 //! Bounded by bytes; a collection that is not remembered is read again when it is opened, which is slower and as good.
 
@@ -50,6 +51,8 @@ pub(crate) struct LookedFile {
     pub(crate) rows: u64,
     /// An earlier run stored it.
     pub(crate) is_stored: bool,
+    /// When it was seen it was old enough for another file, or another content, to have another time.
+    pub(crate) is_settled: bool,
 }
 
 /// The files that describe a collection, as they were seen.

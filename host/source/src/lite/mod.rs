@@ -6,12 +6,15 @@ mod attempt;
 mod check;
 mod commit;
 mod converting;
+mod counting;
 mod fingerprint;
 mod index_file;
 mod inventory;
+mod key_columns;
 mod layout;
 mod looked;
 mod manifest;
+mod parquet_file;
 mod plan;
 mod point;
 mod rows;
@@ -28,7 +31,8 @@ pub(crate) use layout::{
     MANIFEST, PARTITIONS, SCHEMA, check_component, is_collection_file, is_log_of_rows, partition_of,
 };
 pub(crate) use manifest::{DEFAULT_PARTITION, Manifest, PartitionFiles, new_manifest};
-pub(crate) use rows::{LiveKeys, from_start, log_keys, parquet_batches, parquet_keys};
+pub(crate) use parquet_file::{from_start, parquet_batches, parquet_keys};
+pub(crate) use rows::{LiveKeys, log_keys};
 pub(crate) use schema::TIME_TO_LIVE;
 pub use source::MilvusLiteSource;
 pub use target::MilvusLiteTarget;

@@ -9,15 +9,15 @@ use longshore_model::{CollectionName, Digest, FileClass};
 use serde_json::{Value, json};
 
 use super::attempt::{self, Miss, NamedKind, Opened};
+use super::counting::{Counting, count_live};
 use super::layout::{self, WalKind};
 use super::looked::Described;
-use super::rows::{LiveKeys, parquet_keys};
 use super::shared::Shared;
-use super::wal::Reader;
 use super::{fingerprint, wal_cut};
 use crate::blocking::blocking;
+use crate::buffers;
 use crate::disk::{Folder, OpenFile, ReadAt, Stat, io_error};
-use crate::{CollectionPoint, PointFile, PointOptions, PointState, Reading, Recheck, SourceError};
+use crate::{CollectionPoint, PointFile, PointOptions, PointState, Reading, Recheck, RowCounting, SourceError};
 
 /// Where the bytes of a file come from.
 #[derive(Debug, Clone)]
@@ -203,6 +203,15 @@ impl CollectionPoint for LitePoint {
         blocking(&self.folder().shown, move || count_live(&opened, memory_bytes, &limits)).await
     }
 
+    fn counting(&self, memory_bytes: u64) -> Option<Arc<dyn RowCounting>> {
+        let place = |content: &Content| match content {
+            Content::Named(place) => Some(*place),
+            Content::Memory(_) | Content::File { .. } => None,
+        };
+        let (opened, places) = (Arc::clone(&self.opened), self.contents.iter().map(place).collect());
+        Some(Arc::new(Counting::new(opened, places, memory_bytes, self.shared.limits)))
+    }
+
     async fn read(&self, file: usize, offset: u64, length: usize) -> Result<Bytes, SourceError> {
         match self.plan_read(file, offset, length)? {
             Read::Done(bytes) => Ok(bytes),
@@ -279,6 +288,10 @@ impl LitePoint {
                 Read::Work(Box::new(move || {
                     let lost = || SourceError::BadPlan { reason: format!("a point has no named file {place}") };
                     let file = opened.named.get(place).ok_or_else(lost)?.open(&opened.folder)?;
+                    if length < buffers::LEAST_BYTES {
+                        let read = file.read_new(offset, length);
+                        return Ok(read.map_err(|error| not_read(&file, offset + wanted, error))?.into());
+                    }
                     buffers.filled(length, |bytes| read_pieces(&file, &[(offset, wanted)], bytes))
                 }))
             }
@@ -356,19 +369,24 @@ fn pieces(ranges: &[(u64, u64)], mut offset: u64, mut length: u64) -> Vec<(u64, 
     pieces
 }
 
+/// Why the bytes of a file up to `end` could not be read.
+fn not_read(file: &OpenFile, end: u64, error: std::io::Error) -> SourceError {
+    match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => {
+            let reason = format!("it has become shorter than {end} bytes");
+            SourceError::FileChanged { path: file.shown.clone(), reason }
+        }
+        _ => io_error("read", &file.shown, error),
+    }
+}
+
 /// Fills all of `bytes`, or fails.
 fn read_pieces(file: &OpenFile, pieces: &[(u64, u64)], bytes: &mut [u8]) -> Result<(), SourceError> {
     let mut rest = bytes;
     for (start, count) in pieces {
         let wanted = usize::try_from(*count).unwrap_or(usize::MAX).min(rest.len());
         let (piece, after) = std::mem::take(&mut rest).split_at_mut(wanted);
-        file.file.fill(piece, *start).map_err(|error| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => {
-                let reason = format!("it has become shorter than {} bytes", start + count);
-                SourceError::FileChanged { path: file.shown.clone(), reason }
-            }
-            _ => io_error("read", &file.shown, error),
-        })?;
+        file.file.fill(piece, *start).map_err(|error| not_read(file, start + count, error))?;
         rest = after;
     }
     if rest.is_empty() {
@@ -377,40 +395,6 @@ fn read_pieces(file: &OpenFile, pieces: &[(u64, u64)], bytes: &mut [u8]) -> Resu
     // The buffer may still hold what was read before: nothing may be made of it.
     let reason = format!("{} bytes of it are in no range of the point", rest.len());
     Err(SourceError::FileChanged { path: file.shown.clone(), reason })
-}
-
-fn count_live(opened: &Opened, memory_bytes: u64, limits: &crate::Limits) -> Result<Option<u64>, SourceError> {
-    let mut keys = LiveKeys::new(memory_bytes);
-    let key = &opened.schema.content.key;
-    for named in &opened.named {
-        if keys.is_full() {
-            return Ok(None);
-        }
-        match named.kind {
-            NamedKind::Data(_) => parquet_keys(&named.open(&opened.folder)?, key, limits, &mut |key, sequence| {
-                keys.insert(key, sequence);
-                Ok(())
-            })?,
-            NamedKind::Delta => parquet_keys(&named.open(&opened.folder)?, key, limits, &mut |key, sequence| {
-                keys.delete(key, sequence);
-                Ok(())
-            })?,
-            NamedKind::Index => {}
-        }
-    }
-    for cut in &opened.cut.files {
-        let reader = Reader { file: &cut.file.file, shown: &cut.file.shown, limits };
-        for batch in &cut.batches {
-            reader.keys(batch, cut.columns, &mut |key, sequence| {
-                match cut.kind {
-                    WalKind::Data => keys.insert(key, sequence),
-                    WalKind::Delta => keys.delete(key, sequence),
-                }
-                Ok(())
-            })?;
-        }
-    }
-    Ok(keys.count())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Counts rows: physical ones from Parquet footers, live ones from keys and sequence numbers.
+//! Counts rows: live ones from keys and sequence numbers.
 //!
 //! What is live is Milvus Lite's rule (`search/bitmap.py`, `storage/delta_index.py`): of all rows with one primary key
 //! in all partitions the one with the largest `_seq` counts, unless a deletion of that key has a larger one.
@@ -6,115 +6,20 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
-use std::io::{self, BufReader, Read};
-use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
-use bytes::Bytes;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-};
-use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
-use parquet::file::reader::{ChunkReader, Length};
 
 use super::wal::{self, Key};
-use crate::disk::{OpenFile, ReadAt, io_error};
+use crate::disk::OpenFile;
 use crate::{Limits, SourceError};
 
-/// The last eight bytes of a Parquet file: length of the footer, magic.
-const TRAILER_BYTES: u64 = 8;
-const MAGIC: &[u8] = b"PAR1";
-/// As many bytes as are read at once where a page header begins; most have fewer.
-const PAGE_HEADER_BYTES: usize = 256;
 /// Memory of one integer key in the table, its share of empty places and of the copy while the table grows included.
 const INTEGER_KEY_BYTES: u64 = 56;
 /// The same for a text key, of which 16 bytes of its hash are kept.
 const TEXT_KEY_BYTES: u64 = 84;
-
-/// The number of rows a Parquet file's footer names.
-pub(crate) fn parquet_rows(file: &OpenFile, limits: &Limits) -> Result<u64, SourceError> {
-    let damaged = |reason: String| SourceError::Damaged { path: file.shown.clone(), reason };
-    let footer = footer(file, limits)?;
-    u64::try_from(footer.file_metadata().num_rows()).map_err(|_| damaged("it has fewer than no rows".to_owned()))
-}
-
-fn footer(file: &OpenFile, limits: &Limits) -> Result<ParquetMetaData, SourceError> {
-    let damaged = |reason: &str| SourceError::Damaged { path: file.shown.clone(), reason: reason.to_owned() };
-    let fail = |error| io_error("read", &file.shown, error);
-    let size_bytes = file.stat.size_bytes;
-    if size_bytes < TRAILER_BYTES + MAGIC.len() as u64 {
-        return Err(damaged("it is too short for a Parquet file"));
-    }
-    let mut trailer = [0; TRAILER_BYTES as usize];
-    file.file.fill(&mut trailer, size_bytes - TRAILER_BYTES).map_err(fail)?;
-    let (length, magic) = trailer.split_at(4);
-    if magic != MAGIC {
-        return Err(damaged("it does not end like a Parquet file"));
-    }
-    let length = u64::from(u32::from_le_bytes(length.try_into().unwrap_or_default()));
-    if length > size_bytes - TRAILER_BYTES - MAGIC.len() as u64 {
-        return Err(damaged("its footer is longer than the file"));
-    }
-    if length > limits.parquet_footer_bytes {
-        let (path, what, limit) = (file.shown.clone(), "its footer in bytes", limits.parquet_footer_bytes);
-        return Err(SourceError::LimitExceeded { path, what, used: length, limit });
-    }
-    let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-    file.file.fill(&mut bytes, size_bytes - TRAILER_BYTES - length).map_err(fail)?;
-    ParquetMetaDataReader::decode_metadata(&bytes).map_err(|error| damaged(&format!("its footer: {error}")))
-}
-
-fn open_parquet(
-    file: &Arc<OpenFile>,
-    options: ArrowReaderOptions,
-    limits: &Limits,
-) -> Result<ParquetRecordBatchReaderBuilder<Positional>, SourceError> {
-    let described = ArrowReaderMetadata::try_new(Arc::new(footer(file, limits)?), options);
-    let described =
-        described.map_err(|error| SourceError::Damaged { path: file.shown.clone(), reason: error.to_string() })?;
-    Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(Positional(Arc::clone(file)), described))
-}
-
-/// All columns of a data file, so many rows at a time.
-pub(crate) fn parquet_batches(
-    file: &Arc<OpenFile>,
-    batch_rows: usize,
-    limits: &Limits,
-) -> Result<ParquetRecordBatchReader, SourceError> {
-    let reader = open_parquet(file, ArrowReaderOptions::new(), limits)?.with_batch_size(batch_rows).build();
-    reader.map_err(|error| SourceError::Damaged { path: file.shown.clone(), reason: error.to_string() })
-}
-
-/// Calls `visit` for every row of a data or delta file.
-pub(crate) fn parquet_keys(
-    file: &Arc<OpenFile>,
-    key: &str,
-    limits: &Limits,
-    visit: &mut dyn FnMut(Key<'_>, u64) -> Result<(), SourceError>,
-) -> Result<(), SourceError> {
-    let damaged = |reason: String| SourceError::Damaged { path: file.shown.clone(), reason };
-    // The types of these two columns are what Parquet says: what Arrow adds for all of them costs more than reading them.
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let builder = open_parquet(file, options, limits)?;
-    let schema = builder.parquet_schema();
-    let columns: Vec<&str> = schema.root_schema().get_fields().iter().map(|field| field.name()).collect();
-    let wanted = |name: &str| columns.iter().position(|column| *column == name);
-    let (Some(sequence), Some(key_column)) = (wanted("_seq"), wanted(key)) else {
-        return Err(damaged(format!("it has no columns `_seq` and `{key}`")));
-    };
-    let mask = ProjectionMask::roots(schema, [sequence, key_column]);
-    let reader = builder.with_projection(mask).build().map_err(|error| damaged(error.to_string()))?;
-    for batch in reader {
-        let batch = batch.map_err(|error| damaged(error.to_string()))?;
-        batch_keys(&batch, key, visit).unwrap_or_else(|what| Err(damaged(what)))?;
-    }
-    Ok(())
-}
 
 /// Calls `visit` for every row of a log file, whose batches must be whole.
 pub(crate) fn log_keys(
@@ -135,11 +40,6 @@ pub(crate) fn log_keys(
         })?;
     }
     Ok(())
-}
-
-/// Reads a file from its start, whatever others read of it.
-pub(crate) fn from_start(file: &Arc<OpenFile>) -> impl Read + use<> {
-    PositionalReader { file: Arc::clone(file), offset: 0 }
 }
 
 /// The rows of one decoded batch; the outer error is what is wrong with its columns.
@@ -163,51 +63,6 @@ pub(crate) fn batch_keys(
         DataType::LargeUtf8 => each(&mut keys.as_string::<i64>().iter().flatten().map(|key| Key::Text(key.as_bytes()))),
         other => return Err(format!("`{key}` is of type {other}, which is no primary key of Milvus")),
     })
-}
-
-/// A file read by position, so that several readers can share one descriptor.
-struct Positional(Arc<OpenFile>);
-
-impl Length for Positional {
-    fn len(&self) -> u64 {
-        self.0.stat.size_bytes
-    }
-}
-
-impl ChunkReader for Positional {
-    type T = BufReader<PositionalReader>;
-
-    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        // Page headers are read from it byte by byte.
-        let reader = PositionalReader { file: Arc::clone(&self.0), offset: start };
-        Ok(BufReader::with_capacity(PAGE_HEADER_BYTES, reader))
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        // A damaged footer can name any length; more than the file has is not allocated.
-        if start.checked_add(length as u64).is_none_or(|end| end > self.0.stat.size_bytes) {
-            return Err(ParquetError::EOF("a column reaches beyond the end of the file".to_owned()));
-        }
-        let mut bytes = vec![0; length];
-        self.0.file.fill(&mut bytes, start)?;
-        Ok(bytes.into())
-    }
-}
-
-struct PositionalReader {
-    file: Arc<OpenFile>,
-    offset: u64,
-}
-
-impl Read for PositionalReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.file.stat.size_bytes.saturating_sub(self.offset);
-        let length = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let Some(buffer) = buffer.get_mut(..length) else { return Ok(0) };
-        self.file.file.fill(buffer, self.offset)?;
-        self.offset += length as u64;
-        Ok(length)
-    }
 }
 
 /// What happened last to each key, within a bounded memory.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use longshore_model::{Clock, CollectionName};
 
 use super::looked::Memory;
-use super::{layout, rows};
+use super::{layout, parquet_file};
 use crate::buffers::Buffers;
 use crate::disk::{Folder, OpenFile, Stat};
 use crate::{FileIdentity, Limits, SourceError};
@@ -60,7 +60,7 @@ impl Shared {
         if let Some(rows) = self.known_rows(&file.stat) {
             return Ok(rows);
         }
-        let rows = rows::parquet_rows(file, &self.limits)?;
+        let rows = parquet_file::parquet_rows(file, &self.limits)?;
         self.remember_rows(&file.stat, rows);
         Ok(rows)
     }

@@ -47,7 +47,12 @@ pub struct SmallFile {
     pub size_bytes: usize,
     /// How it is stored.
     pub codec: Codec,
+    /// Is shown the bytes once they are read.
+    pub look: Option<Look>,
 }
+
+/// Looks at the bytes of a small file before they are stored, on the thread that works on them.
+pub type Look = Box<dyn FnOnce(&Bytes) -> Result<(), InputError> + Send>;
 
 impl Session {
     /// Stores a file of known length, several pieces at the same time. `on_bytes` is told the length of each piece that
@@ -83,8 +88,9 @@ impl Session {
     /// than hashing and encoding it. Together they may be as long as one piece ([`Session::piece_bytes`]).
     ///
     /// # Errors
-    /// [`VaultError::TooLarge`] when they are longer. [`VaultError::Input`] when one of them cannot be read or has another
-    /// length: the session goes on, and none of them is stored. Otherwise as [`Session::put`].
+    /// [`VaultError::TooLarge`] when they are longer. [`VaultError::Input`] when one of them cannot be read, has another
+    /// length, or fails its [`SmallFile::look`]: the session goes on, and none of them is stored. Otherwise as
+    /// [`Session::put`].
     pub async fn put_small_files(&self, files: Vec<SmallFile>) -> Result<Vec<StoredFile>, VaultError> {
         self.shared.check()?;
         let lengths: Vec<usize> = files.iter().map(|file| file.size_bytes).collect();
@@ -99,6 +105,7 @@ impl Session {
             offset: 0,
             length: file.size_bytes,
             file_bytes: file.size_bytes as u64,
+            look: file.look,
         });
         let mut stored = self.shared.read_and_store(unread.collect(), reservation).await?.into_iter();
         let lost = || bad("part", "a file got lost while it was stored");
@@ -132,7 +139,7 @@ impl Session {
         let reservation = self.shared.budget.reserve(work_bytes(codec, length)).await?;
         let stored = match source.reading(offset, length) {
             Some(reading) => {
-                let unread = vec![Unread { reading, codec, offset, length, file_bytes }];
+                let unread = vec![Unread { reading, codec, offset, length, file_bytes, look: None }];
                 self.shared.read_and_store(unread, reservation).await?.pop()
             }
             None => {

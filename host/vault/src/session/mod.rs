@@ -31,7 +31,7 @@ use bytes::Bytes;
 use longshore_model::{BackupId, Codec, Digest, Timestamp, VaultId};
 
 use self::budget::{Budget, work_bytes};
-pub use self::files::{InputError, PieceSource, Reading, SmallFile};
+pub use self::files::{InputError, Look, PieceSource, Reading, SmallFile};
 pub use self::from_vault::CopiedBlobs;
 pub(crate) use self::from_vault::fetch_pack;
 use self::shared::{Piece, Sealing, Shared};

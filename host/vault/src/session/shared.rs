@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::budget::{Budget, Reservation, work_bytes};
-use super::{InputError, PartDraft, Reading, StoredBlob};
+use super::{InputError, Look, PartDraft, Reading, StoredBlob};
 use crate::codec::Transcoder;
 use crate::crypto::{SessionKey, random_bytes};
 use crate::file_digest::{PieceDigest, hash_piece};
@@ -106,12 +106,13 @@ pub(super) struct Unread {
     pub(super) offset: u64,
     pub(super) length: usize,
     pub(super) file_bytes: u64,
+    pub(super) look: Option<Look>,
 }
 
 impl Unread {
-    fn read(self) -> Result<Piece, VaultError> {
-        let Self { reading, codec, offset, length, file_bytes } = self;
-        Piece::of_file(reading(), codec, (offset, file_bytes), length)
+    fn read(self) -> Result<(Piece, Option<Look>), VaultError> {
+        let Self { reading, codec, offset, length, file_bytes, look } = self;
+        Ok((Piece::of_file(reading(), codec, (offset, file_bytes), length)?, look))
     }
 }
 
@@ -223,7 +224,7 @@ impl Shared {
     /// Reads pieces and stores them, on one thread. It counts as working only once they have been read, so that slow disks
     /// keep many threads reading and not only as many as there are processors. `reservation` is for all of them.
     ///
-    /// When one cannot be read, none of them is stored.
+    /// When one cannot be read or looked at, none of them is stored.
     pub(super) async fn read_and_store(
         self: &Arc<Self>,
         pieces: Vec<Unread>,
@@ -231,11 +232,17 @@ impl Shared {
     ) -> Result<Vec<(StoredBlob, Option<PieceDigest>)>, VaultError> {
         let shared = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
-            let pieces: Vec<Piece> = pieces.into_iter().map(Unread::read).collect::<Result<_, _>>()?;
+            let pieces: Vec<(Piece, Option<Look>)> = pieces.into_iter().map(Unread::read).collect::<Result<_, _>>()?;
             let working = shared.runtime.block_on(async {
                 let permit = Arc::clone(&shared.cpu).acquire_owned().await;
                 (shared.vault.throttle().cpu().await, permit)
             });
+            let looked = pieces.into_iter().map(|(piece, look)| match look.map_or(Ok(()), |look| look(&piece.plain)) {
+                Ok(()) => Ok(piece),
+                Err(source) => Err(VaultError::Input { source }),
+            });
+            // All of them before the first is stored.
+            let pieces: Vec<Piece> = looked.collect::<Result<_, _>>()?;
             let stored = pieces.into_iter().map(|piece| {
                 let share = reservation.share(work_bytes(piece.codec, piece.plain.len()));
                 shared.store_now(piece, share)

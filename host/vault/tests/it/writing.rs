@@ -1,7 +1,7 @@
 //! What is put comes back; what is there already is not stored again; memory stays within its budget.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -208,7 +208,7 @@ async fn a_piece_beyond_the_limit_and_a_file_that_got_shorter_are_errors_of_that
 
 fn small_file(bytes: &[u8], codec: Codec) -> SmallFile {
     let plain = Bytes::copy_from_slice(bytes);
-    SmallFile { size_bytes: plain.len(), codec, reading: Box::new(move || Ok(plain)) }
+    SmallFile { size_bytes: plain.len(), codec, reading: Box::new(move || Ok(plain)), look: None }
 }
 
 #[tokio::test]
@@ -247,8 +247,14 @@ async fn of_small_files_of_which_one_cannot_be_read_none_is_stored_and_the_sessi
     let pin = vault.pin(request(1), clock()).await.unwrap();
     let session = vault.begin(&pin, SessionOptions::default()).await.unwrap();
     let idle = session.idle_budget_bytes();
-    let short = SmallFile { size_bytes: 100, codec: Codec::Store, reading: Box::new(|| Ok(Bytes::from_static(b"50"))) };
-    let lost = SmallFile { size_bytes: 100, codec: Codec::Store, reading: Box::new(|| Err("it is gone".into())) };
+    let short = SmallFile {
+        size_bytes: 100,
+        codec: Codec::Store,
+        reading: Box::new(|| Ok(Bytes::from_static(b"50"))),
+        look: None,
+    };
+    let lost =
+        SmallFile { size_bytes: 100, codec: Codec::Store, reading: Box::new(|| Err("it is gone".into())), look: None };
     for (bad, said) in [(short, "the file changed"), (lost, "it is gone")] {
         let batch = vec![small_file(&noise(1, 900), Codec::Store), bad];
         let error = session.put_small_files(batch).await.map(drop).unwrap_err();
@@ -259,6 +265,34 @@ async fn of_small_files_of_which_one_cannot_be_read_none_is_stored_and_the_sessi
     assert!(matches!(session.put_small_files(long).await, Err(VaultError::TooLarge { .. })));
     let whole = session.put_small_files(vec![small_file(&noise(1, 900), Codec::Store)]).await.unwrap();
     assert_eq!(whole[0].new_plain_bytes, 900, "it was not stored before");
+    session.checkpoint().await.unwrap();
+}
+
+#[tokio::test]
+async fn small_files_are_looked_at_before_any_of_them_is_stored() {
+    let vault = new_vault(memory()).await.with_limits(small_limits());
+    let pin = vault.pin(request(1), clock()).await.unwrap();
+    let session = vault.begin(&pin, SessionOptions::default()).await.unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let batch = |refused: Option<usize>| -> Vec<SmallFile> {
+        let files = [noise(1, 900), Vec::new(), noise(2, 700)].into_iter().enumerate();
+        let file = |(number, bytes): (usize, Vec<u8>)| {
+            let seen = Arc::clone(&seen);
+            let look: Look = Box::new(move |bytes: &Bytes| {
+                seen.lock().unwrap().push(bytes.len());
+                if refused == Some(number) { Err("it makes no sense".into()) } else { Ok(()) }
+            });
+            SmallFile { look: Some(look), ..small_file(&bytes, Codec::Store) }
+        };
+        files.map(file).collect()
+    };
+    let error = session.put_small_files(batch(Some(2))).await.map(drop).unwrap_err();
+    assert!(matches!(&error, VaultError::Input { source } if source.to_string() == "it makes no sense"), "{error}");
+    let stored = session.put_small_files(batch(None)).await.unwrap();
+    let new: Vec<u64> = stored.iter().map(|file| file.new_plain_bytes).collect();
+    assert_eq!(new, [900, 0, 700], "nothing of the refused batch was stored");
+    // An empty file is not read, and so not looked at.
+    assert_eq!(*seen.lock().unwrap(), [900, 700, 900, 700]);
     session.checkpoint().await.unwrap();
 }
 

@@ -27,6 +27,10 @@ const TRY_ABOVE_BYTES: usize = 64 * 1024;
 const STEP_BYTES: u32 = 4096;
 /// Length of one such sample; there are two.
 const SAMPLE_BYTES: usize = 8 * 1024;
+/// Of a shorter plane there are too few bytes to tell from a sample how they are spread.
+const COUNT_ABOVE_BYTES: usize = 4096;
+/// Every so many bytes of a plane are counted.
+const COUNT_STEP: usize = 4;
 
 /// Encodes and decodes; keeps its work memory for the next call.
 #[derive(Default)]
@@ -97,6 +101,8 @@ impl Adaptive {
             if !shrinks {
                 return Ok(false);
             }
+        } else if is_plane && stream.len() > COUNT_ABOVE_BYTES && hardly_shrinks(stream) {
+            return Ok(false);
         }
         Ok(self.compress_all(level, is_plane, stream)? < stream.len())
     }
@@ -199,6 +205,23 @@ impl Adaptive {
             Err(CodecError::WrongLength { expected: plain_bytes, found: found.len() })
         }
     }
+}
+
+/// Whether entropy coding would gain less than one part in 64, as far as a count of some of the bytes can tell: the planes of
+/// mantissas, whose tables would cost more than they save, and again on every restore.
+fn hardly_shrinks(plane: &[u8]) -> bool {
+    let mut counts = [0_u32; 256];
+    for byte in plane.iter().step_by(COUNT_STEP) {
+        if let Some(count) = counts.get_mut(usize::from(*byte)) {
+            *count = count.saturating_add(1);
+        }
+    }
+    let pairs = |count: u64| count.saturating_mul(count.saturating_sub(1));
+    let all = pairs(plane.len().div_ceil(COUNT_STEP) as u64);
+    let equal: u64 = counts.iter().map(|count| pairs(u64::from(*count))).sum();
+    // One pair of samples in 2^R is equal, R being the Rényi entropy of order two, which is never above Shannon's: above
+    // 8 - 8/64 = log2(234.8) bits there is nothing to gain.
+    equal.saturating_mul(235) < all
 }
 
 fn encoder_failed(error: std::io::Error) -> CodecError {

@@ -5,7 +5,7 @@ use longshore_model::Codec;
 use proptest::prelude::*;
 
 use super::segment::{self, Arrangement, SEGMENT_BYTES, STRIDE_MAX_BYTES};
-use super::{Adaptive, COMPRESSED, HEADER_BYTES};
+use super::{Adaptive, COMPRESSED, HEADER_BYTES, hardly_shrinks};
 use crate::codec::CodecError;
 
 const CODEC: Codec = Codec::AdaptiveZstd { level: 1 };
@@ -158,6 +158,38 @@ fn vectors_are_found_wherever_they_begin_and_whatever_stands_between() {
     let stored = Adaptive::default().encode(1, &shifted).unwrap().unwrap();
     assert!(stored.len() < aligned + aligned / 100, "{} against {aligned}", stored.len());
     assert_eq!(decode(&stored, shifted.len()).unwrap(), shifted);
+}
+
+#[test]
+fn of_small_vectors_the_exponents_are_compressed_and_the_mantissas_left() {
+    for count in [2_048, 8_000, 15_000] {
+        let plain = vectors(5, count);
+        let stored = Adaptive::default().encode(1, &plain).unwrap().unwrap();
+        let length = |number: usize| {
+            let bytes = stored[number * 4..].first_chunk().unwrap();
+            u32::from_le_bytes(*bytes)
+        };
+        for mantissa in 1..=3 {
+            assert_eq!(length(mantissa) & COMPRESSED, 0, "plane {mantissa} of {count}");
+        }
+        assert_ne!(length(4) & COMPRESSED, 0, "exponents of {count}");
+        assert_eq!(decode(&stored, plain.len()).unwrap(), plain);
+    }
+}
+
+#[test]
+fn planes_of_a_little_less_than_eight_bits_are_told_from_those_worth_a_table() {
+    // Each value as often as any other, but for the highest ones, which do not come at all.
+    let plane = |values: u8, length: usize| -> Vec<u8> {
+        noise(9, length * 2).into_iter().filter(|byte| *byte < values).take(length).collect()
+    };
+    for length in [5_000, 16_000, 64_000] {
+        assert!(hardly_shrinks(&plane(255, length)), "{length}");
+        assert!(hardly_shrinks(&plane(246, length)), "7.94 bits, {length}");
+        assert!(!hardly_shrinks(&plane(215, length)), "7.75 bits, {length}");
+        assert!(!hardly_shrinks(&plane(16, length)), "{length}");
+        assert!(!hardly_shrinks(&vec![0; length]), "{length}");
+    }
 }
 
 #[test]
