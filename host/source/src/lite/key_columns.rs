@@ -63,11 +63,11 @@ pub(crate) fn read(
         match key_type(&schema.column(key_place), key)? {
             KeyType::Integer => {
                 let keys = Column::<Int64Type>::of(keys, key);
-                group_rows(rows, sequences, keys, &mut |key, sequence| visit(Key::Integer(*key), sequence))?;
+                group_rows(rows, sequences, keys, |key| Key::Integer(*key), visit)?;
             }
             KeyType::Text => {
                 let keys = Column::<ByteArrayType>::of(keys, key);
-                group_rows(rows, sequences, keys, &mut |key, sequence| visit(Key::Text(key.data()), sequence))?;
+                group_rows(rows, sequences, keys, |key| Key::Text(key.data()), visit)?;
             }
         }
     }
@@ -153,7 +153,8 @@ fn group_rows<T: DataType>(
     rows: usize,
     mut sequences: Column<'_, Int64Type>,
     mut keys: Column<'_, T>,
-    visit: &mut dyn FnMut(&T::T, u64) -> Result<(), SourceError>,
+    as_key: fn(&T::T) -> Key<'_>,
+    visit: Visit<'_>,
 ) -> Result<(), Failure> {
     let mut left = rows;
     while left > 0 {
@@ -164,7 +165,7 @@ fn group_rows<T: DataType>(
             return Err(Failure::Damaged(format!("it has fewer rows than the {rows} that its footer promises")));
         }
         for (key, sequence) in keys.values.iter().zip(&sequences.values) {
-            visit(key, sequence.cast_unsigned()).map_err(Failure::Visitor)?;
+            visit(as_key(key), sequence.cast_unsigned()).map_err(Failure::Visitor)?;
         }
         left -= wanted;
     }
