@@ -398,13 +398,17 @@ proptest! {
         runtime.block_on(async {
             let source = impatient(&database);
             let Ok(point) = source.open_point(&articles(), PointOptions { include_index_files: true, ..PointOptions::default() }).await else { return };
-            if let Err(error) = point.live_rows(1 << 24).await {
+            let whole = point.live_rows(1 << 24).await;
+            if let Err(error) = &whole {
                 let text = error.to_string();
                 assert!(!text.contains("not understood"), "a decoder panicked: {text}");
             }
+            let counting = point.counting(1 << 24).unwrap();
             for place in 0..point.files().len() {
-                read_all(point.as_ref(), place).await.unwrap();
+                let bytes = read_all(point.as_ref(), place).await.unwrap();
+                assert!(counting.add(place, &bytes.into()).is_ok() || whole.is_err(), "file {place}");
             }
+            assert_eq!(counting.finish().ok(), whole.ok(), "counted out of bytes that were read anyway");
         });
     }
 }

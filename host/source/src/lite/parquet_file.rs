@@ -4,6 +4,7 @@
 //! damaged footer promises, nothing beyond the file is asked for, and no more is allocated than the file has.
 
 use std::io::{self, BufReader, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
@@ -84,11 +85,16 @@ fn keys(
     limits: &Limits,
     visit: Visit<'_>,
 ) -> Result<(), SourceError> {
-    let footer = footer(input.len(), &|start, length| input.get_bytes(start, length), shown, limits)?;
-    key_columns::read(input, &footer, key, visit).map_err(|failure| match failure {
-        Failure::Damaged(reason) => damaged(shown, reason),
-        Failure::Visitor(error) => error,
-    })
+    let read = AssertUnwindSafe(|| {
+        let footer = footer(input.len(), &|start, length| input.get_bytes(start, length), shown, limits)?;
+        key_columns::read(input, &footer, key, visit).map_err(|failure| match failure {
+            Failure::Damaged(reason) => damaged(shown, reason),
+            Failure::Visitor(error) => error,
+        })
+    });
+    // The decoder sees bytes of unknown origin, on threads that have other work as well.
+    let not_understood = |_| damaged(shown, "decoding its rows failed in a way that is not understood");
+    catch_unwind(read).map_err(not_understood)?
 }
 
 fn open<R: ChunkReader + 'static>(
