@@ -63,11 +63,11 @@ pub(crate) fn read(
         match key_type(&schema.column(key_place), key)? {
             KeyType::Integer => {
                 let keys = Column::<Int64Type>::of(keys, key);
-                group_rows(rows, sequences, keys, |key| Key::Integer(*key), visit)?;
+                group_rows(rows, sequences, keys, |key| Some(Key::Integer(*key)), visit)?;
             }
             KeyType::Text => {
                 let keys = Column::<ByteArrayType>::of(keys, key);
-                group_rows(rows, sequences, keys, |key| Key::Text(key.data()), visit)?;
+                group_rows(rows, sequences, keys, |key| Some(Key::Text(key.as_utf8().ok()?.as_bytes())), visit)?;
             }
         }
     }
@@ -148,12 +148,12 @@ impl<'a, T: DataType> Column<'a, T> {
     }
 }
 
-/// Calls `visit` for each of the `rows` rows of a group.
+/// Calls `visit` for each of the `rows` rows of a group. `as_key` has none for text that is no UTF-8.
 fn group_rows<T: DataType>(
     rows: usize,
     mut sequences: Column<'_, Int64Type>,
     mut keys: Column<'_, T>,
-    as_key: fn(&T::T) -> Key<'_>,
+    as_key: fn(&T::T) -> Option<Key<'_>>,
     visit: Visit<'_>,
 ) -> Result<(), Failure> {
     let mut left = rows;
@@ -165,9 +165,64 @@ fn group_rows<T: DataType>(
             return Err(Failure::Damaged(format!("it has fewer rows than the {rows} that its footer promises")));
         }
         for (key, sequence) in keys.values.iter().zip(&sequences.values) {
-            visit(as_key(key), sequence.cast_unsigned()).map_err(Failure::Visitor)?;
+            let not_text = || Failure::Damaged(format!("`{}` holds text that is not UTF-8", keys.name));
+            visit(as_key(key).ok_or_else(not_text)?, sequence.cast_unsigned()).map_err(Failure::Visitor)?;
         }
         left -= wanted;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bytes::Bytes;
+    use parquet::data_type::ByteArray;
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::*;
+
+    /// The rows that are read of a file with these sequence numbers and keys, or what is wrong with it. A key that is `None`
+    /// is missing.
+    fn rows(keys: &[Option<&[u8]>]) -> Result<Vec<(Vec<u8>, u64)>, String> {
+        let message = "message m { optional int64 _seq (INTEGER(64,false)); optional binary id (STRING); }";
+        let schema = Arc::new(parse_message_type(message).unwrap());
+        let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::default()).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let sequences: Vec<i64> = (1..).take(keys.len()).collect();
+        column.typed::<Int64Type>().write_batch(&sequences, Some(&vec![1; keys.len()]), None).unwrap();
+        column.close().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let values: Vec<ByteArray> = keys.iter().flatten().map(|key| key.to_vec().into()).collect();
+        let levels: Vec<i16> = keys.iter().map(|key| i16::from(key.is_some())).collect();
+        column.typed::<ByteArrayType>().write_batch(&values, Some(&levels), None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        let bytes = Bytes::from(writer.into_inner().unwrap());
+        let footer = SerializedFileReader::new(bytes.clone()).unwrap().metadata().clone();
+        let mut found = Vec::new();
+        let read = read(bytes, &footer, "id", &mut |key, sequence| {
+            let Key::Text(key) = key else { return Ok(()) };
+            found.push((key.to_vec(), sequence));
+            Ok(())
+        });
+        match read {
+            Ok(()) => Ok(found),
+            Err(Failure::Damaged(reason)) => Err(reason),
+            Err(Failure::Visitor(error)) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn every_row_is_read_and_a_key_that_is_missing_or_no_text_is_damage() {
+        let many: Vec<String> = (0..20_000).map(|number| format!("key {number}")).collect();
+        let found = rows(&many.iter().map(|key| Some(key.as_bytes())).collect::<Vec<_>>()).unwrap();
+        let expected: Vec<(Vec<u8>, u64)> = many.into_iter().map(String::into_bytes).zip(1..).collect();
+        assert!(found == expected, "{} rows", found.len());
+        assert_eq!(rows(&[Some(b"a"), None, Some(b"b")]).unwrap_err(), "`id` has gaps");
+        assert_eq!(rows(&[Some(b"a"), Some(b"\xff")]).unwrap_err(), "`id` holds text that is not UTF-8");
+    }
 }
