@@ -14,9 +14,10 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::key_columns::{self, Failure};
 use super::layout::{self, WalKind};
 use super::manifest::Manifest;
-use super::rows::{LiveKeys, batch_keys};
+use super::rows::LiveKeys;
 use super::schema::Schema;
 use super::{index_file, wal};
 use crate::disk::ReadAt;
@@ -158,23 +159,20 @@ impl Check<'_> {
             }
         }
         if let Some(key) = self.key.clone() {
-            let wanted: Vec<usize> =
-                (0..columns).filter(|column| name_of(*column).is_some_and(|n| n == "_seq" || n == key)).collect();
-            let builder = open()?;
-            let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
-            for batch in builder.with_projection(mask).build().map_err(|error| error.to_string())? {
-                let batch = batch.map_err(|error| error.to_string())?;
-                let live = &mut self.live;
-                batch_keys(&batch, &key, &mut |key, sequence| {
-                    if is_data {
-                        live.insert(key, sequence)
-                    } else {
-                        live.delete(key, sequence)
-                    }
-                    Ok(())
-                })?
-                .map_err(reason)?;
-            }
+            let bytes = Positional { bytes: Arc::clone(&file.bytes), size_bytes: file.size_bytes };
+            let live = &mut self.live;
+            let read = key_columns::read(bytes, first.metadata(), &key, &mut |key, sequence| {
+                if is_data {
+                    live.insert(key, sequence)
+                } else {
+                    live.delete(key, sequence)
+                }
+                Ok(())
+            });
+            read.map_err(|failure| match failure {
+                Failure::Damaged(what) => what,
+                Failure::Visitor(error) => reason(error),
+            })?;
         }
         if is_data {
             self.rows += promised;

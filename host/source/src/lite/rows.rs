@@ -7,11 +7,6 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, UInt64Type};
-use arrow_array::{Array, RecordBatch};
-use arrow_schema::DataType;
-
 use super::wal::{self, Key};
 use crate::disk::OpenFile;
 use crate::{Limits, SourceError};
@@ -40,29 +35,6 @@ pub(crate) fn log_keys(
         })?;
     }
     Ok(())
-}
-
-/// The rows of one decoded batch; the outer error is what is wrong with its columns.
-pub(crate) fn batch_keys(
-    batch: &RecordBatch,
-    key: &str,
-    visit: &mut dyn FnMut(Key<'_>, u64) -> Result<(), SourceError>,
-) -> Result<Result<(), SourceError>, String> {
-    let column = |name: &str| batch.column_by_name(name).filter(|column| column.null_count() == 0);
-    let (Some(sequences), Some(keys)) = (column("_seq"), column(key)) else {
-        return Err(format!("`_seq` or `{key}` has gaps"));
-    };
-    let sequences = sequences.as_primitive_opt::<UInt64Type>().ok_or("`_seq` does not hold unsigned 64-bit numbers")?;
-    let sequences = sequences.values().iter().copied();
-    let mut each = |keys: &mut dyn Iterator<Item = Key<'_>>| -> Result<(), SourceError> {
-        sequences.clone().zip(keys).try_for_each(|(sequence, key)| visit(key, sequence))
-    };
-    Ok(match keys.data_type() {
-        DataType::Int64 => each(&mut keys.as_primitive::<Int64Type>().values().iter().map(|key| Key::Integer(*key))),
-        DataType::Utf8 => each(&mut keys.as_string::<i32>().iter().flatten().map(|key| Key::Text(key.as_bytes()))),
-        DataType::LargeUtf8 => each(&mut keys.as_string::<i64>().iter().flatten().map(|key| Key::Text(key.as_bytes()))),
-        other => return Err(format!("`{key}` is of type {other}, which is no primary key of Milvus")),
-    })
 }
 
 /// What happened last to each key, within a bounded memory.
