@@ -42,14 +42,20 @@ pub(crate) fn is_of_server(collection: &TargetCollection) -> bool {
 /// A name for everything a plan says: runs of the same plan write the same files.
 pub(crate) fn digest(plan: &TargetPlan) -> Digest {
     let mut hasher = blake3::Hasher::new();
-    // Each value is one line of JSON, so no two plans give the same bytes.
-    let mut add = |value: Value| {
-        hasher.update(value.to_string().as_bytes()).update(b"\n");
+    // Each with its length before it, so no two plans give the same bytes.
+    let mut add = |text: &str| {
+        hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
     };
-    add(json!([plan.whole_cluster, plan.databases, plan.access.as_ref().map(|access| &access.kept)]));
+    add(&json!([plan.whole_cluster, plan.databases, plan.access.as_ref().map(|access| &access.kept)]).to_string());
     for TargetCollection { mapping, schema, files, description } in &plan.collections {
-        add(json!([mapping, schema, description, files.len()]));
-        files.iter().for_each(|file| add(json!([file.path, file.class, file.size_bytes])));
+        add(&json!([mapping, files.len()]).to_string());
+        add(&schema.to_string());
+        add(&description.to_string());
+        for file in files {
+            add(&file.path);
+            add(file.class.as_str());
+            add(&file.size_bytes.to_string());
+        }
     }
     Digest::new(*hasher.finalize().as_bytes())
 }
