@@ -1,10 +1,11 @@
 //! A folder as an object store, with the durability an object store promises.
 //!
-//! `object_store`'s own local store reads, lists and deletes. Objects are written by [`put`], because its own write, with
+//! `object_store`'s own local store reads, lists and deletes; runs of bytes are read by [`get`], with less to hand over. Objects are written by [`put`], because its own write, with
 //! fsync on, synchronises a new folder twice over and does not know folders that another writer has just made. A deletion
 //! is synced before it counts, because what is deleted next may rely on it.
 
 mod direct;
+mod get;
 mod put;
 
 use std::path::{Path as FilePath, PathBuf};
@@ -158,7 +159,13 @@ impl ObjectStore for LocalStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.inner.get_opts(location, options).await
+        let Some(run) = get::plain_run(&options) else { return self.inner.get_opts(location, options).await };
+        let (file, name) = (self.inner.path_to_filesystem(location)?, location.clone());
+        let read = tokio::task::spawn_blocking(move || get::read(&file, &name, run)).await;
+        match read.map_err(|error| generic(Box::new(error)))?.map_err(|error| generic(Box::new(error)))? {
+            Some(read) => Ok(read),
+            None => self.inner.get_opts(location, options).await,
+        }
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[std::ops::Range<u64>]) -> Result<Vec<Bytes>> {
