@@ -3,6 +3,8 @@
 //! Contract: a run is no more than a way to read; each blob is checked as if it were read alone, and what cannot be read
 //! that way is read alone, so that another pack may stand in for a damaged one.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use bytes::Bytes;
 
 use crate::index::Location;
@@ -85,8 +87,24 @@ impl Reader {
     /// # Errors
     /// As [`Reader::read_blob`].
     pub async fn read_run(&self, run: &BlobRun) -> Result<Vec<(usize, Bytes)>, VaultError> {
-        let together = if run.blobs.len() > 1 { self.read_together(run).await } else { Vec::new() };
-        let mut together = together.into_iter();
+        self.read_run_for(run, |blobs| blobs).await
+    }
+
+    /// The same, and gives the blobs to `work`, which may wait for a disk: on the thread that decoded them, where they are
+    /// in the processor's cache and need not be handed over.
+    ///
+    /// # Errors
+    /// As [`Reader::read_blob`]; [`VaultError::TaskStopped`] when `work` panics.
+    pub async fn read_run_for<T: Send + 'static>(
+        &self,
+        run: &BlobRun,
+        work: impl FnOnce(Vec<(usize, Bytes)>) -> T + Send + 'static,
+    ) -> Result<T, VaultError> {
+        let (blobs, work) = match self.read_together(run, work).await? {
+            Together::Worked(done) => return Ok(done),
+            Together::Missing(blobs, work) => (blobs, work),
+        };
+        let mut together = blobs.into_iter();
         let mut read = Vec::with_capacity(run.blobs.len());
         for (place, blob, _) in &run.blobs {
             let plain = match together.next().flatten() {
@@ -95,19 +113,25 @@ impl Reader {
             };
             read.push((*place, plain));
         }
-        Ok(read)
+        tokio::task::spawn_blocking(move || work(read)).await.map_err(stopped)
     }
 
-    /// The blobs of a run in its order, as far as one read of their pack gives them.
-    async fn read_together(&self, run: &BlobRun) -> Vec<Option<Bytes>> {
-        let Some(pack) = run.pack else { return Vec::new() };
+    /// Reads the blobs of a run with one read of their pack, as far as that gives them.
+    async fn read_together<T, W>(&self, run: &BlobRun, work: W) -> Result<Together<T, W>, VaultError>
+    where
+        T: Send + 'static,
+        W: FnOnce(Vec<(usize, Bytes)>) -> T + Send + 'static,
+    {
+        let nothing = |work| Ok(Together::Missing(Vec::new(), work));
+        let Some(pack) = run.pack else { return nothing(work) };
         let (start, end) = (run.start, run.end);
-        let Ok(opener) = self.opener(&pack).await else { return Vec::new() };
+        let Ok(opener) = self.opener(&pack).await else { return nothing(work) };
         let stored = self.vault().objects().get_range(&layout::pack_path(&pack), start..end).await;
-        let Ok(Some(stored)) = stored else { return Vec::new() };
-        let entries: Vec<Option<BlobEntry>> = run.blobs.iter().map(|(_, _, entry)| *entry).collect();
+        let Ok(Some(stored)) = stored else { return nothing(work) };
+        let entries: Vec<(usize, Option<BlobEntry>)> =
+            run.blobs.iter().map(|(place, _, entry)| (*place, *entry)).collect();
         let reader = self.clone();
-        self.on_a_cpu_thread(move || {
+        let decode = move || {
             let decode = |entry: Option<BlobEntry>| {
                 let entry = entry?;
                 let from = usize::try_from(entry.offset - start).ok()?;
@@ -118,9 +142,28 @@ impl Reader {
                 let plain = reader.decode(&opener, &entry, &stored.slice(from..to));
                 plain.inspect_err(|found| tracing::warn!(blob = %entry.id, pack = %pack, found, "is read alone")).ok()
             };
-            entries.into_iter().map(decode).collect()
-        })
-        .await
-        .unwrap_or_default()
+            // A decoder that panics over bytes of unknown origin has not read its blob, and no more.
+            let decode = |entry| catch_unwind(AssertUnwindSafe(|| decode(entry))).unwrap_or_default();
+            entries.into_iter().map(|(place, entry)| (place, decode(entry))).collect::<Vec<_>>()
+        };
+        let done = self.on_a_cpu_thread_and_then(decode, move |blobs| {
+            if blobs.iter().any(|(_, plain)| plain.is_none()) {
+                return Together::Missing(blobs.into_iter().map(|(_, plain)| plain).collect(), work);
+            }
+            Together::Worked(work(blobs.into_iter().filter_map(|(place, plain)| Some((place, plain?))).collect()))
+        });
+        done.await.map_err(stopped)
     }
+}
+
+fn stopped(error: tokio::task::JoinError) -> VaultError {
+    VaultError::TaskStopped { task: "worked on blobs that were read", reason: error.to_string() }
+}
+
+/// What one read of a pack has led to.
+enum Together<T, W> {
+    /// All blobs were there.
+    Worked(T),
+    /// Some were not, or none.
+    Missing(Vec<Option<Bytes>>, W),
 }

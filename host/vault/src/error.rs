@@ -217,7 +217,7 @@ pub enum VaultError {
     #[error("this backup session has ended: begin a new one")]
     SessionEnded,
     /// A task of the session ended without a result.
-    #[error("a task that {task} stopped before it was done: {reason}. Nothing of this backup counts; run it again")]
+    #[error("a task that {task} stopped before it was done: {reason}. Nothing of this run counts; run it again")]
     TaskStopped {
         /// What it did.
         task: &'static str,

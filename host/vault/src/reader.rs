@@ -33,7 +33,7 @@ struct Inner {
     damages: Vec<ObjectDamage>,
     /// What packs that were read from are opened with.
     openers: Mutex<HashMap<PackId, Arc<PackOpener>>>,
-    cpu: Semaphore,
+    cpu: Arc<Semaphore>,
     transcoders: Mutex<Vec<Transcoder>>,
 }
 
@@ -83,7 +83,7 @@ impl Vault {
             unindexed: loaded.unindexed.iter().map(|pack| pack.id).collect(),
             damages: loaded.damages,
             openers: Mutex::default(),
-            cpu: Semaphore::new(threads),
+            cpu: Arc::new(Semaphore::new(threads)),
             transcoders: Mutex::default(),
         };
         Ok(Reader { inner: Arc::new(inner) })
@@ -205,13 +205,23 @@ impl Reader {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, tokio::task::JoinError> {
+        self.on_a_cpu_thread_and_then(work, |done| done).await
+    }
+
+    /// The same, and `then` on the same thread, when it is another's turn already.
+    pub(crate) async fn on_a_cpu_thread_and_then<D: 'static, T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> D + Send + 'static,
+        then: impl FnOnce(D) -> T + Send + 'static,
+    ) -> Result<T, tokio::task::JoinError> {
         // The semaphore is never closed.
-        let _permit = self.inner.cpu.acquire().await;
+        let permit = Arc::clone(&self.inner.cpu).acquire_owned().await;
         let thread = self.inner.vault.throttle().cpu().await;
         tokio::task::spawn_blocking(move || {
             let done = work();
-            drop(thread);
-            done
+            // What follows may wait for a disk.
+            drop((permit, thread));
+            then(done)
         })
         .await
     }

@@ -68,6 +68,68 @@ async fn a_few_reads_do_for_many_blobs() {
 }
 
 #[tokio::test]
+async fn blobs_of_a_run_are_worked_on_when_all_of_them_are_there_and_not_otherwise() {
+    let store = memory();
+    let vault = new_vault(store.clone()).await;
+    let blobs = stored(&vault, &mut SeededRandom::new(7)).await;
+    let ids: Vec<BlobId> = blobs.keys().copied().collect();
+    let reader = vault.open_reader().await.unwrap();
+    let all = || reader.runs(&ids, 1 << 20).remove(0);
+    let total: usize = blobs.values().map(Bytes::len).sum();
+    let work = |read: Vec<(usize, Bytes)>| read.iter().map(|(_, plain)| plain.len()).sum::<usize>();
+    assert_eq!(reader.read_run_for(&all(), work).await.unwrap(), total);
+    let error = reader.read_run_for(&all(), |_| panic!("the work's own fault")).await.unwrap_err();
+    assert!(matches!(error, VaultError::TaskStopped { .. }), "{error}");
+
+    // One of them is damaged.
+    let pack = keys(&store, "packs").await.remove(0);
+    flip(&store, &pack).await;
+    let error = reader.read_run_for(&all(), |_| panic!("not all are there")).await.unwrap_err();
+    assert!(matches!(error, VaultError::Damaged { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn another_pack_stands_in_for_what_is_damaged_in_a_run() {
+    let store = memory();
+    let vault = new_vault(store.clone()).await;
+    let pin = vault.pin(request(1), clock()).await.unwrap();
+    // Two that know nothing of each other store the same.
+    let sessions = [
+        vault.begin(&pin, SessionOptions::default()).await.unwrap(),
+        vault.begin(&pin, SessionOptions::default()).await.unwrap(),
+    ];
+    let plain: Vec<Bytes> = (0..20).map(|number| Bytes::from(noise(number, 3_000))).collect();
+    let mut ids = Vec::new();
+    for session in &sessions {
+        ids.clear();
+        for plain in &plain {
+            ids.push(session.put(plain.clone(), Codec::Store).await.unwrap().id);
+        }
+        session.checkpoint().await.unwrap();
+    }
+    let packs = keys(&store, "packs").await;
+    assert_eq!(packs.len(), 2);
+    for pack in packs {
+        let whole = store.get(&pack).await.unwrap().bytes().await.unwrap();
+        flip(&store, &pack).await;
+        let reader = vault.open_reader().await.unwrap();
+        let run = reader.runs(&ids, 1 << 20).remove(0);
+        let mut read = reader.read_run_for(&run, |read| read).await.unwrap();
+        read.sort_by_key(|(place, _)| *place);
+        assert!(read.into_iter().map(|(_, plain)| plain).eq(plain.iter().cloned()), "{pack}");
+        store.put(&pack, whole.into()).await.unwrap();
+    }
+}
+
+/// Changes one bit in the middle of an object.
+async fn flip(store: &std::sync::Arc<dyn object_store::ObjectStore>, key: &object_store::path::Path) {
+    let mut bytes = store.get(key).await.unwrap().bytes().await.unwrap().to_vec();
+    let hit = bytes.len() / 2;
+    bytes[hit] ^= 1;
+    store.put(key, Bytes::from(bytes).into()).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_damaged_in_a_run_is_an_error_as_it_is_alone() {
     let store = memory();
     let vault = new_vault(store.clone()).await;
