@@ -10,8 +10,9 @@
 mod adjust;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{
     BackupId, CollectionMapping, CollectionName, Digest, JobType, Phase, RegionId, RestoredLoadState, Timestamp,
@@ -375,19 +376,20 @@ async fn write_all(
     run: &dyn RestoreRun,
     context: &RunContext,
 ) -> Result<Vec<ProvenCollection>, EngineError> {
-    stream::iter(0..plan.collections.len())
-        .map(|place| async move {
-            let lost = || EngineError::Internal { what: "a planned collection got lost".to_owned() };
-            let write = plan.collections.get(place).ok_or_else(lost)?;
-            let mapping = &plan.target.collections.get(place).ok_or_else(lost)?.mapping;
-            let reader = readers.get(&write.vault).ok_or_else(lost)?;
-            write_collection(place, write, reader, run, context).await?;
-            let _thread = context.throttle.cpu().await;
-            prove(mapping, write, &run.finish_collection(place).await?)
-        })
-        .buffered(context.limits.parallel_collections.max(1))
-        .try_collect()
-        .await
+    let proven = stream::iter(0..plan.collections.len()).map(|place| async move {
+        let lost = || EngineError::Internal { what: "a planned collection got lost".to_owned() };
+        let write = plan.collections.get(place).ok_or_else(lost)?;
+        let mapping = &plan.target.collections.get(place).ok_or_else(lost)?.mapping;
+        let reader = readers.get(&write.vault).ok_or_else(lost)?;
+        write_collection(place, write, reader, run, context).await?;
+        let _thread = context.throttle.cpu().await;
+        Ok::<_, EngineError>((place, prove(mapping, write, &run.finish_collection(place).await?)?))
+    });
+    // As they end: small ones do not wait for a large one before them.
+    let proven = proven.buffer_unordered(context.limits.parallel_collections.max(1));
+    let mut proven: Vec<(usize, ProvenCollection)> = proven.try_collect().await?;
+    proven.sort_unstable_by_key(|(place, _)| *place);
+    Ok(proven.into_iter().map(|(_, proven)| proven).collect())
 }
 
 async fn write_collection(
@@ -411,22 +413,45 @@ async fn write_collection(
     }
     let (pieces, blobs): (Vec<(usize, u64)>, Vec<BlobId>) =
         pieces.into_iter().map(|(file, piece): (usize, Piece)| ((file, piece.offset), piece.blob)).unzip();
-    let pieces = &pieces;
+    let pieces: Arc<[(usize, u64)]> = pieces.into();
+    let writer = run.piece_writer();
+    let (pieces, writer) = (&pieces, &writer);
     stream::iter(reader.runs(&blobs, context.limits.small_files_batch_bytes))
         .map(Ok)
         .try_for_each_concurrent(context.limits.parallel_chunks.max(1), |blobs| async move {
             context.stop.check()?;
-            let read = reader.read_run(&blobs).await.map_err(EngineError::vault(region))?;
-            let length = read.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-            let of = |(place, bytes)| {
-                let (file, offset) = pieces.get(place).copied()?;
-                Some(FilePiece { file, offset, bytes })
+            let pieces = Arc::clone(pieces);
+            let sorted = move |read: Vec<(usize, Bytes)>| {
+                let of = |(place, bytes): (usize, Bytes)| {
+                    let (file, offset) = pieces.get(place).copied()?;
+                    Some(FilePiece { file, offset, bytes })
+                };
+                read.into_iter().filter_map(of).collect::<Vec<_>>()
             };
-            run.write_pieces(place, read.into_iter().filter_map(of).collect()).await?;
+            let length = match writer.clone() {
+                Some(writer) => {
+                    let written = reader.read_run_for(&blobs, move |read| {
+                        let pieces = sorted(read);
+                        writer.write_pieces_here(place, &pieces).map(|()| length_of(&pieces))
+                    });
+                    written.await.map_err(EngineError::vault(region))??
+                }
+                None => {
+                    let pieces = sorted(reader.read_run(&blobs).await.map_err(EngineError::vault(region))?);
+                    let length = length_of(&pieces);
+                    run.write_pieces(place, pieces).await?;
+                    length
+                }
+            };
             context.progress.add(place, length);
             Ok::<_, EngineError>(())
         })
         .await
+}
+
+/// Bytes in all of them.
+fn length_of(pieces: &[FilePiece]) -> u64 {
+    pieces.iter().map(|piece| piece.bytes.len() as u64).sum()
 }
 
 /// Whether a file has to be fetched; one that an earlier run left and that is right has not. One that is wrong is removed

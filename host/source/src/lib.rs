@@ -35,8 +35,8 @@ pub use source::{
     SourceKind,
 };
 pub use target::{
-    Administrator, Committed, FilePiece, NewPassword, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection,
-    TargetAccess, TargetCollection, TargetFile, TargetPlan,
+    Administrator, Committed, FilePiece, NewPassword, PieceWriter, RestoreRun, RestoreTarget, RestoreWatch,
+    RestoredCollection, TargetAccess, TargetCollection, TargetFile, TargetPlan,
 };
 
 /// Raises the soft limit of open descriptors to the hard one, because a point holds all files of a collection open.

@@ -38,6 +38,9 @@ pub struct Limits {
     pub read_bytes: u64,
     /// Memory for counting live rows of a restored collection, in bytes.
     pub count_memory_bytes: u64,
+    /// Bytes of one collection that a restore keeps from reading it back until its rows are counted; what is more is read
+    /// again. As many collections as are restored side by side keep so much.
+    pub read_back_bytes: u64,
     /// Most files in one restore plan.
     pub plan_files: u64,
     /// Longest log file of a Milvus server, in bytes.
@@ -126,6 +129,7 @@ impl Limits {
         parquet_footer_bytes: 64 << 20,
         read_bytes: 256 << 20,
         count_memory_bytes: 256 << 20,
+        read_back_bytes: 8 << 20,
         plan_files: 10_000_000,
         binlog_bytes: 1 << 30,
         binlog_plain_bytes: 2 << 30,

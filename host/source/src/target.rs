@@ -109,6 +109,16 @@ pub struct FilePiece {
     pub bytes: Bytes,
 }
 
+/// Writes files of a restore. It holds what it writes into: none of it is removed under a thread that still writes.
+pub trait PieceWriter: Send + Sync {
+    /// As [`RestoreRun::write_pieces`], on this thread, which may wait for a disk. Bytes that were just decoded there are in
+    /// the processor's cache, and to hand thousands of runs of them to another thread costs as much as to write them.
+    ///
+    /// # Errors
+    /// As [`RestoreRun::write`].
+    fn write_pieces_here(&self, collection: usize, pieces: &[FilePiece]) -> Result<(), SourceError>;
+}
+
 /// A restore under way.
 #[async_trait]
 pub trait RestoreRun: Send + Sync {
@@ -147,6 +157,11 @@ pub trait RestoreRun: Send + Sync {
             self.write(collection, file, offset, bytes).await?;
         }
         Ok(())
+    }
+
+    /// What writes pieces on the thread it is called on, if anything does.
+    fn piece_writer(&self) -> Option<Arc<dyn PieceWriter>> {
+        None
     }
 
     /// Makes one collection durable in the staging folder, reads it back and counts it.

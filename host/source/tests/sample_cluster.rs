@@ -244,6 +244,30 @@ async fn collections_are_restored_into_an_existing_database_under_new_names() {
 }
 
 #[tokio::test]
+async fn a_restore_counts_the_same_however_much_it_keeps_of_what_it_reads_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = MilvusLiteSource::open(&sample(folder.path())).unwrap();
+    let mut expected = None;
+    for (number, read_back_bytes) in [u64::MAX, 0, 3_000, 40_000].into_iter().enumerate() {
+        // Under its own name, and under another, which changes the file of its schema after it was read back.
+        let rename = |from: &CollectionName| {
+            let to = if number % 2 == 0 { from.collection.clone() } else { format!("{}_2", from.collection) };
+            CollectionName::new(&from.database, &to).ok()
+        };
+        let points = open_all(&source, PointOptions::default(), rename).await.unwrap();
+        let plan = plan_of(&source, &points, false).await;
+        let limits = Limits { read_back_bytes, ..Limits::DEFAULT };
+        let target = MilvusLiteTarget::with_limits(&folder.path().join(format!("{number}.db")), limits);
+        let restored = restore(&target, &plan, &points).await.unwrap();
+        for ((point, _), restored) in points.iter().zip(&restored) {
+            let live_rows = point.live_rows(u64::MAX).await.unwrap();
+            assert_eq!((restored.physical_rows, restored.live_rows), (point.physical_rows(), live_rows));
+        }
+        assert_eq!(&restored, expected.get_or_insert_with(|| restored.clone()), "{read_back_bytes} bytes");
+    }
+}
+
+#[tokio::test]
 async fn a_restore_never_replaces_what_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let database = sample(folder.path());

@@ -126,15 +126,6 @@ impl ConvertingRun {
             folder.dir.create_dir_all(path).map_err(|error| io_error("make the folder", &folder.show(path), error))
         };
         let place_of = place_of(&plan);
-        for (number, collection) in plan.collections.iter().enumerate() {
-            for file in 0..collection.files.len() {
-                let place = place_of(number, file);
-                place
-                    .iter()
-                    .filter_map(|path| path.rsplit_once('/'))
-                    .try_for_each(|(parent, _)| make(&fetched, parent))?;
-            }
-        }
         if staging.folder.resumed {
             let removed = staging.folder.folder.dir.remove_dir_all(STAGED);
             removed.map_err(|error| io_error("remove", &staging.folder.folder.show(STAGED), error))?;

@@ -128,6 +128,13 @@ impl Memory {
         }
     }
 
+    /// Forgets a collection.
+    pub(crate) fn forget(&self, name: &CollectionName) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let size_bytes = state.0.remove(name).map_or(0, |looked| looked.size_bytes());
+        state.1 = state.1.saturating_sub(size_bytes);
+    }
+
     /// What was seen of a collection.
     pub(crate) fn find(&self, name: &CollectionName) -> Option<Arc<Looked>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0.get(name).cloned()

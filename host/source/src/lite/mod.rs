@@ -17,6 +17,7 @@ mod manifest;
 mod parquet_file;
 mod plan;
 mod point;
+mod read_back;
 mod rows;
 mod schema;
 mod shared;

@@ -31,10 +31,23 @@ const TAIL_BYTES: usize = 4096;
 
 /// The number of rows a Parquet file's footer names.
 pub(crate) fn parquet_rows(file: &OpenFile, limits: &Limits) -> Result<u64, SourceError> {
-    let read = |start, length| range(file, start, length);
-    let footer = footer(file.stat.size_bytes, &read, &file.shown, limits)?;
-    let rows = u64::try_from(footer.file_metadata().num_rows());
-    rows.map_err(|_| damaged(&file.shown, "it has fewer than no rows"))
+    rows(file.stat.size_bytes, &|start, length| range(file, start, length), &file.shown, limits)
+}
+
+/// The same for a file of which all `bytes` were read.
+pub(crate) fn parquet_rows_in(bytes: &Bytes, shown: &str, limits: &Limits) -> Result<u64, SourceError> {
+    let bytes = InMemory(bytes.clone());
+    rows(bytes.len(), &|start, length| bytes.slice(start, length), shown, limits)
+}
+
+fn rows(
+    size_bytes: u64,
+    read: &dyn Fn(u64, usize) -> Result<Bytes, ParquetError>,
+    shown: &str,
+    limits: &Limits,
+) -> Result<u64, SourceError> {
+    let rows = u64::try_from(footer(size_bytes, read, shown, limits)?.file_metadata().num_rows());
+    rows.map_err(|_| damaged(shown, "it has fewer than no rows"))
 }
 
 /// All columns of a data file, so many rows at a time.

@@ -36,12 +36,19 @@ pub(crate) fn check(plan: &TargetPlan, limits: &Limits) -> Result<(), SourceErro
     Ok(())
 }
 
-/// Folders that must be there before files are written, relative to the data directory, parents first.
-pub(crate) fn folders(plan: &TargetPlan) -> BTreeSet<String> {
+/// The folders that collections lie in, relative to the data directory, parents first. They are there also when nothing is in
+/// them; the folders of a collection come with its files.
+pub(crate) fn outer_folders(plan: &TargetPlan) -> BTreeSet<String> {
     let mut folders: BTreeSet<String> = [layout::COLLECTIONS.to_owned(), layout::DATABASES.to_owned()].into();
     for database in databases(plan).keys() {
         folders.insert(format!("{}{}", layout::database_folder(database), layout::COLLECTIONS));
     }
+    folders
+}
+
+/// All folders, those of files included.
+pub(crate) fn folders(plan: &TargetPlan) -> BTreeSet<String> {
+    let mut folders = outer_folders(plan);
     for collection in &plan.collections {
         let folder = layout::collection_folder(&collection.mapping.to);
         for file in &collection.files {

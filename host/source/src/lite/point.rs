@@ -148,9 +148,14 @@ impl LitePoint {
         &self.opened.folder
     }
 
-    /// See [`CollectionPoint::live_rows`]; blocks.
-    pub(crate) fn live_rows_here(&self, memory_bytes: u64) -> Result<Option<u64>, SourceError> {
-        count_live(&self.opened, memory_bytes, &self.shared.limits)
+    /// See [`CollectionPoint::counting`].
+    pub(crate) fn counting_here(&self, memory_bytes: u64) -> Counting {
+        let place = |content: &Content| match content {
+            Content::Named(place) => Some(*place),
+            Content::Memory(_) | Content::File { .. } => None,
+        };
+        let (opened, places) = (Arc::clone(&self.opened), self.contents.iter().map(place).collect());
+        Counting::new(opened, places, memory_bytes, self.shared.limits)
     }
 }
 
@@ -204,12 +209,7 @@ impl CollectionPoint for LitePoint {
     }
 
     fn counting(&self, memory_bytes: u64) -> Option<Arc<dyn RowCounting>> {
-        let place = |content: &Content| match content {
-            Content::Named(place) => Some(*place),
-            Content::Memory(_) | Content::File { .. } => None,
-        };
-        let (opened, places) = (Arc::clone(&self.opened), self.contents.iter().map(place).collect());
-        Some(Arc::new(Counting::new(opened, places, memory_bytes, self.shared.limits)))
+        Some(Arc::new(self.counting_here(memory_bytes)))
     }
 
     async fn read(&self, file: usize, offset: u64, length: usize) -> Result<Bytes, SourceError> {

@@ -10,14 +10,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use longshore_model::Digest;
 
+use super::read_back::ReadBack;
 use super::shared::Shared;
 use super::target::{Staging, as_source, place_of};
 use super::{commit, layout, plan, point, schema};
 use crate::disk::{Folder, io_error};
 use crate::staged::{StagedFiles, aside};
 use crate::{
-    CollectionPoint, Committed, FilePiece, Limits, PointOptions, RestoreRun, RestoreWatch, RestoredCollection,
-    SourceError, TargetPlan,
+    CollectionPoint, Committed, FilePiece, Limits, PieceWriter, PointOptions, RestoreRun, RestoreWatch,
+    RestoredCollection, SourceError, TargetPlan,
 };
 
 /// See the module.
@@ -50,29 +51,29 @@ impl StagedRun {
         let root = Folder { dir, shown: staging.root.shown.clone() };
         let finished = plan.collections.iter().map(|_| AtomicBool::new(false)).collect();
         let place_of = place_of(&plan);
-        let files = StagedFiles::new(root, staging.folder.resumed, plan, place_of);
+        let files = StagedFiles::new(root, staging.folder.resumed, plan, place_of).written_back_early();
         Ok(Self { inner: Arc::new(Inner { staging: Mutex::new(Some(staging)), files, limits, source, finished }) })
     }
 }
 
 impl Inner {
     /// Hashes every file of a collection as it is on disk, then adapts its schema.
-    fn read_back(&self, collection: usize) -> Result<Vec<Digest>, SourceError> {
-        let mut schema_file = None;
-        let digests = self.files.read_back(collection, &mut |entry, file| {
+    fn read_back(&self, collection: usize, back: &mut ReadBack) -> Result<Vec<Digest>, SourceError> {
+        let name = &self.files.collection(collection)?.mapping.to;
+        let mut adapted_schema = None;
+        let digests = self.files.read_back(collection, &mut |entry, file, bytes| {
             if plan::is_schema(&entry.path, entry.class) {
-                schema_file = Some((entry.path.clone(), file));
+                let bytes = file.read_all(self.limits.json_bytes)?;
+                let adapted = schema::adapt(&bytes, &name.collection, &file.shown)?;
+                adapted_schema = adapted.map(|adapted| (entry.path.clone(), adapted, file.shown.clone()));
             }
-            Ok(())
+            back.add(entry, file, bytes, &self.source)
         })?;
-        if let Some((path, file)) = schema_file {
-            let name = &self.files.collection(collection)?.mapping.to;
-            let bytes = file.read_all(self.limits.json_bytes)?;
-            if let Some(adapted) = schema::adapt(&bytes, &name.collection, &file.shown)? {
-                let path = format!("{}/{path}", layout::collection_folder(name));
-                let written = self.files.root.dir.write(&path, adapted);
-                written.map_err(|error| io_error("write", &file.shown, error))?;
-            }
+        if let Some((path, adapted, shown)) = adapted_schema {
+            back.forget(&path);
+            let path = format!("{}/{path}", layout::collection_folder(name));
+            let written = self.files.root.dir.write(&path, adapted);
+            written.map_err(|error| io_error("write", &shown, error))?;
         }
         Ok(digests)
     }
@@ -80,11 +81,15 @@ impl Inner {
     /// Reads a collection back and counts it, on one thread: handing each of thousands from one to the next costs more than
     /// opening it.
     fn finish(&self, collection: usize) -> Result<RestoredCollection, SourceError> {
-        let file_digests = self.read_back(collection)?;
+        let mut back = ReadBack::default();
+        let file_digests = self.read_back(collection, &mut back)?;
         // Opened as a source would open it: every file the manifest names must be there, and everything must parse.
         let name = &self.files.collection(collection)?.mapping.to;
-        let point = point::open_unchanging(&self.source, name, PointOptions::default())?;
-        let live_rows = point.live_rows_here(self.limits.count_memory_bytes)?;
+        back.remember(name, &self.source)?;
+        let point = point::open_unchanging(&self.source, name, PointOptions::default());
+        self.source.memory.forget(name);
+        let point = point?;
+        let live_rows = back.live_rows(&point, self.limits.count_memory_bytes)?;
         if let Some(finished) = self.finished.get(collection) {
             finished.store(true, Ordering::Release);
         }
@@ -94,6 +99,12 @@ impl Inner {
     fn take(&self) -> Result<Staging, SourceError> {
         let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner).take();
         staging.ok_or_else(|| SourceError::BadPlan { reason: "this restore has ended already".to_owned() })
+    }
+}
+
+impl PieceWriter for Inner {
+    fn write_pieces_here(&self, collection: usize, pieces: &[FilePiece]) -> Result<(), SourceError> {
+        self.files.write_pieces(collection, pieces)
     }
 }
 
@@ -113,6 +124,10 @@ impl RestoreRun for StagedRun {
 
     async fn write_pieces(&self, collection: usize, pieces: Vec<FilePiece>) -> Result<(), SourceError> {
         aside::write_pieces(&self.inner, collection, pieces).await
+    }
+
+    fn piece_writer(&self) -> Option<Arc<dyn PieceWriter>> {
+        Some(Arc::clone(&self.inner) as Arc<dyn PieceWriter>)
     }
 
     async fn finish_collection(&self, collection: usize) -> Result<RestoredCollection, SourceError> {

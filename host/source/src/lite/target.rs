@@ -120,7 +120,7 @@ impl MilvusLiteTarget {
         plan::check(&plan, &self.limits)?;
         let needed_bytes = plan::needed_bytes(&plan, &self.limits);
         let staging = stage(self.free_place(&plan)?, &plan, needed_bytes, STAGED, &place_of(&plan), &self.limits)?;
-        for folder in plan::folders(&plan) {
+        for folder in plan::outer_folders(&plan) {
             let made = staging.root.dir.create_dir_all(&folder);
             made.map_err(|error| io_error("make the folder", &staging.root.show(&folder), error))?;
         }
@@ -270,6 +270,7 @@ pub(crate) fn as_source(root: &Folder, limits: Limits) -> Result<Arc<Shared>, So
     let dir = root.dir.try_clone().map_err(|error| io_error("open", &root.shown, error))?;
     let root = Folder { dir, shown: root.shown.clone() };
     // Nobody else writes here, so nothing has to settle and nothing changes meanwhile.
-    let limits = Limits { settle_ms: i64::MIN, open_attempts: 1, vanishing_ms: 0, last_look_ms: 0, ..limits };
+    let settled = Limits { settle_ms: i64::MIN, identity_age_ms: i64::MIN, ..limits };
+    let limits = Limits { open_attempts: 1, vanishing_ms: 0, last_look_ms: 0, ..settled };
     Ok(Arc::new(Shared::new(root, SourceKind::MilvusLite.as_str().to_owned(), limits, Arc::new(SystemClock))))
 }

@@ -1,12 +1,14 @@
 //! The files of a plan in its staging folder: written piece by piece, read back, and taken over from an earlier run.
 
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cap_std::fs::OpenOptions;
 use longshore_model::Digest;
 
-use super::available_bytes;
+use super::{WriteBack, available_bytes};
 use crate::disk::{Folder, OpenFile, ReadAt, io_error};
 use crate::{FilePiece, SourceError, TargetCollection, TargetFile, TargetPlan};
 
@@ -21,6 +23,9 @@ const WRITE_BYTES: usize = 128 * 1024;
 /// Where a file of a plan lies in the staging folder, by place of its collection and its own place there.
 pub(crate) type PlaceOf = dyn Fn(usize, usize) -> Option<String> + Send + Sync;
 
+/// Sees a file that was read back, and its bytes if it is small.
+pub(crate) type VisitBack<'a> = dyn FnMut(&TargetFile, OpenFile, Option<Bytes>) -> Result<(), SourceError> + 'a;
+
 /// See the module.
 pub(crate) struct StagedFiles {
     pub(crate) root: Arc<Folder>,
@@ -28,6 +33,7 @@ pub(crate) struct StagedFiles {
     pub(crate) resumed: bool,
     pub(crate) plan: Arc<TargetPlan>,
     place_of: Box<PlaceOf>,
+    write_back: Option<WriteBack>,
 }
 
 impl std::fmt::Debug for StagedFiles {
@@ -38,7 +44,12 @@ impl std::fmt::Debug for StagedFiles {
 
 impl StagedFiles {
     pub(crate) fn new(root: Folder, resumed: bool, plan: Arc<TargetPlan>, place_of: Box<PlaceOf>) -> Self {
-        Self { root: Arc::new(root), resumed, plan, place_of }
+        Self { root: Arc::new(root), resumed, plan, place_of, write_back: None }
+    }
+
+    /// The same for files that are forced to disk at the end: the disk begins with them before.
+    pub(crate) fn written_back_early(self) -> Self {
+        Self { write_back: WriteBack::below(&self.root), ..self }
     }
 
     pub(crate) fn collection(&self, collection: usize) -> Result<&TargetCollection, SourceError> {
@@ -66,10 +77,7 @@ impl StagedFiles {
         let (path, entry) = self.file(collection, file)?;
         // An empty file needs no write, so nobody may have made it yet.
         if entry.size_bytes == 0 {
-            let mut options = OpenOptions::new();
-            options.write(true).create(true);
-            let made = self.root.dir.open_with(&path, &options);
-            drop(made.map_err(|error| io_error("write", &self.root.show(&path), error))?);
+            drop(self.open_to_write(&path)?);
         }
         let missing = || SourceError::Damaged {
             path: self.root.show(&path),
@@ -111,22 +119,32 @@ impl StagedFiles {
         if end > entry.size_bytes {
             return Err(SourceError::OutOfRange { path: shown, offset, end, size_bytes: entry.size_bytes });
         }
-        let mut options = OpenOptions::new();
-        options.write(true).create(true);
-        let file = self.root.dir.open_with(&path, &options).map_err(|error| io_error("write", &shown, error))?;
-        let file = file.into_std();
+        let file = self.open_to_write(&path)?;
         let starts = (offset..).step_by(WRITE_BYTES);
         let written =
             bytes.chunks(WRITE_BYTES).zip(starts).try_for_each(|(piece, start)| file.write_all_at(piece, start));
-        written.map_err(|error| write_error(&self.root, &path, bytes.len() as u64, error))
+        written.map_err(|error| write_error(&self.root, &path, bytes.len() as u64, error))?;
+        self.write_back.iter().for_each(|write_back| write_back.wrote(bytes.len() as u64));
+        Ok(())
+    }
+
+    /// Opens a file, or makes it. Its folder is made with the first file in it: to make those of thousands of collections
+    /// beforehand would keep one thread busy while the others wait.
+    fn open_to_write(&self, path: &str) -> Result<File, SourceError> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true);
+        let failed = |error| write_error(&self.root, path, 0, error);
+        match (self.root.dir.open_with(path, &options), path.rsplit_once('/')) {
+            (Err(error), Some((folder, _))) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.root.dir.create_dir_all(folder).map_err(failed)?;
+                self.root.dir.open_with(path, &options).map_err(failed).map(|file| file.into_std())
+            }
+            (opened, _) => opened.map_err(failed).map(|file| file.into_std()),
+        }
     }
 
     /// The digest of every file of a collection as it is on disk; `visit` sees each as well.
-    pub(crate) fn read_back(
-        &self,
-        collection: usize,
-        visit: &mut dyn FnMut(&TargetFile, OpenFile) -> Result<(), SourceError>,
-    ) -> Result<Vec<Digest>, SourceError> {
+    pub(crate) fn read_back(&self, collection: usize, visit: &mut VisitBack<'_>) -> Result<Vec<Digest>, SourceError> {
         let wanted = self.collection(collection)?;
         let mut digests = Vec::with_capacity(wanted.files.len());
         for (number, entry) in wanted.files.iter().enumerate() {
@@ -136,8 +154,18 @@ impl StagedFiles {
                 let reason = format!("{have} of {want} bytes were written");
                 return Err(SourceError::Damaged { path: file.shown, reason });
             }
-            digests.push(digest(&file)?);
-            visit(entry, file)?;
+            let bytes = match usize::try_from(file.stat.size_bytes) {
+                Ok(length) if length <= READ_BACK_BYTES => {
+                    let read = file.read_new(0, length).map_err(|error| io_error("read", &file.shown, error))?;
+                    digests.push(Digest::new(*blake3::hash(&read).as_bytes()));
+                    Some(Bytes::from(read))
+                }
+                _ => {
+                    digests.push(digest(&file)?);
+                    None
+                }
+            };
+            visit(entry, file, bytes)?;
         }
         Ok(digests)
     }

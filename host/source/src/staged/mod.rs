@@ -10,12 +10,14 @@ mod folder;
 mod force;
 mod stored;
 mod whole;
+mod write_back;
 
 pub(crate) use files::{PlaceOf, StagedFiles, digest, write_error};
 pub(crate) use folder::{LeftFolder, StagingFolder};
 pub(crate) use force::{Written, force, force_folders};
 pub(crate) use stored::{stored_back, stored_file};
 pub(crate) use whole::WholeFileSystem;
+pub(crate) use write_back::WriteBack;
 
 use crate::disk::{Folder, io_error};
 use crate::{SourceError, TargetPlan};

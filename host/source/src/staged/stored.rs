@@ -18,7 +18,7 @@ pub(crate) fn stored_back(
     files: &StagedFiles,
     collection: usize,
 ) -> Result<(Vec<Digest>, Vec<StoredFile>), SourceError> {
-    let digests = files.read_back(collection, &mut |_, _| Ok(()))?;
+    let digests = files.read_back(collection, &mut |_, _, _| Ok(()))?;
     let stored = (0..digests.len()).map(|number| {
         let (path, entry) = files.file(collection, number)?;
         Ok(stored_file(&files.root, path, entry))

@@ -148,7 +148,7 @@ impl Inner {
         for name in folder.names(limits.folder_entries)?.into_iter().filter(|name| name != FETCHED) {
             folder.dir.remove_dir_all(&name).map_err(|error| io_error("remove", &folder.show(&name), error))?;
         }
-        let file_digests = staged.files.read_back(number, &mut |_, _| Ok(()))?;
+        let file_digests = staged.files.read_back(number, &mut |_, _, _| Ok(()))?;
         let collection = staged.files.collection(number)?;
         let fetched = folder.folder(FETCHED)?.ok_or_else(|| lost(number))?;
         folder.dir.create_dir(MADE).map_err(|error| io_error("make the folder", &folder.show(MADE), error))?;
