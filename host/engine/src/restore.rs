@@ -8,11 +8,11 @@
 //! left, as it is after a kill: a rerun of the same plan fetches only what is missing or wrong in it.
 
 mod adjust;
+mod fetch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Once};
+use std::sync::Once;
 
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use longshore_model::{
     BackupId, CollectionMapping, CollectionName, Digest, JobType, Phase, RegionId, RestoredLoadState, Timestamp,
@@ -20,10 +20,10 @@ use longshore_model::{
 };
 use longshore_source::milvus::Secret;
 use longshore_source::{
-    DatabaseEntry, FilePiece, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection, SourceError,
-    TargetCollection, TargetFile, TargetPlan,
+    DatabaseEntry, RestoreRun, RestoreTarget, RestoreWatch, RestoredCollection, SourceError, TargetCollection,
+    TargetFile, TargetPlan,
 };
-use longshore_vault::{BlobId, FileEntry, FilePiece as Piece, Priority, Reader};
+use longshore_vault::{FileEntry, Priority, Reader};
 use serde::Serialize;
 
 use crate::opened::{OpenedBackup, OpenedCollection};
@@ -381,7 +381,7 @@ async fn write_all(
         let write = plan.collections.get(place).ok_or_else(lost)?;
         let mapping = &plan.target.collections.get(place).ok_or_else(lost)?.mapping;
         let reader = readers.get(&write.vault).ok_or_else(lost)?;
-        write_collection(place, write, reader, run, context).await?;
+        fetch::fetch(place, write, reader, run, context).await?;
         let _thread = context.throttle.cpu().await;
         Ok::<_, EngineError>((place, prove(mapping, write, &run.finish_collection(place).await?)?))
     });
@@ -390,87 +390,6 @@ async fn write_all(
     let mut proven: Vec<(usize, ProvenCollection)> = proven.try_collect().await?;
     proven.sort_unstable_by_key(|(place, _)| *place);
     Ok(proven.into_iter().map(|(_, proven)| proven).collect())
-}
-
-async fn write_collection(
-    place: usize,
-    write: &CollectionToWrite,
-    reader: &Reader,
-    run: &dyn RestoreRun,
-    context: &RunContext,
-) -> Result<(), EngineError> {
-    let region = reader.vault().region_id();
-    let mut pieces = Vec::new();
-    let wrong: Vec<bool> = stream::iter(0..write.files.len())
-        .map(|file| missing(place, file, write, run, context))
-        .buffered(context.limits.parallel_chunks.max(1))
-        .try_collect()
-        .await?;
-    let wanted = write.files.iter().enumerate().zip(wrong).filter(|(_, wrong)| *wrong);
-    for ((file, to_write), _) in wanted {
-        let of_file = reader.file_pieces(&to_write.entry).map_err(EngineError::vault(region))?;
-        pieces.extend(of_file.into_iter().map(|piece| (file, piece)));
-    }
-    let (pieces, blobs): (Vec<(usize, u64)>, Vec<BlobId>) =
-        pieces.into_iter().map(|(file, piece): (usize, Piece)| ((file, piece.offset), piece.blob)).unzip();
-    let pieces: Arc<[(usize, u64)]> = pieces.into();
-    let writer = run.piece_writer();
-    let (pieces, writer) = (&pieces, &writer);
-    stream::iter(reader.runs(&blobs, context.limits.small_files_batch_bytes))
-        .map(Ok)
-        .try_for_each_concurrent(context.limits.parallel_chunks.max(1), |blobs| async move {
-            context.stop.check()?;
-            let pieces = Arc::clone(pieces);
-            let sorted = move |read: Vec<(usize, Bytes)>| {
-                let of = |(place, bytes): (usize, Bytes)| {
-                    let (file, offset) = pieces.get(place).copied()?;
-                    Some(FilePiece { file, offset, bytes })
-                };
-                read.into_iter().filter_map(of).collect::<Vec<_>>()
-            };
-            let length = match writer.clone() {
-                Some(writer) => {
-                    let written = reader.read_run_for(&blobs, move |read| {
-                        let pieces = sorted(read);
-                        writer.write_pieces_here(place, &pieces).map(|()| length_of(&pieces))
-                    });
-                    written.await.map_err(EngineError::vault(region))??
-                }
-                None => {
-                    let pieces = sorted(reader.read_run(&blobs).await.map_err(EngineError::vault(region))?);
-                    let length = length_of(&pieces);
-                    run.write_pieces(place, pieces).await?;
-                    length
-                }
-            };
-            context.progress.add(place, length);
-            Ok::<_, EngineError>(())
-        })
-        .await
-}
-
-/// Bytes in all of them.
-fn length_of(pieces: &[FilePiece]) -> u64 {
-    pieces.iter().map(|piece| piece.bytes.len() as u64).sum()
-}
-
-/// Whether a file has to be fetched; one that an earlier run left and that is right has not. One that is wrong is removed
-/// first: it may be longer than what is written over it.
-async fn missing(
-    place: usize,
-    file: usize,
-    write: &CollectionToWrite,
-    run: &dyn RestoreRun,
-    context: &RunContext,
-) -> Result<bool, EngineError> {
-    let Some(wanted) = write.files.get(file) else { return Ok(false) };
-    context.stop.check()?;
-    if run.left_over(place, file).await? == Some(wanted.digest) {
-        context.progress.add(place, wanted.entry.size_bytes);
-        return Ok(false);
-    }
-    run.clear(place, file).await?;
-    Ok(true)
 }
 
 /// Compares what was read back with what the manifest says.
