@@ -151,7 +151,7 @@ impl Default for Limits {
             parallel_jobs: 2,
             parallel_restores: 1,
             listed_damages: 1_000,
-            sample_bytes_per_stream: 256 * 1024,
+            sample_bytes_per_stream: 128 * 1024,
             sample_bytes_per_run: 64 * 1024 * 1024,
             live_rows_memory_bytes: 128 * 1024 * 1024,
             lease_ms: 30_000,

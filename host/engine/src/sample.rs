@@ -7,7 +7,7 @@
 use longshore_model::{Codec, CodecOffer, FileClass};
 
 /// Bytes read at once when sampling. Large enough for a codec to show what it can do.
-const WINDOW_BYTES: u64 = 64 * 1024;
+const WINDOW_BYTES: u64 = 32 * 1024;
 
 /// A piece of a file to sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,18 +45,30 @@ pub(crate) fn windows(files: &[(usize, &str, u64)], budget_bytes: u64) -> Vec<Wi
     // A stride over the files keeps a sample of thousands of small files from being a sample of the first few.
     let most = usize::try_from(wanted.div_ceil(WINDOW_BYTES)).unwrap_or(usize::MAX).max(1);
     let stride = files.len().div_ceil(most).max(1);
+    // Of few files each shows several of its places: a file of rows has its columns one after the other.
+    let places = most.div_ceil(files.len().max(1)) as u64;
     for (file, path, size) in files.iter().step_by(stride) {
-        if taken >= wanted {
-            break;
+        // An empty file has no place.
+        let places = places.min(size.div_ceil(WINDOW_BYTES));
+        for place in 0..places {
+            let part = part_of(*size, places, place);
+            let length = WINDOW_BYTES.min(part.end - part.start).min(wanted - taken);
+            if length == 0 {
+                return windows;
+            }
+            let offset = part.start + offset_in(path, part.end - part.start, length);
+            windows.push(Window { file: *file, offset, length });
+            taken += length;
         }
-        let length = WINDOW_BYTES.min(*size).min(wanted - taken);
-        if length == 0 {
-            continue;
-        }
-        windows.push(Window { file: *file, offset: offset_in(path, *size, length), length });
-        taken += length;
     }
     windows
+}
+
+/// One of `parts` parts of a file, all of about the same length.
+fn part_of(size: u64, parts: u64, number: u64) -> std::ops::Range<u64> {
+    let length = size / parts;
+    let start = number * length;
+    start..if number + 1 == parts { size } else { start + length }
 }
 
 /// An offset that depends on nothing but the file's path and size.
@@ -135,6 +147,26 @@ mod tests {
         assert_ne!(windows(&[(0, "a", 10_000_000)], 9)[0].offset, windows(&[(0, "c", 10_000_000)], 9)[0].offset);
         assert!(windows(&[], 100).is_empty());
         assert!(windows(&[(0, "a", 0)], 100).is_empty());
+    }
+
+    #[test]
+    fn of_few_files_each_is_sampled_in_several_places_that_do_not_overlap() {
+        for (sizes, budget) in
+            [(vec![10_000_000], 131_072), (vec![9_000_000, 70_000, 3], 300_000), (vec![40_000], 131_072)]
+        {
+            let files: Vec<(usize, &str, u64)> =
+                sizes.iter().enumerate().map(|(place, size)| (place, "a", *size)).collect();
+            let mut windows = windows(&files, budget);
+            let wanted = sizes.iter().sum::<u64>().min(budget);
+            let sum: u64 = windows.iter().map(|window| window.length).sum();
+            assert!(sum > wanted / 2 && sum <= wanted, "{sum} of {wanted}");
+            assert!(windows.len() > sizes.len(), "{windows:?}");
+            windows.sort_by_key(|window| (window.file, window.offset));
+            let apart =
+                |pair: &[Window]| pair[0].file != pair[1].file || pair[0].offset + pair[0].length <= pair[1].offset;
+            assert!(windows.windows(2).all(apart), "{windows:?}");
+            assert!(windows.iter().all(|window| window.offset + window.length <= sizes[window.file]), "{windows:?}");
+        }
     }
 
     #[test]
