@@ -13,6 +13,9 @@ use crate::{BlobEntry, BlobId, PackId, Reader, VaultError, layout};
 /// Bytes between two blobs that are read and thrown away: another read would cost more.
 const GAP_BYTES: u64 = 32 * 1024;
 
+/// What a task does that reads blobs for somebody.
+const WORKING: &str = "works on blobs that were read";
+
 /// Blobs that are read together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobRun {
@@ -113,7 +116,7 @@ impl Reader {
             };
             read.push((*place, plain));
         }
-        tokio::task::spawn_blocking(move || work(read)).await.map_err(stopped)
+        tokio::task::spawn_blocking(move || work(read)).await.map_err(VaultError::stopped(WORKING))
     }
 
     /// Reads the blobs of a run with one read of their pack, as far as that gives them.
@@ -152,12 +155,8 @@ impl Reader {
             }
             Together::Worked(work(blobs.into_iter().filter_map(|(place, plain)| Some((place, plain?))).collect()))
         });
-        done.await.map_err(stopped)
+        done.await.map_err(VaultError::stopped(WORKING))
     }
-}
-
-fn stopped(error: tokio::task::JoinError) -> VaultError {
-    VaultError::TaskStopped { task: "worked on blobs that were read", reason: error.to_string() }
 }
 
 /// What one read of a pack has led to.

@@ -1,8 +1,9 @@
 //! A folder as an object store, with the durability an object store promises.
 //!
-//! `object_store`'s own local store reads, lists and deletes; runs of bytes are read by [`get`], with less to hand over. Objects are written by [`put`], because its own write, with
-//! fsync on, synchronises a new folder twice over and does not know folders that another writer has just made. A deletion
-//! is synced before it counts, because what is deleted next may rely on it.
+//! `object_store`'s own local store reads, lists and deletes; runs of bytes are read by [`get`], with less to hand over.
+//! Objects are written by [`put`], because its own write, with fsync on, synchronises a new folder twice over and does not
+//! know folders that another writer has just made. A deletion is synced before it counts, because what is deleted next may
+//! rely on it.
 
 mod direct;
 mod get;

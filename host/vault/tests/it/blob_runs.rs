@@ -7,6 +7,7 @@ use longshore_model::Codec;
 use longshore_vault::testing::{FaultStore, SeededRandom, seeds};
 use longshore_vault::*;
 use object_store::ObjectStoreExt;
+use object_store::path::Path;
 
 use crate::support::*;
 
@@ -110,7 +111,7 @@ async fn another_pack_stands_in_for_what_is_damaged_in_a_run() {
     let packs = keys(&store, "packs").await;
     assert_eq!(packs.len(), 2);
     for pack in packs {
-        let whole = store.get(&pack).await.unwrap().bytes().await.unwrap();
+        let whole = bytes_of(&store, &pack).await;
         flip(&store, &pack).await;
         let reader = vault.open_reader().await.unwrap();
         let run = reader.runs(&ids, 1 << 20).remove(0);
@@ -122,11 +123,12 @@ async fn another_pack_stands_in_for_what_is_damaged_in_a_run() {
 }
 
 /// Changes one bit in the middle of an object.
-async fn flip(store: &std::sync::Arc<dyn object_store::ObjectStore>, key: &object_store::path::Path) {
-    let mut bytes = store.get(key).await.unwrap().bytes().await.unwrap().to_vec();
-    let hit = bytes.len() / 2;
-    bytes[hit] ^= 1;
-    store.put(key, Bytes::from(bytes).into()).await.unwrap();
+async fn flip(store: &Store, key: &Path) {
+    change(store, key, |bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -136,10 +138,7 @@ async fn what_is_damaged_in_a_run_is_an_error_as_it_is_alone() {
     let blobs = stored(&vault, &mut SeededRandom::new(7)).await;
     let ids: Vec<BlobId> = blobs.keys().copied().collect();
     let pack = keys(&store, "packs").await.remove(0);
-    let mut bytes = store.get(&pack).await.unwrap().bytes().await.unwrap().to_vec();
-    let hit = bytes.len() / 2;
-    bytes[hit] ^= 1;
-    store.put(&pack, Bytes::from(bytes.clone()).into()).await.unwrap();
+    flip(&store, &pack).await;
     let reader = vault.open_reader().await.unwrap();
     let mut failed = 0;
     for id in &ids {
@@ -151,8 +150,7 @@ async fn what_is_damaged_in_a_run_is_an_error_as_it_is_alone() {
     assert!(matches!(error, VaultError::Damaged { .. }), "{error}");
 
     // A pack that was cut short: nothing of it can be read together, what is left of it can be read alone.
-    bytes.truncate(hit);
-    store.put(&pack, Bytes::from(bytes).into()).await.unwrap();
+    change(&store, &pack, |bytes| bytes.truncate(bytes.len() / 2)).await;
     let error = reader.read_run(&runs[0]).await.unwrap_err();
     assert!(matches!(error, VaultError::Damaged { .. } | VaultError::Store { .. }), "{error}");
     let unknown = vault.id_key().unwrap().blob_id(b"never stored");
