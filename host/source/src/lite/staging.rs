@@ -63,8 +63,12 @@ impl Inner {
         let mut adapted_schema = None;
         let digests = self.files.read_back(collection, &mut |entry, file, bytes| {
             if plan::is_schema(&entry.path, entry.class) {
-                let bytes = file.read_all(self.limits.json_bytes)?;
-                let adapted = schema::adapt(&bytes, &name.collection, &file.shown)?;
+                let schema = match &bytes {
+                    Some(bytes) if bytes.len() as u64 <= self.limits.json_bytes => bytes.clone(),
+                    // Says so when it is beyond the limit.
+                    _ => file.read_all(self.limits.json_bytes)?.into(),
+                };
+                let adapted = schema::adapt(&schema, &name.collection, &file.shown)?;
                 adapted_schema = adapted.map(|adapted| (entry.path.clone(), adapted, file.shown.clone()));
             }
             back.add(entry, file, bytes, &self.source)
