@@ -2,6 +2,10 @@
 //!
 //! Contract: every function here is total and its inverse stands beside it. Choosing is a guess about what compresses
 //! best; a wrong guess costs bytes, never truth.
+//!
+//! All of it is inlined into the two loops of `arrange`, which are compiled once for each set of vector instructions.
+
+use fearless_simd::{Select, Simd, SimdBase, SimdFrom, u8x64};
 
 /// Length of a segment. Short enough that one stray byte (a tag, a page header) spoils the alignment of little, long
 /// enough that the choice costs nothing.
@@ -56,11 +60,12 @@ impl Arrangement {
     }
 
     /// The arrangement that promises most.
-    pub(super) fn of(segment: &Segment) -> Self {
+    #[inline(always)]
+    pub(super) fn of<S: Simd>(simd: S, segment: &Segment) -> Self {
         if let Some(bytes) = stride_of(segment) {
             return Self::Stride { bytes };
         }
-        match skip_of(segment) {
+        match skip_of(simd, segment) {
             Some(skip) => Self::Words { skip },
             None => Self::Plain,
         }
@@ -69,109 +74,187 @@ impl Arrangement {
 
 /// Bytes looked at for each stride.
 const STRIDE_PROBE_BYTES: usize = 512;
+/// The first of them: where fewer than a quarter are even, the others are not looked at.
+const STRIDE_GLANCE_BYTES: usize = 128;
 
 /// The stride at which the segment grows evenly, if there is one: packed dictionary indices that count up, sorted
 /// integers. Three of four bytes looked at must differ from the one a stride before as that did from its own; chance
 /// gives one of 256.
+#[inline(always)]
 fn stride_of(segment: &Segment) -> Option<usize> {
-    let even = |stride: usize| {
+    let even = |stride: usize, length: usize| {
         let window = |back: usize| {
             let from = SEGMENT_BYTES / 2 - back * stride;
-            segment.get(from..from + STRIDE_PROBE_BYTES).unwrap_or_default().as_chunks::<128>().0
+            segment.get(from..from + length).unwrap_or_default().as_chunks::<STRIDE_GLANCE_BYTES>().0
         };
         let steps = window(0).iter().zip(window(1)).zip(window(2));
         steps.fold(0_u16, |sum, ((c, b), a)| sum.wrapping_add(u16::from(even_bytes(c, b, a))))
     };
-    let best = STRIDES_TRIED.map(|stride| (even(stride), std::cmp::Reverse(stride))).max();
-    best.filter(|(count, _)| usize::from(*count) * 4 > STRIDE_PROBE_BYTES * 3).map(|(_, stride)| stride.0)
+    let mut best = (0, None);
+    for stride in STRIDES_TRIED {
+        if usize::from(even(stride, STRIDE_GLANCE_BYTES)) * 4 > STRIDE_GLANCE_BYTES {
+            let count = even(stride, STRIDE_PROBE_BYTES);
+            // Of strides that are as good the shortest.
+            if count > best.0 {
+                best = (count, Some(stride));
+            }
+        }
+    }
+    let (count, stride) = best;
+    stride.filter(|_| usize::from(count) * 4 > STRIDE_PROBE_BYTES * 3)
 }
 
 /// How many of 128 bytes differ from those a stride before as those from theirs. Byte sums that cannot overflow, so that
 /// the compiler makes vector code of them.
-fn even_bytes(last: &[u8; 128], middle: &[u8; 128], first: &[u8; 128]) -> u8 {
+#[inline(always)]
+fn even_bytes(
+    last: &[u8; STRIDE_GLANCE_BYTES],
+    middle: &[u8; STRIDE_GLANCE_BYTES],
+    first: &[u8; STRIDE_GLANCE_BYTES],
+) -> u8 {
     let steps = last.iter().zip(middle).zip(first);
     steps.fold(0, |sum: u8, ((c, b), a)| sum.wrapping_add(u8::from(c.wrapping_sub(*b) == b.wrapping_sub(*a))))
 }
 
+/// How far apart bytes are compared to see which of the four places within a word is regular. Multiples of four, and
+/// otherwise without a common period, so that what repeats at another one does not look like words.
+const WORD_LAGS_BYTES: [usize; 4] = [4, 12, 20, 44];
+/// Bytes compared at once.
+const ROW_BYTES: usize = 64;
+// Each lane counts at most one pair of each row but the last, for each lag, in a byte.
+const _: () = assert!(WORD_LAGS_BYTES.len() * (SEGMENT_BYTES / ROW_BYTES - 1) <= u8::MAX as usize);
+/// Pairs compared at each place.
+const WORD_PAIRS: u32 = (WORD_LAGS_BYTES.len() * (SEGMENT_BYTES / ROW_BYTES - 1) * (ROW_BYTES / 4)) as u32;
+
 /// Where 32-bit words begin, if the segment is made of words with a regular highest byte (the exponents of vectors).
-/// Of the bytes at each of the four places within four, one place must be clearly more regular than the others.
-fn skip_of(segment: &Segment) -> Option<usize> {
-    let mut counts = [[0_u16; 256]; 4];
-    for word in segment.as_chunks::<4>().0.iter().step_by(4) {
-        for (counts, byte) in counts.iter_mut().zip(word) {
-            if let Some(count) = counts.get_mut(usize::from(*byte)) {
-                *count = count.wrapping_add(1);
-            }
+/// Of the bytes at each of the four places within four, those of one place must be equal clearly more often than others.
+#[inline(always)]
+fn skip_of<S: Simd>(simd: S, segment: &Segment) -> Option<usize> {
+    let (none, one) = (u8x64::splat(simd, 0), u8x64::splat(simd, 1));
+    let mut lanes = none;
+    for lag in WORD_LAGS_BYTES {
+        let later = segment.get(lag..).unwrap_or_default().as_chunks::<ROW_BYTES>().0;
+        // The last row has no whole row behind it.
+        for (row, later) in segment.as_chunks::<ROW_BYTES>().0.iter().zip(later) {
+            let same = u8x64::simd_from(simd, *row).simd_eq(u8x64::simd_from(simd, *later));
+            lanes += same.select(one, none);
         }
     }
-    // The sum of squares grows with regularity: 256 samples give about 511 when all values are as likely.
-    let square = |count: &u16| u32::from(*count).wrapping_mul(u32::from(*count));
-    let regularity = counts.map(|counts| counts.iter().fold(0_u32, |sum, count| sum.wrapping_add(square(count))));
-    let sum: u32 = regularity.iter().sum();
-    let (place, most) = regularity.iter().enumerate().max_by_key(|(_, regularity)| **regularity)?;
-    // More than one and a half times the mean of the other three.
-    (most * 2 > sum - most).then_some((place + 1) % 4)
+    let lanes: [u8; ROW_BYTES] = lanes.into();
+    let mut equal = [0_u32; 4];
+    for lanes in lanes.as_chunks::<4>().0 {
+        equal.iter_mut().zip(lanes).for_each(|(equal, lane)| *equal += u32::from(*lane));
+    }
+    let sum: u32 = equal.iter().sum();
+    let (place, most) = equal.iter().enumerate().max_by_key(|(_, equal)| **equal)?;
+    // More often than at the other three places together, by what chance gives: text and packed numbers, in which places
+    // differ a little, are left alone.
+    (*most > sum - most + WORD_PAIRS / 256).then_some((place + 1) % 4)
 }
 
-/// Appends the words of a segment to four planes, the lowest byte first. Each word is turned left by one bit before, so
-/// that the exponent of a float fills the highest byte and its sign goes to the lowest. The bytes before the first whole
-/// word follow the last ones and make a word with them.
-pub(super) fn split_words(segment: &Segment, skip: usize, planes: [&mut Vec<u8>; 4]) {
-    let mut turned = *segment;
-    turned.rotate_left(skip % 4);
-    let mut split = [[0_u8; SEGMENT_WORDS]; 4];
-    let [first, second, third, fourth] = &mut split;
+/// The bytes of the words of one segment, by place, the lowest first.
+pub(super) type Planes = [[u8; SEGMENT_WORDS]; 4];
+
+/// Splits the words of a segment into planes. Each word is turned left by one bit before, so that the exponent of a float
+/// fills the highest byte and its sign goes to the lowest. The bytes before the first whole word follow the last ones and
+/// make a word with them.
+#[inline(always)]
+pub(super) fn split_words(segment: &Segment, skip: usize, planes: &mut Planes) {
+    let (before, words) = segment.split_at(skip % 4);
+    let (words, after) = words.as_chunks::<4>();
+    let split = |word: [u8; 4]| u32::from_le_bytes(word).rotate_left(1).to_le_bytes();
+    let [first, second, third, fourth] = &mut *planes;
     let places = first.iter_mut().zip(second).zip(third).zip(fourth);
-    for (word, (((first, second), third), fourth)) in turned.as_chunks::<4>().0.iter().zip(places) {
-        [*first, *second, *third, *fourth] = u32::from_le_bytes(*word).rotate_left(1).to_le_bytes();
+    for (word, (((first, second), third), fourth)) in words.iter().zip(places) {
+        [*first, *second, *third, *fourth] = split(*word);
     }
-    for (plane, split) in planes.into_iter().zip(&split) {
-        plane.extend_from_slice(split);
+    if !after.is_empty() {
+        let mut last = [0; 4];
+        last.iter_mut().zip(after.iter().chain(before)).for_each(|(place, byte)| *place = *byte);
+        planes.iter_mut().filter_map(|plane| plane.last_mut()).zip(split(last)).for_each(|(place, byte)| *place = byte);
     }
 }
 
 /// The inverse of [`split_words`].
-pub(super) fn join_words(planes: [&[u8; SEGMENT_WORDS]; 4], skip: usize) -> Segment {
-    let mut segment = [0; SEGMENT_BYTES];
+#[inline(always)]
+pub(super) fn join_words(planes: [&[u8; SEGMENT_WORDS]; 4], skip: usize, segment: &mut Segment) {
     let [first, second, third, fourth] = planes;
     let places = first.iter().zip(second).zip(third).zip(fourth);
     for (word, (((first, second), third), fourth)) in segment.as_chunks_mut::<4>().0.iter_mut().zip(places) {
         *word = u32::from_le_bytes([*first, *second, *third, *fourth]).rotate_right(1).to_le_bytes();
     }
     segment.rotate_right(skip % 4);
-    segment
 }
 
-/// A segment with the bytes before it.
+/// The bytes before a segment.
+pub(super) type Before = [u8; STRIDE_MAX_BYTES];
+/// Both.
 pub(super) type History = [u8; STRIDE_MAX_BYTES + SEGMENT_BYTES];
 
 /// The segment less what stands `stride` bytes before it, both taken as one large little-endian number, modulo its
 /// size. Values packed with any number of bits that grow evenly give a difference that repeats, wherever they begin.
-pub(super) fn subtract(history: &History, stride: usize) -> Segment {
-    let mut differences = [0; SEGMENT_BYTES];
+#[inline(always)]
+pub(super) fn subtract(history: &History, stride: usize, differences: &mut Segment) {
     let mut borrow = false;
     let steps = differences.as_chunks_mut::<8>().0.iter_mut().zip((STRIDE_MAX_BYTES..).step_by(8));
     for (difference, at) in steps {
-        let (less, one) = eight(history, at).overflowing_sub(eight(history, at.saturating_sub(stride)));
-        let (less, other) = less.overflowing_sub(u64::from(borrow));
+        let less;
+        (less, borrow) = eight(history, at).borrowing_sub(eight(history, at.saturating_sub(stride)), borrow);
         *difference = less.to_le_bytes();
-        borrow = one | other;
     }
-    differences
 }
 
-/// The inverse of [`subtract`]: fills in the segment behind the bytes before it.
-pub(super) fn add(history: &mut History, stride: usize, differences: &Segment) {
+/// The inverse of [`subtract`]: the segment that follows `before`.
+#[inline(always)]
+pub(super) fn add(before: &Before, stride: usize, differences: &Segment, segment: &mut Segment) {
+    // One body for each number of words that a stride reaches back, so that these words stay in registers: read from the
+    // bytes just written, they would make each step wait for the one before.
+    match stride.div_ceil(8) {
+        1 => add_near::<1>(before, stride, differences, segment),
+        2 => add_near::<2>(before, stride, differences, segment),
+        3 => add_near::<3>(before, stride, differences, segment),
+        _ => add_far(before, stride, differences, segment),
+    }
+}
+
+/// [`add`] for strides of more than `8 * (BACK - 1)` and at most `8 * BACK` bytes, `BACK` being 1, 2 or 3.
+#[inline(always)]
+fn add_near<const BACK: usize>(before: &Before, stride: usize, differences: &Segment, segment: &mut Segment) {
+    let word =
+        |back: usize| before.as_rchunks::<8>().1.iter().rev().nth(back - 1).map_or(0, |b| u64::from_le_bytes(*b));
+    let (mut third, mut second, mut last) = (word(3), word(2), word(1));
+    // What stands a stride back begins so many bits into the oldest word that it touches.
+    let shift = (BACK * 8).saturating_sub(stride) as u32 * 8 % 64;
+    let mut carry = false;
+    for (place, difference) in segment.as_chunks_mut::<8>().0.iter_mut().zip(differences.as_chunks::<8>().0) {
+        let (oldest, next) = match BACK {
+            1 => (last, 0),
+            2 => (second, last),
+            _ => (third, second),
+        };
+        // The left shift in two steps, because one by all 64 bits would be none.
+        let earlier = oldest >> shift | next << 1 << (63 - shift);
+        let more;
+        (more, carry) = u64::from_le_bytes(*difference).carrying_add(earlier, carry);
+        *place = more.to_le_bytes();
+        (third, second, last) = (second, last, more);
+    }
+}
+
+/// [`add`] for any stride.
+fn add_far(before: &Before, stride: usize, differences: &Segment, segment: &mut Segment) {
+    let mut history: History = [0; STRIDE_MAX_BYTES + SEGMENT_BYTES];
+    history.first_chunk_mut().into_iter().for_each(|place| *place = *before);
     let mut carry = false;
     for (difference, at) in differences.as_chunks::<8>().0.iter().zip((STRIDE_MAX_BYTES..).step_by(8)) {
-        let earlier = eight(history, at.saturating_sub(stride));
-        let (more, one) = u64::from_le_bytes(*difference).overflowing_add(earlier);
-        let (more, other) = more.overflowing_add(u64::from(carry));
+        let earlier = eight(&history, at.saturating_sub(stride));
+        let more;
+        (more, carry) = u64::from_le_bytes(*difference).carrying_add(earlier, carry);
         if let Some(place) = history.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
             *place = more.to_le_bytes();
         }
-        carry = one | other;
     }
+    history.last_chunk().into_iter().for_each(|sum| *segment = *sum);
 }
 
 fn eight(history: &History, at: usize) -> u64 {

@@ -1,10 +1,11 @@
 //! The arrangements undo, the right one is found, and no input misleads the decoder.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use fearless_simd::{Level, dispatch};
 use longshore_model::Codec;
 use proptest::prelude::*;
 
-use super::segment::{self, Arrangement, SEGMENT_BYTES, STRIDE_MAX_BYTES};
+use super::segment::{self, Arrangement, SEGMENT_BYTES, SEGMENT_WORDS, STRIDE_MAX_BYTES};
 use super::{Adaptive, COMPRESSED, HEADER_BYTES, hardly_shrinks};
 use crate::codec::CodecError;
 
@@ -66,6 +67,10 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(run, 0..6).prop_map(|runs| runs.concat())
 }
 
+fn chosen(segment: &segment::Segment) -> Arrangement {
+    dispatch!(Level::new(), simd => Arrangement::of(simd, segment))
+}
+
 fn decode(stored: &[u8], plain_bytes: usize) -> Result<Vec<u8>, CodecError> {
     let mut out = vec![9; 3];
     Adaptive::default().decode(CODEC, stored, plain_bytes, &mut out).map(|()| out)
@@ -94,26 +99,27 @@ proptest! {
         let random = noise(seed, STRIDE_MAX_BYTES + SEGMENT_BYTES);
         let history: segment::History = random.as_slice().try_into().unwrap();
         let plain: segment::Segment = *history.last_chunk().unwrap();
-        let mut planes: [Vec<u8>; 4] = Default::default();
-        segment::split_words(&plain, skip, planes.each_mut());
-        let planes = planes.each_ref().map(|plane| plane.as_slice().try_into().unwrap());
-        prop_assert_eq!(segment::join_words(planes, skip), plain);
+        let mut planes: segment::Planes = [[0; SEGMENT_WORDS]; 4];
+        segment::split_words(&plain, skip, &mut planes);
+        let mut back = [0; SEGMENT_BYTES];
+        segment::join_words(planes.each_ref(), skip, &mut back);
+        prop_assert_eq!(back, plain);
         // As FORMAT.md says it, byte by byte.
         for (at, plane) in (0..SEGMENT_BYTES).flat_map(|at| (0..4).map(move |plane| (at, plane))).filter(|(at, _)| at % 4 == 0) {
             let word = u32::from_le_bytes(std::array::from_fn(|byte| plain[(at + byte + skip) % SEGMENT_BYTES]));
             prop_assert_eq!(planes[plane][at / 4], word.rotate_left(1).to_le_bytes()[plane]);
         }
-        let differences = segment::subtract(&history, stride);
+        let mut differences = [0; SEGMENT_BYTES];
+        segment::subtract(&history, stride, &mut differences);
         let mut carry = 0;
         for at in 0..SEGMENT_BYTES {
             let sum = u16::from(differences[at]) + u16::from(history[STRIDE_MAX_BYTES + at - stride]) + carry;
             prop_assert_eq!(plain[at], sum as u8);
             carry = sum >> 8;
         }
-        let mut back = history;
-        back[STRIDE_MAX_BYTES..].fill(0);
-        segment::add(&mut back, stride, &differences);
-        prop_assert_eq!(back, history);
+        let mut back = [0; SEGMENT_BYTES];
+        segment::add(history.first_chunk().unwrap(), stride, &differences, &mut back);
+        prop_assert_eq!(back, plain);
     }
 
     #[test]
@@ -206,7 +212,21 @@ fn packed_indices_that_count_up_nearly_vanish() {
 #[test]
 fn text_and_noise_stay_as_they_are() {
     for bytes in [text(1, SEGMENT_BYTES), noise(2, SEGMENT_BYTES)] {
-        assert_eq!(Arrangement::of(bytes.as_slice().try_into().unwrap()), Arrangement::Plain);
+        assert_eq!(chosen(bytes.as_slice().try_into().unwrap()), Arrangement::Plain);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+proptest! {
+    #[test]
+    fn every_processor_chooses_alike(plain in piece()) {
+        let level = Level::new();
+        for segment in plain.as_chunks::<SEGMENT_BYTES>().0 {
+            let chosen = chosen(segment);
+            prop_assert_eq!(level.as_sse2().map_or(chosen, |simd| Arrangement::of(simd, segment)), chosen);
+            prop_assert_eq!(level.as_avx2().map_or(chosen, |simd| Arrangement::of(simd, segment)), chosen);
+            prop_assert_eq!(level.as_avx512().map_or(chosen, |simd| Arrangement::of(simd, segment)), chosen);
+        }
     }
 }
 
