@@ -42,6 +42,7 @@ fn main() -> ExitCode {
     let output = Output { json: arguments.json, quiet: arguments.quiet, progress: arguments.progress };
     start_log(&arguments);
     descriptors::raise_limit();
+    descriptors::make_room();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
