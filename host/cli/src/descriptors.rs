@@ -1,20 +1,9 @@
-//! Open files: a cluster of thousands of collections has more files than the usual soft limit of 1,024 allows, and the hard
-//! limit is what an administrator means.
+//! Open files: how many a process has room for, and how many of them the points of a backup may take.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 
-/// More is asked for nowhere.
+/// More count as so many.
 const MOST: u64 = 65_536;
-
-/// Raises the soft limit of open files as far as the hard limit allows.
-pub(crate) fn raise_limit() {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let wanted = maximum.unwrap_or(MOST).min(MOST);
-    if current.is_some_and(|current| current < wanted) {
-        // Refused, for example by a filter of system calls: then fewer points are held, as before.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
-    }
-}
 
 /// Descriptors that the table of a process is made for.
 const ROOM: u64 = 8_192;

@@ -41,7 +41,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let output = Output { json: arguments.json, quiet: arguments.quiet, progress: arguments.progress };
     start_log(&arguments);
-    descriptors::raise_limit();
+    // A cluster of thousands of collections has more files than the usual soft limit allows, and the hard one is what an
+    // administrator means. A refused raise shows itself when files run out.
+    let _ = longshore_source::raise_descriptor_limit();
     descriptors::make_room();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -65,8 +67,6 @@ fn main() -> ExitCode {
 
 async fn run(arguments: Arguments, output: Output, stop: &StopSignal) -> anyhow::Result<Exit> {
     let cache = arguments.plugin_cache();
-    // A point holds all files of a collection open; a refused raise shows itself when files run out.
-    let _ = longshore_source::raise_descriptor_limit();
     longshore_source::milvus::choose_tls();
     match arguments.command {
         Command::Source(command) => commands::source::run(command, output).await,
