@@ -133,7 +133,8 @@ impl Vault {
         Ok(losses)
     }
 
-    /// Keys that are lost of sessions in which packs or manifests here are encrypted. Reads every manifest.
+    /// Keys that are lost of sessions in which packs or manifests here are encrypted. What a damaged pack says of its session
+    /// does not count. Reads every manifest.
     ///
     /// # Errors
     /// Failures of the store.
@@ -143,13 +144,16 @@ impl Vault {
         }
         let packs = self.objects().list(Some(layout::PACKS)).await?;
         let packs = packs.iter().filter_map(|meta| layout::parse_pack_path(meta.location.as_ref()));
-        let mut sessions: BTreeSet<SessionId> = sessions_of(self, packs).await?.into_keys().collect();
+        let of_packs = self.sessions_without_key(sessions_of(self, packs).await?).await?;
+        let mut sessions = BTreeSet::new();
         for kind in [ManifestKind::Root, ManifestKind::Receipt, ManifestKind::Part] {
             for key in self.manifests(kind, None).await? {
                 sessions.extend(self.session_of(kind, &key).await?);
             }
         }
-        Ok(self.without_key(sessions.into_iter()).await?.iter().map(lost_key).collect())
+        let mut lost = self.without_key(sessions.into_iter()).await?;
+        lost.extend(of_packs.into_keys());
+        Ok(lost.iter().map(lost_key).collect())
     }
 
     /// The key that a root of this vault, or one that a receipt here repeats, is sealed with, where it is gone. Needs no key;

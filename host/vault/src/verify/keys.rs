@@ -12,6 +12,7 @@ use super::ObjectDamage;
 use crate::index::NOTHING;
 use crate::layout;
 use crate::pack::{self, PackHeader};
+use crate::session::fetch_pack;
 use crate::{PackId, SessionId, Vault, VaultError};
 
 /// The key of a session that is not here.
@@ -58,6 +59,26 @@ impl Vault {
         for session in sessions {
             if self.wrapped_session(&session).await?.files.is_empty() {
                 lost.insert(session);
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Of the sessions that packs name those of which no good wrapped key is here, with their packs. A session that only
+    /// damaged packs name is none of them: one flipped bit in a header names a session that never was, and no key of it
+    /// could ever be found. Such packs are damage of their own. Reads packs whole where a key is missing.
+    pub(crate) async fn sessions_without_key(
+        &self,
+        mut sessions: BTreeMap<SessionId, HashSet<PackId>>,
+    ) -> Result<BTreeMap<SessionId, HashSet<PackId>>, VaultError> {
+        let mut lost = BTreeMap::new();
+        for session in self.without_key(sessions.keys().copied()).await? {
+            let packs = sessions.remove(&session).unwrap_or_default();
+            for pack in &packs {
+                if fetch_pack(self, *pack).await?.is_some() {
+                    lost.insert(session, packs);
+                    break;
+                }
             }
         }
         Ok(lost)

@@ -202,23 +202,24 @@ impl Vault {
         if !self.is_encrypted() {
             return Ok(HashSet::new());
         }
-        let mut sessions = keys::sessions_of(self, reader.by_pack(wanted.iter()).into_keys()).await?;
+        let sessions = keys::sessions_of(self, reader.by_pack(wanted.iter()).into_keys()).await?;
+        let mut lost = self.sessions_without_key(sessions).await?;
         if let Sealed::Locked(locked) = &part.sealed {
-            sessions.entry(locked.session).or_default();
+            for session in self.without_key(std::iter::once(locked.session)).await? {
+                lost.entry(session).or_default();
+            }
         }
-        let lost = self.without_key(sessions.keys().copied()).await?;
-        sessions.retain(|session, _| lost.contains(session));
-        report.objects.extend(lost.iter().map(keys::lost_key));
+        report.objects.extend(lost.keys().map(keys::lost_key));
         for id in wanted {
             // Another pack may hold the blob under another key; whoever can decrypt it says so when it is read.
             let [place] = reader.index().all(id)[..] else { continue };
-            if let Some((session, _)) = sessions.iter().find(|(_, packs)| packs.contains(&place.pack)) {
+            if let Some((session, _)) = lost.iter().find(|(_, packs)| packs.contains(&place.pack)) {
                 let found = format!("the key of its session {session} is gone");
                 bad.insert(*id, (layout::pack_path(&place.pack).to_string(), found));
             }
         }
         if let Sealed::Locked(locked) = &part.sealed
-            && lost.contains(&locked.session)
+            && lost.contains_key(&locked.session)
         {
             // It is sealed whose bytes these are: that they can be read is of no use to anybody.
             let (key, found) =
@@ -227,7 +228,7 @@ impl Vault {
                 bad.entry(*id).or_insert_with(|| (key.clone(), found.clone()));
             }
         }
-        Ok(sessions.into_values().flatten().collect())
+        Ok(lost.into_values().flatten().collect())
     }
 
     /// A list of recipients that counted when the part was written, where neither it nor a newer one is here. Told by names:

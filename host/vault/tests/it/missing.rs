@@ -128,6 +128,20 @@ async fn every_manifest_and_every_pack_misses_the_key_of_its_session() {
     assert_eq!(objects(&vault.lost_keys().await.unwrap()), [session]);
 }
 
+/// Its header would then name a session that never was, of which no vault could give the key.
+#[tokio::test]
+async fn a_damaged_header_of_a_pack_makes_nobody_miss_a_key() {
+    let (store, ..) = prepared(Codec::Store).await;
+    let vault = open(&store, &Keys::none().with_writer(writer())).await;
+    let pack = keys(&store, "packs").await.remove(0);
+    // Within the session's id, which begins after magic, format and flags.
+    change(&store, &pack, |bytes| bytes[20] ^= 1).await;
+    assert!(vault.lost_keys().await.unwrap().is_empty());
+    let report = verify(&vault, &backup_id(1), VerifyLevel::Stored).await;
+    assert_eq!(objects(&report.objects), [pack.as_ref()], "no key is missed");
+    assert_eq!(report.damaged_packs.len(), 1);
+}
+
 #[tokio::test]
 async fn a_tombstone_of_a_copy_is_missed_by_a_copy_of_its_vault_without_the_home_vault() {
     let other_store = memory();
