@@ -9,7 +9,7 @@ use std::sync::Arc;
 use longshore_model::{BackupId, CollectionName, JobId, JobType, Phase, RegionId, VaultId};
 use longshore_vault::{
     BlobId, CollectionFiles, CollectionSealed, PartDraft, PartSealed, Pin, PinRequest, Reader, ReliesOn, Sealed,
-    Session, SessionOptions, Vault,
+    Session, SessionOptions, Vault, VaultError,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -59,25 +59,74 @@ pub struct CopyRequest {
 /// Copies collections of a backup into another region. Repeating it is harmless: bytes that are there are found by
 /// content.
 ///
+/// An erasure may write the backup anew while it is copied. Its order is the new root, then reduced copies for the
+/// receipts it finds in the other vaults, then tombstones for what was before. So it is asked *after* the receipt was
+/// written which commit is the newest. Still the one that was copied: the receipt was there before the new root, and the
+/// erasure finds it. A newer one: the erasure may have looked before, the receipt may count for nothing, and the newer one
+/// is copied.
+///
 /// # Errors
-/// [`EngineError::NotFound`] for a backup or a region that is not there, [`EngineError::DamagedBackup`],
-/// [`EngineError::Vault`], [`EngineError::Stopped`]. What was stored by then is found again by the next attempt.
+/// [`EngineError::NotFound`] for a backup or a region that is not there, also for a backup that was deleted meanwhile;
+/// [`EngineError::Conflict`] when it was written anew each time; [`EngineError::DamagedBackup`], [`EngineError::Vault`],
+/// [`EngineError::Stopped`]. What was stored by then is found again by the next attempt.
 pub async fn copy_backup(
     request: &CopyRequest,
     vaults: &RegionVaults,
     context: &RunContext,
 ) -> Result<CopyOutcome, EngineError> {
-    let CopyRequest { backup_id: backup, home, to, collections: names, .. } = request;
+    let CopyRequest { backup_id: backup, home, to, .. } = request;
     let started = context.clock.now();
     let vaults = &vaults.throttled(&context.throttle);
-    let opened = OpenedBackup::find(vaults, Some(home), backup).await?;
+    let mut stored_bytes = 0;
+    for _ in 0..context.limits.copied_commits {
+        let opened = OpenedBackup::find(vaults, Some(home), backup).await?;
+        let copied = match copy_commit(&opened, request, vaults, context).await {
+            // Deleted, or written anew before its receipt: which of them is asked next.
+            Err(EngineError::Vault { source, .. }) if matches!(*source, VaultError::Withdrawn { .. }) => None,
+            copied => Some(copied?),
+        };
+        stored_bytes += copied.as_ref().map_or(0, |copied| copied.stored_bytes);
+        let newest = newest_commit(backup, vaults).await?;
+        if let Some(copied) = copied
+            && newest == Some(opened.root.open.token)
+        {
+            context.progress.enter(Phase::Done);
+            return Ok(CopyOutcome { stored_bytes, duration_ms: context.clock.now().millis_since(started), ..copied });
+        }
+        if newest.is_none() {
+            return Err(EngineError::NotFound { what: "backup", id: backup.to_string() });
+        }
+        tracing::info!(%backup, region = %to, "the backup was written anew while it was copied: it is copied again");
+    }
+    let what = format!("{backup} was written anew by an erasure each time it was copied to {to}; copy it again");
+    Err(EngineError::Conflict { what })
+}
+
+/// The token of the newest commit that counts anywhere.
+async fn newest_commit(backup: &BackupId, vaults: &RegionVaults) -> Result<Option<u64>, EngineError> {
+    let mut newest = None;
+    for vault in vaults.all() {
+        let commits = vault.commits(backup).await.map_err(EngineError::vault(vault.region_id()))?;
+        newest = newest.max(commits.into_iter().max());
+    }
+    Ok(newest)
+}
+
+/// Copies one commit of the backup.
+async fn copy_commit(
+    opened: &OpenedBackup,
+    request: &CopyRequest,
+    vaults: &RegionVaults,
+    context: &RunContext,
+) -> Result<CopyOutcome, EngineError> {
+    let CopyRequest { backup_id: backup, to, collections: names, .. } = request;
     let target = vaults.get(to)?;
     // A folder whose disk is not mounted would be made anew, and filled with what nobody finds again.
     vaults.check_one(to).await?;
     let locked = opened.is_locked();
-    let parts = if locked { copy_locked::choose(&opened, &target, names)? } else { Vec::new() };
+    let parts = if locked { copy_locked::choose(opened, &target, names)? } else { Vec::new() };
     let collections: Vec<OpenedCollection<'_>> = if locked {
-        context.progress.expect([copy_locked::expect(&opened, &parts)]);
+        context.progress.expect([copy_locked::expect(opened, &parts)]);
         Vec::new()
     } else {
         opened.collections()?.into_iter().filter(|one| names.is_empty() || names.contains(&one.sealed.name)).collect()
@@ -88,7 +137,7 @@ pub async fn copy_backup(
     context.progress.enter(Phase::Transfer);
     let to_pin = pin_target(&target, request, context).await?;
     let named = Some((request.job_id.clone(), request.fencing_token));
-    let reading = pins::begin_reading(&opened, &|_| true, (JobType::Copy, named), &context.throttle, context).await;
+    let reading = pins::begin_reading(opened, &|_| true, (JobType::Copy, named), &context.throttle, context).await;
     let Reading { mut pins, readers } = match reading {
         Ok(reading) => reading,
         Err(error) => {
@@ -99,9 +148,9 @@ pub async fn copy_backup(
     pins.push((to.clone(), to_pin.clone()));
     let writing = async {
         if locked {
-            copy_locked::write(vaults, (&opened, &parts), &readers, &target, &to_pin, context).await
+            copy_locked::write(vaults, (opened, &parts), &readers, &target, &to_pin, context).await
         } else {
-            write(vaults, &opened, &collections, &readers, &target, &to_pin, context).await
+            write(vaults, opened, &collections, &readers, &target, &to_pin, context).await
         }
     };
     let copied = tokio::select! {
@@ -109,15 +158,13 @@ pub async fn copy_backup(
         error = pins::keep_fresh(&pins) => Err(error),
     };
     pins::release(pins).await;
-    let stored_bytes = copied?;
-    context.progress.enter(Phase::Done);
     Ok(CopyOutcome {
         backup_id: backup.clone(),
         region: to.clone(),
         size_bytes: if locked { copy_locked::size_bytes(&parts) } else { collections.iter().map(size).sum() },
         collections: collections.iter().map(|one| one.sealed.name.clone()).collect(),
-        stored_bytes,
-        duration_ms: context.clock.now().millis_since(started),
+        stored_bytes: copied?,
+        duration_ms: 0,
     })
 }
 

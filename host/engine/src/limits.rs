@@ -76,6 +76,8 @@ pub struct Limits {
     pub copy_retry_ms: u64,
     /// Longest such pause, in milliseconds.
     pub copy_retry_longest_ms: u64,
+    /// Times a copy begins again because an erasure wrote the backup anew meanwhile.
+    pub copied_commits: u32,
     /// How often a host looks for what it has to tell its webhook, in milliseconds.
     pub delivery_look_ms: u64,
     /// How long a message that was not taken waits before it is sent again, in milliseconds; four times as long each time.
@@ -161,6 +163,7 @@ impl Default for Limits {
             retention_look_ms: 60 * 60 * 1_000,
             overdue_grace_ms: 6 * 60 * 60 * 1_000,
             job_attempts: 3,
+            copied_commits: 4,
             copy_retries: 6,
             copy_retry_ms: 30_000,
             copy_retry_longest_ms: 60 * 60 * 1_000,
