@@ -22,8 +22,12 @@
 //! Each step asks what is there and does nothing when it was done before. A backup that is left without any collection
 //! stays as an empty one: that it was made, and when, is not what has to be erased.
 //!
+//! Two erasures never rewrite the same backups at the same time (`alone.rs`): the second one gives up before it wrote
+//! anything.
+//!
 //! Failure: [`EngineError`]; run it again.
 
+mod alone;
 mod plan;
 mod scrub;
 #[cfg(test)]
@@ -38,7 +42,6 @@ use longshore_vault::{
     Withdrawal,
 };
 use serde::Serialize;
-use serde_json::Value;
 
 use self::scrub::{is_named_in, scrubbed};
 use crate::opened::OpenedBackup;
@@ -85,6 +88,7 @@ struct Erasing<'a> {
 /// Carries out a plan. Needs credentials that may delete, and a reader key where vaults are encrypted.
 ///
 /// # Errors
+/// [`EngineError::Conflict`] while another erasure rewrites backups of the same cluster: nothing was written.
 /// [`EngineError::Vault`], [`EngineError::Stopped`]: run it again, it goes on where it stopped.
 pub async fn run_erase(
     plan: &ErasePlan,
@@ -92,9 +96,14 @@ pub async fn run_erase(
     context: &RunContext,
 ) -> Result<EraseOutcome, EngineError> {
     let vaults = &vaults.throttled(&context.throttle);
-    let working = begin(vaults, context).await?;
-    let pins: Vec<(RegionId, Pin)> =
-        working.iter().map(|one| (one.vault.region_id().clone(), one.pin.clone())).collect();
+    let mut pins = Vec::new();
+    let working = match begin(plan, vaults, &mut pins, context).await {
+        Ok(working) => working,
+        Err(error) => {
+            pins::release(pins).await;
+            return Err(error);
+        }
+    };
     let erasing = Erasing { plan, vaults, working, now: context.clock.now() };
     let result = tokio::select! {
         result = erasing.run(context) => result,
@@ -106,10 +115,15 @@ pub async fn run_erase(
     Ok(outcome)
 }
 
-/// Pins and readers. It writes manifests as a backup does, so it pins as a backup does.
-async fn begin(vaults: &RegionVaults, context: &RunContext) -> Result<Vec<Working>, EngineError> {
+/// Pins and readers. It writes manifests as a backup does, so it pins as a backup does. The pins that were taken are in `pins`
+/// also when it fails.
+async fn begin(
+    plan: &ErasePlan,
+    vaults: &RegionVaults,
+    pins: &mut Vec<(RegionId, Pin)>,
+    context: &RunContext,
+) -> Result<Vec<Working>, EngineError> {
     let job_id = JobId::from_random(draw(context.random.as_ref())?);
-    let mut working = Vec::new();
     for vault in vaults.all() {
         let region = vault.region_id().clone();
         let request = PinRequest {
@@ -118,11 +132,17 @@ async fn begin(vaults: &RegionVaults, context: &RunContext) -> Result<Vec<Workin
             token: 1,
             random: draw(context.random.as_ref())?,
             relies_on: ReliesOn { everything: true, ..ReliesOn::default() },
-            state: Value::Null,
+            state: alone::pin_state(plan, &vault)?,
         };
         let pin = vault.pin(request, Arc::clone(&context.clock)).await.map_err(EngineError::vault(&region))?;
-        let reader = vault.open_reader().await.map_err(EngineError::vault(&region))?;
-        working.push(Working { vault, reader, pin });
+        pins.push((region, pin));
+    }
+    let mut working = Vec::new();
+    for (vault, (region, pin)) in vaults.all().into_iter().zip(pins.iter()) {
+        // Only now that our own pin is durable: of two that begin at once one must see the other.
+        alone::check(plan, &vault, context.clock.now()).await?;
+        let reader = vault.open_reader().await.map_err(EngineError::vault(region))?;
+        working.push(Working { vault, reader, pin: pin.clone() });
     }
     Ok(working)
 }

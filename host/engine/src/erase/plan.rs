@@ -6,6 +6,7 @@ use longshore_model::{BackupId, ClusterId, CollectionName, Phase, RegionId, Time
 use longshore_vault::{Erasure, PackId, Part, Vault};
 use serde::Serialize;
 
+use super::alone;
 use super::scrub::is_named_in;
 use crate::opened::OpenedBackup;
 use crate::random::draw;
@@ -99,7 +100,7 @@ pub async fn plan_erase(
     let mut unreadable = Vec::new();
     let backups = find_backups(&request, vaults, &mut unreadable, context).await?;
     let mut request = with_clusters(request, &backups)?;
-    let Earlier { open, finished } = earlier(&request, vaults).await?;
+    let Earlier { open, begun, finished } = earlier(&request, vaults).await?;
     if backups.is_empty() && open.is_empty() && finished.is_none() && unreadable.is_empty() {
         let what = format!(
             "no backup in these vaults holds or names {}; nothing was erased. (Bytes of backups that were deleted before \
@@ -118,7 +119,7 @@ pub async fn plan_erase(
         request.clusters.extend(first.clusters.iter().cloned());
     }
     let going_on = !all_backups.is_empty() || !open.is_empty();
-    let erasure_id = match erasure_id.or(finished.clone().filter(|_| !going_on)) {
+    let erasure_id = match erasure_id.or(begun).or(finished.clone().filter(|_| !going_on)) {
         Some(id) => id,
         None => format!("erasure-{:016x}", u64::from_be_bytes(draw(context.random.as_ref())?)),
     };
@@ -239,13 +240,17 @@ fn with_clusters(mut request: EraseRequest, backups: &[ErasedBackup]) -> Result<
 struct Earlier {
     /// Those that stopped on the way, in any vault; the oldest first.
     open: Vec<Erasure>,
-    /// One that did not.
+    /// One of which only a pin is left.
+    begun: Option<String>,
+    /// One that did not stop.
     finished: Option<String>,
 }
 
 async fn earlier(request: &EraseRequest, vaults: &RegionVaults) -> Result<Earlier, EngineError> {
-    let mut earlier = Earlier { open: Vec::new(), finished: None };
+    let mut earlier = Earlier { open: Vec::new(), begun: None, finished: None };
+    let (mut begun, mut rewritten) = (BTreeSet::new(), BTreeSet::new());
     for vault in vaults.all() {
+        begun.extend(alone::begun(request, &vault).await?);
         let fail = || EngineError::vault(vault.region_id());
         let name_id = vault.id_key().map_err(fail())?.name_id(&request.collection);
         for erasure in vault.list_erasures().await.map_err(fail())? {
@@ -255,10 +260,14 @@ async fn earlier(request: &EraseRequest, vaults: &RegionVaults) -> Result<Earlie
             match erasure.rewritten {
                 _ if !same_name || !same_clusters => {}
                 None => earlier.open.push(erasure),
-                Some(_) => earlier.finished = Some(erasure.erasure_id),
+                Some(_) => {
+                    rewritten.insert(erasure.erasure_id.clone());
+                    earlier.finished = Some(erasure.erasure_id);
+                }
             }
         }
     }
+    earlier.begun = begun.difference(&rewritten).next().cloned();
     earlier.open.sort_by(|one, other| (one.started, &one.erasure_id).cmp(&(other.started, &other.erasure_id)));
     Ok(earlier)
 }

@@ -103,6 +103,8 @@ pub(crate) struct World {
     pub(crate) tally: Tally,
     /// What this step erases: cluster and collection.
     pub(crate) erasing: BTreeSet<(usize, String)>,
+    /// Erasures that began and did not end, cluster and collection: while the pin of one counts, it alone may go on.
+    pub(crate) interrupted: BTreeSet<(usize, usize)>,
 }
 
 /// What an action came to, before the model takes it over.
@@ -224,6 +226,7 @@ impl World {
             hurt: RefCell::default(),
             tally: Tally::new(),
             erasing: BTreeSet::new(),
+            interrupted: BTreeSet::new(),
         }
     }
 
@@ -299,6 +302,9 @@ impl World {
             }
             Action::Restore { backup, region: None } => there(backup),
             Action::Restore { .. } => false,
+            Action::Erase { cluster, collection } => {
+                self.interrupted.iter().all(|other| other.0 != cluster || other.1 == collection)
+            }
             _ => true,
         }
     }
@@ -390,6 +396,11 @@ impl World {
             }
             Outcome::Erase { cluster, collection, told, refused } => {
                 let told = if lagged { Told::Unknown } else { heard(told) };
+                if told == Told::Done {
+                    self.interrupted.remove(&(cluster, collection));
+                } else {
+                    self.interrupted.insert((cluster, collection));
+                }
                 for known in self.known.iter_mut().filter(|known| known.cluster == cluster) {
                     // One that was not there when it began may have been seen, and may not.
                     let there = self.visible.contains(&known.id);
