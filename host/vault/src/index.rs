@@ -195,6 +195,11 @@ impl Index {
         others.into_iter().filter_map(|pack| self.packs.get(pack as usize)).map(|(id, _)| *id).collect()
     }
 
+    /// All packs with their sizes.
+    pub(crate) fn packs(&self) -> impl Iterator<Item = (PackId, u64)> {
+        self.packs.iter().copied()
+    }
+
     /// Size of a pack.
     pub(crate) fn pack_bytes(&self, pack: &PackId) -> Option<u64> {
         let number = self.numbers.get(pack)?;

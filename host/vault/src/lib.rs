@@ -122,6 +122,7 @@ pub use stored::StoredByDay;
 pub use throttle::{CpuPermit, Priority, Throttle, ThrottleLimits};
 pub use vault::{Vault, VaultOptions};
 pub use verify::{
-    BlobDamage, CollectionReport, LOST_INDEX, LOST_LIST, ObjectDamage, Sample, VerifyLevel, VerifyOptions, VerifyReport,
+    BlobDamage, CollectionReport, LOST_INDEX, LOST_LIST, ObjectDamage, Sample, UnneededPacks, VerifyLevel,
+    VerifyOptions, VerifyReport,
 };
 pub use withdrawal::{Tombstone, Withdrawal};

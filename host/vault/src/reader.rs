@@ -30,6 +30,8 @@ struct Inner {
     index: Index,
     /// Packs that no index object names.
     unindexed: HashSet<PackId>,
+    /// Packs that are noted as damaged.
+    noted: HashSet<PackId>,
     damages: Vec<ObjectDamage>,
     /// What packs that were read from are opened with.
     openers: Mutex<HashMap<PackId, Arc<PackOpener>>>,
@@ -81,6 +83,7 @@ impl Vault {
             vault: self.clone(),
             index: loaded.index,
             unindexed: loaded.unindexed.iter().map(|pack| pack.id).collect(),
+            noted: loaded.noted,
             damages: loaded.damages,
             openers: Mutex::default(),
             cpu: Arc::new(Semaphore::new(threads)),
@@ -121,8 +124,21 @@ impl Reader {
         self.inner.index.len()
     }
 
+    /// True for a blob that lies in packs which are noted as damaged, and in no other: no backup that is made from now on
+    /// relies on it.
+    #[must_use]
+    pub fn is_only_in_damaged_packs(&self, id: &BlobId) -> bool {
+        let places = self.index().all(id);
+        !places.is_empty() && places.iter().all(|place| self.is_noted(&place.pack))
+    }
+
     pub(crate) fn index(&self) -> &Index {
         &self.inner.index
+    }
+
+    /// True for a pack that is noted as damaged.
+    pub(crate) fn is_noted(&self, pack: &PackId) -> bool {
+        self.inner.noted.contains(pack)
     }
 
     /// True for a pack that is there and that no index object names.
@@ -176,7 +192,8 @@ impl Reader {
         Err(first_error.unwrap_or_else(|| self.unknown(id)))
     }
 
-    async fn read_from(&self, location: &Location) -> Result<Bytes, VaultError> {
+    /// Reads a blob from one of its places.
+    pub(crate) async fn read_from(&self, location: &Location) -> Result<Bytes, VaultError> {
         let Location { pack, entry } = *location;
         let path = layout::pack_path(&pack);
         let opener = self.opener(&pack).await?;

@@ -1,11 +1,11 @@
 //! Heals a vault from others of its project: what is lost or damaged is fetched from wherever it is whole.
 //!
 //! Order: records beside backups come first, damaged and lost ones, because keys are among them; damaged index objects are
-//! rebuilt; then, backup by backup, roots, receipts and parts; then all packs are read, and those that are lost or damaged
-//! are replaced, by the same pack if another vault has it, else by new packs with the same blobs; then what was hit is read
-//! again, and packs whose index object is lost, or that came back, are listed in a new one. Only bytes that were proven by
-//! their name or id are ever written, so nothing good is overwritten by something bad. A pack that cannot be replaced stays,
-//! with a note that keeps writers from relying on it.
+//! rebuilt; then, backup by backup, roots, receipts and parts; then all packs are read, also those that no backup needs,
+//! because the next one may; those that are lost or damaged are replaced, by the same pack if another vault has it, else by
+//! new packs with the same blobs; then what was hit is read again, and packs whose index object is lost, or that came back,
+//! are listed in a new one. Only bytes that were proven by their name or id are ever written, so nothing good is overwritten
+//! by something bad. A pack that cannot be replaced stays, with a note that keeps writers from relying on it.
 //!
 //! Contract: what cannot be healed is a result, told by collection with the reason. A heal that is stopped leaves a
 //! vault that is at least as good as before; running it again goes on. A dry run writes records, keys among them, into memory

@@ -30,7 +30,9 @@ impl Heal<'_> {
             }
         }
         let region = self.vault.region_id().clone();
-        if bad_packs.is_empty() && hit.is_empty() {
+        let unneeded = self.unneeded(good.iter().chain(&damaged).chain(bad_packs.keys()).copied().collect()).await?;
+        damaged.extend(unneeded.keys().copied());
+        if bad_packs.is_empty() && hit.is_empty() && unneeded.is_empty() {
             return Ok(());
         }
         if !self.request.dry_run {
@@ -40,18 +42,36 @@ impl Heal<'_> {
             self.vault.note_damage(&noted, now).await.map_err(EngineError::vault(&region))?;
         }
         let unhealed = self.same_packs(bad_packs).await?;
+        for (pack, found) in self.same_packs(unneeded).await? {
+            let how = "no backup needs it, and none that is made from now on relies on it".to_owned();
+            self.outcome.objects.push(HealedObject { object: key(&pack), found, healed: true, how });
+        }
         let reasons =
             if self.request.dry_run { self.plan_blobs(&hit, &unhealed).await? } else { self.blobs(&hit).await? };
         let judged = self.outcome.collections.len();
+        let needed: BTreeSet<BlobId> = hit.iter().flat_map(|(part, _)| blobs_of(part)).copied().collect();
         for (part, before) in hit {
             self.judge(&part, &before, &good, &reasons).await?;
         }
         if !self.request.dry_run && self.pin.is_some() {
             // What could be read again decides: a blob that no session may rely on, because its pack is marked, is there.
             let any_left = self.outcome.collections.iter().skip(judged).any(|one| one.still_damaged_files > 0);
-            self.report_unhealed(&unhealed, any_left);
+            let relied_on = self.relied_on(&needed, &reasons).await?;
+            self.report_unhealed(&unhealed, any_left, relied_on.as_deref());
         }
         self.index_again(lost_index).await
+    }
+
+    /// Packs that no backup needs and that are damaged: the next backup would rely on them. Whoever heals one backup asks for
+    /// that one alone.
+    async fn unneeded(&mut self, known: HashSet<PackId>) -> Result<BTreeMap<PackId, String>, EngineError> {
+        if self.request.backup.is_some() {
+            return Ok(BTreeMap::new());
+        }
+        let found = self.vault.verify_unneeded_packs(&known).await;
+        let found = found.map_err(EngineError::vault(self.vault.region_id()))?;
+        self.outcome.read_bytes += found.read_bytes;
+        Ok(found.damaged.into_iter().map(|(pack, damage)| (pack, damage.found)).collect())
     }
 
     /// A list of recipients that a part misses, and that no copy of the vault had: those were asked before.
@@ -156,15 +176,29 @@ impl Heal<'_> {
         Ok(reasons)
     }
 
+    /// Why backups rely on a damaged pack still, if they do: a blob may be sound where it lies and could not be had from
+    /// there, as long as there is no reader key.
+    async fn relied_on(
+        &self,
+        needed: &BTreeSet<BlobId>,
+        reasons: &BTreeMap<BlobId, String>,
+    ) -> Result<Option<String>, EngineError> {
+        let reader = self.vault.open_reader().await.map_err(EngineError::vault(self.vault.region_id()))?;
+        let left = needed.iter().find(|blob| reader.is_only_in_damaged_packs(blob));
+        Ok(left.map(|blob| reasons.get(blob).cloned().unwrap_or_else(|| format!("{blob} lies in no other pack"))))
+    }
+
     /// What became of packs that no source has under their names.
-    fn report_unhealed(&mut self, unhealed: &BTreeMap<PackId, String>, any_left: bool) {
+    fn report_unhealed(&mut self, unhealed: &BTreeMap<PackId, String>, any_left: bool, relied_on: Option<&str>) {
         for (pack, found) in unhealed {
-            let (healed, how) = if any_left {
-                (false, "no other vault has this pack, nor all of the blobs that are missing now")
-            } else {
-                (true, "what backups need of it is in other packs; nothing relies on it any more")
+            let (healed, how) = match relied_on {
+                _ if any_left => {
+                    (false, "no other vault has this pack, nor all of the blobs that are missing now".to_owned())
+                }
+                Some(why) => (false, format!("backups rely on it, and what they need could not be stored anew: {why}")),
+                None => (true, "what backups need of it is in other packs; nothing relies on it any more".to_owned()),
             };
-            let (object, found, how) = (key(pack), found.clone(), how.to_owned());
+            let (object, found) = (key(pack), found.clone());
             self.outcome.objects.push(HealedObject { object, found, healed, how });
         }
     }

@@ -102,7 +102,7 @@ impl World {
         }
         let erased = |known: &Known| !known.erased.is_empty() || !known.erased_after_deletion.is_empty();
         match self.heal_in(hurt, &self.hosts).await {
-            Err(why) if why.contains("copy with a reader key") && self.known.iter().any(erased) => {
+            Err(why) if why.contains("with a reader key") && self.known.iter().any(erased) => {
                 self.heal_in(hurt, &self.owners).await
             }
             healed => healed,

@@ -5,9 +5,11 @@
 //! packs that were not found good yet ([`VerifyOptions::good`]); damaged ones are looked at again, so no finding is
 //! lost. Memory is bounded whatever the packs' sizes are ([`pack`]).
 
+mod header;
 pub(crate) mod keys;
 mod pack;
 mod sample;
+mod unneeded;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::{StreamExt, TryStreamExt, stream};
 
 pub use self::sample::Sample;
+pub use self::unneeded::UnneededPacks;
 use crate::index::NOTHING;
 use crate::{BlobEntry, BlobId, PackId, Part, Reader, Sealed, Vault, VaultError, layout};
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{ObjectDamage, VerifyLevel};
+use super::{ObjectDamage, VerifyLevel, header};
 use crate::index;
 use crate::layout;
 use crate::reader::PackOpener;
@@ -76,8 +76,16 @@ pub(super) async fn look_at(
     finding.read_bytes = read.bytes;
     let whole = read.digest == *pack.as_bytes();
     if !whole {
+        let explained = damage.is_some() || !read.bad.is_empty();
         let found = PackId::new(read.digest.into()).to_string();
         damage = Some(ObjectDamage { object: path.to_string(), expected: pack.to_string(), found });
+        if level < VerifyLevel::Decoded {
+            let hit: HashSet<BlobId> = read.bad.iter().chain(&finding.bad).map(|(id, _)| *id).collect();
+            let sound: Vec<BlobEntry> = wanted.iter().filter(|entry| !hit.contains(&entry.id)).copied().collect();
+            if let Some(doubt) = header::doubt(reader, pack, &sound, explained).await? {
+                finding.bad.extend(sound.iter().map(|entry| (entry.id, doubt.clone())));
+            }
+        }
     }
     // Without decoding, the checksums tell which blobs of a pack are hit; of a whole pack none is.
     if level > VerifyLevel::Stored || !whole {

@@ -5,6 +5,7 @@ mod blob_runs;
 mod catalogs;
 mod damage;
 mod deleting;
+mod encrypted_headers;
 mod encryption;
 mod encryption_attacks;
 mod erasing;

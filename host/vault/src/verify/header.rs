@@ -1,0 +1,47 @@
+//! Whether the header of a damaged pack can still be relied on, in an encrypted vault.
+//!
+//! A header names the session and holds the salt, and nothing in the pack can be decrypted with other ones. No checksum but
+//! the pack's name covers it, so of a pack that does not match its name any blob may be lost although its own stored bytes
+//! are sound. Whoever has a reader key decrypts one blob and knows. Whoever has none counts all as lost where the header
+//! cannot be right, or where nothing else in the pack explains the damage. Failure of the store is an error.
+
+use crate::index::Location;
+use crate::layout;
+use crate::pack::{self, PackHeader};
+use crate::{BlobEntry, PackId, Reader, VaultError};
+
+/// Why these blobs of a damaged pack, whose stored bytes match their checksums, count as lost all the same; `None` when they
+/// do not. `explained`: something else in the pack is damaged.
+pub(super) async fn doubt(
+    reader: &Reader,
+    pack: PackId,
+    sound: &[BlobEntry],
+    explained: bool,
+) -> Result<Option<String>, VaultError> {
+    let vault = reader.vault();
+    let Some(smallest) = sound.iter().min_by_key(|entry| entry.stored_bytes) else { return Ok(None) };
+    if !vault.is_encrypted() {
+        return Ok(None);
+    }
+    if vault.is_readable() {
+        return match reader.read_from(&Location { pack, entry: *smallest }).await {
+            Ok(_) => Ok(None),
+            Err(error) if error.is_unanswered() => Err(error),
+            Err(error) => Ok(Some(format!("it cannot be decrypted any more: {error}"))),
+        };
+    }
+    let range = 0..pack::HEADER_BYTES as u64;
+    let bytes = match vault.objects().get_range(&layout::pack_path(&pack), range).await {
+        Err(error) if error.is_unreadable_medium() => None,
+        bytes => bytes?,
+    };
+    let header = bytes.and_then(|bytes| PackHeader::read(&bytes).ok());
+    let Some(encryption) = header.and_then(|header| header.encryption) else {
+        return Ok(Some("the header of its pack, which says how it is encrypted, is damaged".to_owned()));
+    };
+    if vault.wrapped_session(&encryption.session).await?.files.is_empty() {
+        return Ok(Some(format!("its pack names the session {}, of which no key is here", encryption.session)));
+    }
+    let why = "nothing else of its pack is damaged, so the header is, which says how it is encrypted";
+    Ok((!explained).then(|| why.to_owned()))
+}
