@@ -65,8 +65,9 @@ impl OpenErasure {
         self.packs.contains(pack) || self.during.as_ref().is_some_and(|during| during.contains(&written))
     }
 
-    pub(super) fn is_rewritten(&self) -> bool {
-        self.during.is_some()
+    /// When every backup was rewritten, by the store's clock.
+    pub(super) fn rewritten(&self) -> Option<Timestamp> {
+        self.during.as_ref().map(|during| *during.end())
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use longshore_model::{BackupId, RegionId, VaultId};
+use longshore_model::{BackupId, RegionId, Timestamp, VaultId};
 
 use super::look::{Seen, View};
 use super::plan::{BackupSpace, PruneOptions, PruneReason};
@@ -37,6 +37,8 @@ pub(super) struct Needs {
     pub(super) receipts: Vec<(CommittedRoot, PartRef)>,
     /// Parts that are needed and cannot be read.
     pub(super) unreadable: Vec<String>,
+    /// When the oldest part was written that is kept and that no commit names: of a job that runs, or that died.
+    pub(super) uncommitted_since: Option<Timestamp>,
     /// Parts that cannot be read and that nobody misses: a part that can be read holds all of each.
     pub(super) replaced: HashSet<String>,
 }
@@ -141,6 +143,10 @@ pub(super) async fn needs_of(views: &[View], here: &View, options: &PruneOptions
             (Verdict::Gone(reason), _) => needs.unneeded.push((seen.clone(), reason)),
             (Verdict::Needed | Verdict::Kept(_), None) => needs.unreadable.push(key),
             (verdict, Some(part)) => {
+                if !named_here && root.is_none() {
+                    let since = needs.uncommitted_since.get_or_insert(seen.written);
+                    *since = seen.written.min(*since);
+                }
                 needs.kept_backups.insert(seen.key.backup_id.clone());
                 needs.add(&part);
                 readable.insert(key);

@@ -44,6 +44,7 @@ pub(super) struct Judged {
     pub(super) decision: Decision,
     pub(super) placing: Placing,
     pub(super) space: SpaceReport,
+    pub(super) uncommitted_since: Option<Timestamp>,
 }
 
 /// Judges one vault after the look. `due` are the marks that were due before it.
@@ -53,7 +54,7 @@ pub(super) fn judge(view: &View, needs: &NeedsOfVault, due: &[Mark], options: &P
     let placing = Placing::new(view, &needs.needs, &marked);
     let decision = Judge { view, needs, options, now, due, placing: &placing, marked: &marked }.decide();
     let space = space(view, needs, &marked);
-    Judged { decision, placing, space }
+    Judged { decision, placing, space, uncommitted_since: needs.needs.uncommitted_since }
 }
 
 fn space(view: &View, needs: &NeedsOfVault, marked: &HashSet<PackId>) -> SpaceReport {
@@ -372,8 +373,12 @@ impl VaultRun<'_> {
         let unreadable = survey.unreadable.iter().map(|pack| (pack.id, pack.written));
         let left: Vec<_> = known.chain(unreadable).filter(|(pack, _)| !going.contains(pack)).collect();
         for erasure in &self.view.erasures {
-            // Until every backup was rewritten, what is to be erased is still needed and looks like any other blob.
-            if !erasure.is_rewritten() || left.iter().any(|(pack, written)| erasure.reaches(pack, *written)) {
+            // Until every backup was rewritten, what is to be erased is still needed and looks like any other blob. So it
+            // does while a part of a job is kept that ran or had died by then: it may never be committed, and nothing would
+            // be left to say that its bytes must go.
+            let Some(rewritten) = erasure.rewritten() else { continue };
+            let waits = self.judged.uncommitted_since.is_some_and(|since| since <= rewritten);
+            if waits || left.iter().any(|(pack, written)| erasure.reaches(pack, *written)) {
                 continue;
             }
             let mut record = erasure.record.clone();
