@@ -267,8 +267,16 @@ impl World {
             return Err(format!("nothing may disturb it, and it fails: {error}"));
         }
         let lagged = step.plan.0.iter().any(is_stale);
+        let known_before = self.known.len();
         self.take_over(first, crashed, lagged);
         self.take_over(second, false, lagged);
+        // A backup that was made while a collection was erased may have been seen, and may not.
+        for known in self.known.iter_mut().skip(known_before) {
+            let here = self.erasing.iter().filter(|(cluster, _)| *cluster == known.cluster);
+            for (_, name) in here {
+                known.erased.entry(name.clone()).or_insert(Told::Unknown);
+            }
+        }
         if let Some(hurt) = self.hurt.take() {
             self.healed(&hurt, step.meanwhile.is_some()).await?;
         }
