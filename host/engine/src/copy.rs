@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use longshore_model::{BackupId, CollectionName, JobId, JobType, Phase, RegionId, VaultId};
+use longshore_model::{BackupId, CollectionName, Digest, JobId, JobType, Phase, RegionId, VaultId};
 use longshore_vault::{
-    BlobId, CollectionFiles, CollectionSealed, PartDraft, PartSealed, Pin, PinRequest, Reader, ReliesOn, Sealed,
-    Session, SessionOptions, Vault, VaultError,
+    BlobId, CollectionFiles, CollectionSealed, CommittedRoot, PartDraft, PartRef, PartSealed, Pin, PinRequest, Reader,
+    ReliesOn, Sealed, Session, SessionOptions, Vault, VaultError,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -65,6 +65,9 @@ pub struct CopyRequest {
 /// erasure finds it. A newer one: the erasure may have looked before, the receipt may count for nothing, and the newer one
 /// is copied.
 ///
+/// The pin is looked at after the receipt, too: a prune on another host may have taken it away, and then the part that only
+/// the pin protected. The backup is copied again then, and the new receipt says that its part replaces the lost one.
+///
 /// # Errors
 /// [`EngineError::NotFound`] for a backup or a region that is not there, also for a backup that was deleted meanwhile;
 /// [`EngineError::Conflict`] when it was written anew each time; [`EngineError::DamagedBackup`], [`EngineError::Vault`],
@@ -77,15 +80,23 @@ pub async fn copy_backup(
     let CopyRequest { backup_id: backup, home, to, .. } = request;
     let started = context.clock.now();
     let vaults = &vaults.throttled(&context.throttle);
-    let mut stored_bytes = 0;
+    let (mut stored_bytes, mut lost) = (0, Vec::new());
     for _ in 0..context.limits.copied_commits {
         let opened = OpenedBackup::find(vaults, Some(home), backup).await?;
-        let copied = match copy_commit(&opened, request, vaults, context).await {
+        let copied = match copy_commit(&opened, request, &lost, vaults, context).await {
             // Deleted, or written anew before its receipt: which of them is asked next.
             Err(EngineError::Vault { source, .. }) if matches!(*source, VaultError::Withdrawn { .. }) => None,
             copied => Some(copied?),
         };
-        stored_bytes += copied.as_ref().map_or(0, |copied| copied.stored_bytes);
+        stored_bytes += copied.as_ref().map_or(0, |(copied, _)| copied.stored_bytes);
+        let copied = match copied {
+            Some((_, Receipted { pin_lapsed: true, parts })) => {
+                tracing::warn!(%backup, region = %to, "the pin lapsed while the copy ended: it is made again");
+                lost.extend(parts);
+                None
+            }
+            copied => copied.map(|(copied, _)| copied),
+        };
         let newest = newest_commit(backup, vaults).await?;
         if let Some(copied) = copied
             && newest == Some(opened.root.open.token)
@@ -96,9 +107,11 @@ pub async fn copy_backup(
         if newest.is_none() {
             return Err(EngineError::NotFound { what: "backup", id: backup.to_string() });
         }
-        tracing::info!(%backup, region = %to, "the backup was written anew while it was copied: it is copied again");
+        tracing::info!(%backup, region = %to, "what was copied may not count: it is copied again");
     }
-    let what = format!("{backup} was written anew by an erasure each time it was copied to {to}; copy it again");
+    let what = format!(
+        "each time {backup} was copied to {to}, an erasure wrote it anew or the pin of the copy lapsed; copy it again"
+    );
     Err(EngineError::Conflict { what })
 }
 
@@ -112,13 +125,49 @@ async fn newest_commit(backup: &BackupId, vaults: &RegionVaults) -> Result<Optio
     Ok(newest)
 }
 
-/// Copies one commit of the backup.
+/// Where a copy goes: the vault, the pin in it, and the parts of earlier attempts that may be lost, as [`Receipted::parts`].
+pub(crate) type Target<'a> = (&'a Vault, &'a Pin, &'a [(Digest, Digest)]);
+
+/// What was written by the time the receipts were there.
+#[derive(Debug, Default)]
+pub(crate) struct Receipted {
+    /// The parts that receipts name, each with the digest of what it is a copy of.
+    pub(crate) parts: Vec<(Digest, Digest)>,
+    /// The pin had lapsed by then: the parts, or what they need, may be gone.
+    pub(crate) pin_lapsed: bool,
+}
+
+impl Receipted {
+    /// Writes the receipt of a part that is a copy of `source`, and looks at the pin once it is there. The part takes the place
+    /// of those in `lost` that were copies of the same.
+    pub(crate) async fn put(
+        &mut self,
+        root: &CommittedRoot,
+        (source, part): (Digest, &PartRef),
+        (target, pin, lost): Target<'_>,
+    ) -> Result<(), VaultError> {
+        let replaces: Vec<Digest> = lost.iter().filter(|(of, _)| *of == source).map(|(_, lost)| *lost).collect();
+        target.put_replacing_receipt(root, part, &replaces).await?;
+        self.parts.push((source, part.digest));
+        let record = pin.record();
+        match pin.refresh(record.relies_on, record.state).await {
+            Err(VaultError::PinLapsed { .. }) => self.pin_lapsed = true,
+            // A store that does not answer leaves the clock to decide, as for every refresh.
+            Err(error) => tracing::debug!(%error, "the pin could not be refreshed"),
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Copies one commit of the backup. The parts in `lost` were named by receipts and may be gone.
 async fn copy_commit(
     opened: &OpenedBackup,
     request: &CopyRequest,
+    lost: &[(Digest, Digest)],
     vaults: &RegionVaults,
     context: &RunContext,
-) -> Result<CopyOutcome, EngineError> {
+) -> Result<(CopyOutcome, Receipted), EngineError> {
     let CopyRequest { backup_id: backup, to, collections: names, .. } = request;
     let target = vaults.get(to)?;
     // A folder whose disk is not mounted would be made anew, and filled with what nobody finds again.
@@ -146,11 +195,12 @@ async fn copy_commit(
         }
     };
     pins.push((to.clone(), to_pin.clone()));
+    let into = (&target, &to_pin, lost);
     let writing = async {
         if locked {
-            copy_locked::write(vaults, (opened, &parts), &readers, &target, &to_pin, context).await
+            copy_locked::write(vaults, (opened, &parts), &readers, into, context).await
         } else {
-            write(vaults, opened, &collections, &readers, &target, &to_pin, context).await
+            write(vaults, opened, &collections, &readers, into, context).await
         }
     };
     let copied = tokio::select! {
@@ -158,14 +208,16 @@ async fn copy_commit(
         error = pins::keep_fresh(&pins) => Err(error),
     };
     pins::release(pins).await;
-    Ok(CopyOutcome {
+    let (stored_bytes, receipted) = copied?;
+    let outcome = CopyOutcome {
         backup_id: backup.clone(),
         region: to.clone(),
         size_bytes: if locked { copy_locked::size_bytes(&parts) } else { collections.iter().map(size).sum() },
         collections: collections.iter().map(|one| one.sealed.name.clone()).collect(),
-        stored_bytes: copied?,
+        stored_bytes,
         duration_ms: 0,
-    })
+    };
+    Ok((outcome, receipted))
 }
 
 fn size(collection: &OpenedCollection<'_>) -> u64 {
@@ -190,10 +242,10 @@ async fn write(
     opened: &OpenedBackup,
     collections: &[OpenedCollection<'_>],
     readers: &BTreeMap<VaultId, Reader>,
-    target: &Vault,
-    pin: &Pin,
+    into: Target<'_>,
     context: &RunContext,
-) -> Result<u64, EngineError> {
+) -> Result<(u64, Receipted), EngineError> {
+    let (target, pin, _) = into;
     let region = target.region_id();
     let session = target
         .begin(pin, SessionOptions::holding(context.limits.content_budget_bytes()))
@@ -218,8 +270,10 @@ async fn write(
         }),
     };
     let part = session.finish(draft).await.map_err(EngineError::vault(region))?;
-    target.put_receipt(&opened.committed, &part.reference).await.map_err(EngineError::vault(region))?;
-    Ok(part.reference.sizes.new_bytes)
+    let mut receipted = Receipted::default();
+    let put = receipted.put(&opened.committed, (opened.committed.digest, &part.reference), into).await;
+    put.map_err(EngineError::vault(region))?;
+    Ok((part.reference.sizes.new_bytes, receipted))
 }
 
 /// The blobs of these collections that one vault is to give, with repetitions.

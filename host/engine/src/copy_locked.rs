@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_model::{CollectionName, Digest, VaultId};
-use longshore_vault::{BlobId, CollectionFiles, PartDraft, Pin, Reader, SessionOptions, Vault};
+use longshore_vault::{BlobId, CollectionFiles, PartDraft, Reader, SessionOptions, Vault};
 
+use crate::copy::{Receipted, Target};
 use crate::opened::{OpenedBackup, OpenedPart};
 use crate::vaults::RegionVaults;
 use crate::{EngineError, RunContext, space};
@@ -62,28 +63,28 @@ pub(crate) async fn write(
     vaults: &RegionVaults,
     (opened, parts): (&OpenedBackup, &[&OpenedPart]),
     readers: &BTreeMap<VaultId, Reader>,
-    target: &Vault,
-    pin: &Pin,
+    into: Target<'_>,
     context: &RunContext,
-) -> Result<u64, EngineError> {
-    let mut new_bytes = 0;
+) -> Result<(u64, Receipted), EngineError> {
+    let (mut new_bytes, mut receipted) = (0, Receipted::default());
     for part in parts.iter().copied() {
         context.stop.check()?;
         let lost = || EngineError::Internal { what: "a reader of a vault got lost".to_owned() };
         let reader = readers.get(part.vault.id()).ok_or_else(lost)?;
-        new_bytes += write_part(vaults, opened, (part, reader), target, pin, context).await?;
+        new_bytes += write_part(vaults, opened, (part, reader), into, &mut receipted, context).await?;
     }
-    Ok(new_bytes)
+    Ok((new_bytes, receipted))
 }
 
 async fn write_part(
     vaults: &RegionVaults,
     opened: &OpenedBackup,
     (part, reader): (&OpenedPart, &Reader),
-    target: &Vault,
-    pin: &Pin,
+    into: Target<'_>,
+    receipted: &mut Receipted,
     context: &RunContext,
 ) -> Result<u64, EngineError> {
+    let (target, pin, _) = into;
     let (from, to) = (part.vault.region_id(), target.region_id());
     // Before anything that is encrypted with them.
     target.copy_session_objects(&part.vault).await.map_err(EngineError::vault(to))?;
@@ -116,6 +117,7 @@ async fn write_part(
         sealed: part.part.sealed.clone(),
     };
     let finished = session.finish(draft).await.map_err(EngineError::vault(to))?;
-    target.put_receipt(&opened.committed, &finished.reference).await.map_err(EngineError::vault(to))?;
+    let put = receipted.put(&opened.committed, (part.reference.digest, &finished.reference), into).await;
+    put.map_err(EngineError::vault(to))?;
     Ok(finished.reference.sizes.new_bytes)
 }
