@@ -12,6 +12,7 @@
 //!
 //! 1. The *record* is written first, into every vault, with all backups and packs. Packs are found by the manifests, so
 //!    they must be on record before the first manifest changes. Whoever runs it again finds the open record and goes on.
+//!    While it is open, prunes leave all manifests of these backups alone, however long the erasure stands still.
 //! 2. Per backup: *new parts* that lack the collection, which mean nothing yet; then the *new root*, one token higher,
 //!    in the home vault. That is the commit: until then readers take the old one, from then on the new one, both whole.
 //! 3. *Receipts* of the new root in the other vaults, and a reduced part and receipt for every copy. Only then

@@ -128,10 +128,14 @@ pub async fn plan_erase(
     for vault in vaults.all().into_iter().filter(|_| going_on || finished.is_some()) {
         let mut record = record(&request, &vault, &erasure_id, started).await?;
         let Packs { named, unnamed } = packs(&request.collection, &vault, &mut unreadable).await?;
-        if !named.is_subset(&record.packs) || !unnamed.is_subset(&record.packs) {
-            record.completed = None;
-        } else if !going_on {
+        if named.is_empty() && unnamed.is_empty() && !going_on {
             continue;
+        }
+        // Also where the record names them already: when it was completed, a later backup needed what lay in them.
+        record.completed = None;
+        if going_on {
+            // It may say so in some vaults only: prunes must know that it is at work again.
+            record.rewritten = None;
         }
         unnamed_packs += unnamed.len();
         record.packs.extend(named);

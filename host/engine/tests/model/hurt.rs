@@ -122,6 +122,10 @@ impl World {
 
     /// Chooses what to damage; `None` when nothing could be healed.
     async fn hurt(&self, region: usize, seed: u64) -> Result<Option<Hurt>, String> {
+        // A pack on its way is written to the end, also when its job failed meanwhile: nothing else may come during the heal.
+        while tokio::runtime::Handle::current().metrics().num_alive_tasks() > 0 {
+            tokio::task::yield_now().await;
+        }
         let mut random = SeededRandom::new(seed);
         let before = [snapshot(self.stores[0].as_ref()).await, snapshot(self.stores[1].as_ref()).await];
         let mut found: BTreeMap<&str, Vec<String>> = BTreeMap::new();

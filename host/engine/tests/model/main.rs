@@ -41,7 +41,9 @@ fn must_hold(script: &Script, from: &str) -> Tally {
         Err(failed) => failed,
     };
     // Shrinking takes a while; what was found is said before.
-    eprintln!("{from}, step {place}: {what}");
+    let until: String =
+        script.steps.iter().take(place + 1).skip(place.saturating_sub(3)).map(|step| format!("\n{step}")).collect();
+    eprintln!("{from}, step {place}: {what}\nthe last steps:{until}");
     // What encryption draws is not drawn from the seed, so that one play may miss what another finds.
     let tries = if script.encrypted { 3 } else { 1 };
     let fault_of = |script: &Script| (0..tries).find_map(|_| play(script).err());

@@ -300,7 +300,8 @@ impl Judge<'_> {
     }
 
     /// Roots and receipts that a newer commit took the place of, and receipts of lost parts that another one replaces.
-    /// Their parts are marked like orphans.
+    /// Their parts are marked like orphans. While an erasure rewrites the backup it still goes by them, and removes them
+    /// itself.
     fn superseded(&self, decision: &mut Decision) {
         for (backup_id, all) in &self.view.visible {
             let settled = self
@@ -316,9 +317,14 @@ impl Judge<'_> {
             };
             let goes = |one: &&Visible| Some(one.seen.key.token) < newest || names_replaced(one);
             for one in all.iter().filter(|one| settled && goes(one)) {
-                decision.manifests.push(one.seen.path.clone());
-                let (object, size_bytes) = (one.seen.path.to_string(), one.seen.size_bytes);
-                decision.objects.push(planned(PruneAction::Delete, object, size_bytes, PruneReason::Superseded));
+                let (action, reason) = match self.view.rewritten_by(&one.seen.key) {
+                    Some(record) => (PruneAction::Keep, PruneReason::ErasureUnfinished { record: record.to_string() }),
+                    None => (PruneAction::Delete, PruneReason::Superseded),
+                };
+                if action == PruneAction::Delete {
+                    decision.manifests.push(one.seen.path.clone());
+                }
+                decision.objects.push(planned(action, one.seen.path.to_string(), one.seen.size_bytes, reason));
             }
         }
     }

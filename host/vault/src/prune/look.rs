@@ -1,7 +1,8 @@
 //! The look: everything a prune must know about the vaults of a project, read in the one order that is safe.
 //!
 //! Of all vaults first the marks, then the pins, then records of erasures, then roots, receipts and tombstones, then parts
-//! and packs, then the pins again. A writer releases its pin after its root is durable: whoever does not see the pin sees the root. A reader
+//! and packs, then the pins again. (An erasure that begins after its record would have been seen has not replaced anything
+//! for so long that it would be called settled: the clock was read before.) A writer releases its pin after its root is durable: whoever does not see the pin sees the root. A reader
 //! writes its pin and then looks whether its backup still exists: whoever does not see the pin in the second listing
 //! either was not relied on.
 
@@ -55,6 +56,8 @@ pub(super) struct OpenErasure {
     packs: HashSet<PackId>,
     /// From when it began, as early as that may be by the store's clock, until every backup was rewritten.
     during: Option<RangeInclusive<Timestamp>>,
+    /// The backups it rewrites; `None` when the record does not say it in a way that can be read.
+    backups: Option<BTreeSet<BackupId>>,
 }
 
 impl OpenErasure {
@@ -68,6 +71,10 @@ impl OpenErasure {
     /// When every backup was rewritten, by the store's clock.
     pub(super) fn rewritten(&self) -> Option<Timestamp> {
         self.during.as_ref().map(|during| *during.end())
+    }
+
+    fn is_rewriting(&self, backup_id: &BackupId) -> bool {
+        self.during.is_none() && self.backups.as_ref().is_none_or(|backups| backups.contains(backup_id))
     }
 }
 
@@ -221,7 +228,9 @@ async fn open_erasures(vault: &Vault) -> Result<Vec<OpenErasure>, VaultError> {
         let started = record.get("started").cloned().and_then(|time| serde_json::from_value::<Timestamp>(time).ok());
         let started = started.unwrap_or(Timestamp::from_millis(0)).plus_millis(-vault.limits().clock_skew_ms);
         let during = is_set("rewritten").then(|| started..=time_of(&meta));
-        erasures.push(OpenErasure { path: meta.location, record, packs: packs.unwrap_or_default(), during });
+        let backups = record.get("backups").cloned().and_then(|backups| serde_json::from_value(backups).ok());
+        let packs = packs.unwrap_or_default();
+        erasures.push(OpenErasure { path: meta.location, record, packs, during, backups });
     }
     Ok(erasures)
 }
@@ -242,6 +251,16 @@ impl View {
     /// True when an open erasure waits until nothing is left in this pack that nobody needs.
     pub(super) fn erasure_reaches(&self, pack: &PackId, written: Timestamp) -> bool {
         self.erasures.iter().any(|erasure| erasure.reaches(pack, written))
+    }
+
+    /// The record of an erasure that rewrites this commit of its backup, or died while it did.
+    ///
+    /// It needs what is superseded: copies of older commits are reduced one after the other. And it may stand still for so
+    /// long between a reduced part and the receipt that names it that its pin lapses. What a tombstone covers it needs no
+    /// more: either it is done with it, or the backup was deleted meanwhile.
+    pub(super) fn rewritten_by(&self, key: &ManifestKey) -> Option<&Path> {
+        let mut erasures = self.erasures.iter().filter(|erasure| erasure.is_rewriting(&key.backup_id));
+        erasures.next().filter(|_| !self.tombstones.cover(key)).map(|erasure| &erasure.path)
     }
 
     /// The newest token under which a backup exists here.
@@ -266,6 +285,15 @@ impl View {
         let backups = self.visible.keys();
         let named = backups.flat_map(|backup_id| self.newest(backup_id));
         named.filter_map(|one| one.loaded.as_ref()?.part.as_ref()).map(|part| part.key.clone()).collect()
+    }
+
+    /// Keys of the parts in *this* vault that older commits name which still count.
+    pub(super) fn named_before(&self) -> HashSet<String> {
+        let older = self.visible.iter().flat_map(|(backup_id, all)| {
+            let newest = self.newest_token(backup_id);
+            all.iter().filter(move |one| Some(one.seen.key.token) < newest)
+        });
+        older.filter_map(|one| one.loaded.as_ref()?.part.as_ref()).map(|part| part.key.clone()).collect()
     }
 
     /// Keys of lost parts in *this* vault, each with the keys of those that the newest commits say took its place.

@@ -2,7 +2,7 @@
 //!
 //! A part is needed when the newest commit of a backup that exists here names it, when the newest root in another given
 //! vault names it (its receipt here is then missing, and is written), or when a pin names its backup. A part that nobody
-//! names is kept as long as its home vault was not looked at. One that cannot be read, and whose place another part of the
+//! names is kept as long as its home vault was not looked at, or while an erasure rewrites its backup. One that cannot be read, and whose place another part of the
 //! same commit took, is not needed, whoever names it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -113,7 +113,7 @@ pub(super) async fn needs_of(views: &[View], here: &View, options: &PruneOptions
         }
     }
     let (named, pinned, unreadable_pin) = (here.named_here(), here.pinned_backups(), here.unreadable_pin());
-    let elsewhere = named_elsewhere(views, here);
+    let (elsewhere, named_before) = (named_elsewhere(views, here), here.named_before());
     let mut totals = BTreeMap::new();
     let (mut there, mut readable): (HashSet<String>, HashSet<String>) = (HashSet::new(), HashSet::new());
     for seen in &here.parts {
@@ -121,7 +121,7 @@ pub(super) async fn needs_of(views: &[View], here: &View, options: &PruneOptions
         there.insert(key.clone());
         let named_here = named.contains(&key);
         let whole_backup = views.iter().any(|view| view.has_unreadable(&seen.key.backup_id));
-        let root = elsewhere.get(&key);
+        let (root, was_named) = (elsewhere.get(&key), named_before.contains(&key));
         let part = match here.vault.load_part_by(&seen.key).await {
             Ok(part) => Some(part),
             Err(error @ (VaultError::Store { .. } | VaultError::StorageFull { .. })) => return Err(error),
@@ -134,8 +134,10 @@ pub(super) async fn needs_of(views: &[View], here: &View, options: &PruneOptions
         let verdict = if named_here || whole_backup || root.is_some() || pinned.contains(&seen.key.backup_id) {
             Verdict::Needed
         } else {
+            let erasing = || part.as_ref().and_then(|_| waits_for_erasure(views, here, seen, was_named));
             match (judge_unnamed(views, here, seen, part.as_ref(), options), unreadable_pin) {
                 (Verdict::Gone(_), Some(pin)) => Verdict::Kept(PruneReason::Pinned { pin: pin.to_string() }),
+                (Verdict::Gone(reason), None) => erasing().map_or(Verdict::Gone(reason), Verdict::Kept),
                 (verdict, _) => verdict,
             }
         };
@@ -143,7 +145,8 @@ pub(super) async fn needs_of(views: &[View], here: &View, options: &PruneOptions
             (Verdict::Gone(reason), _) => needs.unneeded.push((seen.clone(), reason)),
             (Verdict::Needed | Verdict::Kept(_), None) => needs.unreadable.push(key),
             (verdict, Some(part)) => {
-                if !named_here && root.is_none() {
+                // What an older commit named holds nothing that an erasure has taken out of all commits.
+                if !named_here && !was_named && root.is_none() {
                     let since = needs.uncommitted_since.get_or_insert(seen.written);
                     *since = seen.written.min(*since);
                 }
@@ -216,6 +219,22 @@ fn named_elsewhere(views: &[View], here: &View) -> HashMap<String, (CommittedRoo
         }
     }
     named
+}
+
+/// Why a part that nobody names stays while an erasure rewrites its backup. `was_named`: by an older commit.
+///
+/// An erasure reads the parts of the commit that it replaces, and writes parts before the root or the receipt that names
+/// them; between the two it may stand still for longer than its pin lasts. A part that is older than the commit of its own
+/// token is none of these: a job that died left it, and another one committed.
+fn waits_for_erasure(views: &[View], here: &View, seen: &Seen<ManifestKey>, was_named: bool) -> Option<PruneReason> {
+    let record = here.rewritten_by(&seen.key)?;
+    let newest = views.iter().filter_map(|view| view.newest_token(&seen.key.backup_id)).max();
+    let is_next = newest.is_none_or(|newest| newest < seen.key.token);
+    let of_newest = views.iter().flat_map(|view| view.newest(&seen.key.backup_id));
+    let mut of_newest = of_newest.filter(|one| one.seen.key.token == seen.key.token);
+    let latest = seen.written.plus_millis(here.vault.limits().clock_skew_ms);
+    let may_be_named = is_next || of_newest.any(|one| one.seen.written <= latest);
+    (was_named || may_be_named).then(|| PruneReason::ErasureUnfinished { record: record.to_string() })
 }
 
 /// Judges a part that no newest commit in any given vault names.

@@ -71,6 +71,11 @@ pub enum PruneReason {
     Withdrawn,
     /// A newer commit of the same backup took its place.
     Superseded,
+    /// An erasure that has not ended may be about to read or to name it.
+    ErasureUnfinished {
+        /// The record of the erasure.
+        record: String,
+    },
     /// No root and no receipt names it.
     Orphan,
     /// Nobody needs the record any more.
@@ -211,6 +216,12 @@ impl std::fmt::Display for PruneReason {
             Self::UnreadableUnneeded => f.write_str("its index cannot be read, and nothing that is needed is missing"),
             Self::Withdrawn => f.write_str("its backup was deleted"),
             Self::Superseded => f.write_str("a newer commit of its backup took its place"),
+            Self::ErasureUnfinished { record } => {
+                write!(
+                    f,
+                    "the erasure of `{record}` has not ended and may need it: if it does not run any more, repeat it"
+                )
+            }
             Self::Orphan => f.write_str("no root and no receipt names it"),
             Self::Obsolete => f.write_str("the record is of no use any more"),
             Self::Consolidated => f.write_str("other index objects say what it says"),

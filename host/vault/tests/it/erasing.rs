@@ -29,8 +29,17 @@ fn packs_to_erase(reader: &Reader, erased: &[BlobId], part: &Part) -> BTreeSet<P
     reader.packs_of(erased).into_iter().chain(reader.packs_beside(&spoken_of)).collect()
 }
 
+/// After which step an erasure stops.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Until {
+    Record,
+    Part,
+    Root,
+    End,
+}
+
 /// The steps of the engine, on one vault.
-async fn erase(place: &Timed, number: u8, rewritten: bool) {
+async fn erase(place: &Timed, number: u8, until: Until) {
     let (vault, id) = (&place.vault, backup_id(number));
     let pin = vault.pin(request(900), place.clock()).await.unwrap();
     let reader = vault.open_reader().await.unwrap();
@@ -56,10 +65,14 @@ async fn erase(place: &Timed, number: u8, rewritten: bool) {
     };
     assert!(!record.packs.is_empty());
     vault.put_erasure(&record).await.unwrap();
-    if rewritten {
+    if until >= Until::Part {
         let keep = |name: &CollectionName| name.collection != ERASED;
         let (reference, _) = vault.put_reduced_part(&part, 2, &keep, &reader, &pin).await.unwrap();
-        vault.commit_root(&root_of(&id, 2, &[&reference]), &pin).await.unwrap();
+        if until >= Until::Root {
+            vault.commit_root(&root_of(&id, 2, &[&reference]), &pin).await.unwrap();
+        }
+    }
+    if until == Until::End {
         assert!(vault.remove_superseded(&id, 2).await.is_err(), "what still counts must not be removed");
         vault.withdraw_before(&id, 2, &withdrawal()).await.unwrap();
         assert_eq!(vault.remove_superseded(&id, 2).await.unwrap(), 2, "a root and a part");
@@ -86,7 +99,7 @@ async fn after_a_prune_no_pack_holds_a_byte_that_only_the_erased_collection_had(
     let only_there = content[ERASED]["data/noise.parquet"].clone();
     let shared = &content[ERASED]["data/shared"][..2_000];
     assert!(in_a_pack(&place, &only_there).await && in_a_pack(&place, shared).await);
-    erase(&place, 1, true).await;
+    erase(&place, 1, Until::End).await;
     place.prune_out(&PruneOptions::default()).await;
     assert!(!in_a_pack(&place, &only_there).await, "erased bytes are still in a pack");
     assert!(!in_a_pack(&place, &content[ERASED]["data/even.bin"]).await);
@@ -103,15 +116,45 @@ async fn a_prune_between_the_record_and_the_new_manifests_completes_nothing() {
     let place = timed().await;
     let content = content();
     place.back_up(1, &content).await;
-    erase(&place, 1, false).await;
+    erase(&place, 1, Until::Record).await;
     place.prune_out(&PruneOptions::default()).await;
     let record = place.vault.list_erasures().await.unwrap().pop().unwrap();
     assert_eq!(record.completed, None);
     assert_eq!(read_back(&place.vault, &backup_id(1)).await.unwrap(), content);
-    erase(&place, 1, true).await;
+    erase(&place, 1, Until::End).await;
     place.prune_out(&PruneOptions::default()).await;
     assert!(!in_a_pack(&place, &content[ERASED]["data/noise.parquet"]).await);
     assert!(place.vault.list_erasures().await.unwrap().pop().unwrap().completed.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_an_erasure_is_open_prunes_leave_its_backups_manifests_alone() {
+    let place = timed().await;
+    place.back_up(1, &content()).await;
+    place.back_up(2, &sample(2)).await;
+    erase(&place, 1, Until::Part).await;
+    // Its pin is gone: it died, or stands still.
+    let manifests = async || {
+        let store = place.store();
+        let mut found = keys(&store, "parts").await;
+        found.extend(keys(&store, "roots").await);
+        found
+    };
+    let reduced = manifests().await;
+    assert_eq!(reduced.len(), 5);
+    place.prune_out(&PruneOptions::default()).await;
+    assert_eq!(manifests().await, reduced, "the reduced part that no root names yet went");
+    erase(&place, 1, Until::Root).await;
+    let committed = manifests().await;
+    place.prune_out(&PruneOptions::default()).await;
+    assert_eq!(manifests().await, committed, "what the new root took the place of is still gone by");
+    let plan = plan_prune(&[place.vault.clone()], &PruneOptions::default(), place.clock.now()).await.unwrap();
+    let why =
+        plan.vaults[0].objects.iter().filter(|object| matches!(object.reason, PruneReason::ErasureUnfinished { .. }));
+    assert_eq!(why.count(), 2, "the old part and the old root");
+    place.delete(1).await;
+    place.prune_out(&PruneOptions::default()).await;
+    assert_eq!(manifests().await.len(), 2, "what was deleted meanwhile goes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,14 +166,14 @@ async fn what_a_prune_beside_an_erasure_wrote_is_rewritten_too() {
     place.back_up(2, &more).await;
     place.back_up(1, &content).await;
     place.delete(2).await;
-    erase(&place, 1, false).await;
+    erase(&place, 1, Until::Record).await;
     let named = place.vault.list_erasures().await.unwrap().pop().unwrap().packs;
     place.prune_out(&PruneOptions::default()).await;
     let reader = place.vault.open_reader().await.unwrap();
     assert!(!named.iter().any(|pack| reader.has_pack(pack)), "the packs on record were not rewritten meanwhile");
     let only_there = &content[ERASED]["data/noise.parquet"];
     assert!(in_a_pack(&place, only_there).await, "they were needed");
-    erase(&place, 1, true).await;
+    erase(&place, 1, Until::End).await;
     place.prune_out(&PruneOptions::default()).await;
     assert!(!in_a_pack(&place, only_there).await, "erased bytes are in a pack that was not on record");
     assert!(place.vault.list_erasures().await.unwrap().pop().unwrap().completed.is_some());
@@ -147,7 +190,7 @@ async fn packs_that_are_noted_as_damaged_and_are_not_go_with_an_erasure_too() {
     let packs: Vec<PackId> = packs_to_erase(&reader, &[], &part).into_iter().collect();
     let all: Vec<PackId> = part.open.packs.iter().map(|pack| pack.id).chain(packs).collect();
     place.vault.note_damage(&all, place.clock.now()).await.unwrap();
-    erase(&place, 1, true).await;
+    erase(&place, 1, Until::End).await;
     place.prune_out(&PruneOptions::default()).await;
     assert!(!in_a_pack(&place, &content[ERASED]["data/noise.parquet"]).await, "erased bytes are still in a pack");
     assert!(place.vault.list_erasures().await.unwrap().pop().unwrap().completed.is_some());
@@ -164,7 +207,7 @@ async fn a_pack_that_nobody_can_look_into_goes_with_an_erasure_and_is_waited_for
     place.store().put(&strange.as_str().into(), noise(80, 500).into()).await.unwrap();
     let reader = place.vault.open_reader().await.unwrap();
     assert!(reader.packs_beside(&HashSet::new()).len() > 1);
-    erase(&place, 1, true).await;
+    erase(&place, 1, Until::End).await;
     let record = || async { place.vault.list_erasures().await.unwrap().pop().unwrap() };
     assert!(record().await.packs.iter().any(|pack| strange.ends_with(&pack.to_string())));
     place.clock.advance_ms(2 * HOUR);
@@ -180,7 +223,7 @@ async fn a_pack_that_nobody_can_look_into_goes_with_an_erasure_and_is_waited_for
 async fn a_record_that_cannot_be_read_is_an_error_and_not_forgotten() {
     let place = timed().await;
     place.back_up(1, &content()).await;
-    erase(&place, 1, true).await;
+    erase(&place, 1, Until::End).await;
     let key = keys(&place.store(), "erasures").await.pop().unwrap();
     change(&place.store(), &key, |bytes| bytes.truncate(20)).await;
     assert!(matches!(place.vault.list_erasures().await, Err(VaultError::BadManifest { .. })));
