@@ -83,26 +83,23 @@ pub async fn copy_backup(
     let (mut stored_bytes, mut lost) = (0, Vec::new());
     for _ in 0..context.limits.copied_commits {
         let opened = OpenedBackup::find(vaults, Some(home), backup).await?;
-        let copied = match copy_commit(&opened, request, &lost, vaults, context).await {
-            // Deleted, or written anew before its receipt: which of them is asked next.
-            Err(EngineError::Vault { source, .. }) if matches!(*source, VaultError::Withdrawn { .. }) => None,
-            copied => Some(copied?),
-        };
-        stored_bytes += copied.as_ref().map_or(0, |(copied, _)| copied.stored_bytes);
-        let copied = match copied {
-            Some((_, Receipted { pin_lapsed: true, parts })) => {
-                tracing::warn!(%backup, region = %to, "the pin lapsed while the copy ended: it is made again");
-                lost.extend(parts);
-                None
-            }
-            copied => copied.map(|(copied, _)| copied),
-        };
+        let attempt = copy_commit(&opened, request, &lost, vaults, context).await?;
         let newest = newest_commit(backup, vaults).await?;
-        if let Some(copied) = copied
-            && newest == Some(opened.root.open.token)
-        {
-            context.progress.enter(Phase::Done);
-            return Ok(CopyOutcome { stored_bytes, duration_ms: context.clock.now().millis_since(started), ..copied });
+        match attempt {
+            Attempt::Made(copied) => {
+                stored_bytes += copied.stored_bytes;
+                if newest == Some(opened.root.open.token) {
+                    context.progress.enter(Phase::Done);
+                    let duration_ms = context.clock.now().millis_since(started);
+                    return Ok(CopyOutcome { stored_bytes, duration_ms, ..copied });
+                }
+            }
+            Attempt::PinLapsed { stored_bytes: more, parts } => {
+                tracing::warn!(%backup, region = %to, "the pin lapsed while the copy ended: it is made again");
+                stored_bytes += more;
+                lost.extend(parts);
+            }
+            Attempt::Withdrawn => {}
         }
         if newest.is_none() {
             return Err(EngineError::NotFound { what: "backup", id: backup.to_string() });
@@ -113,6 +110,16 @@ pub async fn copy_backup(
         "each time {backup} was copied to {to}, an erasure wrote it anew or the pin of the copy lapsed; copy it again"
     );
     Err(EngineError::Conflict { what })
+}
+
+/// What came of copying one commit.
+enum Attempt {
+    /// Its receipts were there while the pin lasted.
+    Made(CopyOutcome),
+    /// The pin had lapsed by the time the receipts were there: the parts they name, as [`Receipted::parts`], may be gone.
+    PinLapsed { stored_bytes: u64, parts: Vec<(Digest, Digest)> },
+    /// The backup was deleted, or written anew, before its receipt.
+    Withdrawn,
 }
 
 /// The token of the newest commit that counts anywhere.
@@ -167,7 +174,7 @@ async fn copy_commit(
     lost: &[(Digest, Digest)],
     vaults: &RegionVaults,
     context: &RunContext,
-) -> Result<(CopyOutcome, Receipted), EngineError> {
+) -> Result<Attempt, EngineError> {
     let CopyRequest { backup_id: backup, to, collections: names, .. } = request;
     let target = vaults.get(to)?;
     // A folder whose disk is not mounted would be made anew, and filled with what nobody finds again.
@@ -208,16 +215,23 @@ async fn copy_commit(
         error = pins::keep_fresh(&pins) => Err(error),
     };
     pins::release(pins).await;
-    let (stored_bytes, receipted) = copied?;
-    let outcome = CopyOutcome {
+    let (stored_bytes, receipted) = match copied {
+        Err(EngineError::Vault { source, .. }) if matches!(*source, VaultError::Withdrawn { .. }) => {
+            return Ok(Attempt::Withdrawn);
+        }
+        copied => copied?,
+    };
+    if let Receipted { pin_lapsed: true, parts } = receipted {
+        return Ok(Attempt::PinLapsed { stored_bytes, parts });
+    }
+    Ok(Attempt::Made(CopyOutcome {
         backup_id: backup.clone(),
         region: to.clone(),
         size_bytes: if locked { copy_locked::size_bytes(&parts) } else { collections.iter().map(size).sum() },
         collections: collections.iter().map(|one| one.sealed.name.clone()).collect(),
         stored_bytes,
         duration_ms: 0,
-    };
-    Ok((outcome, receipted))
+    }))
 }
 
 fn size(collection: &OpenedCollection<'_>) -> u64 {

@@ -97,17 +97,13 @@ pub async fn run_erase(
     context: &RunContext,
 ) -> Result<EraseOutcome, EngineError> {
     let vaults = &vaults.throttled(&context.throttle);
-    let mut pins = Vec::new();
-    let working = match begin(plan, vaults, &mut pins, context).await {
-        Ok(working) => working,
-        Err(error) => {
-            pins::release(pins).await;
-            return Err(error);
-        }
+    let pins = take_pins(plan, vaults, context).await?;
+    let work = async {
+        let working = begin(plan, vaults, &pins, context).await?;
+        Erasing { plan, vaults, working, now: context.clock.now() }.run(context).await
     };
-    let erasing = Erasing { plan, vaults, working, now: context.clock.now() };
     let result = tokio::select! {
-        result = erasing.run(context) => result,
+        result = work => result,
         error = pins::keep_fresh(&pins) => Err(error),
     };
     pins::release(pins).await;
@@ -116,31 +112,48 @@ pub async fn run_erase(
     Ok(outcome)
 }
 
-/// Pins and readers. It writes manifests as a backup does, so it pins as a backup does. The pins that were taken are in `pins`
-/// also when it fails.
+/// Pins every vault. It writes manifests as a backup does, so it pins as a backup does.
+async fn take_pins(
+    plan: &ErasePlan,
+    vaults: &RegionVaults,
+    context: &RunContext,
+) -> Result<Vec<(RegionId, Pin)>, EngineError> {
+    let job_id = JobId::from_random(draw(context.random.as_ref())?);
+    let mut pins = Vec::new();
+    for vault in vaults.all() {
+        match take_pin(plan, &vault, job_id.clone(), context).await {
+            Ok(pin) => pins.push((vault.region_id().clone(), pin)),
+            Err(error) => {
+                pins::release(pins).await;
+                return Err(error);
+            }
+        }
+    }
+    Ok(pins)
+}
+
+async fn take_pin(plan: &ErasePlan, vault: &Vault, job_id: JobId, context: &RunContext) -> Result<Pin, EngineError> {
+    let request = PinRequest {
+        job_id,
+        job_type: JobType::Backup,
+        token: 1,
+        random: draw(context.random.as_ref())?,
+        relies_on: ReliesOn { everything: true, ..ReliesOn::default() },
+        state: alone::pin_state(plan, vault)?,
+    };
+    vault.pin(request, Arc::clone(&context.clock)).await.map_err(EngineError::vault(vault.region_id()))
+}
+
+/// Looks that no other erasure is at work, and opens readers. Only once all pins are durable: of two that begin at once one
+/// must see the other.
 async fn begin(
     plan: &ErasePlan,
     vaults: &RegionVaults,
-    pins: &mut Vec<(RegionId, Pin)>,
+    pins: &[(RegionId, Pin)],
     context: &RunContext,
 ) -> Result<Vec<Working>, EngineError> {
-    let job_id = JobId::from_random(draw(context.random.as_ref())?);
-    for vault in vaults.all() {
-        let region = vault.region_id().clone();
-        let request = PinRequest {
-            job_id: job_id.clone(),
-            job_type: JobType::Backup,
-            token: 1,
-            random: draw(context.random.as_ref())?,
-            relies_on: ReliesOn { everything: true, ..ReliesOn::default() },
-            state: alone::pin_state(plan, &vault)?,
-        };
-        let pin = vault.pin(request, Arc::clone(&context.clock)).await.map_err(EngineError::vault(&region))?;
-        pins.push((region, pin));
-    }
     let mut working = Vec::new();
-    for (vault, (region, pin)) in vaults.all().into_iter().zip(pins.iter()) {
-        // Only now that our own pin is durable: of two that begin at once one must see the other.
+    for (vault, (region, pin)) in vaults.all().into_iter().zip(pins) {
         alone::check(plan, &vault, context.clock.now()).await?;
         let reader = vault.open_reader().await.map_err(EngineError::vault(region))?;
         working.push(Working { vault, reader, pin: pin.clone() });

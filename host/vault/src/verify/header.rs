@@ -5,9 +5,8 @@
 //! are sound. Whoever has a reader key decrypts one blob and knows. Whoever has none counts all as lost where the header
 //! cannot be right, or where nothing else in the pack explains the damage. Failure of the store is an error.
 
+use super::keys;
 use crate::index::Location;
-use crate::layout;
-use crate::pack::{self, PackHeader};
 use crate::{BlobEntry, PackId, Reader, VaultError};
 
 /// Why these blobs of a damaged pack, whose stored bytes match their checksums, count as lost all the same; `None` when they
@@ -30,17 +29,12 @@ pub(super) async fn doubt(
             Err(error) => Ok(Some(format!("it cannot be decrypted any more: {error}"))),
         };
     }
-    let range = 0..pack::HEADER_BYTES as u64;
-    let bytes = match vault.objects().get_range(&layout::pack_path(&pack), range).await {
-        Err(error) if error.is_unreadable_medium() => None,
-        bytes => bytes?,
-    };
-    let header = bytes.and_then(|bytes| PackHeader::read(&bytes).ok());
-    let Some(encryption) = header.and_then(|header| header.encryption) else {
+    let named = keys::sessions_of(vault, std::iter::once(pack)).await?;
+    if named.is_empty() {
         return Ok(Some("the header of its pack, which says how it is encrypted, is damaged".to_owned()));
-    };
-    if vault.wrapped_session(&encryption.session).await?.files.is_empty() {
-        return Ok(Some(format!("its pack names the session {}, of which no key is here", encryption.session)));
+    }
+    if let Some(session) = vault.without_key(named.into_keys()).await?.first() {
+        return Ok(Some(format!("its pack names the session {session}, of which no key is here")));
     }
     let why = "nothing else of its pack is damaged, so the header is, which says how it is encrypted";
     Ok((!explained).then(|| why.to_owned()))

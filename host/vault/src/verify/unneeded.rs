@@ -5,9 +5,7 @@
 
 use std::collections::HashSet;
 
-use futures::{StreamExt, TryStreamExt, stream};
-
-use super::{ObjectDamage, VerifyLevel, pack};
+use super::{ObjectDamage, VerifyLevel, VerifyOptions, look_at_all};
 use crate::index::NOTHING;
 use crate::prune::marks::Marks;
 use crate::{PackId, Vault, VaultError};
@@ -29,22 +27,12 @@ impl Vault {
     pub async fn verify_unneeded_packs(&self, known: &HashSet<PackId>) -> Result<UnneededPacks, VaultError> {
         let absent = Marks::load(self.objects()).await?.packs();
         let reader = self.open_reader().await?;
-        let packs: Vec<(PackId, u64)> = reader
-            .index()
-            .packs()
-            .filter(|(pack, _)| !known.contains(pack) && !absent.contains(pack) && !reader.is_noted(pack))
-            .collect();
-        let reader = &reader;
-        let found: Vec<(PackId, pack::PackFinding)> = stream::iter(packs)
-            .map(|(pack, bytes)| async move {
-                let finding = pack::look_at(reader, pack, bytes, &[], VerifyLevel::Stored).await?;
-                Ok::<_, VaultError>((pack, finding))
-            })
-            .buffer_unordered(2)
-            .try_collect()
-            .await?;
+        let packs = reader.index().packs().map(|(pack, _)| pack);
+        let packs = packs.filter(|pack| !known.contains(pack) && !absent.contains(pack) && !reader.is_noted(pack));
+        let packs = packs.map(|pack| (pack, Vec::new())).collect();
         let mut unneeded = UnneededPacks::default();
-        for (pack, finding) in found {
+        for (pack, finding) in look_at_all(&reader, packs, &VerifyOptions::new(VerifyLevel::Stored, &|_, _| {})).await?
+        {
             unneeded.read_bytes += finding.read_bytes;
             let damage = finding.damage.filter(|damage| damage.found != NOTHING);
             unneeded.damaged.extend(damage.map(|damage| (pack, damage)));

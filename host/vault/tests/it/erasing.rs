@@ -148,7 +148,8 @@ async fn while_an_erasure_is_open_prunes_leave_its_backups_manifests_alone() {
     let committed = manifests().await;
     place.prune_out(&PruneOptions::default()).await;
     assert_eq!(manifests().await, committed, "what the new root took the place of is still gone by");
-    let plan = plan_prune(&[place.vault.clone()], &PruneOptions::default(), place.clock.now()).await.unwrap();
+    let plan =
+        plan_prune(std::slice::from_ref(&place.vault), &PruneOptions::default(), place.clock.now()).await.unwrap();
     let why =
         plan.vaults[0].objects.iter().filter(|object| matches!(object.reason, PruneReason::ErasureUnfinished { .. }));
     assert_eq!(why.count(), 2, "the old part and the old root");
