@@ -76,7 +76,7 @@ pub struct Limits {
     pub copy_retry_ms: u64,
     /// Longest such pause, in milliseconds.
     pub copy_retry_longest_ms: u64,
-    /// Times a copy begins again because an erasure wrote the backup anew meanwhile.
+    /// Times a copy is made before it gives up, because an erasure wrote the backup anew meanwhile or its pin lapsed.
     pub copied_commits: u32,
     /// How often a host looks for what it has to tell its webhook, in milliseconds.
     pub delivery_look_ms: u64,

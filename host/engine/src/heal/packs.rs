@@ -43,7 +43,11 @@ impl Heal<'_> {
         }
         let unhealed = self.same_packs(bad_packs).await?;
         for (pack, found) in self.same_packs(unneeded).await? {
-            let how = "no backup needs it, and none that is made from now on relies on it".to_owned();
+            let how = match self.request.dry_run {
+                true => "no backup needs it; a note would keep those that are made later from relying on it",
+                false => "no backup needs it, and none that is made from now on relies on it",
+            };
+            let how = how.to_owned();
             self.outcome.objects.push(HealedObject { object: key(&pack), found, healed: true, how });
         }
         let reasons =

@@ -1,6 +1,7 @@
 //! How bytes flow through jobs: limits that change while they run, resuming, reading only what is new.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod copies;
 mod history;
 mod incremental;
 mod limits;
