@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::binlog::{FieldLog, LogFile, PackedFile, damaged};
-use super::rows::{RowSchema, SegmentLogs};
+use super::row_schema::RowSchema;
+use super::rows::SegmentLogs;
 use crate::{Limits, SourceError};
 
 /// See the module.

@@ -13,7 +13,8 @@ use serde_json::Value;
 use super::binlog::{Deletes, damaged};
 use super::kept::{KeptPoint, KeptRows, KeptSchema};
 use super::layout::LogPath;
-use super::rows::{CollectionLogs, RowSchema};
+use super::row_schema::RowSchema;
+use super::rows::CollectionLogs;
 use crate::blocking::blocking;
 use crate::{CollectionPoint, CountedPoint, Limits, SourceError, StoredFile};
 

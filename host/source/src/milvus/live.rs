@@ -13,7 +13,8 @@ use tokio::runtime::Handle;
 use super::cut::BEING_WRITTEN_MS;
 use super::kept::{KeptPoint, KeptSchema};
 use super::layout::LogPath;
-use super::rows::{CollectionLogs, RowSchema, SegmentLogs};
+use super::row_schema::RowSchema;
+use super::rows::{CollectionLogs, SegmentLogs};
 use super::storage::LogStorage;
 use crate::{Limits, PointFile, SourceError, StoredBytes};
 

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use super::binlog::{Deletes, PullValues, damaged};
-use super::rows::{RowField, RowSchema, SegmentLogs, elements};
+use super::row_schema::{RowField, RowSchema, elements};
+use super::rows::SegmentLogs;
 use crate::convert::{Column, PIECE_ROWS, Piece};
 use crate::{Limits, SourceError};
 

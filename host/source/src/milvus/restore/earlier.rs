@@ -12,7 +12,8 @@
 use longshore_model::Timestamp;
 
 use crate::milvus::kept::KeptPoint;
-use crate::milvus::rows::{CollectionLogs, RowSchema};
+use crate::milvus::row_schema::RowSchema;
+use crate::milvus::rows::CollectionLogs;
 use crate::{Limits, SourceError, TargetPlan};
 
 /// 2019-01-01: no collection of Milvus is older.
