@@ -220,8 +220,11 @@ impl Erasing<'_> {
             opened.committed.clone()
         };
         let home = &opened.root.open.home_region;
+        let left = opened.collections()?.into_iter().map(|one| one.sealed.name.clone());
+        let left: BTreeSet<CollectionName> = left.filter(|name| self.keeps(name)).collect();
         for working in &self.working {
-            self.follow(working, &committed, home).await.map_err(EngineError::vault(working.vault.region_id()))?;
+            let followed = self.follow(working, &committed, home, &left).await;
+            followed.map_err(EngineError::vault(working.vault.region_id()))?;
         }
         // The home vault last, as in every deletion: what is found by its root is whole until then.
         let (homes, others): (Vec<&Working>, Vec<&Working>) =
@@ -246,6 +249,7 @@ impl Erasing<'_> {
             let what = format!("{} cannot be read: {}; heal it first", damage.object, damage.found);
             return Err(EngineError::DamagedBackup { backup: old.backup_id.to_string(), what });
         }
+        plan::require_open(old, self.vaults)?;
         let token = old.token.saturating_add(1);
         let mut parts = Vec::new();
         for reference in &old.parts {
@@ -280,11 +284,16 @@ impl Erasing<'_> {
     }
 
     /// Brings one vault up to the new commit: the receipt of its part, and of every copy that it holds a reduced copy.
+    /// `left` are the collections that the backup has now.
+    ///
+    /// Copies of *all* earlier commits count. An erasure that died may have brought some of what is here up to its commit and
+    /// not the rest, and where another one took its place the newest commit before is not the only one with copies.
     async fn follow(
         &self,
         working: &Working,
         committed: &CommittedRoot,
         home: &RegionId,
+        left: &BTreeSet<CollectionName>,
     ) -> Result<(), longshore_vault::VaultError> {
         let Working { vault, reader, pin } = working;
         let (backup, token) = (&committed.backup_id, committed.token);
@@ -294,26 +303,32 @@ impl Erasing<'_> {
         {
             vault.put_receipt(committed, part).await?;
         }
-        let Some(before) = vault.commits(backup).await?.into_iter().rfind(|known| *known < token) else {
+        let commits = vault.commits(backup).await?;
+        let before: Vec<u64> = commits.into_iter().filter(|known| *known < token).rev().collect();
+        if before.is_empty() {
             return Ok(());
-        };
+        }
         let mut there: BTreeSet<CollectionName> = BTreeSet::new();
         for reference in vault.parts_here(backup, token).await? {
-            let part = vault.load_part(&reference).await?;
-            there.extend(part.collections()?.into_iter().map(|(_, sealed)| sealed.name.clone()));
+            there.extend(names_in(&vault.load_part(&reference).await?)?);
         }
-        for reference in vault.parts_here(backup, before).await? {
-            let part = vault.load_part(&reference).await?;
-            let names: Vec<CollectionName> =
-                part.collections()?.into_iter().map(|(_, sealed)| sealed.name.clone()).collect();
-            if names.iter().filter(|name| self.keeps(name)).all(|name| there.contains(name)) {
-                continue;
+        for earlier in before {
+            for reference in vault.parts_here(backup, earlier).await? {
+                let part = vault.load_part(&reference).await?;
+                let names = names_in(&part)?;
+                if names.iter().filter(|name| left.contains(*name)).all(|name| there.contains(name)) {
+                    continue;
+                }
+                let keep = |name: &CollectionName| left.contains(name);
+                let (reference, _) = vault.put_reduced_part(&part, token, &keep, reader, pin).await?;
+                vault.put_receipt(committed, &reference).await?;
+                there.extend(names);
             }
-            let keep = |name: &CollectionName| self.keeps(name);
-            let (reference, _) = vault.put_reduced_part(&part, token, &keep, reader, pin).await?;
-            vault.put_receipt(committed, &reference).await?;
-            there.extend(names);
         }
         Ok(())
     }
+}
+
+fn names_in(part: &Part) -> Result<Vec<CollectionName>, longshore_vault::VaultError> {
+    Ok(part.collections()?.into_iter().map(|(_, sealed)| sealed.name.clone()).collect())
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use longshore_model::{BackupId, ClusterId, CollectionName, Phase, RegionId, Timestamp};
-use longshore_vault::{Erasure, PackId, Part, Vault};
+use longshore_vault::{Erasure, PackId, Part, RootOpen, Vault};
 use serde::Serialize;
 
 use super::alone;
@@ -190,15 +190,7 @@ async fn look(
         let what = format!("{} cannot be read and may hold it ({}); heal it first", damage.object, damage.found);
         return Err(EngineError::DamagedBackup { backup: id.to_string(), what });
     }
-    // A copy may stand in for a part elsewhere, but the part would still hold the collection.
-    let closed = root.parts.iter().find(|part| vaults.by_id(&part.vault_id).is_none());
-    if let Some(region) = closed.map(|part| &part.region_id).or_else(|| {
-        let home = &root.home_region;
-        vaults.get(home).is_err().then_some(home)
-    }) {
-        let what = format!("a part of it is in region {region}, whose vault is not open here; name that vault too");
-        return Err(EngineError::DamagedBackup { backup: id.to_string(), what });
-    }
+    require_open(root, vaults)?;
     if !is_named_in(&opened, &request.collection)? {
         return Ok(None);
     }
@@ -220,6 +212,18 @@ async fn look(
         regions: regions.into_iter().collect(),
         left,
     }))
+}
+
+/// Fails unless the vaults of all parts are open. A copy may stand in for a part elsewhere, but the part would still hold the
+/// collection, and a new root would not name it.
+pub(super) fn require_open(root: &RootOpen, vaults: &RegionVaults) -> Result<(), EngineError> {
+    let closed = root.parts.iter().find(|part| vaults.by_id(&part.vault_id).is_none());
+    let home = &root.home_region;
+    let region = closed.map(|part| &part.region_id).or_else(|| vaults.get(home).is_err().then_some(home));
+    region.map_or(Ok(()), |region| {
+        let what = format!("a part of it is in region {region}, whose vault is not open here; name that vault too");
+        Err(EngineError::DamagedBackup { backup: root.backup_id.to_string(), what })
+    })
 }
 
 /// Fixes the clusters. Two clusters may have collections of the same name that have nothing to do with each other.

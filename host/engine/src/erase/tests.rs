@@ -8,7 +8,7 @@ use longshore_model::{Region, RestoredLoadState};
 use longshore_policy::Guardrails;
 use longshore_sandbox::{Sandbox, SandboxConfig};
 use longshore_source::{MilvusLiteSource, MilvusLiteTarget};
-use longshore_vault::testing::{Effect, Fault, FaultStore};
+use longshore_vault::testing::{Effect, Fault, FaultStore, Operation};
 use longshore_vault::{Keys, VaultOptions};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -74,15 +74,7 @@ impl Place {
             back_up(&vaults, Vec::new()).await,
             back_up(&vaults, vec![ERASED.parse().unwrap()]).await,
         ];
-        let copy = crate::copy::CopyRequest {
-            job_id: "job-00".parse().unwrap(),
-            fencing_token: 1,
-            backup_id: backups[0].clone(),
-            home: "eu".parse().unwrap(),
-            to: "eu-2".parse().unwrap(),
-            collections: Vec::new(),
-        };
-        crate::copy::copy_backup(&copy, &vaults, &context()).await.unwrap();
+        copy_into("eu-2", &backups[0], &vaults).await;
         Self { memory: memory.iter().map(|memory| memory.fork()).collect(), backups }
     }
 }
@@ -122,6 +114,18 @@ async fn back_up(vaults: &RegionVaults, collections: Vec<CollectionName>) -> Bac
     let request = BackupRequest::manual(cluster, collections, &context).unwrap();
     let plan = plan_backup(request, &source, &policy, vaults, &context).await.unwrap();
     run_backup(plan, &source, vaults, &context).await.unwrap().backup_id
+}
+
+async fn copy_into(region: &str, backup: &BackupId, vaults: &RegionVaults) {
+    let copy = crate::copy::CopyRequest {
+        job_id: "job-00".parse().unwrap(),
+        fencing_token: 1,
+        backup_id: backup.clone(),
+        home: "eu".parse().unwrap(),
+        to: region.parse().unwrap(),
+        collections: Vec::new(),
+    };
+    crate::copy::copy_backup(&copy, vaults, &context()).await.unwrap();
 }
 
 fn request() -> EraseRequest {
@@ -232,6 +236,65 @@ async fn a_vault_that_is_not_open_leaves_the_erasure_open() {
     let some = RegionVaults::of(case.vaults.all().into_iter().filter(|vault| vault.region_id().as_str() == "eu"));
     let plan = plan_erase(request(), &some.unwrap(), &context()).await.unwrap();
     assert!(plan.unreadable.iter().any(|(_, why)| why.contains("name that vault too")), "{:?}", plan.unreadable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_goes_on_without_a_vault_leaves_the_root_as_it_was() {
+    let place = place().await;
+    let case = place.open().await;
+    // It dies with its record written and nothing else.
+    case.stores[0].plan(vec![Fault::on(Operation::Put, "parts/", Effect::Fail).times(u64::MAX)]);
+    assert!(erase(&case.vaults).await.is_err());
+    case.stores[0].plan(Vec::new());
+    let home = case.vaults.get(&"eu".parse().unwrap()).unwrap();
+    let before = home.load_backup(&place.backups[0]).await.unwrap().root.open;
+    assert!(before.parts.len() > 1, "it has a part in another region, and its copy holds what that has");
+    let without_us = case.vaults.all().into_iter().filter(|vault| vault.region_id().as_str() != "us");
+    let error = erase(&RegionVaults::of(without_us).unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("region us") && error.contains("name that vault too"), "{error}");
+    assert_eq!(home.load_backup(&place.backups[0]).await.unwrap().root.open, before);
+    erase(&case.vaults).await.unwrap();
+    assert_eq!(look(&case).await.1, Vec::<String>::new());
+}
+
+/// One that died had brought the vault's own part up to its commit and not the copy beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_of_all_earlier_commits_follow_the_new_one() {
+    let place = place().await;
+    let case = place.open().await;
+    let (id, us) = (&place.backups[1], case.vaults.get(&"us".parse().unwrap()).unwrap());
+    copy_into("us", id, &case.vaults).await;
+    let in_us = async || {
+        let token = us.commits(id).await.unwrap().pop().unwrap();
+        let mut names = BTreeSet::new();
+        for reference in us.parts_here(id, token).await.unwrap() {
+            names.extend(names_in(&us.load_part(&reference).await.unwrap()).unwrap());
+        }
+        names
+    };
+    let home = us.load_part_of(&us.load_backup(id).await.unwrap()).await.unwrap();
+    let other = names_in(&home).unwrap().pop().unwrap();
+    let before = in_us().await;
+    assert!(before.len() > 2, "{before:?}");
+    // The third receipt in this vault is that of the copy.
+    case.stores[1].plan(vec![Fault::on(Operation::Put, "receipts/", Effect::Fail).after(2).times(u64::MAX)]);
+    assert!(erase(&case.vaults).await.is_err());
+    assert_eq!(us.commits(id).await.unwrap(), [1, 2], "it did not die where it should");
+    for store in &case.stores {
+        store.plan(Vec::new());
+        let pins: Vec<_> = store.store().list(Some(&"pins".into())).try_collect().await.unwrap();
+        for pin in pins {
+            store.store().delete(&pin.location).await.unwrap();
+        }
+    }
+    let plan = plan_erase(EraseRequest { collection: other.clone(), ..request() }, &case.vaults, &context()).await;
+    run_erase(&plan.unwrap(), &case.vaults, &context()).await.unwrap();
+    let mut expected = before;
+    expected.retain(|name| *name != other && name.collection != ERASED);
+    assert_eq!(in_us().await, expected, "a copy got lost, or came back with what was erased");
+    erase(&case.vaults).await.unwrap();
+    assert_eq!(look(&case).await.1, Vec::<String>::new());
+    assert_eq!(in_us().await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
