@@ -12,6 +12,7 @@ pub(crate) fn draw(random: &mut SeededRandom, steps: usize) -> Script {
             0..25 => draw_race(random, &mut script.steps),
             25..35 => draw_health(random, &mut script.steps),
             35..39 => draw_late_erasure(random, &mut script.steps),
+            39..42 => draw_two_erasures(random, &mut script.steps),
             _ => script.steps.push(draw_step(random)),
         }
     }
@@ -52,6 +53,28 @@ fn draw_late_erasure(random: &mut SeededRandom, script: &mut Vec<Step>) {
     script.extend((0..2).map(|_| plain(Action::Sweep { hours: 2 })));
     let erase = Action::Erase { cluster, collection: index(random, COLLECTIONS.len()) };
     script.push(if random.chance(60) { plain(erase) } else { draw_around(random, erase) });
+}
+
+/// An erasure that may die half-way, and one of another collection in its place once its pin has lapsed; with copies that
+/// both have to bring along.
+fn draw_two_erasures(random: &mut SeededRandom, script: &mut Vec<Step>) {
+    let plain = |action| Step { action: Some(action), ..Step::default() };
+    let (cluster, collection) = (index(random, CLUSTERS.len()), index(random, COLLECTIONS.len()));
+    let other = (collection + 1 + index(random, COLLECTIONS.len() - 1)) % COLLECTIONS.len();
+    script.push(plain(Action::BackUp { cluster }));
+    for _ in 0..2 {
+        script.push(plain(Action::CopyTo { backup: index(random, 12), region: index(random, REGIONS.len()) }));
+    }
+    script.push(draw_around(random, Action::Erase { cluster, collection }));
+    script.push(plain(Action::Advance { hours: 20 + random.below(10) }));
+    if random.chance(40) {
+        script.push(plain(Action::Sweep { hours: [2, 27][index(random, 2)] }));
+    }
+    script.push(draw_around(random, Action::Erase { cluster, collection: other }));
+    if random.chance(50) {
+        script.push(plain(Action::Advance { hours: 26 }));
+    }
+    script.push(draw_around(random, Action::Erase { cluster, collection }));
 }
 
 /// Two vaults with the same backup, something damaged and healed, and then whatever relies on what was healed.
