@@ -98,7 +98,7 @@ fn heal_with_the_writer_key_alone_brings_packs_back_and_says_what_needs_a_reader
         let report = made.reading(&["verify", vault, "--json"]).json();
         let all = report["collections"].as_array().unwrap().clone();
         let damaged = all.into_iter().filter(|one| one["damagedFiles"] != 0);
-        damaged.map(|one| one["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        damaged.map(|one| one["name"].to_string()).collect::<Vec<_>>()
     };
     let (here, away) = (hit("vault"), largest_pack(&made.path().join("away")));
     assert!(!here.is_empty());

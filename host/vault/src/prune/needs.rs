@@ -21,10 +21,18 @@ enum Owner {
     Several,
 }
 
+/// Who needs a blob.
+#[derive(Debug, Clone, Copy)]
+struct Need {
+    owner: Owner,
+    /// Some part that a commit names needs it.
+    committed: bool,
+}
+
 /// What the parts of one vault need.
 #[derive(Default)]
 pub(super) struct Needs {
-    blobs: HashMap<BlobId, Owner>,
+    blobs: HashMap<BlobId, Need>,
     backups: Vec<BackupId>,
     numbers: HashMap<BackupId, u32>,
     /// Parts that nobody needs, and why.
@@ -37,8 +45,9 @@ pub(super) struct Needs {
     pub(super) receipts: Vec<(CommittedRoot, PartRef)>,
     /// Parts that are needed and cannot be read.
     pub(super) unreadable: Vec<String>,
-    /// When the oldest part was written that is kept and that no commit names: of a job that runs, or that died.
-    pub(super) uncommitted_since: Option<Timestamp>,
+    /// By number of backup, when the oldest part was written that is kept and that no commit names: of a job that runs, or
+    /// that died.
+    uncommitted: HashMap<u32, Timestamp>,
     /// Parts that cannot be read and that nobody misses: a part that can be read holds all of each.
     pub(super) replaced: HashSet<String>,
 }
@@ -52,18 +61,36 @@ impl Needs {
         self.blobs.keys()
     }
 
-    fn add(&mut self, part: &Part) {
+    /// When the oldest part was written that is kept, that no commit names, and that needs something no commit needs.
+    pub(super) fn uncommitted_since(&self) -> Option<Timestamp> {
+        let oldest = self.uncommitted.values().min();
+        let alone = self.blobs.values().filter(|need| !need.committed);
+        let since = alone.filter_map(|need| match need.owner {
+            Owner::One(number) => self.uncommitted.get(&number),
+            Owner::Several => oldest,
+        });
+        since.min().copied()
+    }
+
+    /// `uncommitted`: when the part was written, if no commit names it.
+    fn add(&mut self, part: &Part, uncommitted: Option<Timestamp>) {
         let next = u32::try_from(self.backups.len()).unwrap_or(u32::MAX);
         let backup_id = &part.open.backup_id;
         let number = *self.numbers.entry(backup_id.clone()).or_insert_with(|| {
             self.backups.push(backup_id.clone());
             next
         });
+        if let Some(written) = uncommitted {
+            let since = self.uncommitted.entry(number).or_insert(written);
+            *since = written.min(*since);
+        }
         let files = part.open.collections.iter().flat_map(|collection| &collection.files);
         for blob in files.flat_map(|file| &file.blobs) {
-            let owner = self.blobs.entry(*blob).or_insert(Owner::One(number));
-            if *owner != Owner::One(number) {
-                *owner = Owner::Several;
+            let first = Need { owner: Owner::One(number), committed: false };
+            let need = self.blobs.entry(*blob).or_insert(first);
+            need.committed |= uncommitted.is_none();
+            if need.owner != Owner::One(number) {
+                need.owner = Owner::Several;
             }
         }
     }
@@ -71,8 +98,8 @@ impl Needs {
     /// Stored bytes of each backup, given those of each blob. `totals` are the bytes of all blobs a backup names.
     pub(super) fn space(&self, stored: &HashMap<BlobId, u32>, totals: &BTreeMap<BackupId, u64>) -> Vec<BackupSpace> {
         let mut alone = vec![0_u64; self.backups.len()];
-        for (blob, owner) in &self.blobs {
-            if let Owner::One(number) = owner
+        for (blob, need) in &self.blobs {
+            if let Owner::One(number) = &need.owner
                 && let Some(bytes) = alone.get_mut(*number as usize)
             {
                 *bytes += u64::from(stored.get(blob).copied().unwrap_or_default());
@@ -146,12 +173,9 @@ pub(super) async fn needs_of(views: &[View], here: &View, options: &PruneOptions
             (Verdict::Needed | Verdict::Kept(_), None) => needs.unreadable.push(key),
             (verdict, Some(part)) => {
                 // What an older commit named holds nothing that an erasure has taken out of all commits.
-                if !named_here && !was_named && root.is_none() {
-                    let since = needs.uncommitted_since.get_or_insert(seen.written);
-                    *since = seen.written.min(*since);
-                }
+                let uncommitted = !named_here && !was_named && root.is_none();
                 needs.kept_backups.insert(seen.key.backup_id.clone());
-                needs.add(&part);
+                needs.add(&part, uncommitted.then_some(seen.written));
                 readable.insert(key);
                 *totals.entry(seen.key.backup_id.clone()).or_default() += stored_bytes(&part, &stored);
                 match verdict {
@@ -173,7 +197,7 @@ pub(super) async fn needs_of(views: &[View], here: &View, options: &PruneOptions
             Ok(part) => {
                 readable.insert(key);
                 needs.kept_backups.insert(part.open.backup_id.clone());
-                needs.add(&part);
+                needs.add(&part, None);
                 *totals.entry(part.open.backup_id.clone()).or_default() += stored_bytes(&part, &stored);
             }
             Err(error @ (VaultError::Store { .. } | VaultError::StorageFull { .. })) => return Err(error),

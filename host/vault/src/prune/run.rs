@@ -54,7 +54,7 @@ pub(super) fn judge(view: &View, needs: &NeedsOfVault, due: &[Mark], options: &P
     let placing = Placing::new(view, &needs.needs, &marked);
     let decision = Judge { view, needs, options, now, due, placing: &placing, marked: &marked }.decide();
     let space = space(view, needs, &marked);
-    Judged { decision, placing, space, uncommitted_since: needs.needs.uncommitted_since }
+    Judged { decision, placing, space, uncommitted_since: needs.needs.uncommitted_since() }
 }
 
 fn space(view: &View, needs: &NeedsOfVault, marked: &HashSet<PackId>) -> SpaceReport {
