@@ -276,8 +276,9 @@ async fn copies_of_all_earlier_commits_follow_the_new_one() {
     let other = names_in(&home).unwrap().pop().unwrap();
     let before = in_us().await;
     assert!(before.len() > 2, "{before:?}");
-    // The third receipt in this vault is that of the copy.
-    case.stores[1].plan(vec![Fault::on(Operation::Put, "receipts/", Effect::Fail).after(2).times(u64::MAX)]);
+    // Its second receipt in this vault is that of the copy.
+    let receipts = format!("receipts/{id}");
+    case.stores[1].plan(vec![Fault::on(Operation::Put, &receipts, Effect::Fail).after(1).times(u64::MAX)]);
     assert!(erase(&case.vaults).await.is_err());
     assert_eq!(us.commits(id).await.unwrap(), [1, 2], "it did not die where it should");
     for store in &case.stores {
