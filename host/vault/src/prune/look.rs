@@ -282,9 +282,7 @@ impl View {
 
     /// Keys of the parts in *this* vault that the newest commits here name.
     pub(super) fn named_here(&self) -> HashSet<String> {
-        let backups = self.visible.keys();
-        let named = backups.flat_map(|backup_id| self.newest(backup_id));
-        named.filter_map(|one| one.loaded.as_ref()?.part.as_ref()).map(|part| part.key.clone()).collect()
+        parts_named_by(self.visible.keys().flat_map(|backup_id| self.newest(backup_id)))
     }
 
     /// Keys of the parts in *this* vault that older commits name which still count.
@@ -293,7 +291,7 @@ impl View {
             let newest = self.newest_token(backup_id);
             all.iter().filter(move |one| Some(one.seen.key.token) < newest)
         });
-        older.filter_map(|one| one.loaded.as_ref()?.part.as_ref()).map(|part| part.key.clone()).collect()
+        parts_named_by(older)
     }
 
     /// Keys of lost parts in *this* vault, each with the keys of those that the newest commits say took its place.
@@ -335,4 +333,9 @@ impl View {
         let pins = pins.filter(|(_, record)| !record.released);
         pins.flat_map(|(pin, record)| record.relies_on.packs.iter().map(|pack| (*pack, pin.path.to_string()))).collect()
     }
+}
+
+/// Keys of the parts that these manifests name, as far as they can be read.
+fn parts_named_by<'a>(manifests: impl Iterator<Item = &'a Visible>) -> HashSet<String> {
+    manifests.filter_map(|one| one.loaded.as_ref()?.part.as_ref()).map(|part| part.key.clone()).collect()
 }

@@ -2,8 +2,8 @@
 //!
 //! A part is needed when the newest commit of a backup that exists here names it, when the newest root in another given
 //! vault names it (its receipt here is then missing, and is written), or when a pin names its backup. A part that nobody
-//! names is kept as long as its home vault was not looked at, or while an erasure rewrites its backup. One that cannot be read, and whose place another part of the
-//! same commit took, is not needed, whoever names it.
+//! names is kept as long as its home vault was not looked at, or while an erasure rewrites its backup. One that cannot be
+//! read, and whose place another part of the same commit took, is not needed, whoever names it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -63,11 +63,12 @@ impl Needs {
 
     /// When the oldest part was written that is kept, that no commit names, and that needs something no commit needs.
     pub(super) fn uncommitted_since(&self) -> Option<Timestamp> {
-        let oldest = self.uncommitted.values().min();
+        // Mostly there is none, and then the blobs, which may be many, need not be looked at.
+        let oldest = self.uncommitted.values().min()?;
         let alone = self.blobs.values().filter(|need| !need.committed);
         let since = alone.filter_map(|need| match need.owner {
             Owner::One(number) => self.uncommitted.get(&number),
-            Owner::Several => oldest,
+            Owner::Several => Some(oldest),
         });
         since.min().copied()
     }
@@ -99,8 +100,8 @@ impl Needs {
     pub(super) fn space(&self, stored: &HashMap<BlobId, u32>, totals: &BTreeMap<BackupId, u64>) -> Vec<BackupSpace> {
         let mut alone = vec![0_u64; self.backups.len()];
         for (blob, need) in &self.blobs {
-            if let Owner::One(number) = &need.owner
-                && let Some(bytes) = alone.get_mut(*number as usize)
+            if let Owner::One(number) = need.owner
+                && let Some(bytes) = alone.get_mut(number as usize)
             {
                 *bytes += u64::from(stored.get(blob).copied().unwrap_or_default());
             }
