@@ -35,19 +35,16 @@ mod scrub;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use longshore_model::{BackupId, CollectionName, JobId, JobType, Phase, RegionId, Timestamp};
+use longshore_model::{BackupId, CollectionName, JobType, Phase, RegionId, Timestamp};
 use longshore_vault::{
-    CommittedRoot, Erasure, Part, PartRef, Pin, PinRequest, Reader, ReliesOn, Root, RootOpen, Sealed, Sizes, Vault,
-    Withdrawal,
+    CommittedRoot, Erasure, Part, PartRef, Pin, Reader, Root, RootOpen, Sealed, Sizes, Vault, Withdrawal,
 };
 use serde::Serialize;
 
 use self::scrub::{is_named_in, scrubbed};
 use crate::opened::OpenedBackup;
 use crate::pins;
-use crate::random::draw;
 use crate::vaults::RegionVaults;
 use crate::{EngineError, RunContext};
 
@@ -97,7 +94,9 @@ pub async fn run_erase(
     context: &RunContext,
 ) -> Result<EraseOutcome, EngineError> {
     let vaults = &vaults.throttled(&context.throttle);
-    let pins = take_pins(plan, vaults, context).await?;
+    // It writes manifests as a backup does, so it pins as a backup does.
+    let all = vaults.all();
+    let pins = pins::take_all(all.iter(), JobType::Backup, |vault| alone::pin_state(plan, vault), context).await?;
     let work = async {
         let working = begin(plan, vaults, &pins, context).await?;
         Erasing { plan, vaults, working, now: context.clock.now() }.run(context).await
@@ -110,38 +109,6 @@ pub async fn run_erase(
     let outcome = result?;
     context.progress.enter(Phase::Done);
     Ok(outcome)
-}
-
-/// Pins every vault. It writes manifests as a backup does, so it pins as a backup does.
-async fn take_pins(
-    plan: &ErasePlan,
-    vaults: &RegionVaults,
-    context: &RunContext,
-) -> Result<Vec<(RegionId, Pin)>, EngineError> {
-    let job_id = JobId::from_random(draw(context.random.as_ref())?);
-    let mut pins = Vec::new();
-    for vault in vaults.all() {
-        match take_pin(plan, &vault, job_id.clone(), context).await {
-            Ok(pin) => pins.push((vault.region_id().clone(), pin)),
-            Err(error) => {
-                pins::release(pins).await;
-                return Err(error);
-            }
-        }
-    }
-    Ok(pins)
-}
-
-async fn take_pin(plan: &ErasePlan, vault: &Vault, job_id: JobId, context: &RunContext) -> Result<Pin, EngineError> {
-    let request = PinRequest {
-        job_id,
-        job_type: JobType::Backup,
-        token: 1,
-        random: draw(context.random.as_ref())?,
-        relies_on: ReliesOn { everything: true, ..ReliesOn::default() },
-        state: alone::pin_state(plan, vault)?,
-    };
-    vault.pin(request, Arc::clone(&context.clock)).await.map_err(EngineError::vault(vault.region_id()))
 }
 
 /// Looks that no other erasure is at work, and opens readers. Only once all pins are durable: of two that begin at once one

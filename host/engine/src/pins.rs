@@ -117,6 +117,39 @@ pub(crate) async fn keep_fresh(pins: &[(RegionId, Pin)]) -> EngineError {
     }
 }
 
+/// Pins vaults, in this order, for a job that writes there and relies on anything. `state` is what the pin in a vault says.
+/// When one cannot be pinned, those before it are given up.
+pub(crate) async fn take_all<'a>(
+    vaults: impl Iterator<Item = &'a Vault>,
+    job_type: JobType,
+    state: impl Fn(&Vault) -> Result<Value, EngineError>,
+    context: &RunContext,
+) -> Result<Vec<(RegionId, Pin)>, EngineError> {
+    let job_id = JobId::from_random(draw(context.random.as_ref())?);
+    let mut pins = Vec::new();
+    for vault in vaults {
+        let pinned = async {
+            let request = PinRequest {
+                job_id: job_id.clone(),
+                job_type,
+                token: 1,
+                random: draw(context.random.as_ref())?,
+                relies_on: ReliesOn { everything: true, ..ReliesOn::default() },
+                state: state(vault)?,
+            };
+            vault.pin(request, Arc::clone(&context.clock)).await.map_err(EngineError::vault(vault.region_id()))
+        };
+        match pinned.await {
+            Ok(pin) => pins.push((vault.region_id().clone(), pin)),
+            Err(error) => {
+                release(pins).await;
+                return Err(error);
+            }
+        }
+    }
+    Ok(pins)
+}
+
 /// Gives pins up. One that cannot be removed lapses by itself; until then it only keeps bytes that could have gone.
 pub(crate) async fn release(pins: Vec<(RegionId, Pin)>) {
     for (region, pin) in pins {

@@ -16,16 +16,12 @@ mod packs;
 mod parts;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use longshore_model::{BackupId, CollectionName, JobId, JobType, Phase, RegionId, VaultId};
-use longshore_vault::{
-    LOST_INDEX, ObjectDamage, Part, PartRef, Pin, PinRequest, ReliesOn, RepairOutcome, RepairPlan, Vault,
-};
+use longshore_model::{BackupId, CollectionName, JobType, Phase, RegionId, VaultId};
+use longshore_vault::{LOST_INDEX, ObjectDamage, Part, PartRef, Pin, RepairOutcome, RepairPlan, Vault};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::random::draw;
 use crate::verify::DamagedObject;
 use crate::{EngineError, RunContext, VerifyLevel, pins};
 
@@ -206,22 +202,7 @@ async fn take_pins(
     sources: &[Vault],
     context: &RunContext,
 ) -> Result<Vec<(RegionId, Pin)>, EngineError> {
-    let job_id = JobId::from_random(draw(context.random.as_ref())?);
-    let mut pins = Vec::new();
-    for vault in std::iter::once(vault).chain(sources) {
-        let request = PinRequest {
-            job_id: job_id.clone(),
-            job_type: JobType::Copy,
-            token: 1,
-            random: draw(context.random.as_ref())?,
-            relies_on: ReliesOn { everything: true, ..ReliesOn::default() },
-            state: Value::Null,
-        };
-        let region = vault.region_id();
-        let pin = vault.pin(request, Arc::clone(&context.clock)).await.map_err(EngineError::vault(region))?;
-        pins.push((region.clone(), pin));
-    }
-    Ok(pins)
+    pins::take_all(std::iter::once(vault).chain(sources), JobType::Copy, |_| Ok(Value::Null), context).await
 }
 
 impl Heal<'_> {
