@@ -90,6 +90,11 @@ def blake3(data):
     return words_to_bytes(subtree(IV, data, 0, 0, ROOT))
 
 
+def chaining_value(data, offset):
+    """Of the piece at that offset of a longer file."""
+    return words_to_bytes(subtree(IV, data, offset // 1024, 0, 0))
+
+
 def keyed(key, data):
     return words_to_bytes(subtree(struct.unpack("<8I", key), data, 0, KEYED, ROOT))
 
@@ -317,7 +322,7 @@ class Vault:
         for name, entry in self.index.get(blob_id, []):
             try:
                 plain = decode(entry["codec"], self.stored(name, entry), entry["plain"])
-                require(keyed(self.id_key, plain).hex() == blob_id, "its id is another")
+                require(keyed(self.id_key, named_by(entry["extent"], plain)).hex() == blob_id, "its id is another")
                 self.blobs_read.add(blob_id)
                 return plain
             except Damage as damage:
@@ -417,13 +422,26 @@ def pack_entries(data, encrypted):
     require(blake3(data[first:trailer]) == digest, "entries with another digest")
     entries, end = [], 96
     for at in range(first, trailer, 64):
-        blob, offset, stored, plain, checksum, codec, nonce, zeros = struct.unpack_from("<32sQIII3sI5s", data, at)
-        require((encrypted or nonce == 0) and not any(zeros), "what must be zeros is not")
+        blob, offset, stored, plain, checksum, codec, nonce, extent = struct.unpack_from("<32sQIII3sI5s", data, at)
+        require(encrypted or nonce == 0, "what must be zeros is not")
+        extent = int.from_bytes(extent, "little")
+        require(extent < 2 or is_subtree(1024 * (extent - 2), plain), "a piece where none can be")
         require(end <= offset and offset + stored <= first, "blobs that overlap or lie outside")
         end = offset + stored
-        entries.append({"id": blob.hex(), "offset": offset, "stored": stored, "plain": plain, "checksum": checksum, "codec": tuple(codec), "nonce": nonce})
+        entries.append({"id": blob.hex(), "offset": offset, "stored": stored, "plain": plain, "checksum": checksum, "codec": tuple(codec), "nonce": nonce, "extent": extent})
     require(not encrypted or len({entry["nonce"] for entry in entries}) == count, "a nonce is used twice")
     return entries
+
+
+def is_subtree(offset, length):
+    return length > 0 and (offset == 0 or length <= offset & -offset)
+
+
+def named_by(extent, plain):
+    """What the id of a blob is made from."""
+    if extent == 0:
+        return plain
+    return blake3(plain) if extent == 1 else chaining_value(plain, 1024 * (extent - 2))
 
 
 def check_blake3():

@@ -28,10 +28,13 @@ fn read_with(vault: &Path, key: Option<&str>) -> Option<Ran> {
 #[test]
 fn the_golden_vaults_are_read_by_a_program_that_follows_the_document() {
     let pair = &["empty", "lz4", "zstd-1"][..];
+    let pieces = &["adaptive-zstd-1", "store", "zstd-1"][..];
     for (vault, files) in [
         ("format-1", &FIRST_FILES[..]),
         ("format-1-adaptive", &["adaptive-zstd-1", "adaptive-zstd-3"]),
         ("format-1-encrypted", &FIRST_FILES),
+        ("format-1-pieces", pieces),
+        ("format-1-pieces-encrypted", pieces),
         ("format-1-pair/local", pair),
         ("format-1-pair/other", pair),
         ("format-1-pair-encrypted/local", pair),

@@ -7,6 +7,7 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use longshore_model::{
     BackupId, BackupType, Codec, CollectionName, CreationMethod, FileClass, FixedClock, JobType, LoadState, Timestamp,
@@ -14,6 +15,19 @@ use longshore_model::{
 };
 use longshore_vault::testing::golden::{FIRST_FILES, content};
 use longshore_vault::*;
+
+/// So short that some files have several pieces.
+const PIECE_BYTES: usize = 32 * 1024;
+
+struct Memory(Bytes);
+
+#[async_trait]
+impl PieceSource for Memory {
+    async fn read(&self, offset: u64, length: usize) -> Result<Bytes, InputError> {
+        let start = usize::try_from(offset)?;
+        Ok(self.0.slice(start..start + length))
+    }
+}
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -36,7 +50,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         id_key: IdKey::new([2; 32]),
         encryption,
     };
-    let vault = Vault::init_local(Path::new(&folder), options).await?;
+    let limits = Limits { split_bytes: PIECE_BYTES, ..Limits::DEFAULT };
+    let vault = Vault::init_local(Path::new(&folder), options).await?.with_limits(limits);
     let request = PinRequest {
         job_id: "job-golden".parse()?,
         job_type: JobType::Backup,
@@ -55,10 +70,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let content = content(path);
         let size_bytes = content.len() as u64;
         let digest = digest_of(&content);
-        let mut blobs = Vec::new();
-        if size_bytes > 0 {
-            blobs.push(session.put(Bytes::from(content), path.parse::<Codec>()?).await?.id);
-        }
+        let content = Memory(Bytes::from(content));
+        let codec = if size_bytes == 0 { Codec::Store } else { path.parse()? };
+        let blobs = session.put_file(&content, size_bytes, codec, &|_| {}).await?.blobs;
         let identity = Some(vault.id_key()?.identity(path.as_bytes()));
         let class = FileClass::Segment;
         files.push(FileEntry { number, class, size_bytes, blobs, identity, masked_digest: None });

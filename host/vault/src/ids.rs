@@ -7,8 +7,9 @@ use longshore_model::{CollectionName, Digest, ModelError};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::VaultError;
 use crate::crypto::random_bytes;
+use crate::file_digest::PieceDigest;
+use crate::{BlobExtent, VaultError};
 
 macro_rules! digest_name {
     ($(#[$meta:meta])* $name:ident) => {
@@ -116,10 +117,28 @@ impl IdKey {
         Ok(Self::new(*random_bytes()?))
     }
 
-    /// Names plain bytes.
+    /// Names the plain bytes of a whole file, or of what is no file.
     #[must_use]
     pub fn blob_id(&self, plain: &[u8]) -> BlobId {
-        BlobId(Digest::new(*blake3::keyed_hash(&self.blob, plain).as_bytes()))
+        self.keyed(digest_of(plain).as_bytes())
+    }
+
+    /// Names a piece of a file; `None` where no piece of its length can lie there.
+    #[must_use]
+    pub fn piece_id(&self, piece: &[u8], extent: BlobExtent) -> Option<BlobId> {
+        self.hash(piece, extent).map(|(id, _)| id)
+    }
+
+    /// Names a piece of a file, and says what it adds to the digest of that. The name is made from what the bytes hash to,
+    /// or they would have to be hashed twice.
+    pub(crate) fn hash(&self, piece: &[u8], extent: BlobExtent) -> Option<(BlobId, PieceDigest)> {
+        let digest = extent.digest(piece)?;
+        let named = if extent == BlobExtent::UNSAID { piece } else { digest.as_bytes() };
+        Some((self.keyed(named), digest))
+    }
+
+    fn keyed(&self, named: &[u8]) -> BlobId {
+        BlobId(Digest::new(*blake3::keyed_hash(&self.blob, named).as_bytes()))
     }
 
     /// Hides a file identity (path, device, inode, times) in a digest that a later backup can compare.

@@ -17,7 +17,7 @@ use crate::pack::{self, BlobEntry, ENTRY_BYTES, Fields, PackDamage, TRAILER_BYTE
 use crate::prune::marks::Marks;
 use crate::survey::{Survey, survey};
 use crate::verify::ObjectDamage;
-use crate::{BlobId, Limits, PackId, VaultError, damage_note, digest_of};
+use crate::{BlobExtent, BlobId, Limits, PackId, VaultError, damage_note, digest_of};
 
 const MAGIC: &[u8; 8] = b"LSHOREIX";
 /// Bytes before the first pack of an index object.
@@ -126,6 +126,7 @@ struct Compact {
     checksum: u32,
     nonce: u32,
     codec: longshore_model::Codec,
+    extent: BlobExtent,
 }
 
 /// All blobs that can be read from a vault.
@@ -155,9 +156,9 @@ impl Index {
         self.numbers.insert(pack.id, number);
         self.packs.push((pack.id, pack.size_bytes));
         for entry in &pack.entries {
-            let BlobEntry { id, offset, stored_bytes, plain_bytes, checksum, codec, nonce } = *entry;
-            let slot =
-                Slot { pack: number, entry: Compact { offset, stored_bytes, plain_bytes, checksum, codec, nonce } };
+            let BlobEntry { id, offset, stored_bytes, plain_bytes, checksum, codec, nonce, extent } = *entry;
+            let entry = Compact { offset, stored_bytes, plain_bytes, checksum, codec, nonce, extent };
+            let slot = Slot { pack: number, entry };
             match self.blobs.entry(id) {
                 std::collections::hash_map::Entry::Vacant(place) => {
                     place.insert(slot);
@@ -170,8 +171,8 @@ impl Index {
 
     fn location(&self, id: &BlobId, slot: &Slot) -> Option<Location> {
         let (pack, _) = self.packs.get(slot.pack as usize)?;
-        let Compact { offset, stored_bytes, plain_bytes, checksum, codec, nonce } = slot.entry;
-        let entry = BlobEntry { id: *id, offset, stored_bytes, plain_bytes, checksum, codec, nonce };
+        let Compact { offset, stored_bytes, plain_bytes, checksum, codec, nonce, extent } = slot.entry;
+        let entry = BlobEntry { id: *id, offset, stored_bytes, plain_bytes, checksum, codec, nonce, extent };
         Some(Location { pack: *pack, entry })
     }
 
@@ -364,7 +365,8 @@ mod tests {
                 let mut builder = PackBuilder::new(&PackHeader::default());
                 for blob in 0..blobs {
                     let bytes = Bytes::from(vec![pack, blob, 1]);
-                    builder.push(BlobEntry::new(key.blob_id(&bytes), Codec::Store, 3, &bytes), bytes);
+                    builder
+                        .push(BlobEntry::new(key.blob_id(&bytes), BlobExtent::WHOLE, Codec::Store, 3, &bytes), bytes);
                 }
                 let sealed = builder.seal().unwrap();
                 PackIndex { id: sealed.id, size_bytes: sealed.size_bytes, entries: sealed.entries }

@@ -269,6 +269,7 @@ fn blob(entry: &BlobEntry) -> Value {
     json!({
         "blob": entry.id, "offset": entry.offset, "storedBytes": entry.stored_bytes,
         "plainBytes": entry.plain_bytes, "codec": entry.codec.to_string(), "crc32": format!("{:08x}", entry.checksum),
+        "pieceOffset": entry.extent.offset(),
     })
 }
 

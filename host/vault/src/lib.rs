@@ -94,6 +94,7 @@ pub use crypto::{
 };
 pub use erasure::Erasure;
 pub use error::VaultError;
+pub use file_digest::BlobExtent;
 pub use header_rebuild::RebuiltHeader;
 pub use heal::ManifestDamage;
 pub use ids::{BlobId, IdKey, PackId, SessionId, digest_of};

@@ -10,7 +10,7 @@ use crate::codec::{codec_from_bytes, codec_to_bytes};
 use crate::crypto::{BlobCipher, SealWork, TAG_BYTES};
 use crate::ids::SessionId;
 use crate::layout::FORMAT_VERSION;
-use crate::{BlobId, Limits, PackId, VaultError, digest_of};
+use crate::{BlobExtent, BlobId, Limits, PackId, VaultError, digest_of};
 
 /// Bytes before the first blob.
 pub(crate) const HEADER_BYTES: usize = 96;
@@ -42,6 +42,8 @@ pub struct BlobEntry {
     pub codec: Codec,
     /// What it is encrypted with under the key of its pack: used once in a pack. 0 in a pack that is not encrypted.
     pub nonce: u32,
+    /// Where in its file it lies: its id depends on that.
+    pub extent: BlobExtent,
 }
 
 /// Why bytes are not a pack or an index. A sentence part that fits after "the pack is damaged: ".
@@ -60,10 +62,10 @@ fn damage<T>(reason: impl Into<String>) -> Result<T, PackDamage> {
 
 impl BlobEntry {
     /// The entry of a blob in a pack that is not encrypted; its offset is set when it is pushed.
-    pub(crate) fn new(id: BlobId, codec: Codec, plain_bytes: u32, stored: &[u8]) -> Self {
+    pub(crate) fn new(id: BlobId, extent: BlobExtent, codec: Codec, plain_bytes: u32, stored: &[u8]) -> Self {
         let stored_bytes = u32::try_from(stored.len()).unwrap_or(u32::MAX);
         let checksum = crc32fast::hash(stored);
-        Self { id, offset: 0, stored_bytes, plain_bytes, checksum, codec, nonce: 0 }
+        Self { id, offset: 0, stored_bytes, plain_bytes, checksum, codec, nonce: 0, extent }
     }
 
     /// One past its last byte.
@@ -80,7 +82,7 @@ impl BlobEntry {
         out.put_u32_le(self.checksum);
         out.put_slice(&codec_to_bytes(self.codec));
         out.put_u32_le(self.nonce);
-        out.put_bytes(0, 5);
+        out.put_slice(&self.extent.to_bytes());
     }
 
     /// Reads the fixed layout and checks the lengths against the limits.
@@ -98,7 +100,10 @@ impl BlobEntry {
         if u64::from(stored_bytes) > most || plain_bytes as usize > limits.blob_bytes {
             return damage(format!("a blob of {plain_bytes} bytes stored in {stored_bytes} is beyond the limits"));
         }
-        Ok(Self { id, offset, stored_bytes, plain_bytes, checksum, codec, nonce })
+        let Some(extent) = BlobExtent::from_bytes(fields.take(), u64::from(plain_bytes)) else {
+            return damage(format!("a blob of {plain_bytes} bytes lies where no piece of that length can"));
+        };
+        Ok(Self { id, offset, stored_bytes, plain_bytes, checksum, codec, nonce, extent })
     }
 }
 
@@ -425,7 +430,8 @@ mod tests {
         let key = IdKey::new([3; 32]);
         let mut builder = PackBuilder::new(&PackHeader { encryption: None, distinction: [7; DISTINCTION_BYTES] });
         for blob in blobs {
-            let entry = BlobEntry::new(key.blob_id(blob), Codec::Store, blob.len() as u32, blob);
+            let extent = BlobExtent::WHOLE;
+            let entry = BlobEntry::new(key.blob_id(blob), extent, Codec::Store, blob.len() as u32, blob);
             builder.push(entry, Bytes::from(blob.clone()));
         }
         let sealed = builder.seal().unwrap();

@@ -17,7 +17,7 @@ use crate::layout;
 use crate::pack::{self, PackEncryption, PackHeader};
 use crate::prune::marks::Marks;
 use crate::verify::ObjectDamage;
-use crate::{BlobEntry, BlobId, FileEntry, PackId, Vault, VaultError};
+use crate::{BlobEntry, BlobExtent, BlobId, FileEntry, PackId, Vault, VaultError};
 
 /// Reads blobs of one vault. Cheap to clone; share it between tasks.
 #[derive(Clone)]
@@ -110,6 +110,12 @@ impl Reader {
     #[must_use]
     pub fn codec(&self, id: &BlobId) -> Option<Codec> {
         self.index().first(id).map(|location| location.entry.codec)
+    }
+
+    /// Where in its file a blob lies: to store it elsewhere under the same name.
+    #[must_use]
+    pub fn extent(&self, id: &BlobId) -> Option<BlobExtent> {
+        self.index().first(id).map(|location| location.entry.extent)
     }
 
     /// Whether a pack is there, with the length it should have and a readable index.
@@ -304,8 +310,11 @@ impl Reader {
         self.inner.transcoders.lock().unwrap_or_else(PoisonError::into_inner).push(transcoder);
         let plain = plain.map_err(|error| error.to_string())?;
         let id_key = self.inner.vault.id_key().map_err(|error| error.to_string())?;
-        let id = id_key.blob_id(&plain);
-        if id == entry.id { Ok(plain) } else { Err(format!("bytes with the id {id}")) }
+        match id_key.piece_id(&plain, entry.extent) {
+            Some(id) if id == entry.id => Ok(plain),
+            Some(id) => Err(format!("bytes with the id {id}")),
+            None => Err(format!("{} bytes where no piece of that length can lie", plain.len())),
+        }
     }
 
     /// The packs that hold these blobs, each with the blobs to be read from it, by the blobs' first places.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use futures::TryStreamExt;
 use longshore_model::BackupId;
-use longshore_vault::BlobId;
+use longshore_vault::{BlobExtent, BlobId};
 use object_store::ObjectMeta;
 
 use crate::acts::HOUR_MS;
@@ -110,8 +110,15 @@ impl World {
         let (mut erased, mut others): (BTreeMap<BlobId, String>, HashSet<BlobId>) = (BTreeMap::new(), HashSet::new());
         for known in &self.known {
             for (name, files) in known.attempts.iter().flatten().flatten() {
-                let blobs = files.values().flat_map(|bytes| bytes.chunks(SPLIT_BYTES));
-                let blobs = blobs.map(|piece| self.seen[0].id_key().unwrap().blob_id(piece));
+                let key = self.seen[0].id_key().unwrap();
+                let blobs = files.values().flat_map(|bytes| {
+                    let pieces = bytes.chunks(SPLIT_BYTES).enumerate();
+                    pieces.map(|(number, piece)| {
+                        let (offset, file_bytes) = ((number * SPLIT_BYTES) as u64, bytes.len() as u64);
+                        let extent = BlobExtent::of_piece(offset, piece.len() as u64, file_bytes);
+                        key.piece_id(piece, extent.unwrap()).unwrap()
+                    })
+                });
                 if known.erased.get(name) == Some(&Told::Done) || known.erased_after_deletion.contains(name) {
                     erased.extend(blobs.map(|blob| (blob, format!("{name} of {}", known.id))));
                 } else {

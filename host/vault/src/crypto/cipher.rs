@@ -225,13 +225,13 @@ impl LockedBody {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::BlobId;
-    use crate::digest_of;
+    use crate::{BlobExtent, BlobId, digest_of};
     use longshore_model::Codec;
     use proptest::prelude::*;
 
     fn entry(bytes: &[u8], nonce: u32) -> BlobEntry {
-        let entry = BlobEntry::new(BlobId::new(digest_of(bytes)), Codec::Zstd { level: 3 }, 900, bytes);
+        let entry =
+            BlobEntry::new(BlobId::new(digest_of(bytes)), BlobExtent::WHOLE, Codec::Zstd { level: 3 }, 900, bytes);
         BlobEntry { nonce, ..entry }
     }
 

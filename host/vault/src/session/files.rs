@@ -74,7 +74,7 @@ impl Session {
         let done: Vec<(StoredBlob, PieceDigest)> = stream::iter(pieces)
             .map(|offset| async move {
                 let length = split_bytes.min(size_bytes - offset);
-                let done = self.put_piece(source, offset, length, size_bytes, codec).await?;
+                let done = self.read_piece(source, offset, length, size_bytes, codec).await?;
                 on_bytes(length);
                 Ok::<_, VaultError>(done)
             })
@@ -113,7 +113,7 @@ impl Session {
             if length == 0 {
                 return stored_file(0, &[]);
             }
-            stored_file(length as u64, &[with_digest(stored.next().ok_or_else(lost)?)?])
+            stored_file(length as u64, &[stored.next().ok_or_else(lost)?])
         });
         each.collect()
     }
@@ -126,7 +126,7 @@ impl Session {
         1 << limits.split_bytes.min(limits.blob_bytes).max(1024).ilog2()
     }
 
-    async fn put_piece(
+    async fn read_piece(
         &self,
         source: &dyn PieceSource,
         offset: u64,
@@ -148,7 +148,7 @@ impl Session {
                 Some(self.shared.store(piece, reservation).await?)
             }
         };
-        with_digest(stored.ok_or_else(|| bad("part", "a piece got lost while it was stored"))?)
+        stored.ok_or_else(|| bad("part", "a piece got lost while it was stored"))
     }
 
     pub(super) fn check_length(&self, length: usize) -> Result<(), VaultError> {
@@ -158,10 +158,6 @@ impl Session {
         }
         Err(VaultError::TooLarge { what: "a piece".to_owned(), size_bytes: length as u64, limit_bytes: limit as u64 })
     }
-}
-
-fn with_digest((blob, digest): (StoredBlob, Option<PieceDigest>)) -> Result<(StoredBlob, PieceDigest), VaultError> {
-    Ok((blob, digest.ok_or_else(|| bad("part", "a piece of a file has no digest"))?))
 }
 
 /// What became of a file whose pieces are stored.

@@ -39,8 +39,8 @@ use crate::layout::{ManifestKey, ManifestKind};
 use crate::manifest::bad;
 use crate::prune::marks::Marks;
 use crate::{
-    BlobId, CollectionFiles, PackId, PackRef, Part, PartOpen, PartRef, PartSealed, Pin, Sealed, Sizes, Vault,
-    VaultError, digest_of,
+    BlobExtent, BlobId, CollectionFiles, PackId, PackRef, Part, PartOpen, PartRef, PartSealed, Pin, Sealed, Sizes,
+    Vault, VaultError, digest_of,
     index::{self, Purpose},
 };
 
@@ -223,10 +223,18 @@ impl Session {
     /// [`VaultError::TooLarge`]; [`VaultError::SessionFailed`] with what failed first in this session: after it nothing
     /// can be stored, and nothing counts.
     pub async fn put(&self, plain: Bytes, codec: Codec) -> Result<StoredBlob, VaultError> {
+        self.put_piece(plain, codec, BlobExtent::WHOLE).await
+    }
+
+    /// The same for what is, or was elsewhere, a piece of a file.
+    ///
+    /// # Errors
+    /// As [`Session::put`]; [`VaultError::BadManifest`] where no piece of that length can lie there.
+    pub async fn put_piece(&self, plain: Bytes, codec: Codec, extent: BlobExtent) -> Result<StoredBlob, VaultError> {
         self.shared.check()?;
         self.check_length(plain.len())?;
         let reservation = self.shared.budget.reserve(work_bytes(codec, plain.len())).await?;
-        let (blob, _) = self.shared.store(Piece { plain, codec, place: None }, reservation).await?;
+        let (blob, _) = self.shared.store(Piece { plain, codec, extent }, reservation).await?;
         Ok(blob)
     }
 

@@ -17,12 +17,13 @@ use super::budget::{Budget, Reservation, work_bytes};
 use super::{InputError, Look, PartDraft, Reading, StoredBlob};
 use crate::codec::Transcoder;
 use crate::crypto::{SessionKey, random_bytes};
-use crate::file_digest::{PieceDigest, hash_piece};
+use crate::file_digest::PieceDigest;
 use crate::index::{self, Index, LoadedIndex, PackIndex};
 use crate::layout;
+use crate::manifest::bad;
 use crate::pack;
 use crate::pack::{DISTINCTION_BYTES, PackBuilder, PackEncryption, PackHeader};
-use crate::{BlobEntry, BlobId, IdKey, PackId, Pin, Vault, VaultError, damage_note};
+use crate::{BlobEntry, BlobExtent, BlobId, IdKey, PackId, Pin, Vault, VaultError, damage_note};
 
 /// What names and encrypts blobs, and what keeps packs apart.
 pub(super) struct Sealing {
@@ -95,8 +96,7 @@ struct OpenPack {
 pub(super) struct Piece {
     pub(super) plain: Bytes,
     pub(super) codec: Codec,
-    /// Offset in its file and length of the file, when it belongs to one.
-    pub(super) place: Option<(u64, u64)>,
+    pub(super) extent: BlobExtent,
 }
 
 /// A piece of a file that is not read yet.
@@ -130,7 +130,11 @@ impl Piece {
             let source = format!("{length} bytes at {offset} were asked for, {found} came: the file changed").into();
             return Err(VaultError::Input { source });
         }
-        Ok(Self { plain, codec, place: Some(place) })
+        let (offset, file_bytes) = place;
+        let extent = BlobExtent::of_piece(offset, length as u64, file_bytes);
+        let limit_bytes = BlobExtent::MAX_FILE_BYTES;
+        let too_long = || VaultError::TooLarge { what: "a file".to_owned(), size_bytes: file_bytes, limit_bytes };
+        Ok(Self { plain, codec, extent: extent.ok_or_else(too_long)? })
     }
 }
 
@@ -198,7 +202,7 @@ impl Shared {
         self: &Arc<Self>,
         piece: Piece,
         reservation: Reservation,
-    ) -> Result<(StoredBlob, Option<PieceDigest>), VaultError> {
+    ) -> Result<(StoredBlob, PieceDigest), VaultError> {
         let cheap = !matches!(
             piece.codec,
             Codec::Zstd { level: 4.. } | Codec::ShuffleZstd { level: 4.., .. } | Codec::AdaptiveZstd { level: 4.. }
@@ -229,7 +233,7 @@ impl Shared {
         self: &Arc<Self>,
         pieces: Vec<Unread>,
         mut reservation: Reservation,
-    ) -> Result<Vec<(StoredBlob, Option<PieceDigest>)>, VaultError> {
+    ) -> Result<Vec<(StoredBlob, PieceDigest)>, VaultError> {
         let shared = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
             let pieces: Vec<(Piece, Option<Look>)> = pieces.into_iter().map(Unread::read).collect::<Result<_, _>>()?;
@@ -259,10 +263,10 @@ impl Shared {
         self: &Arc<Self>,
         piece: Piece,
         mut reservation: Reservation,
-    ) -> Result<(StoredBlob, Option<PieceDigest>), VaultError> {
-        let Piece { plain, codec, place } = piece;
-        let id = self.sealing.id_key.blob_id(&plain);
-        let digest = place.map(|(offset, file_bytes)| hash_piece(&plain, offset, file_bytes));
+    ) -> Result<(StoredBlob, PieceDigest), VaultError> {
+        let Piece { plain, codec, extent } = piece;
+        let misplaced = || bad("pack", format!("no piece of {} bytes can lie at {extent:?}", plain.len()));
+        let (id, digest) = self.sealing.id_key.hash(&plain, extent).ok_or_else(misplaced)?;
         let plain_bytes = u32::try_from(plain.len()).unwrap_or(u32::MAX);
         if !self.claim(id, plain_bytes)? {
             return Ok((StoredBlob { id, plain_bytes: u64::from(plain_bytes), new: false, added_bytes: 0 }, digest));
@@ -280,7 +284,7 @@ impl Shared {
         drop(plain);
         reservation.shrink_to(stored.len());
         let added_bytes = stored.len() as u64;
-        let entry = BlobEntry::new(id, used, plain_bytes, &stored);
+        let entry = BlobEntry::new(id, extent, used, plain_bytes, &stored);
         self.append(reservation, |builder| builder.push(entry, stored));
         Ok((StoredBlob { id, plain_bytes: u64::from(plain_bytes), new: true, added_bytes }, digest))
     }

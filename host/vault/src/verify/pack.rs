@@ -253,7 +253,7 @@ fn bad_blobs(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::digest_of;
+    use crate::{BlobExtent, digest_of};
     use longshore_model::Codec;
     use proptest::prelude::*;
 
@@ -268,6 +268,7 @@ mod tests {
                 let entry = BlobEntry {
                     id: BlobId::new(digest_of(&offset.to_le_bytes())),
                     offset, stored_bytes: *length, plain_bytes: *length, checksum: 0, codec: Codec::Store, nonce: 0,
+                    extent: BlobExtent::WHOLE,
                 };
                 offset = entry.end();
                 entry

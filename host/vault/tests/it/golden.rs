@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use longshore_model::Timestamp;
+use bytes::Bytes;
+use longshore_model::{Codec, Timestamp};
 
 use longshore_vault::testing::golden::{self, FIRST_FILES};
 use longshore_vault::*;
@@ -60,6 +61,52 @@ async fn a_vault_of_format_1_is_read() {
 #[tokio::test]
 async fn a_vault_with_the_adaptive_codec_is_read() {
     reads_as("format-1-adaptive", content(["adaptive-zstd-1", "adaptive-zstd-3"])).await;
+}
+
+/// Files of the vaults whose blobs are pieces of files, and named by what these hash to.
+const PIECES: [&str; 3] = ["adaptive-zstd-1", "store", "zstd-1"];
+
+#[tokio::test]
+async fn a_vault_with_pieces_of_files_is_read() {
+    reads_as("format-1-pieces", content(PIECES)).await;
+}
+
+#[tokio::test]
+async fn an_encrypted_vault_with_pieces_of_files_is_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1-pieces-encrypted");
+    let vault = Vault::open_local(&folder, &Keys::none().with_reader(GOLDEN_READER.parse().unwrap())).await.unwrap();
+    let backup = listed(&vault).await.remove(0);
+    assert_eq!(read_back(&vault, &backup).await.unwrap(), content(PIECES));
+    assert!(verify(&vault, &backup, VerifyLevel::Decoded).await.is_whole());
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            std::fs::create_dir_all(&to).unwrap();
+            copy_tree(&from, &to);
+        } else {
+            std::fs::copy(from, to).unwrap();
+        }
+    }
+}
+
+/// What is in a vault already is found there by its content: names that are made in another way would store it again.
+#[tokio::test]
+async fn what_a_vault_with_pieces_of_files_holds_is_not_stored_again() {
+    let folder = tempfile::tempdir().unwrap();
+    copy_tree(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1-pieces"), folder.path());
+    let limits = Limits { split_bytes: 32 * 1024, ..Limits::DEFAULT };
+    let vault = Vault::open_local(folder.path(), &Keys::none()).await.unwrap().with_limits(limits);
+    let pin = vault.pin(request(9), clock()).await.unwrap();
+    let session = vault.begin(&pin, SessionOptions::default()).await.unwrap();
+    for name in PIECES {
+        let bytes = Bytes::from(golden::content(name));
+        let (size_bytes, pieces) = (bytes.len() as u64, bytes.len().div_ceil(32 * 1024));
+        let stored = session.put_file(&Memory(bytes), size_bytes, Codec::Store, &|_| {}).await.unwrap();
+        assert_eq!((stored.new_plain_bytes, stored.blobs.len()), (0, pieces), "{name}");
+    }
 }
 
 /// What a vault shows of itself in an emergency, by folder.

@@ -118,7 +118,8 @@ impl World {
         for file in part.open.collections.iter().flat_map(|collection| &collection.files) {
             for piece in reader.file_pieces(file)? {
                 if session.lookup(&piece.blob).is_none() {
-                    session.put(reader.read_blob(&piece.blob).await?, Codec::Lz4).await?;
+                    let extent = reader.extent(&piece.blob).unwrap();
+                    session.put_piece(reader.read_blob(&piece.blob).await?, Codec::Lz4, extent).await?;
                 }
             }
         }

@@ -24,7 +24,7 @@ async fn every_codec_gives_back_every_file() {
         let Sizes { plain_bytes, stored_bytes, new_bytes } = part.part.open.sizes;
         let files: usize = sample(1).values().flat_map(|files| files.values()).map(Vec::len).sum();
         assert_eq!(plain_bytes, files as u64);
-        assert!(stored_bytes < plain_bytes - 70_000, "the shared file counts once: {stored_bytes} of {plain_bytes}");
+        assert!(stored_bytes <= plain_bytes - 70_000, "the shared file counts once: {stored_bytes} of {plain_bytes}");
         assert!(new_bytes > stored_bytes && new_bytes == vault.used_bytes().await.unwrap());
         assert!(part.part.open.packs.len() >= 2, "several packs, so that their order matters");
         if codec != Codec::Store {
