@@ -5,7 +5,7 @@
 
 use std::io::{self, BufReader, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes};
 use parquet::arrow::arrow_reader::{
@@ -16,6 +16,7 @@ use parquet::file::metadata::{
     ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader, ParquetStatisticsPolicy,
 };
 use parquet::file::reader::{ChunkReader, Length};
+use parquet::schema::types::SchemaDescPtr;
 
 use super::key_columns::{self, Failure, Visit};
 use crate::disk::{OpenFile, ReadAt, io_error};
@@ -29,25 +30,48 @@ const PAGE_HEADER_BYTES: usize = 256;
 /// As many bytes are read at once at the end of a file: the footers of most have fewer.
 const TAIL_BYTES: usize = 4096;
 
-/// The number of rows a Parquet file's footer names.
-pub(crate) fn parquet_rows(file: &OpenFile, limits: &Limits) -> Result<u64, SourceError> {
-    rows(file.stat.size_bytes, &|start, length| range(file, start, length), &file.shown, limits)
+/// Counts the rows of files by their footers, one after the other. A footer says them whatever the columns are: it is decoded
+/// with the columns of the file before, because to build those takes longer than everything else.
+#[derive(Default)]
+pub(crate) struct RowsByFooter {
+    columns: Mutex<Option<SchemaDescPtr>>,
 }
 
-/// The same for a file of which all `bytes` were read.
-pub(crate) fn parquet_rows_in(bytes: &Bytes, shown: &str, limits: &Limits) -> Result<u64, SourceError> {
-    let bytes = InMemory(bytes.clone());
-    rows(bytes.len(), &|start, length| bytes.slice(start, length), shown, limits)
-}
+impl RowsByFooter {
+    /// The number of rows that the footer of a file names.
+    pub(crate) fn rows(&self, file: &OpenFile, limits: &Limits) -> Result<u64, SourceError> {
+        self.count(file.stat.size_bytes, &|start, length| range(file, start, length), &file.shown, limits)
+    }
 
-fn rows(
-    size_bytes: u64,
-    read: &dyn Fn(u64, usize) -> Result<Bytes, ParquetError>,
-    shown: &str,
-    limits: &Limits,
-) -> Result<u64, SourceError> {
-    let rows = u64::try_from(footer(size_bytes, read, shown, limits)?.file_metadata().num_rows());
-    rows.map_err(|_| damaged(shown, "it has fewer than no rows"))
+    /// The same for a file of which all `bytes` were read.
+    pub(crate) fn rows_in(&self, bytes: &Bytes, shown: &str, limits: &Limits) -> Result<u64, SourceError> {
+        let bytes = InMemory(bytes.clone());
+        self.count(bytes.len(), &|start, length| bytes.slice(start, length), shown, limits)
+    }
+
+    fn count(
+        &self,
+        size_bytes: u64,
+        read: &dyn Fn(u64, usize) -> Result<Bytes, ParquetError>,
+        shown: &str,
+        limits: &Limits,
+    ) -> Result<u64, SourceError> {
+        let encoded = encoded_footer(size_bytes, read, shown, limits)?;
+        let columns = self.columns.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = columns.and_then(|columns| decode(&encoded, Some(columns)).ok());
+        let footer = match known {
+            Some(footer) => footer,
+            // Another number of columns, or damage, of which the second attempt says what it is.
+            None => {
+                let footer = decode(&encoded, None).map_err(|error| bad_footer(shown, &error))?;
+                let columns = footer.file_metadata().schema_descr_ptr();
+                *self.columns.lock().unwrap_or_else(PoisonError::into_inner) = Some(columns);
+                footer
+            }
+        };
+        let rows = u64::try_from(footer.file_metadata().num_rows());
+        rows.map_err(|_| damaged(shown, "it has fewer than no rows"))
+    }
 }
 
 /// All columns of a data file, so many rows at a time.
@@ -128,6 +152,33 @@ fn footer(
     shown: &str,
     limits: &Limits,
 ) -> Result<ParquetMetaData, SourceError> {
+    let encoded = encoded_footer(size_bytes, read, shown, limits)?;
+    decode(&encoded, None).map_err(|error| bad_footer(shown, &error))
+}
+
+fn bad_footer(shown: &str, error: &ParquetError) -> SourceError {
+    damaged(shown, format!("its footer: {error}"))
+}
+
+/// Decodes a footer, as if it had these columns where some are given.
+fn decode(encoded: &[u8], columns: Option<SchemaDescPtr>) -> Result<ParquetMetaData, ParquetError> {
+    // Nobody looks at statistics here, and to decode them takes as long as everything else.
+    let nothing = || ParquetStatisticsPolicy::SkipAll;
+    let options = ParquetMetaDataOptions::new().with_column_stats_policy(nothing());
+    let mut options = options.with_encoding_stats_policy(nothing()).with_size_stats_policy(nothing());
+    if let Some(columns) = columns {
+        options.set_schema(columns);
+    }
+    ParquetMetaDataReader::decode_metadata_with_options(encoded, Some(&options))
+}
+
+/// The bytes of a footer.
+fn encoded_footer(
+    size_bytes: u64,
+    read: &dyn Fn(u64, usize) -> Result<Bytes, ParquetError>,
+    shown: &str,
+    limits: &Limits,
+) -> Result<Bytes, SourceError> {
     let read = |start, length| read(start, length).map_err(|error| not_read(shown, error));
     if size_bytes < (TRAILER_BYTES + MAGIC.len()) as u64 {
         return Err(damaged(shown, "it is too short for a Parquet file"));
@@ -148,16 +199,10 @@ fn footer(
         return Err(SourceError::LimitExceeded { path, what, used: length, limit });
     }
     let footer_bytes = usize::try_from(length).unwrap_or(usize::MAX);
-    // Nobody looks at statistics here, and to decode them takes as long as everything else.
-    let nothing = || ParquetStatisticsPolicy::SkipAll;
-    let options = ParquetMetaDataOptions::new().with_column_stats_policy(nothing());
-    let options = options.with_encoding_stats_policy(nothing()).with_size_stats_policy(nothing());
-    let decode = |footer: &[u8]| ParquetMetaDataReader::decode_metadata_with_options(footer, Some(&options));
-    let decoded = match before.len().checked_sub(footer_bytes).and_then(|from| before.get(from..)) {
-        Some(footer) => decode(footer),
-        None => decode(&read(size_bytes - TRAILER_BYTES as u64 - length, footer_bytes)?),
-    };
-    decoded.map_err(|error| damaged(shown, format!("its footer: {error}")))
+    match before.len().checked_sub(footer_bytes) {
+        Some(from) => Ok(tail.slice(from..before.len())),
+        None => read(size_bytes - TRAILER_BYTES as u64 - length, footer_bytes),
+    }
 }
 
 /// Tells a disk that cannot be read from a file that is damaged.
@@ -250,5 +295,63 @@ impl Read for PositionalReader {
         self.file.file.fill(buffer, self.offset)?;
         self.offset += length as u64;
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use parquet::data_type::Int64Type;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::*;
+
+    /// A file of `rows` rows in each of two groups, with columns of these names.
+    fn file(columns: &[&str], rows: i64) -> Bytes {
+        let fields: String = columns.iter().map(|name| format!("required int64 {name}; ")).collect();
+        let schema = Arc::new(parse_message_type(&format!("message m {{ {fields}}}")).unwrap());
+        let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::default()).unwrap();
+        for _ in 0..2 {
+            let mut group = writer.next_row_group().unwrap();
+            while let Some(mut column) = group.next_column().unwrap() {
+                let values: Vec<i64> = (0..rows).collect();
+                column.typed::<Int64Type>().write_batch(&values, None, None).unwrap();
+                column.close().unwrap();
+            }
+            group.close().unwrap();
+        }
+        writer.into_inner().unwrap().into()
+    }
+
+    #[test]
+    fn rows_do_not_depend_on_the_columns_of_the_file_before() {
+        let counts = RowsByFooter::default();
+        let files = [(&["a", "b"][..], 3), (&["a", "c"], 4), (&["a"], 5), (&["d", "e", "f"], 0), (&["a", "b"], 6)];
+        for (columns, rows) in files {
+            let counted = counts.rows_in(&file(columns, rows), "a file", &Limits::DEFAULT).unwrap();
+            assert_eq!(counted, u64::try_from(2 * rows).unwrap(), "{columns:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_footer_is_said_in_the_same_words_whatever_came_before() {
+        let good = file(&["a", "b"], 3);
+        let before = RowsByFooter::default();
+        before.rows_in(&good, "a file", &Limits::DEFAULT).unwrap();
+        let trailer = good.len() - TRAILER_BYTES;
+        let mut refused = 0;
+        for place in trailer - 60..good.len() {
+            let mut bytes = good.to_vec();
+            bytes[place] ^= 0x55;
+            let bytes = Bytes::from(bytes);
+            let first = RowsByFooter::default().rows_in(&bytes, "a file", &Limits::DEFAULT);
+            let second = before.rows_in(&bytes, "a file", &Limits::DEFAULT);
+            let sentence = |counted: Result<u64, SourceError>| counted.map_err(|error| error.to_string());
+            let (first, second) = (sentence(first), sentence(second));
+            refused += usize::from(first.is_err());
+            assert_eq!(first, second, "byte {place}");
+        }
+        assert!(refused > 20, "{refused} of the changes were noticed");
     }
 }

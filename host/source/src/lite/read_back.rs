@@ -15,7 +15,6 @@ use longshore_model::{CollectionName, FileClass};
 use super::layout;
 use super::looked::{Document, Looked, LookedFile};
 use super::manifest::Manifest;
-use super::parquet_file::parquet_rows_in;
 use super::point::LitePoint;
 use super::schema::Schema;
 use super::shared::Shared;
@@ -47,7 +46,7 @@ impl ReadBack {
         shared: &Shared,
     ) -> Result<(), SourceError> {
         let rows = match (entry.class, &bytes) {
-            (FileClass::Segment, Some(bytes)) => parquet_rows_in(bytes, &file.shown, &shared.limits)?,
+            (FileClass::Segment, Some(bytes)) => shared.footers.rows_in(bytes, &file.shown, &shared.limits)?,
             (FileClass::Segment, None) => shared.rows(&file)?,
             _ => 0,
         };

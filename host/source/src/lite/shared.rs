@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use longshore_model::{Clock, CollectionName};
 
+use super::layout;
 use super::looked::Memory;
-use super::{layout, parquet_file};
+use super::parquet_file::RowsByFooter;
 use crate::buffers::Buffers;
 use crate::disk::{Folder, OpenFile, Stat};
 use crate::{FileIdentity, Limits, SourceError};
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) identity: String,
     pub(crate) limits: Limits,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Counts rows of files that nobody has counted yet.
+    pub(crate) footers: RowsByFooter,
     /// Rows of immutable files by what the system says about them.
     row_counts: Mutex<HashMap<Stat, u64>>,
     /// Folders that were changed in the future, and since when they have been seen like that.
@@ -42,7 +45,8 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     pub(crate) fn new(root: Folder, identity: String, limits: Limits, clock: Arc<dyn Clock>) -> Self {
         let (row_counts, watched, buffers) = (Mutex::default(), Mutex::default(), Arc::default());
-        Self { root, identity, limits, clock, row_counts, watched, memory: Memory::default(), buffers }
+        let (footers, memory) = (RowsByFooter::default(), Memory::default());
+        Self { root, identity, limits, clock, footers, row_counts, watched, memory, buffers }
     }
 
     /// Opens the folder of a collection.
@@ -60,7 +64,7 @@ impl Shared {
         if let Some(rows) = self.known_rows(&file.stat) {
             return Ok(rows);
         }
-        let rows = parquet_file::parquet_rows(file, &self.limits)?;
+        let rows = self.footers.rows(file, &self.limits)?;
         self.remember_rows(&file.stat, rows);
         Ok(rows)
     }
