@@ -49,7 +49,7 @@ macro_rules! digest_name {
 }
 
 digest_name!(
-    /// Name of a blob: BLAKE3 of its plain bytes, keyed with the project's [`IdKey`].
+    /// Name of a blob: made from what its plain bytes hash to, with the project's [`IdKey`] (FORMAT.md, "Blobs").
     BlobId
 );
 digest_name!(

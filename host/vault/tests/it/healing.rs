@@ -1,6 +1,6 @@
 //! What was damaged is noted, stored again, fetched from another vault or rebuilt; nothing good is overwritten.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Mutex;
 
 use longshore_model::{Codec, Timestamp};
@@ -12,15 +12,15 @@ use crate::encryption::{encrypted, open};
 use crate::support::*;
 
 /// Two vaults of one project with the same backup.
-struct Pair {
-    store: Store,
-    vault: Vault,
-    other_store: Store,
-    other: Vault,
-    part: FinishedPart,
+pub(crate) struct Pair {
+    pub(crate) store: Store,
+    pub(crate) vault: Vault,
+    pub(crate) other_store: Store,
+    pub(crate) other: Vault,
+    pub(crate) part: FinishedPart,
 }
 
-async fn pair() -> Pair {
+pub(crate) async fn pair() -> Pair {
     let (store, other_store) = (memory(), memory());
     let vault = new_vault(store.clone()).await.with_limits(small_limits());
     let other = Vault::init(other_store.clone(), options("far", 2)).await.unwrap().with_limits(small_limits());
@@ -28,7 +28,7 @@ async fn pair() -> Pair {
     Pair { store, vault, other_store, other, part }
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_millis(NOW)
 }
 
@@ -36,17 +36,17 @@ fn pack_of(key: &Path) -> PackId {
     key.filename().unwrap().parse().unwrap()
 }
 
-async fn session(vault: &Vault, token: u64) -> Session {
+pub(crate) async fn session(vault: &Vault, token: u64) -> Session {
     let pin = vault.pin(request(token), clock()).await.unwrap();
     vault.begin(&pin, SessionOptions::default()).await.unwrap()
 }
 
-fn blobs(part: &Part) -> Vec<BlobId> {
+pub(crate) fn blobs(part: &Part) -> Vec<BlobId> {
     let files = part.open.collections.iter().flat_map(|collection| &collection.files);
     files.flat_map(|file| file.blobs.iter().copied()).collect()
 }
 
-async fn flip(store: &Store, key: &Path) {
+pub(crate) async fn flip(store: &Store, key: &Path) {
     change(store, key, |bytes| {
         let middle = bytes.len() / 3;
         bytes[middle] ^= 0xff;
@@ -122,154 +122,6 @@ async fn a_note_that_cannot_be_read_counts_and_strange_ones_do_not() {
     assert_eq!(vault.noted_packs().await.unwrap(), HashSet::from([pack]));
     vault.clear_damage(&[pack], now()).await.unwrap();
     assert!(vault.noted_packs().await.unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn a_backup_is_copied_by_whole_packs_byte_for_byte() {
-    let Pair { store, vault, other_store, other, part } = pair().await;
-    let reader = vault.open_reader().await.unwrap();
-    let session = session(&other, 1).await;
-    let done = Mutex::new(0);
-    let on_blob = |_: &BlobId, bytes| *done.lock().unwrap() += bytes;
-    let wanted = blobs(&part.part);
-    let copied = session.copy_from(&reader, &wanted, &on_blob).await.unwrap();
-    assert_eq!((copied.packs as usize, copied.blobs), (part.part.open.packs.len(), 0));
-    assert!(copied.unreadable.is_empty());
-    session.checkpoint().await.unwrap();
-    assert_eq!(keys(&store, "packs").await, keys(&other_store, "packs").await);
-    for key in keys(&store, "packs").await {
-        assert_eq!(bytes_of(&store, &key).await, bytes_of(&other_store, &key).await);
-    }
-    let there = other.open_reader().await.unwrap();
-    for blob in &wanted {
-        assert_eq!(there.read_blob(blob).await.unwrap(), reader.read_blob(blob).await.unwrap());
-    }
-    // Every blob was reported, as often as it was asked for or once; again, nothing moves.
-    assert!(*done.lock().unwrap() > 0);
-    let again = session.copy_from(&reader, &wanted, &|_, _| {}).await.unwrap();
-    assert_eq!((again.packs, again.blobs, again.present as usize), (0, 0, wanted.len()));
-}
-
-#[tokio::test]
-async fn a_few_blobs_of_a_pack_are_copied_without_the_rest_and_what_is_there_is_not_read() {
-    let Pair { vault, other_store, other, part, .. } = pair().await;
-    let reader = vault.open_reader().await.unwrap();
-    let mut small: Vec<BlobId> = blobs(&part.part);
-    small.sort_by_key(|blob| reader.blob_bytes(blob).unwrap());
-    let wanted = &small[..2];
-    let session = session(&other, 1).await;
-    let copied = session.copy_from(&reader, wanted, &|_, _| {}).await.unwrap();
-    assert_eq!((copied.packs, copied.blobs), (0, 2));
-    session.checkpoint().await.unwrap();
-    let bytes: u64 = bytes_of(&other_store, &keys(&other_store, "packs").await[0]).await.len() as u64;
-    assert!(bytes < 10_000, "{bytes} bytes for two small blobs");
-    // A pack of which most is here already is not copied whole either.
-    let most: Vec<BlobId> = small[2..].to_vec();
-    let session = self::session(&other, 2).await;
-    session.copy_from(&reader, &most, &|_, _| {}).await.unwrap();
-    session.checkpoint().await.unwrap();
-    assert_eq!(other.open_reader().await.unwrap().blob_count(), reader.blob_count());
-}
-
-/// A record of an erasure that had to rid a vault of these packs.
-pub(crate) fn erasure(packs: BTreeSet<PackId>, completed: bool) -> Erasure {
-    Erasure {
-        format: FORMAT_VERSION,
-        kind: Erasure::KIND.to_owned(),
-        erasure_id: "erasure-00000000000000ab".to_owned(),
-        collection: Some("images".parse().unwrap()),
-        name_id: None,
-        clusters: BTreeSet::new(),
-        reason: "a test".to_owned(),
-        by: "a test".to_owned(),
-        started: now(),
-        backups: BTreeSet::new(),
-        packs,
-        rewritten: Some(now()),
-        completed: completed.then(now),
-    }
-}
-
-#[tokio::test]
-async fn a_pack_with_bytes_of_an_erased_collection_is_not_copied_whole() {
-    // Who has the record, and whether it is completed there (`None` for no record); whether its packs may be copied whole.
-    for (home, away, whole) in [
-        (Some(false), None, false),
-        (Some(true), None, true),
-        (None, Some(false), false),
-        (None, Some(true), false),
-        (Some(false), Some(true), false),
-        (Some(true), Some(false), true),
-        (Some(true), Some(true), true),
-    ] {
-        let Pair { vault, other, part, .. } = pair().await;
-        let reader = vault.open_reader().await.unwrap();
-        let mut all: Vec<BlobId> = blobs(&part.part);
-        all.sort_by_key(|blob| (reader.blob_bytes(blob).unwrap(), *blob));
-        all.dedup();
-        let (erased, wanted) = all.split_first().unwrap();
-        let packs: BTreeSet<PackId> = reader.packs_of(&[*erased]).into_iter().collect();
-        for (vault, completed) in [(&vault, home), (&other, away)] {
-            if let Some(completed) = completed {
-                vault.put_erasure(&erasure(packs.clone(), completed)).await.unwrap();
-            }
-        }
-        let session = session(&other, 1).await;
-        let copied = session.copy_from(&reader, wanted, &|_, _| {}).await.unwrap();
-        assert!(copied.unreadable.is_empty());
-        session.checkpoint().await.unwrap();
-        let there = other.open_reader().await.unwrap();
-        for blob in wanted {
-            there.read_blob(blob).await.unwrap();
-        }
-        let came = there.read_blob(erased).await.is_ok();
-        assert_eq!(came, whole, "at home: {home:?}, away: {away:?}");
-        assert_eq!(copied.blobs == 0, whole, "at home: {home:?}, away: {away:?}");
-    }
-}
-
-#[tokio::test]
-async fn where_a_record_of_an_erasure_cannot_be_read_no_pack_is_copied_whole() {
-    let Pair { store, vault, other, part, .. } = pair().await;
-    vault.put_erasure(&erasure(BTreeSet::new(), false)).await.unwrap();
-    let key = keys(&store, "erasures").await[0].clone();
-    store.put(&key, "{broken".into()).await.unwrap();
-    let reader = vault.open_reader().await.unwrap();
-    let session = session(&other, 1).await;
-    let copied = session.copy_from(&reader, &blobs(&part.part), &|_, _| {}).await.unwrap();
-    assert!(copied.packs == 0 && copied.blobs > 0 && copied.unreadable.is_empty(), "{copied:?}");
-}
-
-#[tokio::test]
-async fn a_copy_of_a_damaged_pack_takes_what_is_good_and_names_the_rest() {
-    let Pair { store, vault, other, part, .. } = pair().await;
-    for key in keys(&store, "packs").await {
-        flip(&store, &key).await;
-    }
-    let bad = verify(&vault, &backup_id(1), VerifyLevel::Decoded).await.bad_blobs;
-    let reader = vault.open_reader().await.unwrap();
-    let session = session(&other, 1).await;
-    let copied = session.copy_from(&reader, &blobs(&part.part), &|_, _| {}).await.unwrap();
-    let mut unreadable: Vec<BlobId> = copied.unreadable.iter().map(|(blob, _)| *blob).collect();
-    unreadable.sort_unstable();
-    unreadable.dedup();
-    assert_eq!(unreadable, bad);
-    assert_eq!(copied.packs, 0, "a pack that does not match its name was copied");
-    session.checkpoint().await.unwrap();
-    let there = other.open_reader().await.unwrap();
-    for blob in blobs(&part.part).iter().filter(|blob| !bad.contains(blob)) {
-        there.read_blob(blob).await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn packs_are_never_copied_between_projects() {
-    let Pair { vault, part, .. } = pair().await;
-    let foreign = VaultOptions { project_id: "proj-other".parse().unwrap(), ..options("local", 3) };
-    let foreign = Vault::init(memory(), foreign).await.unwrap();
-    let session = session(&foreign, 1).await;
-    let reader = vault.open_reader().await.unwrap();
-    assert!(session.copy_from(&reader, &blobs(&part.part), &|_, _| {}).await.is_err());
 }
 
 #[tokio::test]

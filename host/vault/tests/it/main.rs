@@ -3,6 +3,7 @@
 
 mod blob_runs;
 mod catalogs;
+mod copying;
 mod damage;
 mod deleting;
 mod encrypted_headers;
