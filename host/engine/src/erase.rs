@@ -279,14 +279,14 @@ impl Erasing<'_> {
         for reference in vault.parts_here(backup, token).await? {
             there.extend(names_in(&vault.load_part(&reference).await?)?);
         }
+        let keep = |name: &CollectionName| left.contains(name);
         for earlier in before {
             for reference in vault.parts_here(backup, earlier).await? {
                 let part = vault.load_part(&reference).await?;
                 let names = names_in(&part)?;
-                if names.iter().filter(|name| left.contains(*name)).all(|name| there.contains(name)) {
+                if names.iter().filter(|name| keep(name)).all(|name| there.contains(name)) {
                     continue;
                 }
-                let keep = |name: &CollectionName| left.contains(name);
                 let (reference, _) = vault.put_reduced_part(&part, token, &keep, reader, pin).await?;
                 vault.put_receipt(committed, &reference).await?;
                 there.extend(names);

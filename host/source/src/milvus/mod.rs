@@ -5,6 +5,7 @@
 mod access;
 mod address;
 mod binlog;
+mod bucket_location;
 mod bucket_storage;
 mod check;
 mod check_logs;
@@ -42,7 +43,7 @@ mod version;
 pub use address::{Credentials, Secret, ServerAddress, Tls};
 pub use binlog::{Binlog, Descriptor, LogFile};
 pub(crate) use binlog::{WriteError, insert_log};
-pub use bucket_storage::{BucketLocation, BucketProvider, choose_tls};
+pub use bucket_location::{BucketLocation, BucketProvider, choose_tls};
 pub(crate) use check_logs::check_files;
 pub use client::MilvusClient;
 pub use features::cannot_be_restored;

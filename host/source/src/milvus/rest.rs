@@ -109,7 +109,7 @@ pub(super) fn http(address: &ServerAddress, limits: &Limits) -> Option<reqwest::
     if tls.identity.is_some() || tls.server_name.is_some() {
         return None;
     }
-    super::bucket_storage::choose_tls();
+    super::bucket_location::choose_tls();
     let mut builder = reqwest::Client::builder()
         .connect_timeout(Duration::from_millis(limits.connect_timeout_ms))
         .timeout(Duration::from_millis(limits.call_timeout_ms));

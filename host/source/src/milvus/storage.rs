@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::bucket_storage::BucketLocation;
+use super::bucket_location::BucketLocation;
 use crate::{Reading, SourceError};
 
 /// Where a server keeps its files, as people configure it.
