@@ -484,6 +484,11 @@ mod tests {
         let mut overlap = good.clone();
         overlap[1].offset -= 1;
         assert!(read_entries(&bytes_of(&overlap), 2, 296, &limits).is_err());
+        let mut misplaced = good.clone();
+        misplaced[1].extent = BlobExtent::of_piece(1024, 100, 5_000).unwrap();
+        assert!(read_entries(&bytes_of(&misplaced), 2, 296, &limits).is_ok());
+        misplaced[1].plain_bytes = 1_025;
+        assert!(read_entries(&bytes_of(&misplaced), 2, 296, &limits).is_err(), "it reaches beyond its subtree");
         let mut bomb = good;
         bomb[1].plain_bytes = u32::MAX;
         assert!(read_entries(&bytes_of(&bomb), 2, 296, &limits).is_err());

@@ -185,10 +185,15 @@ impl Reader {
     /// [`VaultError::UnknownBlob`] when no pack holds it; [`VaultError::MissingObject`] or [`VaultError::Damaged`] when
     /// every pack that should is missing or damaged; failures of the store.
     pub async fn read_blob(&self, id: &BlobId) -> Result<Bytes, VaultError> {
+        self.read_blob_and_entry(id).await.map(|(_, plain)| plain)
+    }
+
+    /// The same, with the entry that it was read by: of several packs one may say something wrong of it.
+    pub(crate) async fn read_blob_and_entry(&self, id: &BlobId) -> Result<(BlobEntry, Bytes), VaultError> {
         let mut first_error = None;
         for location in self.inner.index.all(id) {
             match self.read_from(&location).await {
-                Ok(plain) => return Ok(plain),
+                Ok(plain) => return Ok((location.entry, plain)),
                 Err(error) => {
                     tracing::warn!(blob = %id, pack = %location.pack, %error, "could not be read here");
                     first_error.get_or_insert(error);

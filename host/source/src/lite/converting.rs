@@ -233,11 +233,14 @@ impl RestoreRun for ConvertingRun {
     }
 
     async fn suspend(self: Box<Self>) -> Result<(), SourceError> {
-        self.inner.take()?.folder.keep();
-        Ok(())
+        aside::end(&self.inner, |inner| {
+            inner.take()?.folder.keep();
+            Ok(())
+        })
+        .await
     }
 
     async fn abort(self: Box<Self>) -> Result<(), SourceError> {
-        aside::work(&self.inner, |inner| inner.take()?.folder.remove()).await
+        aside::end(&self.inner, |inner| inner.take()?.folder.remove()).await
     }
 }

@@ -108,6 +108,7 @@ impl Inner {
 
 impl PieceWriter for Inner {
     fn write_pieces_here(&self, collection: usize, pieces: &[FilePiece]) -> Result<(), SourceError> {
+        let _at_work = self.files.enter()?;
         self.files.write_pieces(collection, pieces)
     }
 }
@@ -150,11 +151,14 @@ impl RestoreRun for StagedRun {
     }
 
     async fn suspend(self: Box<Self>) -> Result<(), SourceError> {
-        self.inner.take()?.folder.keep();
-        Ok(())
+        aside::end(&self.inner, |inner| {
+            inner.take()?.folder.keep();
+            Ok(())
+        })
+        .await
     }
 
     async fn abort(self: Box<Self>) -> Result<(), SourceError> {
-        aside::work(&self.inner, |inner| inner.take()?.folder.remove()).await
+        aside::end(&self.inner, |inner| inner.take()?.folder.remove()).await
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use cap_std::fs::OpenOptions;
@@ -34,6 +34,13 @@ pub(crate) struct StagedFiles {
     pub(crate) plan: Arc<TargetPlan>,
     place_of: Box<PlaceOf>,
     write_back: Option<WriteBack>,
+    /// Read by whoever is at work on the files; true once the run has ended.
+    ended: RwLock<bool>,
+}
+
+/// Leave to work on staged files; the run does not end before it is dropped.
+pub(crate) struct AtWork<'a> {
+    _held: RwLockReadGuard<'a, bool>,
 }
 
 impl std::fmt::Debug for StagedFiles {
@@ -44,7 +51,24 @@ impl std::fmt::Debug for StagedFiles {
 
 impl StagedFiles {
     pub(crate) fn new(root: Folder, resumed: bool, plan: Arc<TargetPlan>, place_of: Box<PlaceOf>) -> Self {
-        Self { root: Arc::new(root), resumed, plan, place_of, write_back: None }
+        Self { root: Arc::new(root), resumed, plan, place_of, write_back: None, ended: RwLock::new(false) }
+    }
+
+    /// Leave to work on the files. To be asked for once for one piece of work, not again within it.
+    ///
+    /// # Errors
+    /// [`SourceError::BadPlan`] when the run has ended: whoever waited for the work is gone.
+    pub(crate) fn enter(&self) -> Result<AtWork<'_>, SourceError> {
+        let held = self.ended.read().unwrap_or_else(PoisonError::into_inner);
+        if *held {
+            return Err(SourceError::BadPlan { reason: "this restore has ended already".to_owned() });
+        }
+        Ok(AtWork { _held: held })
+    }
+
+    /// Waits until nobody is at work on the files; from then on nobody can be. Blocks.
+    pub(crate) fn end(&self) {
+        *self.ended.write().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
     /// The same for files that are forced to disk at the end: the disk begins with them before.

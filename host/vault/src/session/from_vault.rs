@@ -14,11 +14,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use longshore_model::Codec;
 
 use super::Session;
 use crate::manifest::bad;
-use crate::{BlobEntry, BlobExtent, BlobId, PackId, Reader, VaultError, layout, pack};
+use crate::{BlobEntry, BlobId, PackId, Reader, VaultError, layout, pack};
 
 /// Whole packs that are copied at the same time: one is read while another is written.
 const PACKS_IN_FLIGHT: usize = 2;
@@ -159,19 +158,12 @@ impl Session {
                 if self.shared.has(&blob) {
                     return Ok((blob, Ok(0)));
                 }
-                match reader.read_blob(&blob).await {
-                    Ok(bytes) => {
+                match reader.read_blob_and_entry(&blob).await {
+                    Ok((entry, bytes)) => {
                         let length = bytes.len() as u64;
                         // The codec that was chosen for it once; it is kept, whatever would be chosen today.
-                        let entry = reader.index().first(&blob).map(|location| location.entry);
-                        let codec = entry.map_or(Codec::Store, |entry| entry.codec);
-                        let extent = entry.map_or(BlobExtent::WHOLE, |entry| entry.extent);
-                        let stored = self.put_piece(bytes, codec, extent).await?;
-                        if stored.id == blob {
-                            return Ok((blob, Ok(length)));
-                        }
-                        // It was read from another pack than the first, whose entry is of other bytes.
-                        Ok((blob, Err(misplaced(&blob, &stored.id, reader))))
+                        self.put_piece(bytes, entry.codec, entry.extent).await?;
+                        Ok((blob, Ok(length)))
                     }
                     Err(
                         error @ (VaultError::Damaged { .. }
@@ -210,15 +202,6 @@ impl Session {
         self.shared.adopt(pack, bytes, entries).await?;
         drop(reservation);
         Ok(true)
-    }
-}
-
-fn misplaced(blob: &BlobId, found: &BlobId, reader: &Reader) -> VaultError {
-    VaultError::Damaged {
-        what: format!("the index entry of the blob {blob}"),
-        object: reader.vault().place(),
-        expected: "where the blob lies in its file".to_owned(),
-        found: format!("a place that makes it {found}"),
     }
 }
 

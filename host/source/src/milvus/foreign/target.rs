@@ -325,12 +325,15 @@ impl RestoreRun for Run {
     }
 
     async fn suspend(self: Box<Self>) -> Result<(), SourceError> {
-        self.inner.take()?.folder.keep();
-        Ok(())
+        aside::end(&self.inner, |inner| {
+            inner.take()?.folder.keep();
+            Ok(())
+        })
+        .await
     }
 
     async fn abort(self: Box<Self>) -> Result<(), SourceError> {
-        aside::work(&self.inner, |inner| inner.take()?.folder.remove()).await
+        aside::end(&self.inner, |inner| inner.take()?.folder.remove()).await
     }
 }
 
