@@ -5,6 +5,7 @@
 //! packs that were not found good yet ([`VerifyOptions::good`]); damaged ones are looked at again, so no finding is
 //! lost. Memory is bounded whatever the packs' sizes are ([`pack`]).
 
+mod elsewhere;
 mod header;
 pub(crate) mod keys;
 mod pack;
@@ -26,6 +27,17 @@ pub const LOST_INDEX: &str = layout::INDEX;
 
 /// What stands for a list of recipients of which nobody knows the name.
 pub const LOST_LIST: &str = layout::RECIPIENTS;
+
+/// Blobs that could not be read: by blob the object it lies in and what is wrong.
+type Unread = HashMap<BlobId, (String, String)>;
+
+/// What nobody can decrypt any more.
+#[derive(Default)]
+struct LostKeys {
+    packs: HashSet<PackId>,
+    /// The key of the part itself, and what is wrong with it.
+    of_part: Option<(String, String)>,
+}
 
 /// How deep to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -168,17 +180,26 @@ impl Vault {
         let reader = self.open_reader().await?;
         let mut report = VerifyReport { objects: reader.index_damages().to_vec(), ..VerifyReport::default() };
         let wanted: HashSet<BlobId> = all_blobs(part).copied().collect();
-        let mut bad: HashMap<BlobId, (String, String)> = HashMap::new();
+        let mut bad = Unread::new();
         for id in wanted.iter().filter(|id| reader.index().first(id).is_none()) {
             bad.insert(*id, (String::new(), "it is in no pack that is there".to_owned()));
         }
         report.objects.extend(lost_index(&reader, part));
         report.objects.extend(self.lost_list(part).await?);
-        let locked = self.look_for_keys(part, &reader, &wanted, &mut report, &mut bad).await?;
-        let checked = self.read_packs(&reader, &wanted, &options, &mut report, &mut bad).await?;
+        let mut unread = Unread::new();
+        let lost = self.look_for_keys(part, &reader, &wanted, &mut report, &mut unread).await?;
+        let checked = self.read_packs(&reader, &wanted, &options, &mut report, &mut unread).await?;
+        bad.extend(self.nowhere_else(&reader, unread, &lost.packs, &options, &mut report).await?);
+        if let Some(found) = lost.of_part {
+            // It is sealed whose bytes these are: that they can be read is of no use to anybody.
+            for id in &wanted {
+                bad.entry(*id).or_insert_with(|| found.clone());
+            }
+        }
         // Their bytes are as they were, and no backup must rely on them.
-        report.good_packs.retain(|pack| !locked.contains(pack));
-        report.damaged_packs.extend(locked);
+        report.good_packs.retain(|pack| !lost.packs.contains(pack));
+        let told: HashSet<PackId> = report.damaged_packs.iter().copied().collect();
+        report.damaged_packs.extend(lost.packs.into_iter().filter(|pack| !told.contains(pack)));
         if options.sample.is_some() {
             let in_sample = |id: &BlobId| reader.index().first(id).is_some_and(|place| checked.contains(&place.pack));
             report.sampled_blobs = wanted.iter().filter(|id| in_sample(id)).copied().collect();
@@ -192,20 +213,21 @@ impl Vault {
         Ok(report)
     }
 
-    /// Names the keys that are lost of what this part is encrypted with, and answers the packs that nobody can decrypt any
-    /// more. What only these hold is damaged, whoever looks.
+    /// Names the keys that are lost of what this part is encrypted with. Blobs that are read first from a pack that nobody can
+    /// decrypt any more are added to `unread`.
     async fn look_for_keys(
         &self,
         part: &Part,
         reader: &Reader,
         wanted: &HashSet<BlobId>,
         report: &mut VerifyReport,
-        bad: &mut HashMap<BlobId, (String, String)>,
-    ) -> Result<HashSet<PackId>, VaultError> {
+        unread: &mut Unread,
+    ) -> Result<LostKeys, VaultError> {
         if !self.is_encrypted() {
-            return Ok(HashSet::new());
+            return Ok(LostKeys::default());
         }
-        let sessions = keys::sessions_of(self, reader.by_pack(wanted.iter()).into_keys()).await?;
+        // Of all packs that could stand in for another one, too.
+        let sessions = keys::sessions_of(self, reader.packs_of(wanted).into_iter()).await?;
         let mut lost = self.sessions_without_key(sessions).await?;
         if let Sealed::Locked(locked) = &part.sealed {
             for session in self.without_key(std::iter::once(locked.session)).await? {
@@ -213,25 +235,20 @@ impl Vault {
             }
         }
         report.objects.extend(lost.keys().map(keys::lost_key));
-        for id in wanted {
-            // Another pack may hold the blob under another key; whoever can decrypt it says so when it is read.
-            let [place] = reader.index().all(id)[..] else { continue };
+        for place in wanted.iter().filter_map(|id| reader.index().first(id)) {
             if let Some((session, _)) = lost.iter().find(|(_, packs)| packs.contains(&place.pack)) {
                 let found = format!("the key of its session {session} is gone");
-                bad.insert(*id, (layout::pack_path(&place.pack).to_string(), found));
+                unread.insert(place.entry.id, (layout::pack_path(&place.pack).to_string(), found));
             }
         }
-        if let Sealed::Locked(locked) = &part.sealed
-            && lost.contains_key(&locked.session)
-        {
-            // It is sealed whose bytes these are: that they can be read is of no use to anybody.
-            let (key, found) =
-                (keys::lost_key(&locked.session).object, format!("the key of its part, {}, is gone", locked.session));
-            for id in wanted {
-                bad.entry(*id).or_insert_with(|| (key.clone(), found.clone()));
+        let of_part = match &part.sealed {
+            Sealed::Locked(locked) if lost.contains_key(&locked.session) => {
+                let found = format!("the key of its part, {}, is gone", locked.session);
+                Some((keys::lost_key(&locked.session).object, found))
             }
-        }
-        Ok(lost.into_values().flatten().collect())
+            _ => None,
+        };
+        Ok(LostKeys { packs: lost.into_values().flatten().collect(), of_part })
     }
 
     /// A list of recipients that counted when the part was written, where neither it nor a newer one is here. Told by names:
@@ -247,14 +264,15 @@ impl Vault {
         Ok(Some(ObjectDamage { object: LOST_LIST.to_owned(), expected, found: NOTHING.to_owned() }))
     }
 
-    /// Reads the packs that hold wanted blobs, several at a time, and answers which packs are known by now.
+    /// Reads the packs that hold wanted blobs, several at a time, and answers which packs are known by now. Wanted
+    /// blobs that cannot be read from one of them are added to `unread`.
     async fn read_packs(
         &self,
         reader: &Reader,
         wanted: &HashSet<BlobId>,
         options: &VerifyOptions<'_>,
         report: &mut VerifyReport,
-        bad: &mut HashMap<BlobId, (String, String)>,
+        unread: &mut Unread,
     ) -> Result<HashSet<PackId>, VaultError> {
         let mut packs: BTreeMap<PackId, Vec<BlobEntry>> = reader.by_pack(wanted.iter()).into_iter().collect();
         report.packs = packs.len() as u64;
@@ -268,23 +286,8 @@ impl Vault {
         let checked: HashSet<PackId> = packs.keys().copied().collect();
         packs.retain(|pack, _| !options.good.contains(pack));
         for (pack, finding) in look_at_all(reader, packs, options).await? {
-            report.packs_read += 1;
-            report.read_bytes += finding.read_bytes;
-            match finding.damage {
-                Some(damage) => {
-                    report.objects.push(damage);
-                    report.damaged_packs.push(pack);
-                }
-                None if finding.bad.is_empty() => report.good_packs.push(pack),
-                None => {}
-            }
-            for (id, found) in finding.bad {
-                // Another pack may hold the blob whole.
-                if !wanted.contains(&id) || reader.index().all(&id).len() > 1 && reader.read_blob(&id).await.is_ok() {
-                    continue;
-                }
-                bad.insert(id, (layout::pack_path(&pack).to_string(), found));
-            }
+            let bad = finding.told_in(report, pack).into_iter().filter(|(id, _)| wanted.contains(id));
+            unread.extend(bad.map(|(id, found)| (id, (layout::pack_path(&pack).to_string(), found))));
         }
         Ok(checked)
     }
@@ -294,7 +297,7 @@ impl Vault {
         &self,
         files: &crate::CollectionFiles,
         reader: &Reader,
-        bad: &HashMap<BlobId, (String, String)>,
+        bad: &Unread,
         checked: &HashSet<PackId>,
     ) -> CollectionReport {
         let mut report = CollectionReport { number: files.number, ..CollectionReport::default() };

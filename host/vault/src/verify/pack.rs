@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{ObjectDamage, VerifyLevel, header};
+use super::{ObjectDamage, VerifyLevel, VerifyReport, header};
 use crate::index;
 use crate::layout;
 use crate::reader::PackOpener;
@@ -25,6 +25,23 @@ pub(super) struct PackFinding {
     pub(super) bad: Vec<(BlobId, String)>,
     /// Bytes that were read.
     pub(super) read_bytes: u64,
+}
+
+impl PackFinding {
+    /// Says in a report what became of the pack. Answers the blobs that cannot be read from it.
+    pub(super) fn told_in(self, report: &mut VerifyReport, pack: PackId) -> Vec<(BlobId, String)> {
+        report.packs_read += 1;
+        report.read_bytes += self.read_bytes;
+        match self.damage {
+            Some(damage) => {
+                report.objects.push(damage);
+                report.damaged_packs.push(pack);
+            }
+            None if self.bad.is_empty() => report.good_packs.push(pack),
+            None => {}
+        }
+        self.bad
+    }
 }
 
 /// Blobs that lie in one range of a pack.

@@ -6,6 +6,7 @@ mod catalogs;
 mod copying;
 mod damage;
 mod deleting;
+mod elsewhere;
 mod encrypted_headers;
 mod encryption;
 mod encryption_attacks;
