@@ -18,7 +18,7 @@ use crate::staged::{self, Written, force_folders};
 use crate::{Limits, SourceError, TargetPlan};
 
 /// Moves what was staged into place and removes the staging folder.
-pub(crate) fn run(mut staging: Staging, plan: &TargetPlan, limits: &Limits) -> Result<(), SourceError> {
+pub(crate) fn run(staging: Staging, plan: &TargetPlan, limits: &Limits) -> Result<(), SourceError> {
     match &staging.place {
         Place::New { parent, name } => {
             write_databases(&staging.root, plan, &|_| true)?;

@@ -249,7 +249,7 @@ fn stage(
     limits: &Limits,
 ) -> Result<Staging, SourceError> {
     let (prefix, digest) = (place.staging_prefix(), plan::digest(plan));
-    let mut folder = StagingFolder::alone(place.base(), &prefix, &digest, limits)?;
+    let folder = StagingFolder::alone(place.base(), &prefix, &digest, limits)?;
     let root = folder.inner(STAGED)?;
     let left_bytes = if folder.resumed { left_bytes(&folder.inner(fetched)?, plan, place_of)? } else { 0 };
     if let Err(error) = check_space(place.base(), needed_bytes, left_bytes) {

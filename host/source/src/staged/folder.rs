@@ -1,4 +1,7 @@
 //! The staging folder of a run: found or made, locked, and removed or left at the end.
+//!
+//! Contract: once [`StagingFolder::keep`] or [`StagingFolder::remove`] is done the next run may have the folder, whoever else
+//! still holds this one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,8 +26,8 @@ pub(crate) struct StagingFolder {
     pub(crate) folder: Folder,
     /// Whether an earlier run of the same plan left it.
     pub(crate) resumed: bool,
-    _lock: std::fs::File,
-    removed: bool,
+    lock: std::fs::File,
+    removed: AtomicBool,
     /// Not to be removed when it is dropped.
     kept: AtomicBool,
 }
@@ -102,7 +105,7 @@ impl StagingFolder {
         }
         let dir = base.dir.try_clone().map_err(|error| io_error("open", &base.shown, error))?;
         let base = Folder { dir, shown: base.shown.clone() };
-        Ok(Self { base, name, folder, resumed, _lock: lock, removed: false, kept: AtomicBool::new(false) })
+        Ok(Self { base, name, folder, resumed, lock, removed: AtomicBool::new(false), kept: AtomicBool::new(false) })
     }
 
     /// Its name in the folder that it is in.
@@ -128,8 +131,9 @@ impl StagingFolder {
     }
 
     /// Leaves the folder for the next run of the same plan.
-    pub(crate) fn keep(self) {
+    pub(crate) fn keep(&self) {
         self.keep_when_dropped();
+        self.unlock();
     }
 
     /// From now on it is left when it is dropped, because something in it must not be forgotten.
@@ -138,13 +142,22 @@ impl StagingFolder {
     }
 
     /// Removes the folder and all that is in it.
-    pub(crate) fn remove(&mut self) -> Result<(), SourceError> {
-        if !self.removed {
+    pub(crate) fn remove(&self) -> Result<(), SourceError> {
+        if !self.removed.load(Ordering::Acquire) {
             let removed = self.base.dir.remove_dir_all(&self.name);
             removed.map_err(|error| io_error("remove", &self.base.show(&self.name), error))?;
-            self.removed = true;
+            // From here on the name may be that of another run's folder.
+            self.removed.store(true, Ordering::Release);
+            self.unlock();
         }
         Ok(())
+    }
+
+    /// What cannot be given back now is when the last holder is gone.
+    fn unlock(&self) {
+        if let Err(error) = flock(&self.lock, FlockOperation::Unlock) {
+            tracing::warn!(folder = %self.folder.shown, %error, "the lock of a staging folder was not given back");
+        }
     }
 }
 
@@ -188,5 +201,25 @@ mod tests {
         first.keep();
         let second = open();
         assert!(second.resumed && second.whole().is_none());
+    }
+
+    /// A thread of a run that was stopped may hold the folder for a moment longer.
+    #[test]
+    fn the_next_run_may_have_what_somebody_still_holds() {
+        let here = tempfile::tempdir().unwrap();
+        let base = Folder::at(here.path());
+        let open = || StagingFolder::open(&base, ".staging", &Digest::new([7; 32]));
+        let held = open().unwrap();
+        assert!(matches!(open(), Err(SourceError::RestoreRunning { .. })));
+        held.keep();
+        let next = open().unwrap();
+        assert!(next.resumed);
+        next.remove().unwrap();
+        let last = open().unwrap();
+        assert!(!last.resumed);
+        // The folder is another one's now.
+        next.remove().unwrap();
+        drop((held, next));
+        assert!(last.folder.dir.exists(LOCK) && matches!(open(), Err(SourceError::RestoreRunning { .. })));
     }
 }

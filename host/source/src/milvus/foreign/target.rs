@@ -107,7 +107,7 @@ impl MilvusBackupTarget {
         let planned = planned(&plan)?;
         let (parent, name) = self.place()?;
         let prefix = format!(".{name}.longshore-restore");
-        let mut folder = StagingFolder::alone(&parent, &prefix, &plan::digest(&plan), &self.limits)?;
+        let folder = StagingFolder::alone(&parent, &prefix, &plan::digest(&plan), &self.limits)?;
         let (root, whole) = (folder.inner(STAGED)?, folder.whole());
         let place_of = place_of(&plan, &planned);
         let there = left_bytes(&root, &plan, &place_of)?;
@@ -258,7 +258,7 @@ impl Inner {
     }
 
     fn commit(&self) -> Result<Committed, SourceError> {
-        let mut staging = self.take()?;
+        let staging = self.take()?;
         let root = &self.files.root;
         let about: Vec<About<'_>> = self
             .planned

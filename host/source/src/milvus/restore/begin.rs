@@ -260,7 +260,7 @@ fn stage(
     planned: &Arc<Vec<Planned>>,
     limits: &Limits,
 ) -> Result<Staged, SourceError> {
-    let mut folder = StagingFolder::open(base, PREFIX, &plan::digest(plan))?;
+    let folder = StagingFolder::open(base, PREFIX, &plan::digest(plan))?;
     let root = folder.inner(STAGED)?;
     let marker = Marker::read(&folder.folder, limits)?;
     if marker != Marker::default() {

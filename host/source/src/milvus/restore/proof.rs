@@ -11,6 +11,7 @@ use crate::blocking::blocking;
 use crate::milvus::kept::{KeptPoint, KeptSchema};
 use crate::milvus::{CollectionLogs, RowSchema, point};
 use crate::rows::{PartitionSums, RowDigest, difference};
+use crate::staged::aside;
 use crate::{CollectionPoint, Limits, SourceError, StoredBytes};
 
 impl Commit<'_> {
@@ -54,8 +55,8 @@ impl Commit<'_> {
         }
         let compared = async {
             let inner = Arc::clone(self.inner);
-            let shown = planned.name.to_string();
-            let tally = blocking(&shown, move || {
+            let staged = self.inner.staged()?;
+            let tally = aside::work(&staged, move |_| {
                 let mut tally = RowTally::new(&inner.target.shared.limits);
                 inner.read_back(number, &mut |row| tally.add(row))?;
                 Ok(tally)

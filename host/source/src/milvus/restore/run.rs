@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,7 +14,6 @@ use super::marker::Marker;
 use super::tasks::ImportTask;
 use super::unfinished::{AtStop, Dropping};
 use super::{MilvusTarget, server, upload};
-use crate::blocking::blocking;
 use crate::convert::ServerPlan;
 use crate::milvus::bucket_storage::BucketStorage;
 use crate::milvus::features::EndUnit;
@@ -26,10 +24,6 @@ use crate::milvus::{MilvusClient, RowSchema};
 use crate::rows::RowDigest;
 use crate::staged::aside;
 use crate::{Committed, FilePiece, RestoreRun, RestoreWatch, RestoredCollection, SourceError};
-
-/// How often, and with which pause, it is looked whether the last work on staged files has ended: half a minute.
-const LAST_LOOKS: u32 = 3_000;
-const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A collection of the plan, with everything that is known before the first byte.
 #[derive(Debug)]
@@ -115,7 +109,7 @@ impl Inner {
         };
         // A run that is dropped in the middle leaves what is in the server to the next one, which finds it by the marker.
         staged.folder.keep_when_dropped();
-        blocking(&staged.files.root.shown.clone(), move || marker.write(&staged.folder.folder)).await
+        aside::work(&staged, move |staged| marker.write(&staged.folder.folder)).await
     }
 
     pub(super) fn end_unit(&self) -> EndUnit {
@@ -247,7 +241,7 @@ impl MilvusRun {
         self.inner.server_root.clone()
     }
 
-    /// Takes the staging folder out of the run; waits for nobody, because a run that ends has no calls under way.
+    /// Takes the staging folder out of the run: no work on it begins any more.
     fn take(&self) -> Result<Arc<Staged>, SourceError> {
         let staged = lock(&self.inner.staged).take();
         staged.ok_or_else(|| SourceError::BadPlan { reason: "this restore has ended already".to_owned() })
@@ -274,19 +268,6 @@ fn and_what_stays(error: SourceError, staging: &str, removed: Result<(), SourceE
     }
 }
 
-/// What is in the staging folder, whole; only the last holder can end it. Work on a thread of its own goes on for a moment
-/// when whoever waited for it was stopped.
-async fn alone(mut staged: Arc<Staged>) -> Result<Staged, SourceError> {
-    for _ in 0..LAST_LOOKS {
-        match Arc::try_unwrap(staged) {
-            Ok(staged) => return Ok(staged),
-            Err(held) => staged = held,
-        }
-        tokio::time::sleep(LOOK_PAUSE).await;
-    }
-    Err(SourceError::BadPlan { reason: "a file of this restore is still in use".to_owned() })
-}
-
 #[async_trait]
 impl RestoreRun for MilvusRun {
     async fn left_over(&self, collection: usize, file: usize) -> Result<Option<Digest>, SourceError> {
@@ -307,7 +288,7 @@ impl RestoreRun for MilvusRun {
 
     async fn finish_collection(&self, collection: usize) -> Result<RestoredCollection, SourceError> {
         let inner = Arc::clone(&self.inner);
-        blocking(&self.shown(), move || inner.finish(collection)).await
+        aside::work(&self.inner.staged()?, move |_| inner.finish(collection)).await
     }
 
     async fn commit(self: Box<Self>, watch: &dyn RestoreWatch) -> Result<Committed, SourceError> {
@@ -336,18 +317,22 @@ impl RestoreRun for MilvusRun {
     }
 
     async fn suspend(self: Box<Self>) -> Result<(), SourceError> {
-        alone(self.take()?).await?.folder.keep();
-        Ok(())
+        let on_folder = |staged: &Staged| {
+            staged.folder.keep();
+            Ok(())
+        };
+        aside::end(&self.take()?, on_folder).await
     }
 
     async fn abort(self: Box<Self>) -> Result<(), SourceError> {
-        let mut staged = alone(self.take()?).await?;
+        let staged = self.take()?;
+        aside::end(&staged, |_| Ok(())).await?;
         if let Err(error) = upload::remove_all(self.inner.bucket.as_deref(), staged.folder.name()).await {
             // Its name is all that leads to what is left in the bucket: the next run looks there again.
             staged.folder.keep_when_dropped();
             return Err(error);
         }
-        blocking(&self.shown(), move || staged.folder.remove()).await
+        aside::end(&staged, |staged| staged.folder.remove()).await
     }
 }
 

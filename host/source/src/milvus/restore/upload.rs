@@ -20,10 +20,9 @@ use super::made::Made;
 use super::run::Inner;
 use super::tasks::ImportTask;
 use crate::SourceError;
-use crate::blocking::blocking;
 use crate::disk::{OpenFile, ReadAt, io_error};
 use crate::milvus::bucket_storage::{BucketStorage, Pieces};
-use crate::staged::digest;
+use crate::staged::{aside, digest};
 
 /// Where the files of a staging folder lie, below the server's root path.
 pub(super) fn place(staging_folder: &str) -> String {
@@ -52,7 +51,7 @@ impl StagedFile {
         work: impl FnOnce(OpenFile) -> Result<T, SourceError> + Send + 'static,
     ) -> Result<T, SourceError> {
         let file = Self { staged: Arc::clone(&self.staged), path: self.path.clone() };
-        blocking(&self.shown(), move || work(file.open()?)).await
+        aside::work(&self.staged, move |_| work(file.open()?)).await
     }
 }
 
