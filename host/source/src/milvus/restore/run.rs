@@ -329,7 +329,7 @@ impl RestoreRun for MilvusRun {
         aside::end(&staged, |_| Ok(())).await?;
         if let Err(error) = upload::remove_all(self.inner.bucket.as_deref(), staged.folder.name()).await {
             // Its name is all that leads to what is left in the bucket: the next run looks there again.
-            staged.folder.keep_when_dropped();
+            staged.folder.keep();
             return Err(error);
         }
         aside::end(&staged, |staged| staged.folder.remove()).await
