@@ -75,7 +75,7 @@ async fn what_lies_whole_in_another_pack_is_called_damaged_by_nobody() {
     for (place, packs) in twice.packs.iter().enumerate() {
         // One blob of each pack, and all of them.
         for one_of in [10_000_000, 2] {
-            let places = |place: &usize| (place - HEADER_BYTES) % one_of == 0;
+            let places = |place: &usize| (place - HEADER_BYTES).is_multiple_of(one_of);
             twice.flip(packs, places).await;
             assert_eq!(twice.seen().await, nothing, "packs of session {place}, every {one_of}th byte");
             let other = &twice.packs[1 - place];
