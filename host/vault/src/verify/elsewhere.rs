@@ -19,6 +19,9 @@ impl Vault {
         options: &VerifyOptions<'_>,
         report: &mut VerifyReport,
     ) -> Result<Unread, VaultError> {
+        if unread.is_empty() {
+            return Ok(unread);
+        }
         let mut found: HashSet<BlobId> = HashSet::new();
         if options.level == VerifyLevel::Exists {
             let is_elsewhere = |id: &&BlobId| reader.index().all(id).iter().any(|place| !locked.contains(&place.pack));
